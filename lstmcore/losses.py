@@ -1,0 +1,263 @@
+"""Losses: the value and its derivative at the output pre-activations, together.
+
+A loss sees the output pre-activations of the whole batch, ``a`` with shape (B, T, K), or (B, K)
+when the sequences are read out, and one weight per term: (B, T) or (B,). Padding has weight zero, and
+a mean is a weight on each term, never a rescale hidden in here.
+
+A further loss is one more class in ``LOSSES``. Nothing here assumes that a term is a single step:
+a loss over whole sequences, such as connectionist temporal classification, gets the same
+(B, T, K) block with every sequence's length, and its ``prepare_targets`` may return any object.
+"""
+
+import numpy as np
+
+__all__ = ["LOSSES", "Loss", "find_loss"]
+
+
+def _real_array(value, what):
+    """``value`` as an array of real numbers, or an error that calls it ``what``."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{what}: expected an array of numbers, got unequal lengths") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{what}: expected real numbers, got dtype {array.dtype}")
+    return array
+
+
+class Loss:
+    """What every loss has. Subclasses say how targets look and compute value and delta.
+
+    Attributes
+    ----------
+    name : str
+        What ``Network(loss=...)`` calls it.
+    output : {"identity", "softmax", "logistic"}
+        The output activation that the loss implies; ``predict`` applies it.
+    """
+
+    name = None
+    output = None
+
+    def prepare_targets(
+        self, Y, batch_shape, lengths, n_outputs, dtype, check_finite=True, scored=None
+    ):
+        """Check the targets and align them with the padded output, once per data set.
+
+        Parameters
+        ----------
+        Y : array_like or list of array_like
+            Targets of every step, (B, T, K), or of every sequence, (B, K). A list holds one array
+            of `lengths[b]` steps for each sequence. With one output the last axis may be absent.
+        batch_shape : tuple of int
+            (B, T) when every step has a target, (B,) when every sequence has one.
+        lengths : (B,) array of int
+            Lengths in the order of the sequences.
+        n_outputs : int
+            K.
+        dtype : dtype
+            The network's.
+        check_finite : bool
+            Refuse NaN and infinity in scored targets.
+        scored : array of bool, shape `batch_shape`, optional
+            Terms with a weight above zero. What Y holds elsewhere is never looked at; by default
+            every step within its sequence's length is scored.
+
+        Returns
+        -------
+        targets : ndarray
+            A fresh array in the form that `value_and_delta` takes; zero where nothing is scored.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Names ``Y``, what was expected and what came.
+        """
+        batch_shape = tuple(batch_shape)
+        per_step = len(batch_shape) == 2
+        if scored is None:
+            scored = (
+                np.arange(batch_shape[1]) < np.asarray(lengths)[:, None]
+                if per_step
+                else np.ones(batch_shape, dtype=bool)
+            )
+        if per_step and isinstance(Y, (list, tuple)):
+            Y = self._pad(Y, batch_shape, lengths, n_outputs)
+        else:
+            Y = _real_array(Y, "Y")
+        self._check_shape(Y.shape, batch_shape, n_outputs, "Y")
+        return self._convert(Y, scored, n_outputs, np.dtype(dtype), check_finite)
+
+    def value_and_delta(self, a, targets, weights, lengths=None):
+        """Weighted sum of the loss over the batch, and its derivative at the pre-activations.
+
+        Parameters
+        ----------
+        a : (B, T, K) or (B, K) array
+            Output pre-activations; not written to.
+        targets : ndarray
+            From `prepare_targets`.
+        weights : (B, T) or (B,) float64 array
+            One per term, >= 0, zero where nothing is scored, any normaliser included.
+        lengths : (B,) array of int, optional
+            For losses over whole sequences; losses of single terms need only the weights.
+
+        Returns
+        -------
+        value : float
+            Summed in float64. Infinite or NaN where the loss is; no warning is raised.
+        delta : ndarray
+            d value / d a, with the shape and dtype of `a`.
+        """
+        raise NotImplementedError
+
+    def _shapes(self, batch_shape, n_outputs):
+        """The shapes that targets of this loss may have."""
+        shapes = [(*batch_shape, n_outputs)]
+        return shapes + [batch_shape] if n_outputs == 1 else shapes
+
+    def _check_shape(self, shape, batch_shape, n_outputs, what):
+        expected = self._shapes(batch_shape, n_outputs)
+        if shape not in expected:
+            expected = " or ".join(map(str, expected))
+            raise ValueError(f"{what}: expected shape {expected}, got {shape}")
+
+    def _pad(self, Y, batch_shape, lengths, n_outputs):
+        if len(Y) != batch_shape[0]:
+            raise ValueError(
+                f"Y: expected targets of {batch_shape[0]} sequences, got a list of {len(Y)}"
+            )
+        Y = [_real_array(y, f"Y[{b}]") for b, y in enumerate(Y)]
+        trailing = Y[0].shape[1:]
+        for b, y in enumerate(Y):
+            self._check_shape(y.shape, (int(lengths[b]),), n_outputs, f"Y[{b}]")
+            if y.shape[1:] != trailing:
+                raise ValueError(
+                    f"Y[{b}]: expected rows of shape {trailing} as in Y[0], got {y.shape[1:]}"
+                )
+        padded = np.zeros(batch_shape + trailing, dtype=np.result_type(*Y))
+        for b, y in enumerate(Y):
+            padded[b, : len(y)] = y
+        return padded
+
+    def _convert(self, Y, scored, n_outputs, dtype, check_finite):
+        """Real-valued targets of shape (..., K) in the network's dtype."""
+        targets = np.zeros((*scored.shape, n_outputs), dtype=dtype)
+        with np.errstate(over="ignore"):
+            targets[scored] = Y.reshape(targets.shape)[scored]
+        if check_finite and not np.isfinite(targets).all():
+            raise ValueError(f"Y: expected finite targets, got NaN or infinity as {dtype}")
+        return targets
+
+
+def _weighted_sum(terms, weights):
+    """Sum in float64, in an order that depends on the shapes alone."""
+    return float(np.sum(terms * weights, dtype=np.float64))
+
+
+class SquaredError(Loss):
+    """1/2 sum_k (y_k - z_k)^2 with identity outputs; delta = y - z."""
+
+    name = "squared_error"
+    output = "identity"
+
+    def value_and_delta(self, a, targets, weights, lengths=None):
+        with np.errstate(over="ignore", invalid="ignore"):
+            delta = a - targets
+            terms = 0.5 * np.einsum("...k,...k->...", delta, delta, dtype=np.float64)
+            delta *= weights.astype(a.dtype)[..., None]
+            return _weighted_sum(terms, weights), delta
+
+
+class CrossEntropy(Loss):
+    """-sum_k z_k ln y_k with softmax outputs; delta = y - z.
+
+    Targets are integer class labels, one for each term, or rows of K probabilities.
+    """
+
+    name = "cross_entropy"
+    output = "softmax"
+
+    def _shapes(self, batch_shape, n_outputs):
+        return [batch_shape, (*batch_shape, n_outputs)]
+
+    def _convert(self, Y, scored, n_outputs, dtype, check_finite):
+        if Y.ndim == scored.ndim:
+            return self._labels(Y, scored, n_outputs)
+        rows = super()._convert(Y, scored, n_outputs, dtype, check_finite)
+        if (rows < 0).any():
+            raise ValueError(f"Y: expected probabilities >= 0, got {rows.min()}")
+        totals = rows.sum(axis=-1)
+        off = np.abs(np.where(scored, totals - 1, 0)) > 1e-3 * (1 if dtype.itemsize < 8 else 1e-3)
+        if off.any():
+            raise ValueError(f"Y: expected rows that sum to 1, got a sum of {totals[off][0]}")
+        # So that y - z is the gradient to the last digit, not to the digits of the user's rows.
+        rows[scored] /= totals[scored][:, None]
+        return rows
+
+    @staticmethod
+    def _labels(Y, scored, n_outputs):
+        if Y.dtype.kind not in "iu":
+            raise TypeError(f"Y: expected integer class labels, got dtype {Y.dtype}")
+        labels = Y[scored]
+        if labels.size and not (0 <= labels.min() and labels.max() < n_outputs):
+            wrong = labels.max() if labels.min() >= 0 else labels.min()
+            raise ValueError(f"Y: expected labels from 0 to {n_outputs - 1}, got {wrong}")
+        targets = np.zeros(scored.shape, dtype=np.intp)
+        targets[scored] = labels
+        return targets
+
+    def value_and_delta(self, a, targets, weights, lengths=None):
+        with np.errstate(over="ignore", invalid="ignore"):
+            shifted = a - a.max(axis=-1, keepdims=True)
+            delta = np.exp(shifted)
+            total = delta.sum(axis=-1, keepdims=True)
+            delta /= total
+            log_total = np.log(total[..., 0])
+            if targets.ndim == weights.ndim:
+                at_label = targets[..., None]
+                terms = log_total - np.take_along_axis(shifted, at_label, -1)[..., 0]
+                at = np.take_along_axis(delta, at_label, -1)
+                np.put_along_axis(delta, at_label, at - 1, -1)
+            else:
+                terms = log_total - np.einsum("...k,...k->...", targets, shifted)
+                delta -= targets
+            delta *= weights.astype(a.dtype)[..., None]
+            return _weighted_sum(terms, weights), delta
+
+
+class BinaryCrossEntropy(Loss):
+    """-sum_k (z_k ln y_k + (1 - z_k) ln(1 - y_k)) with logistic outputs; delta = y - z.
+
+    Targets are probabilities, one for each of the K independent labels.
+    """
+
+    name = "binary_cross_entropy"
+    output = "logistic"
+
+    def _convert(self, Y, scored, n_outputs, dtype, check_finite):
+        targets = super()._convert(Y, scored, n_outputs, dtype, check_finite)
+        wrong = (targets < 0) | (targets > 1)
+        if wrong.any():
+            raise ValueError(f"Y: expected targets between 0 and 1, got {targets[wrong][0]}")
+        return targets
+
+    def value_and_delta(self, a, targets, weights, lengths=None):
+        with np.errstate(over="ignore", invalid="ignore"):
+            decay = np.exp(-np.abs(a))
+            # softplus(a) - a z
+            terms = np.maximum(a, 0) - a * targets + np.log1p(decay)
+            delta = np.where(a >= 0, 1, decay) / (1 + decay)
+            delta -= targets
+            delta *= weights.astype(a.dtype)[..., None]
+            return _weighted_sum(terms.sum(axis=-1, dtype=np.float64), weights), delta
+
+
+LOSSES = {loss.name: loss for loss in (SquaredError(), CrossEntropy(), BinaryCrossEntropy())}
+
+
+def find_loss(name):
+    """The loss called `name`, or an error that lists the names there are."""
+    if not isinstance(name, str) or name not in LOSSES:
+        raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {name!r}")
+    return LOSSES[name]
