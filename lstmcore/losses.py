@@ -188,7 +188,8 @@ class CrossEntropy(Loss):
         if (rows < 0).any():
             raise ValueError(f"Y: expected probabilities >= 0, got {rows.min()}")
         totals = rows.sum(axis=-1)
-        off = np.abs(np.where(scored, totals - 1, 0)) > 1e-3 * (1 if dtype.itemsize < 8 else 1e-3)
+        tolerance = 1e-6 if dtype == np.float64 else 1e-3
+        off = scored & (np.abs(totals - 1) > tolerance)
         if off.any():
             raise ValueError(f"Y: expected rows that sum to 1, got a sum of {totals[off][0]}")
         # So that y - z is the gradient to the last digit, not to the digits of the user's rows.

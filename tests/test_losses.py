@@ -1,0 +1,184 @@
+"""Losses: value and delta against formulas, limits without overflow, targets checked by name."""
+
+import numpy as np
+import pytest
+
+from lstmcore.losses import LOSSES, find_loss
+
+B, T, K = 3, 4, 5
+LENGTHS = np.array([4, 0, 2])
+SCORED = np.arange(T) < LENGTHS[:, None]
+
+
+def targets_of(name, rng, shape):
+    if name == "squared_error":
+        return rng.normal(size=shape)
+    if name == "cross_entropy":
+        rows = rng.random(shape)
+        return rows / rows.sum(-1, keepdims=True)
+    return rng.random(shape)
+
+
+def prepare(name, Y, *, shape=(B, T), lengths=LENGTHS, K=K, dtype="float64", **rest):
+    return LOSSES[name].prepare_targets(Y, shape, lengths, K, dtype, **rest)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("shape", [(B, T), (B,)], ids=["every step", "read out"])
+def test_delta_is_the_derivative_of_the_value(name, shape):
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(*shape, K))
+    weights = rng.random(shape) * (SCORED if len(shape) == 2 else 1)
+    targets = prepare(name, targets_of(name, rng, (*shape, K)), shape=shape)
+    _, delta = LOSSES[name].value_and_delta(a, targets, weights)
+    direction = rng.normal(size=a.shape)
+    step = 1e-5
+    up, _ = LOSSES[name].value_and_delta(a + step * direction, targets, weights)
+    down, _ = LOSSES[name].value_and_delta(a - step * direction, targets, weights)
+    assert (up - down) / (2 * step) == pytest.approx(np.vdot(delta, direction), rel=1e-8)
+    assert not delta[weights == 0].any()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_values_are_those_of_the_definition(name):
+    rng = np.random.default_rng(1)
+    a = rng.normal(size=(B, K))
+    z = targets_of(name, rng, (B, K))
+    if name == "squared_error":
+        expected = 0.5 * (a - z) ** 2
+    elif name == "cross_entropy":
+        y = np.exp(a) / np.exp(a).sum(-1, keepdims=True)
+        expected = -z * np.log(y)
+    else:
+        y = 1 / (1 + np.exp(-a))
+        expected = -z * np.log(y) - (1 - z) * np.log(1 - y)
+    weights = np.array([1.0, 0.5, 0.0])
+    value, _ = LOSSES[name].value_and_delta(a, prepare(name, z, shape=(B,)), weights)
+    assert type(value) is float
+    assert value == pytest.approx((expected * weights[:, None]).sum(), rel=1e-14)
+
+
+def test_labels_and_one_hot_rows_are_the_same_targets():
+    rng = np.random.default_rng(2)
+    a, labels = rng.normal(size=(B, T, K)), rng.integers(K, size=(B, T))
+    loss = LOSSES["cross_entropy"]
+    weights = SCORED / SCORED.sum()
+    by_label = loss.value_and_delta(a, prepare("cross_entropy", labels), weights)
+    by_row = loss.value_and_delta(a, prepare("cross_entropy", np.eye(K)[labels]), weights)
+    assert by_label[0] == pytest.approx(by_row[0], rel=1e-15)
+    np.testing.assert_allclose(by_label[1], by_row[1], atol=1e-17)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["cross_entropy", "binary_cross_entropy"])
+def test_extreme_pre_activations_do_not_overflow(name, dtype):
+    large = np.finfo(dtype).max / 4
+    a = np.array([[large, -large, 0], [-large, large, 0]], dtype=dtype)
+    Y = np.array([[1, 0, 0], [1, 0, 0]], dtype=dtype)
+    targets = prepare(name, Y, shape=(2,), K=3, dtype=dtype)
+    with np.errstate(all="raise", under="ignore"):
+        value, delta = LOSSES[name].value_and_delta(a, targets, np.ones(2))
+    assert np.isfinite(value) and value >= large
+    assert delta.dtype == dtype and np.isfinite(delta).all() and np.abs(delta).max() <= 1
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_non_finite_outputs_give_a_non_finite_value_without_a_warning(name):
+    a = np.full((2, K), np.inf)
+    targets = prepare(name, np.full((2, K), 1 / K), shape=(2,))
+    with np.errstate(all="raise"):
+        value, _ = LOSSES[name].value_and_delta(a, targets, np.ones(2))
+    assert not np.isfinite(value)
+
+
+def test_the_value_is_summed_in_float64():
+    a = np.full((100_000, 1), 1.1, dtype=np.float32)
+    targets = np.zeros_like(a)
+    value, delta = LOSSES["squared_error"].value_and_delta(a, targets, np.ones(len(a)))
+    assert value == pytest.approx(len(a) * 0.5 * float(a[0, 0]) ** 2, rel=1e-12)
+    assert delta.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_inputs_are_not_written_to(name):
+    rng = np.random.default_rng(3)
+    a, Y = rng.normal(size=(B, K)), targets_of(name, rng, (B, K))
+    weights = np.ones(B)
+    copies = a.copy(), Y.copy(), weights.copy()
+    for array in (a, Y, weights):
+        array.setflags(write=False)
+    LOSSES[name].value_and_delta(a, prepare(name, Y, shape=(B,)), weights)
+    for array, copy in zip((a, Y, weights), copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_lists_of_unequal_lengths_equal_their_padded_form():
+    rng = np.random.default_rng(4)
+    padded = np.where(SCORED[..., None], rng.normal(size=(B, T, K)), 0)
+    listed = [padded[b, :length] for b, length in enumerate(LENGTHS)]
+    np.testing.assert_array_equal(prepare("squared_error", listed), padded)
+    labels = np.where(SCORED, rng.integers(K, size=(B, T)), 0)
+    listed = [labels[b, :length] for b, length in enumerate(LENGTHS)]
+    np.testing.assert_array_equal(prepare("cross_entropy", listed), labels)
+
+
+def test_one_output_may_leave_the_last_axis_out():
+    Y = np.where(SCORED, 1.5, 0)
+    np.testing.assert_array_equal(prepare("squared_error", Y, K=1), Y[..., None])
+    listed = [Y[b, :length] for b, length in enumerate(LENGTHS)]
+    np.testing.assert_array_equal(prepare("squared_error", listed, K=1), Y[..., None])
+
+
+def test_what_is_not_scored_is_never_looked_at():
+    Y = np.full((B, T, K), np.nan)
+    Y[SCORED] = 0.25
+    np.testing.assert_array_equal(prepare("squared_error", Y), np.where(SCORED, 0.25, 0)[..., None]
+                                  * np.ones(K))
+    labels = np.where(SCORED, 1, -100)
+    assert prepare("cross_entropy", labels).min() == 0
+    scored = SCORED.copy()
+    scored[0, 0], labels[0, 0] = False, K + 1
+    assert prepare("cross_entropy", labels, scored=scored)[0, 0] == 0
+
+
+ROWS = np.full((B, K), 1 / K)
+BAD_TARGETS = {
+    "wrong shape": ("squared_error", ROWS, {}, ValueError, r"Y: expected shape \(3, 4, 5\)"),
+    "wrong rank": ("cross_entropy", ROWS[:, :, None], {"shape": (B,)}, ValueError, "Y: expected sh"),
+    "complex": ("squared_error", ROWS + 1j, {"shape": (B,)}, TypeError, "Y: expected real"),
+    "object": ("squared_error", ROWS.astype(object), {"shape": (B,)}, TypeError, "got dtype obj"),
+    "strings": ("cross_entropy", ["a", "b", "c"], {"shape": (B,)}, TypeError, "got dtype <U1"),
+    "ragged": ("squared_error", [[1], [1, 2], []], {"shape": (B,)}, ValueError, "unequal lengths"),
+    "list too short": ("squared_error", [ROWS], {}, ValueError, "of 3 sequences, got a list of 1"),
+    "list, wrong length": (
+        "squared_error", [np.zeros((n, K)) for n in (4, 1, 2)], {}, ValueError,
+        r"Y\[1\]: expected shape \(0, 5\), got \(1, 5\)",
+    ),
+    "list, mixed forms": (
+        "cross_entropy", [np.zeros(4, int), np.zeros(0, int), ROWS[:2]], {}, ValueError,
+        r"Y\[2\]: expected rows of shape \(\) as in Y\[0\], got \(5,\)",
+    ),
+    "label too large": ("cross_entropy", [0, K, 1], {"shape": (B,)}, ValueError, "0 to 4, got 5"),
+    "label negative": ("cross_entropy", [0, -1, 1], {"shape": (B,)}, ValueError, "0 to 4, got -1"),
+    "label real": ("cross_entropy", [0.0, 1.0, 1.0], {"shape": (B,)}, TypeError, "integer class"),
+    "row sum": ("cross_entropy", 2 * ROWS, {"shape": (B,)}, ValueError, "sum to 1, got a sum of 2"),
+    "row negative": ("cross_entropy", ROWS - 1, {"shape": (B,)}, ValueError, "probabilities >= 0"),
+    "not a probability": ("binary_cross_entropy", ROWS + 1, {"shape": (B,)}, ValueError, "0 and 1"),
+    "NaN": ("squared_error", ROWS * np.nan, {"shape": (B,)}, ValueError, "Y: expected finite"),
+    "too large for the dtype": (
+        "squared_error", ROWS * 1e300, {"shape": (B,), "dtype": "float32"}, ValueError, "float32"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TARGETS)
+def test_bad_targets_are_named(case):
+    name, Y, options, error, message = BAD_TARGETS[case]
+    with pytest.raises(error, match=message):
+        prepare(name, Y, **options)
+
+
+@pytest.mark.parametrize("name", ["mse", None, 3])
+def test_unknown_losses_are_named(name):
+    with pytest.raises(ValueError, match="loss: expected one of squared_error, cross_entropy, bin"):
+        find_loss(name)
