@@ -1,0 +1,167 @@
+"""Compile lstmcore: one kernel source, built once per instruction set. All else is in pyproject.toml.
+
+Read from the environment:
+    LSTMCORE_ISAS    comma-separated choice among this processor family's builds, as "avx2,portable"
+    LSTMCORE_OPENMP  0 leaves OpenMP out
+    LSTMCORE_DEBUG   1 builds with bounds checks, symbols, address and undefined-behaviour sanitizers
+"""
+
+import copy
+import os
+import sys
+import sysconfig
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
+
+DEBUG = os.environ.get("LSTMCORE_DEBUG", "0") == "1"
+PACKAGE = Path("lstmcore")
+ISA_FLAGS = {
+    "portable": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+    "neon": [],
+}
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "initializedcheck": DEBUG,
+    "cdivision": True,
+    "freethreading_compatible": True,
+}
+UNIX_FLAGS = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-Wno-psabi"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+OPENMP_PROBE = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+
+
+def chosen_isas(platform):
+    """The builds for a platform such as "linux-x86_64", narrowed by LSTMCORE_ISAS."""
+    if platform.endswith("x86_64"):
+        isas = ["portable", "avx2", "avx512"]
+    elif platform.endswith(("aarch64", "arm64")) and not platform.startswith("win"):
+        isas = ["neon"]
+    else:
+        isas = ["portable"]
+    wanted = [isa.strip() for isa in os.environ.get("LSTMCORE_ISAS", ",".join(isas)).split(",")]
+    unknown = sorted(set(wanted) - set(isas))
+    if unknown:
+        raise SystemExit(f"LSTMCORE_ISAS: {platform} has the builds {isas}, got {unknown}")
+    return wanted
+
+
+class BuildKernels(build_ext):
+    """Ask the compiler what it can do, write the one-line sources of the builds, compile them."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+        if DEBUG:
+            self.build_temp += "-debug"
+        self.wrappers = Path(self.build_temp, "wrappers")
+
+    def build_extensions(self):
+        msvc = self.compiler.compiler_type == "msvc"
+        flags = self.common_flags(msvc)
+        openmp = self.openmp_flags(msvc)
+        for ext in self.extensions:
+            isa_flags = ISA_FLAGS.get(ext.name.removeprefix("lstmcore._kernels_"), [])
+            ext.extra_compile_args = flags + openmp + isa_flags
+            ext.extra_link_args = self.link_flags(msvc) + openmp * (not msvc)
+            ext.define_macros = [
+                ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+                ("LSTMCORE_OPENMP", str(int(bool(openmp)))),
+                ("LSTMCORE_DEBUG", str(int(DEBUG))),
+            ]
+            ext.include_dirs = [str(PACKAGE.resolve()), numpy.get_include()]
+            if isa_flags and not self.compiles("int main(void) { return 0; }\n", isa_flags):
+                raise SystemExit(
+                    f"{ext.name}: the compiler refuses {' '.join(isa_flags)}; "
+                    "use a newer one, or choose other builds with LSTMCORE_ISAS"
+                )
+            self.write_wrappers(ext)
+        cythonized = cythonize(
+            copy.deepcopy(self.extensions),
+            build_dir=self.build_temp,
+            include_path=[str(self.wrappers), str(PACKAGE), "."],
+            compiler_directives=DIRECTIVES,
+        )
+        for ext, c in zip(self.extensions, cythonized, strict=True):
+            ext.sources = c.sources
+        super().build_extensions()
+
+    def write_wrappers(self, ext):
+        """A build's .pyx and .pxd hold one line each: the inclusion of the one source."""
+        name = ext.name.rpartition(".")[2]
+        if not name.startswith("_kernels_"):
+            return
+        folder = self.wrappers / "lstmcore"
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix in (".pyx", ".pxd"):
+            text = f'include "_kernels{suffix}"\n'
+            path = folder / (name + suffix)
+            if not path.exists() or path.read_text() != text:
+                path.write_text(text)
+        ext.sources = [str(folder / f"{name}.pyx")]
+
+    def common_flags(self, msvc):
+        if msvc:
+            return ["/O2", "/fp:precise"]
+        if DEBUG:
+            return [*UNIX_FLAGS, "-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS]
+        return [*UNIX_FLAGS, "-O3", "-g0"]
+
+    def link_flags(self, msvc):
+        if DEBUG and not msvc:
+            return SANITIZERS
+        return ["-Wl,-s"] if sys.platform.startswith("linux") else []
+
+    def openmp_flags(self, msvc):
+        flags = ["/openmp" if msvc else "-fopenmp"]
+        if os.environ.get("LSTMCORE_OPENMP", "1") == "0":
+            reason = "LSTMCORE_OPENMP=0"
+        elif self.compiles(OPENMP_PROBE, flags):
+            return flags
+        else:
+            reason = f"the compiler cannot build a program with {flags[0]}"
+        warnings.warn(
+            f"lstmcore: building WITHOUT OpenMP, one thread only ({reason})", stacklevel=2
+        )
+        return []
+
+    def compiles(self, source, flags):
+        """Whether a program compiles and links with the given flags."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "probe.c")
+            path.write_text(source)
+            try:
+                objects = self.compiler.compile([str(path)], output_dir="/", extra_postargs=flags)
+                self.compiler.link_executable(
+                    objects, "probe", output_dir=folder, extra_postargs=flags
+                )
+            except (CompileError, LinkError):
+                return False
+        return True
+
+
+def extensions():
+    """One module for each build of _kernels.pyx, one for each other Cython file."""
+    isas = chosen_isas(sysconfig.get_platform())
+    names = [f"_kernels_{isa}" for isa in isas]
+    sources = {name: "_kernels.pyx" for name in names}
+    sources.update({p.stem: p.name for p in sorted(PACKAGE.glob("*.pyx")) if p.stem != "_kernels"})
+    headers = [*sorted(PACKAGE.glob("*.pxd")), *sorted(PACKAGE.glob("*.h")), Path("setup.py")]
+    depends = [str(p) for p in headers]
+    return [
+        Extension(f"lstmcore.{name}", [str(PACKAGE / source)], depends=depends)
+        for name, source in sources.items()
+    ]
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})
