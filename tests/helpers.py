@@ -1,0 +1,351 @@
+"""What the tests of the kernels share: cells, random problems, and calls with all their buffers.
+
+A `Problem` is everything that a kernel call needs, by sequence and without buffers; `run_forward`
+and `run_backward` call any implementation of the kernels on it. The loss of a problem is linear in
+the outputs, L = sum(y dy) + sum(hT dhT) + sum(cT dcT), so its gradient is exactly what `backward`
+returns.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from lstmcore._activations import parse_activation
+
+DENSE, RNN, LSTM = 0, 1, 2
+
+# Greff et al. 2015, and what equations.md adds to their list
+VARIANTS = {
+    "V": {"peepholes": 1},
+    "NP": {},
+    "NIG": {"peepholes": 1, "input_gate": 0},
+    "NFG": {"peepholes": 1, "forget_gate": 0},
+    "NOG": {"peepholes": 1, "output_gate": 0},
+    "NIAF": {"peepholes": 1, "cell": "identity"},
+    "NOAF": {"peepholes": 1, "output": "identity"},
+    "CIFG": {"peepholes": 1, "coupled": 1},
+    "FGR": {"peepholes": 1, "gate_recurrence": 1},
+}
+
+# Where two options of the table meet in one line of the equations, or nothing is left of a line.
+COMBINATIONS = {
+    "no gates at all": {"input_gate": 0, "forget_gate": 0, "output_gate": 0},
+    "peepholes without gates to read them": {
+        "peepholes": 1, "input_gate": 0, "forget_gate": 0, "output_gate": 0,
+    },
+    "only the output gate, FGR": {
+        "peepholes": 1, "gate_recurrence": 1, "input_gate": 0, "forget_gate": 0,
+    },
+    "CIFG with FGR": {"peepholes": 1, "coupled": 1, "gate_recurrence": 1},
+    "CIFG without output gate": {"coupled": 1, "output_gate": 0},
+    "NIAF and NOAF": {"cell": "identity", "output": "identity"},
+    "FGR without peepholes": {"gate_recurrence": 1},
+}  # fmt: skip
+
+# One setting of every activation; the parameters are not the defaults, so that a kernel that
+# ignores them is found out.
+ACTIVATION_SETTINGS = [
+    "identity", "logistic", "tanh", "relu", "logistic_1", "logistic_2", "softsign", "softplus",
+    ("elu", 0.7), ("leaky_relu", 0.15), ("hard_sigmoid", 0.3, 0.4), ("scaled_tanh", 1.3, 0.6),
+    ("thresholded_relu", 0.2), ("affine", 0.8, 0.1),
+]  # fmt: skip
+
+
+def activation_label(activation):
+    return activation if isinstance(activation, str) else activation[0]
+
+
+def _with_activations(cell, /, **activations):
+    for role, activation in activations.items():
+        names = (f"act_{role}", f"alpha_{role}", f"beta_{role}")
+        cell.update(zip(names, parse_activation(activation), strict=True))
+    return cell
+
+
+def lstm_cell(
+    inputs, units, *, block_size=1, input_gate=1, forget_gate=1, output_gate=1, coupled=0,
+    peepholes=0, gate_recurrence=0, gate="logistic", cell="tanh", output="tanh",
+):  # fmt: skip
+    return _with_activations(
+        {
+            "kind": LSTM, "inputs": inputs, "units": units, "block_size": block_size,
+            "input_gate": input_gate, "forget_gate": forget_gate and not coupled,
+            "output_gate": output_gate, "coupled": coupled, "peepholes": peepholes,
+            "gate_recurrence": gate_recurrence,
+        },
+        gate=gate, cell=cell, output=output,
+    )  # fmt: skip
+
+
+def _without_gates(kind, inputs, units, activation):
+    cell = lstm_cell(inputs, units, input_gate=0, forget_gate=0, output_gate=0, output=activation)
+    return cell | {"kind": kind}
+
+
+def rnn_cell(inputs, units, *, activation="tanh"):
+    return _without_gates(RNN, inputs, units, activation)
+
+
+def dense_cell(inputs, units, *, activation="identity"):
+    return _without_gates(DENSE, inputs, units, activation)
+
+
+def block_shapes(cell):
+    """Shapes of the blocks a cell has, by name."""
+    I, H = cell["inputs"], cell["units"]
+    if cell["kind"] != LSTM:
+        shapes = {"W": (H, I), "R": (H, H), "b": (H,)}
+        return shapes if cell["kind"] == RNN else {"W": (H, I), "b": (H,)}
+    m = cell["input_gate"] + cell["forget_gate"] + cell["output_gate"]
+    nb = H // cell["block_size"]
+    G = m * nb + H
+    shapes = {"W": (G, I), "R": (G, H), "b": (G,)}
+    if cell["peepholes"]:
+        shapes["p"] = (m, H)
+    if cell["gate_recurrence"]:
+        shapes["Q"] = (m * nb, m * nb)
+    return shapes
+
+
+@dataclass
+class Problem:
+    """A cell with weights, a batch by sequence, and a gradient that arrives at the outputs."""
+
+    cell: dict
+    blocks: dict
+    x: np.ndarray  # (B, T, I), or (B, T) tokens
+    lengths: np.ndarray  # (B,)
+    h0: np.ndarray = None  # (B, H)
+    c0: np.ndarray = None
+    dy: np.ndarray = None  # (B, T, H)
+    dhT: np.ndarray = None  # (B, H)
+    dcT: np.ndarray = None
+    reverse: int = 0
+    names: tuple = field(init=False)
+
+    def __post_init__(self):
+        # the tensors that a gradient exists for
+        self.names = tuple(self.blocks)
+        if self.x.ndim == 3:
+            self.names += ("x",)
+        self.names += tuple(name for name in ("h0", "c0") if getattr(self, name) is not None)
+
+    @property
+    def dtype(self):
+        return self.blocks["W"].dtype
+
+    @property
+    def steps(self):
+        return int(self.lengths.max(initial=0))
+
+    def tensor(self, name):
+        return self.blocks[name] if name in self.blocks else getattr(self, name)
+
+    def with_tensor(self, name, value):
+        if name in self.blocks:
+            return replace(self, blocks=self.blocks | {name: value})
+        return replace(self, **{name: value})
+
+    def astype(self, dtype):
+        def cast(array):
+            return array.astype(dtype) if array is not None and array.dtype.kind == "f" else array
+
+        arrays = {name: cast(getattr(self, name)) for name in ("x", "h0", "c0", "dy", "dhT", "dcT")}
+        return replace(
+            self, blocks={name: cast(block) for name, block in self.blocks.items()}, **arrays
+        )
+
+    def only(self, sequences):
+        """The problem of some of its sequences, padded no further than they need."""
+        lengths = self.lengths[sequences]
+        T = int(lengths.max(initial=0))
+
+        def rows(array, padded):
+            if array is None:
+                return None
+            return array[sequences, :T] if padded else array[sequences]
+
+        return replace(
+            self, lengths=lengths, x=rows(self.x, True), dy=rows(self.dy, True),
+            **{name: rows(getattr(self, name), False) for name in ("h0", "c0", "dhT", "dcT")},
+        )  # fmt: skip
+
+
+def random_problem(
+    cell, lengths, *, T=None, tokens=False, reverse=0, state=True, scale=1.5,
+    dtype="float64", seed=0,
+):  # fmt: skip
+    """A random problem; padding is NaN (tokens: out of range), so that reading it shows.
+
+    `scale` is that of the pre-activations. Unbounded activations in gates want less than the usual
+    1.5, or their product grows double exponentially with the time steps.
+    """
+    rng = np.random.default_rng(seed)
+    lengths = np.asarray(lengths, dtype=np.intp)
+    B, I, H = len(lengths), cell["inputs"], cell["units"]
+    T = int(lengths.max(initial=0)) if T is None else T
+    recurrent = cell["kind"] != DENSE
+
+    def uniform(*shape, bound=1.0):
+        return rng.uniform(-bound, bound, shape)
+
+    # fan-in scaling keeps pre-activations of order one at any size
+    fan_in = {"W": I, "R": H, "b": 4, "p": cell["block_size"], "Q": 3 * H}
+    blocks = {
+        name: uniform(*shape, bound=scale / np.sqrt(max(fan_in[name], 1)))
+        for name, shape in block_shapes(cell).items()
+    }
+    padding = np.arange(T) >= lengths[:, None]
+    if tokens:
+        x = rng.integers(0, I, (B, T)).astype(np.intp)
+        x[padding] = -(2**40)
+    else:
+        x = uniform(B, T, I)
+        x[padding] = np.nan
+    dy = uniform(B, T, H)
+    dy[padding] = np.nan
+    problem = Problem(
+        cell=cell, blocks=blocks, x=x, lengths=lengths, dy=dy, reverse=reverse,
+        h0=uniform(B, H) if recurrent and state else None,
+        c0=uniform(B, H) if cell["kind"] == LSTM and state else None,
+        dhT=uniform(B, H) if recurrent else None,
+        dcT=uniform(B, H) if cell["kind"] == LSTM else None,
+    )  # fmt: skip
+    return problem.astype(dtype)
+
+
+# ------------------------------------------------------------------------------ kernel calls
+
+
+def ranked(lengths):
+    """(order, lengths by rank)."""
+    order = np.argsort(-lengths, kind="stable").astype(np.intp)
+    return order, lengths[order]
+
+
+def _packed(kernels, problem):
+    blocks = problem.blocks
+    packed = np.empty(kernels.sizes(problem.cell, problem.dtype)[0], problem.dtype)
+    names = ("W", "R", "b", "p", "Q")
+    kernels.pack(problem.cell, *(blocks.get(name) for name in names), packed)
+    return packed
+
+
+def _scratch(kernels, problem, n_threads, training):
+    size = kernels.scratch_size(
+        problem.cell, problem.dtype, len(problem.lengths), n_threads, training
+    )
+    return np.full(size, np.nan, problem.dtype)  # scratch promises nothing about its contents
+
+
+def _spans(problem, spans):
+    return [(0, problem.steps)] if spans is None else spans
+
+
+def run_forward(kernels, problem, *, n_threads=1, spans=None, training=True, y=None):
+    """Outputs of a problem, {"y", "hT", "cT"}, and the tapes of its spans.
+
+    `spans` are the step ranges [(t0, t1), ...] of consecutive calls, by default one call.
+    """
+    cell, dtype, B, H = problem.cell, problem.dtype, len(problem.lengths), problem.cell["units"]
+    order, lengths = ranked(problem.lengths)
+    packed = _packed(kernels, problem)
+    scratch = _scratch(kernels, problem, n_threads, training)
+    row = kernels.sizes(cell, dtype)[1]
+    y = np.zeros((B, problem.x.shape[1], H), dtype) if y is None else y
+    h, c, tapes = problem.h0, problem.c0, []
+    for t0, t1 in _spans(problem, spans):
+        steps = int(np.clip(lengths - t0, 0, t1 - t0).sum())
+        tape = np.full(row * (B + steps), np.nan, dtype) if training else None
+        hT = None if cell["kind"] == DENSE else np.full((B, H), np.nan, dtype)
+        cT = np.full((B, H), np.nan, dtype) if cell["kind"] == LSTM else None
+        kernels.forward(
+            cell, packed, problem.x, order, lengths, h, c, y, hT, cT, tape, scratch,
+            t0, t1, problem.reverse, n_threads,
+        )  # fmt: skip
+        h, c = hT, cT
+        tapes.append(tape)
+    return {"y": y, "hT": h, "cT": c}, tapes
+
+
+def run_backward(kernels, problem, tapes, *, n_threads=1, spans=None):
+    """Gradients of a problem by the names of `Problem.names`."""
+    cell, dtype, B, H = problem.cell, problem.dtype, len(problem.lengths), problem.cell["units"]
+    order, lengths = ranked(problem.lengths)
+    packed = _packed(kernels, problem)
+    scratch = _scratch(kernels, problem, n_threads, True)
+    grad = np.zeros(kernels.sizes(cell, dtype)[2], dtype)
+    dx = np.zeros(problem.x.shape, dtype) if problem.x.ndim == 3 else None
+    dh, dc = problem.dhT, problem.dcT
+    for (t0, t1), tape in reversed(list(zip(_spans(problem, spans), tapes, strict=True))):
+        dh0 = None if cell["kind"] == DENSE else np.full((B, H), np.nan, dtype)
+        dc0 = np.full((B, H), np.nan, dtype) if cell["kind"] == LSTM else None
+        kernels.backward(
+            cell, packed, problem.x, order, lengths, tape, problem.dy, dh, dc, dx, dh0, dc0, grad,
+            scratch, t0, t1, problem.reverse, n_threads,
+        )  # fmt: skip
+        dh, dc = dh0, dc0
+    blocks = {name: np.full(block.shape, np.nan, dtype) for name, block in problem.blocks.items()}
+    kernels.unpack(cell, grad, *(blocks.get(name) for name in ("W", "R", "b", "p", "Q")))
+    gradients = blocks | {"x": dx, "h0": dh, "c0": dc}
+    return {name: gradients[name] for name in problem.names}
+
+
+def run(kernels, problem, *, n_threads=1, spans=None):
+    """Outputs and gradients of a problem, {"y": ..., "dW": ..., ...}."""
+    outputs, tapes = run_forward(kernels, problem, n_threads=n_threads, spans=spans)
+    gradients = run_backward(kernels, problem, tapes, n_threads=n_threads, spans=spans)
+    outputs = {name: value for name, value in outputs.items() if value is not None}
+    return outputs | {"d" + name: value for name, value in gradients.items()}
+
+
+def loss(kernels, problem):
+    """The number whose gradient `run_backward` returns."""
+    outputs, _ = run_forward(kernels, problem, training=False)
+    steps = np.arange(problem.x.shape[1]) < problem.lengths[:, None]
+    total = np.sum(outputs["y"][steps] * problem.dy[steps])
+    for name in ("hT", "cT"):
+        if outputs[name] is not None:
+            total += np.sum(outputs[name] * problem.tensor("d" + name))
+    return total
+
+
+# ---------------------------------------------------------------------------------- numbers
+
+
+def relative_error(got, wanted):
+    """max|got - wanted| / max|wanted|, 0 for empty tensors; NaN anywhere gives NaN."""
+    assert got.shape == wanted.shape, f"shape {got.shape}, expected {wanted.shape}"
+    if got.size == 0:
+        return 0.0
+    error = np.max(np.abs(np.asarray(got, np.float64) - wanted))
+    scale = np.max(np.abs(np.asarray(wanted, np.float64)))
+    return float(error / scale) if scale > 0 or np.isnan(scale) else float(error)
+
+
+def assert_close(got, wanted, tolerance):
+    """Every tensor of `wanted` within a relative error, with a verdict for each that is not."""
+    errors = {name: relative_error(got[name], value) for name, value in wanted.items()}
+    wrong = {name: error for name, error in errors.items() if not error <= tolerance}
+    assert not wrong, f"relative error above {tolerance:g}: {wrong}"
+
+
+def assert_same_bits(got, wanted):
+    """Every tensor of `wanted` equal to the last bit, the sign of zero included."""
+    wrong = [name for name, value in wanted.items() if got[name].tobytes() != value.tobytes()]
+    assert not wrong, f"bits differ in {wrong}"
+
+
+def central_differences(kernels, problem, name, *, step=1e-5, entries=None):
+    """(indices, dL/d(entry)) of a tensor, or of some of its entries."""
+    value = problem.tensor(name)
+    indices = np.arange(value.size) if entries is None else entries
+    differences = np.empty(len(indices), value.dtype)
+    for k, index in enumerate(indices):
+        sides = []
+        for sign in (1, -1):
+            moved = value.copy()
+            moved.flat[index] += sign * step
+            sides.append(loss(kernels, problem.with_tensor(name, moved)))
+        differences[k] = (sides[0] - sides[1]) / (2 * step)
+    return indices, differences
