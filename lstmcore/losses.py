@@ -11,17 +11,16 @@ a loss over whole sequences, such as connectionist temporal classification, gets
 
 import numpy as np
 
+from ._checks import as_choice, as_ndarray, describe, refuse_nonfinite, shaped
+
 __all__ = ["LOSSES", "Loss", "find_loss"]
 
 
-def _real_array(value, what):
-    """``value`` as an array of real numbers, or an error that calls it ``what``."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{what}: expected an array of numbers, got unequal lengths") from error
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{what}: expected real numbers, got dtype {array.dtype}")
+def _as_real(value, name):
+    """`value` as an ndarray of real numbers, in whatever dtype it came."""
+    array = as_ndarray(value, name)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected real numbers, got {describe(array)}")
     return array
 
 
@@ -40,53 +39,54 @@ class Loss:
     output = None
 
     def prepare_targets(
-        self, Y, batch_shape, lengths, n_outputs, dtype, check_finite=True, scored=None
+        self, Y, batch, n_outputs, per_sequence, dtype, check_finite=True, scored=None
     ):
-        """Check the targets and align them with the padded output, once per data set.
+        """Check the targets and align them with the kernels' output, once per data set.
 
         Parameters
         ----------
         Y : array_like or list of array_like
-            Targets of every step, (B, T, K), or of every sequence, (B, K). A list holds one array
-            of `lengths[b]` steps for each sequence. With one output the last axis may be absent.
-        batch_shape : tuple of int
-            (B, T) when every step has a target, (B,) when every sequence has one.
-        lengths : (B,) array of int
-            Lengths in the order of the sequences.
+            Targets of every step, (B, T, K), or of every sequence, (B, K). Those of steps may come
+            as a list with one array of `batch.lengths[b]` steps for each sequence. With one output
+            the last axis may be absent.
+        batch : Batch
+            The inputs that the targets belong to.
         n_outputs : int
             K.
+        per_sequence : bool
+            Whether the sequences are read out, so that each has one target.
         dtype : dtype
             The network's.
         check_finite : bool
             Refuse NaN and infinity in scored targets.
-        scored : array of bool, shape `batch_shape`, optional
-            Terms with a weight above zero. What Y holds elsewhere is never looked at; by default
-            every step within its sequence's length is scored.
+        scored : bool array, optional
+            (B, L), or (B,) where `per_sequence`: terms with a weight above zero. What Y holds
+            elsewhere is never looked at. By default every term that is there.
 
         Returns
         -------
         targets : ndarray
-            A fresh array in the form that `value_and_delta` takes; zero where nothing is scored.
+            (B, L, ...) or (B, ...), fresh, in the form that `value_and_delta` takes; zero where
+            nothing is scored.
 
         Raises
         ------
         ValueError, TypeError
             Names ``Y``, what was expected and what came.
         """
-        batch_shape = tuple(batch_shape)
-        per_step = len(batch_shape) == 2
-        if scored is None:
-            scored = (
-                np.arange(batch_shape[1]) < np.asarray(lengths)[:, None]
-                if per_step
-                else np.ones(batch_shape, dtype=bool)
-            )
-        if per_step and isinstance(Y, (list, tuple)):
-            Y = self._pad(Y, batch_shape, lengths, n_outputs)
+        if per_sequence:
+            targets = self._check_shape(_as_real(Y, "Y"), (batch.size,), n_outputs, "Y")
+            there = np.ones(batch.size, dtype=bool)
         else:
-            Y = _real_array(Y, "Y")
-        self._check_shape(Y.shape, batch_shape, n_outputs, "Y")
-        return self._convert(Y, scored, n_outputs, np.dtype(dtype), check_finite)
+            if isinstance(Y, (list, tuple)):
+                targets = self._pad(Y, batch, n_outputs)
+            else:
+                targets = _as_real(Y, "Y")
+                self._check_shape(targets, (batch.size, batch.T), n_outputs, "Y")
+                targets = batch.gather(targets)
+            there = batch.valid
+        scored = there if scored is None else scored
+        return self._convert(targets, scored, n_outputs, np.dtype(dtype), check_finite)
 
     def value_and_delta(self, a, targets, weights, lengths=None):
         """Weighted sum of the loss over the batch, and its derivative at the pre-activations.
@@ -116,37 +116,34 @@ class Loss:
         shapes = [(*batch_shape, n_outputs)]
         return shapes + [batch_shape] if n_outputs == 1 else shapes
 
-    def _check_shape(self, shape, batch_shape, n_outputs, what):
-        expected = self._shapes(batch_shape, n_outputs)
-        if shape not in expected:
-            expected = " or ".join(map(str, expected))
-            raise ValueError(f"{what}: expected shape {expected}, got {shape}")
+    def _check_shape(self, array, batch_shape, n_outputs, name):
+        return shaped(array, name, *self._shapes(batch_shape, n_outputs))
 
-    def _pad(self, Y, batch_shape, lengths, n_outputs):
-        if len(Y) != batch_shape[0]:
+    def _pad(self, Y, batch, n_outputs):
+        if len(Y) != batch.size:
             raise ValueError(
-                f"Y: expected targets of {batch_shape[0]} sequences, got a list of {len(Y)}"
+                f"Y: expected targets of {batch.size} sequences, got a list of length {len(Y)}"
             )
-        Y = [_real_array(y, f"Y[{b}]") for b, y in enumerate(Y)]
-        trailing = Y[0].shape[1:]
+        Y = [_as_real(y, f"Y[{b}]") for b, y in enumerate(Y)]
+        row = Y[0].shape[1:]
         for b, y in enumerate(Y):
-            self._check_shape(y.shape, (int(lengths[b]),), n_outputs, f"Y[{b}]")
-            if y.shape[1:] != trailing:
+            self._check_shape(y, (int(batch.lengths[b]),), n_outputs, f"Y[{b}]")
+            if y.shape[1:] != row:
                 raise ValueError(
-                    f"Y[{b}]: expected rows of shape {trailing} as in Y[0], got {y.shape[1:]}"
+                    f"Y[{b}]: expected steps of shape {row} as in Y[0], got {y.shape[1:]}"
                 )
-        padded = np.zeros(batch_shape + trailing, dtype=np.result_type(*Y))
+        padded = np.zeros((batch.size, batch.max_length, *row), dtype=np.result_type(*Y))
         for b, y in enumerate(Y):
             padded[b, : len(y)] = y
         return padded
 
     def _convert(self, Y, scored, n_outputs, dtype, check_finite):
-        """Real-valued targets of shape (..., K) in the network's dtype."""
+        """Real targets, with an axis K, in the network's dtype."""
         targets = np.zeros((*scored.shape, n_outputs), dtype=dtype)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused so
             targets[scored] = Y.reshape(targets.shape)[scored]
-        if check_finite and not np.isfinite(targets).all():
-            raise ValueError(f"Y: expected finite targets, got NaN or infinity as {dtype}")
+        if check_finite:
+            refuse_nonfinite(targets, "Y")
         return targets
 
 
@@ -199,7 +196,7 @@ class CrossEntropy(Loss):
     @staticmethod
     def _labels(Y, scored, n_outputs):
         if Y.dtype.kind not in "iu":
-            raise TypeError(f"Y: expected integer class labels, got dtype {Y.dtype}")
+            raise TypeError(f"Y: expected integer class labels, got {describe(Y)}")
         labels = Y[scored]
         if labels.size and not (0 <= labels.min() and labels.max() < n_outputs):
             wrong = labels.max() if labels.min() >= 0 else labels.min()
@@ -259,6 +256,4 @@ LOSSES = {loss.name: loss for loss in (SquaredError(), CrossEntropy(), BinaryCro
 
 def find_loss(name):
     """The loss called `name`, or an error that lists the names there are."""
-    if not isinstance(name, str) or name not in LOSSES:
-        raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {name!r}")
-    return LOSSES[name]
+    return LOSSES[as_choice(name, "loss", LOSSES)]

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from lstmcore.losses import LOSSES, find_loss
+from lstmcore.sequences import make_batch
 
 B, T, K = 3, 4, 5
 LENGTHS = np.array([4, 0, 2])
-SCORED = np.arange(T) < LENGTHS[:, None]
+BATCH = make_batch(np.zeros((B, T, 1)), 1, "float64", lengths=LENGTHS)
+SCORED = BATCH.valid
 
 
 def targets_of(name, rng, shape):
@@ -19,17 +21,24 @@ def targets_of(name, rng, shape):
     return rng.random(shape)
 
 
-def prepare(name, Y, *, shape=(B, T), lengths=LENGTHS, K=K, dtype="float64", **rest):
-    return LOSSES[name].prepare_targets(Y, shape, lengths, K, dtype, **rest)
+def prepare(name, Y, *, batch=BATCH, per_sequence=False, K=K, dtype="float64", **rest):
+    return LOSSES[name].prepare_targets(Y, batch, K, per_sequence, dtype, **rest)
+
+
+def read_out(name, Y, **rest):
+    """Targets of as many whole sequences as there are rows."""
+    batch = make_batch(np.zeros((len(Y), 1, 1)), 1, "float64")
+    return prepare(name, Y, batch=batch, per_sequence=True, **rest)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("shape", [(B, T), (B,)], ids=["every step", "read out"])
-def test_delta_is_the_derivative_of_the_value(name, shape):
+@pytest.mark.parametrize("per_sequence", [False, True], ids=["every step", "read out"])
+def test_delta_is_the_derivative_of_the_value(name, per_sequence):
     rng = np.random.default_rng(0)
+    shape = (B,) if per_sequence else (B, T)
     a = rng.normal(size=(*shape, K))
-    weights = rng.random(shape) * (SCORED if len(shape) == 2 else 1)
-    targets = prepare(name, targets_of(name, rng, (*shape, K)), shape=shape)
+    weights = rng.random(shape) * (1 if per_sequence else SCORED)
+    targets = prepare(name, targets_of(name, rng, (*shape, K)), per_sequence=per_sequence)
     _, delta = LOSSES[name].value_and_delta(a, targets, weights)
     direction = rng.normal(size=a.shape)
     step = 1e-5
@@ -53,7 +62,7 @@ def test_values_are_those_of_the_definition(name):
         y = 1 / (1 + np.exp(-a))
         expected = -z * np.log(y) - (1 - z) * np.log(1 - y)
     weights = np.array([1.0, 0.5, 0.0])
-    value, _ = LOSSES[name].value_and_delta(a, prepare(name, z, shape=(B,)), weights)
+    value, _ = LOSSES[name].value_and_delta(a, read_out(name, z), weights)
     assert type(value) is float
     assert value == pytest.approx((expected * weights[:, None]).sum(), rel=1e-14)
 
@@ -75,7 +84,7 @@ def test_extreme_pre_activations_do_not_overflow(name, dtype):
     large = np.finfo(dtype).max / 4
     a = np.array([[large, -large, 0], [-large, large, 0]], dtype=dtype)
     Y = np.array([[1, 0, 0], [1, 0, 0]], dtype=dtype)
-    targets = prepare(name, Y, shape=(2,), K=3, dtype=dtype)
+    targets = read_out(name, Y, K=3, dtype=dtype)
     with np.errstate(all="raise", under="ignore"):
         value, delta = LOSSES[name].value_and_delta(a, targets, np.ones(2))
     assert np.isfinite(value) and value >= large
@@ -85,7 +94,7 @@ def test_extreme_pre_activations_do_not_overflow(name, dtype):
 @pytest.mark.parametrize("name", LOSSES)
 def test_non_finite_outputs_give_a_non_finite_value_without_a_warning(name):
     a = np.full((2, K), np.inf)
-    targets = prepare(name, np.full((2, K), 1 / K), shape=(2,))
+    targets = read_out(name, np.full((2, K), 1 / K))
     with np.errstate(all="raise"):
         value, _ = LOSSES[name].value_and_delta(a, targets, np.ones(2))
     assert not np.isfinite(value)
@@ -107,7 +116,7 @@ def test_inputs_are_not_written_to(name):
     copies = a.copy(), Y.copy(), weights.copy()
     for array in (a, Y, weights):
         array.setflags(write=False)
-    LOSSES[name].value_and_delta(a, prepare(name, Y, shape=(B,)), weights)
+    LOSSES[name].value_and_delta(a, read_out(name, Y), weights)
     for array, copy in zip((a, Y, weights), copies, strict=True):
         np.testing.assert_array_equal(array, copy)
 
@@ -129,6 +138,15 @@ def test_one_output_may_leave_the_last_axis_out():
     np.testing.assert_array_equal(prepare("squared_error", listed, K=1), Y[..., None])
 
 
+def test_targets_follow_a_mask_with_holes():
+    mask = np.array([[True, False, True], [False, False, True]])
+    batch = make_batch(np.zeros((2, 3, 1)), 1, "float64", mask=mask)
+    padded = prepare("squared_error", [[1, 2, 3], [4, 5, 6]], batch=batch, K=1)
+    np.testing.assert_array_equal(padded[..., 0], [[1, 3], [6, 0]])
+    listed = prepare("squared_error", [[1, 3], [6]], batch=batch, K=1)
+    np.testing.assert_array_equal(listed, padded)
+
+
 def test_what_is_not_scored_is_never_looked_at():
     Y = np.full((B, T, K), np.nan)
     Y[SCORED] = 0.25
@@ -142,31 +160,32 @@ def test_what_is_not_scored_is_never_looked_at():
 
 
 ROWS = np.full((B, K), 1 / K)
+READ_OUT = {"per_sequence": True}
 BAD_TARGETS = {
     "wrong shape": ("squared_error", ROWS, {}, ValueError, r"Y: expected shape \(3, 4, 5\)"),
-    "wrong rank": ("cross_entropy", ROWS[:, :, None], {"shape": (B,)}, ValueError, "Y: expected sh"),
-    "complex": ("squared_error", ROWS + 1j, {"shape": (B,)}, TypeError, "Y: expected real"),
-    "object": ("squared_error", ROWS.astype(object), {"shape": (B,)}, TypeError, "got dtype obj"),
-    "strings": ("cross_entropy", ["a", "b", "c"], {"shape": (B,)}, TypeError, "got dtype <U1"),
-    "ragged": ("squared_error", [[1], [1, 2], []], {"shape": (B,)}, ValueError, "unequal lengths"),
-    "list too short": ("squared_error", [ROWS], {}, ValueError, "of 3 sequences, got a list of 1"),
+    "wrong rank": ("cross_entropy", ROWS[:, :, None], READ_OUT, ValueError, "Y: expected sh"),
+    "complex": ("squared_error", ROWS + 1j, READ_OUT, TypeError, "Y: expected real"),
+    "object": ("squared_error", ROWS.astype(object), READ_OUT, TypeError, "dtype obj"),
+    "strings": ("cross_entropy", ["a", "b", "c"], READ_OUT, TypeError, "dtype <U1"),
+    "ragged": ("squared_error", [[1], [1, 2], []], READ_OUT, ValueError, "array of numb"),
+    "list too short": ("squared_error", [ROWS], {}, ValueError, "of 3 sequences, got a list of length 1"),
     "list, wrong length": (
         "squared_error", [np.zeros((n, K)) for n in (4, 1, 2)], {}, ValueError,
         r"Y\[1\]: expected shape \(0, 5\), got \(1, 5\)",
     ),
     "list, mixed forms": (
         "cross_entropy", [np.zeros(4, int), np.zeros(0, int), ROWS[:2]], {}, ValueError,
-        r"Y\[2\]: expected rows of shape \(\) as in Y\[0\], got \(5,\)",
+        r"Y\[2\]: expected steps of shape \(\) as in Y\[0\], got \(5,\)",
     ),
-    "label too large": ("cross_entropy", [0, K, 1], {"shape": (B,)}, ValueError, "0 to 4, got 5"),
-    "label negative": ("cross_entropy", [0, -1, 1], {"shape": (B,)}, ValueError, "0 to 4, got -1"),
-    "label real": ("cross_entropy", [0.0, 1.0, 1.0], {"shape": (B,)}, TypeError, "integer class"),
-    "row sum": ("cross_entropy", 2 * ROWS, {"shape": (B,)}, ValueError, "sum to 1, got a sum of 2"),
-    "row negative": ("cross_entropy", ROWS - 1, {"shape": (B,)}, ValueError, "probabilities >= 0"),
-    "not a probability": ("binary_cross_entropy", ROWS + 1, {"shape": (B,)}, ValueError, "0 and 1"),
-    "NaN": ("squared_error", ROWS * np.nan, {"shape": (B,)}, ValueError, "Y: expected finite"),
+    "label too large": ("cross_entropy", [0, K, 1], READ_OUT, ValueError, "0 to 4, got 5"),
+    "label negative": ("cross_entropy", [0, -1, 1], READ_OUT, ValueError, "0 to 4, got -1"),
+    "label real": ("cross_entropy", [0.0, 1.0, 1.0], READ_OUT, TypeError, "integer class"),
+    "row sum": ("cross_entropy", 2 * ROWS, READ_OUT, ValueError, "sum to 1, got a sum of 2"),
+    "row negative": ("cross_entropy", ROWS - 1, READ_OUT, ValueError, "probabilities >= 0"),
+    "not a probability": ("binary_cross_entropy", ROWS + 1, READ_OUT, ValueError, "0 and 1"),
+    "NaN": ("squared_error", ROWS * np.nan, READ_OUT, ValueError, "Y: expected finite"),
     "too large for the dtype": (
-        "squared_error", ROWS * 1e300, {"shape": (B,), "dtype": "float32"}, ValueError, "float32"
+        "squared_error", ROWS * 1e300, {"per_sequence": True, "dtype": "float32"}, ValueError, "finite"
     ),
 }
 
@@ -178,7 +197,7 @@ def test_bad_targets_are_named(case):
         prepare(name, Y, **options)
 
 
-@pytest.mark.parametrize("name", ["mse", None, 3])
-def test_unknown_losses_are_named(name):
-    with pytest.raises(ValueError, match="loss: expected one of squared_error, cross_entropy, bin"):
+@pytest.mark.parametrize("name, error", [("mse", ValueError), (None, TypeError), (3, TypeError)])
+def test_unknown_losses_are_named(name, error):
+    with pytest.raises(error, match="loss: expected one of squared_error, cross_entropy, binary"):
         find_loss(name)
