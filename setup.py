@@ -38,6 +38,7 @@ DIRECTIVES = {
 }
 UNIX_FLAGS = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-Wno-psabi"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+EMPTY_PROGRAM = "int main(void) { return 0; }\n"
 OPENMP_PROBE = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
 
 
@@ -56,23 +57,25 @@ def chosen_isas(platform):
     return wanted
 
 
+def isa_flags(ext):
+    return ISA_FLAGS.get(ext.name.removeprefix("lstmcore._kernels_"), [])
+
+
 class BuildKernels(build_ext):
     """Ask the compiler what it can do, write the one-line sources of the builds, compile them."""
 
     def finalize_options(self):
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count()
-        if DEBUG:
-            self.build_temp += "-debug"
         self.wrappers = Path(self.build_temp, "wrappers")
 
     def build_extensions(self):
         msvc = self.compiler.compiler_type == "msvc"
+        self.extensions[:] = [ext for ext in self.extensions if self.can_build(ext)]
         flags = self.common_flags(msvc)
         openmp = self.openmp_flags(msvc)
         for ext in self.extensions:
-            isa_flags = ISA_FLAGS.get(ext.name.removeprefix("lstmcore._kernels_"), [])
-            ext.extra_compile_args = flags + openmp + isa_flags
+            ext.extra_compile_args = flags + openmp + isa_flags(ext)
             ext.extra_link_args = self.link_flags(msvc) + openmp * (not msvc)
             ext.define_macros = [
                 ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
@@ -80,11 +83,6 @@ class BuildKernels(build_ext):
                 ("LSTMCORE_DEBUG", str(int(DEBUG))),
             ]
             ext.include_dirs = [str(PACKAGE.resolve()), numpy.get_include()]
-            if isa_flags and not self.compiles("int main(void) { return 0; }\n", isa_flags):
-                raise SystemExit(
-                    f"{ext.name}: the compiler refuses {' '.join(isa_flags)}; "
-                    "use a newer one, or choose other builds with LSTMCORE_ISAS"
-                )
             self.write_wrappers(ext)
         cythonized = cythonize(
             copy.deepcopy(self.extensions),
@@ -95,6 +93,17 @@ class BuildKernels(build_ext):
         for ext, c in zip(self.extensions, cythonized, strict=True):
             ext.sources = c.sources
         super().build_extensions()
+
+    def can_build(self, ext):
+        """Whether the compiler knows the instruction set; a build that was asked for must not fail."""
+        flags = isa_flags(ext)
+        if not flags or self.compiles(EMPTY_PROGRAM, flags) or not self.compiles(EMPTY_PROGRAM, []):
+            return True
+        message = f"lstmcore: the compiler refuses {' '.join(flags)}, {ext.name} cannot be built"
+        if "LSTMCORE_ISAS" in os.environ:
+            raise SystemExit(message)
+        warnings.warn(message, stacklevel=2)
+        return False
 
     def write_wrappers(self, ext):
         """A build's .pyx and .pxd hold one line each: the inclusion of the one source."""
@@ -141,7 +150,9 @@ class BuildKernels(build_ext):
             path = Path(folder, "probe.c")
             path.write_text(source)
             try:
-                objects = self.compiler.compile([str(path)], output_dir="/", extra_postargs=flags)
+                objects = self.compiler.compile(
+                    [str(path)], output_dir=folder, extra_postargs=flags
+                )
                 self.compiler.link_executable(
                     objects, "probe", output_dir=folder, extra_postargs=flags
                 )
@@ -164,4 +175,8 @@ def extensions():
     ]
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})
+setup(
+    ext_modules=extensions(),
+    cmdclass={"build_ext": BuildKernels},
+    options={"build": {"build_base": "build/debug" if DEBUG else "build/release"}},
+)
