@@ -141,7 +141,7 @@ def test_one_output_may_leave_the_last_axis_out():
 def test_targets_follow_a_mask_with_holes():
     mask = np.array([[True, False, True], [False, False, True]])
     batch = make_batch(np.zeros((2, 3, 1)), 1, "float64", mask=mask)
-    padded = prepare("squared_error", [[1, 2, 3], [4, 5, 6]], batch=batch, K=1)
+    padded = prepare("squared_error", np.array([[1, 2, 3], [4, 5, 6]]), batch=batch, K=1)
     np.testing.assert_array_equal(padded[..., 0], [[1, 3], [6, 0]])
     listed = prepare("squared_error", [[1, 3], [6]], batch=batch, K=1)
     np.testing.assert_array_equal(listed, padded)
