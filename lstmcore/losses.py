@@ -1,8 +1,8 @@
 """Losses: the value and its derivative at the output pre-activations, together.
 
 A loss sees the output pre-activations of the whole batch, ``a`` with shape (B, T, K), or (B, K)
-when the sequences are read out, and one weight per term: (B, T) or (B,). Padding has weight zero, and
-a mean is a weight on each term, never a rescale hidden in here.
+when the sequences are read out, and one weight per term: (B, T) or (B,). Padding has weight zero,
+and a mean is a weight on each term, never a rescale hidden in here.
 
 A further loss is one more class in ``LOSSES``. Nothing here assumes that a term is a single step:
 a loss over whole sequences, such as connectionist temporal classification, gets the same
@@ -114,7 +114,7 @@ class Loss:
     def _shapes(self, batch_shape, n_outputs):
         """The shapes that targets of this loss may have."""
         shapes = [(*batch_shape, n_outputs)]
-        return shapes + [batch_shape] if n_outputs == 1 else shapes
+        return [*shapes, batch_shape] if n_outputs == 1 else shapes
 
     def _check_shape(self, array, batch_shape, n_outputs, name):
         return shaped(array, name, *self._shapes(batch_shape, n_outputs))
@@ -198,7 +198,7 @@ class CrossEntropy(Loss):
         if Y.dtype.kind not in "iu":
             raise TypeError(f"Y: expected integer class labels, got {describe(Y)}")
         labels = Y[scored]
-        if labels.size and not (0 <= labels.min() and labels.max() < n_outputs):
+        if labels.size and not (labels.min() >= 0 and labels.max() < n_outputs):
             wrong = labels.max() if labels.min() >= 0 else labels.min()
             raise ValueError(f"Y: expected labels from 0 to {n_outputs - 1}, got {wrong}")
         targets = np.zeros(scored.shape, dtype=np.intp)

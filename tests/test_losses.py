@@ -150,8 +150,9 @@ def test_targets_follow_a_mask_with_holes():
 def test_what_is_not_scored_is_never_looked_at():
     Y = np.full((B, T, K), np.nan)
     Y[SCORED] = 0.25
-    np.testing.assert_array_equal(prepare("squared_error", Y), np.where(SCORED, 0.25, 0)[..., None]
-                                  * np.ones(K))
+    np.testing.assert_array_equal(
+        prepare("squared_error", Y), np.where(SCORED, 0.25, 0)[..., None] * np.ones(K)
+    )
     labels = np.where(SCORED, 1, -100)
     assert prepare("cross_entropy", labels).min() == 0
     scored = SCORED.copy()
@@ -168,13 +169,25 @@ BAD_TARGETS = {
     "object": ("squared_error", ROWS.astype(object), READ_OUT, TypeError, "dtype obj"),
     "strings": ("cross_entropy", ["a", "b", "c"], READ_OUT, TypeError, "dtype <U1"),
     "ragged": ("squared_error", [[1], [1, 2], []], READ_OUT, ValueError, "array of numb"),
-    "list too short": ("squared_error", [ROWS], {}, ValueError, "of 3 sequences, got a list of length 1"),
+    "list too short": (
+        "squared_error",
+        [ROWS],
+        {},
+        ValueError,
+        "of 3 sequences, got a list of length 1",
+    ),
     "list, wrong length": (
-        "squared_error", [np.zeros((n, K)) for n in (4, 1, 2)], {}, ValueError,
+        "squared_error",
+        [np.zeros((n, K)) for n in (4, 1, 2)],
+        {},
+        ValueError,
         r"Y\[1\]: expected shape \(0, 5\), got \(1, 5\)",
     ),
     "list, mixed forms": (
-        "cross_entropy", [np.zeros(4, int), np.zeros(0, int), ROWS[:2]], {}, ValueError,
+        "cross_entropy",
+        [np.zeros(4, int), np.zeros(0, int), ROWS[:2]],
+        {},
+        ValueError,
         r"Y\[2\]: expected steps of shape \(\) as in Y\[0\], got \(5,\)",
     ),
     "label too large": ("cross_entropy", [0, K, 1], READ_OUT, ValueError, "0 to 4, got 5"),
@@ -185,7 +198,11 @@ BAD_TARGETS = {
     "not a probability": ("binary_cross_entropy", ROWS + 1, READ_OUT, ValueError, "0 and 1"),
     "NaN": ("squared_error", ROWS * np.nan, READ_OUT, ValueError, "Y: expected finite"),
     "too large for the dtype": (
-        "squared_error", ROWS * 1e300, {"per_sequence": True, "dtype": "float32"}, ValueError, "finite"
+        "squared_error",
+        ROWS * 1e300,
+        {"per_sequence": True, "dtype": "float32"},
+        ValueError,
+        "finite",
     ),
 }
 

@@ -1,8 +1,9 @@
 """Two small real data sets, as published, inside the package.
 
 Japanese Vowels
-    Nine male speakers utter the Japanese vowels /ae/ one after the other; 12 linear-prediction cepstrum
-    coefficients a time step, 7 to 29 steps an utterance; 270 utterances to train on, 370 to test on.
+    Nine male speakers utter the Japanese vowels /ae/ one after the other; 12 linear-prediction
+    cepstrum coefficients a time step, 7 to 29 steps an utterance; 270 utterances to train on, 370
+    to test on.
     M. Kudo, J. Toyama, M. Shimbo, "Multidimensional curve classification using passing-through
     regions", Pattern Recognition Letters 20 (11-13), 1999. UCI Machine Learning Repository,
     doi:10.24432/C5NS47. Licence: CC BY 4.0.
