@@ -1,9 +1,9 @@
-"""Compile lstmcore: one kernel source, built once per instruction set. All else is in pyproject.toml.
+"""Compile lstmcore: one kernel source, built once per instruction set; the rest: pyproject.toml.
 
 Read from the environment:
-    LSTMCORE_ISAS    comma-separated choice among this processor family's builds, as "avx2,portable"
+    LSTMCORE_ISAS    some of the builds for this family of processors, as "avx2,portable"
     LSTMCORE_OPENMP  0 leaves OpenMP out
-    LSTMCORE_DEBUG   1 builds with bounds checks, symbols, address and undefined-behaviour sanitizers
+    LSTMCORE_DEBUG   1 builds with bounds checks, address and undefined-behaviour sanitizers
 """
 
 import copy
@@ -95,7 +95,7 @@ class BuildKernels(build_ext):
         super().build_extensions()
 
     def can_build(self, ext):
-        """Whether the compiler knows the instruction set; a build that was asked for must not fail."""
+        """Whether the compiler knows the instruction set; it must if the build was asked for."""
         flags = isa_flags(ext)
         if not flags or self.compiles(EMPTY_PROGRAM, flags) or not self.compiles(EMPTY_PROGRAM, []):
             return True
@@ -164,8 +164,7 @@ class BuildKernels(build_ext):
 def extensions():
     """One module for each build of _kernels.pyx, one for each other Cython file."""
     isas = chosen_isas(sysconfig.get_platform())
-    names = [f"_kernels_{isa}" for isa in isas]
-    sources = {name: "_kernels.pyx" for name in names}
+    sources = dict.fromkeys([f"_kernels_{isa}" for isa in isas], "_kernels.pyx")
     sources.update({p.stem: p.name for p in sorted(PACKAGE.glob("*.pyx")) if p.stem != "_kernels"})
     headers = [*sorted(PACKAGE.glob("*.pxd")), *sorted(PACKAGE.glob("*.h")), Path("setup.py")]
     depends = [str(p) for p in headers]

@@ -1,0 +1,54 @@
+# Every target does its own set-up in .venv; all that is needed is Python >= 3.10 and a C compiler.
+#   make demo      train on real speech data, test accuracy and a plot
+#   make test      build and run the tests
+
+PYTHON ?= python3
+BIN := .venv/bin
+KERNELS := setup.py pyproject.toml $(wildcard lstmcore/*.pyx lstmcore/*.pxd lstmcore/*.pxi lstmcore/*.h)
+
+# Where a sanitizer's runtime lies for the compiler that Python uses.
+CC := $(shell $(PYTHON) -c "import os, sysconfig; print(os.environ.get('CC') or (sysconfig.get_config_var('CC') or 'cc').split()[0])")
+SANITIZERS = $(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)
+
+.PHONY: demo test lint bench test-debug test-embedded dist clean
+
+demo: .venv/installed
+	$(BIN)/python examples/japanese_vowels.py
+
+test: .venv/installed
+	$(BIN)/pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/cython-lint lstmcore bench tests
+	$(BIN)/python .ci/check_text.py
+
+bench: .venv/installed
+	$(BIN)/python bench/speed.py
+
+# The same tests on a build with bounds checks and sanitizers. Python itself leaks by design.
+test-debug: .venv/installed
+	rm -rf build/debug
+	LSTMCORE_DEBUG=1 $(BIN)/pip install --quiet --no-deps --target build/debug/site .
+	LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	PYTHONPATH=build/debug/site LSTMCORE_EXPECT_DEBUG=1 $(BIN)/pytest
+
+test-embedded: .venv/installed
+	$(BIN)/pytest -m embedded
+
+dist: .venv/installed
+	rm -rf dist
+	$(BIN)/pip install --quiet build
+	$(BIN)/python -m build --outdir dist .
+
+clean:
+	rm -rf build dist .venv .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -f lstmcore/_*.so
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# pip is quiet about warnings of the build, so what was built is shown.
+.venv/installed: $(KERNELS)
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable ".[demo,test,lint]"
+	$(BIN)/python -c "import lstmcore; lstmcore.show_config()"
+	touch $@
