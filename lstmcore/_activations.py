@@ -131,9 +131,7 @@ def parse_activation(activation, argument="activation"):
 
 def _checked_parameter(value, parameter, name, argument):
     if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(
-            f"{argument}: {parameter} of {name!r} must be a real number, got {value!r}"
-        )
+        raise TypeError(f"{argument}: {parameter} of {name!r} must be a real number, got {value!r}")
     try:
         number = float(value)
     except OverflowError:  # an int beyond float64

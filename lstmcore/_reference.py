@@ -288,7 +288,7 @@ def forward(
         if cT is not None:
             cT[order[:n]] = now["c"]
         if tape is not None:
-            tape[done:done + n] = records
+            tape[done : done + n] = records
             done += n
 
 
@@ -341,9 +341,9 @@ def backward(
     for t in reversed(range(t0, t1)):
         n = active[t]
         at = _positions(order, lengths, t, n, reverse)
-        previous = _split(cell, tape[before[t]:before[t] + n])
+        previous = _split(cell, tape[before[t] : before[t] + n])
         after = before[t] + (B if t == t0 else active[t - 1])
-        now = _split(cell, tape[after:after + n])
+        now = _split(cell, tape[after : after + n])
         dnow = {field: values[:n] for field, values in dstate.items()}
         if dy is not None:
             dnow["h"] += dy[at]

@@ -349,3 +349,20 @@ def central_differences(kernels, problem, name, *, step=1e-5, entries=None):
             sides.append(loss(kernels, problem.with_tensor(name, moved)))
         differences[k] = (sides[0] - sides[1]) / (2 * step)
     return indices, differences
+
+
+def assert_gradient_is_the_derivative(kernels, problem, *, tolerance=1e-7, most=16):
+    """Every tensor's gradient against central differences, at `most` entries drawn at random."""
+    rng = np.random.default_rng(0)
+    gradients = run(kernels, problem)
+    exists = np.arange(problem.x.shape[1]) < problem.lengths[:, None]
+    got, wanted = {}, {}
+    for name in problem.names:
+        entries = np.arange(problem.tensor(name).size)
+        if name == "x":  # not the padding
+            entries = entries[np.repeat(exists, problem.cell["inputs"])]
+        if len(entries) > most:
+            entries = rng.choice(entries, most, replace=False)
+        entries, wanted[name] = central_differences(kernels, problem, name, entries=entries)
+        got[name] = gradients["d" + name].flat[entries]
+    assert_close(got, wanted, tolerance)

@@ -55,7 +55,7 @@ N_PARAMETERS = {
 
 def from_onnx_rows(array, units, order):
     """Reorder rows that ONNX stacks in the order i, o, f(, c) to lstmcore's order."""
-    parts = {gate: array[k * units:(k + 1) * units] for k, gate in enumerate("iofg")}
+    parts = {gate: array[k * units : (k + 1) * units] for k, gate in enumerate("iofg")}
     return np.concatenate([parts[gate] for gate in order])
 
 
@@ -138,9 +138,7 @@ if __name__ == "__main__":
     import onnxruntime
 
     path = Path(__file__).with_name("onnx.npz")
-    vectors = {
-        f"{name}/{key}": value for name in CASES for key, value in make_case(name).items()
-    }
+    vectors = {f"{name}/{key}": value for name in CASES for key, value in make_case(name).items()}
     made_with = f"ONNX Runtime {onnxruntime.__version__}"
     np.savez_compressed(path, made_with=made_with, **vectors)
     print(f"{path}: {len(CASES)} cases, {path.stat().st_size} bytes")

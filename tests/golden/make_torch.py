@@ -78,8 +78,6 @@ def make_case(name, seed=0):
 
 if __name__ == "__main__":
     path = Path(__file__).with_name("torch.npz")
-    vectors = {
-        f"{name}/{key}": value for name in CASES for key, value in make_case(name).items()
-    }
+    vectors = {f"{name}/{key}": value for name in CASES for key, value in make_case(name).items()}
     np.savez_compressed(path, made_with=f"PyTorch {torch.__version__}", **vectors)
     print(f"{path}: {len(CASES)} cases, {path.stat().st_size} bytes")
