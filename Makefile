@@ -4,11 +4,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-KERNELS := setup.py pyproject.toml $(wildcard lstmcore/*.pyx lstmcore/*.pxd lstmcore/*.pxi lstmcore/*.h)
-
-# Where a sanitizer's runtime lies for the compiler that Python uses.
-CC := $(shell $(PYTHON) -c "import os, sysconfig; print(os.environ.get('CC') or (sysconfig.get_config_var('CC') or 'cc').split()[0])")
-SANITIZERS = $(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)
+SOURCES := setup.py pyproject.toml $(wildcard lstmcore/*.p[yx][xdi] lstmcore/*.h)
+RUNTIME = $(shell gcc -print-file-name=$(1))
 
 .PHONY: demo test lint bench test-debug test-embedded dist clean
 
@@ -29,9 +26,10 @@ bench: .venv/installed
 # The same tests on a build with bounds checks and sanitizers. Python itself leaks by design.
 test-debug: .venv/installed
 	rm -rf build/debug
-	LSTMCORE_DEBUG=1 $(BIN)/pip install --quiet --no-deps --target build/debug/site .
-	LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	PYTHONPATH=build/debug/site LSTMCORE_EXPECT_DEBUG=1 $(BIN)/pytest
+	CC=gcc LSTMCORE_DEBUG=1 $(BIN)/pip install --quiet --no-deps --target build/debug/site .
+	LD_PRELOAD="$(call RUNTIME,libasan.so) $(call RUNTIME,libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	PYTHONPATH=build/debug/site $(BIN)/pytest
 
 test-embedded: .venv/installed
 	$(BIN)/pytest -m embedded
@@ -47,7 +45,7 @@ clean:
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # pip is quiet about warnings of the build, so what was built is shown.
-.venv/installed: $(KERNELS)
+.venv/installed: $(SOURCES)
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable ".[demo,test,lint]"
 	$(BIN)/python -c "import lstmcore; lstmcore.show_config()"
