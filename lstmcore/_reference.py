@@ -179,6 +179,13 @@ def _record_fields(cell):
     return fields
 
 
+def _state_columns(cell):
+    """The columns of a record that make up the state h; the state c is the field c."""
+    fields = _record_fields(cell)
+    parts = ["h"] + (_own_gates(cell) if cell["gate_recurrence"] else [])
+    return np.concatenate([np.arange(fields[part].start, fields[part].stop) for part in parts])
+
+
 def _split(cell, records):
     return {field: records[:, columns] for field, columns in _record_fields(cell).items()}
 
@@ -241,7 +248,8 @@ def forward(
     lengths : (B,) intp array
         By rank, descending; 0 is legal.
     h0, c0 : (B, H) array or None
-        State before step t0; None is zero.
+        State before step t0; None is zero. With gate recurrence h0 is (B, H + m nb): h, then the
+        gates' activations, for they too are read at the next step. So are hT, dhT and dh0.
     y : (B, T, H) array or None
         Outputs, written where the steps are.
     hT, cT : (B, H) array or None
@@ -263,11 +271,12 @@ def forward(
 
     # the initial state is a record like any other, so no step is special
     records = np.zeros((B, width), packed.dtype)
-    for field, initial, final in (("h", h0, hT), ("c", c0, cT)):
+    states = [(_state_columns(cell), h0, hT), (fields.get("c"), c0, cT)]
+    for columns, initial, final in states:
         if initial is not None:
-            records[:, fields[field]] = initial[order]
+            records[:, columns] = initial[order]
         if final is not None:
-            final[order] = records[:, fields[field]]
+            final[order] = records[:, columns]
     if tape is not None:
         tape[:B] = records
 
@@ -283,10 +292,9 @@ def forward(
         step(cell, blocks, _input_product(blocks, x[at]), previous, now)
         if y is not None:
             y[at] = now["h"]
-        if hT is not None:
-            hT[order[:n]] = now["h"]
-        if cT is not None:
-            cT[order[:n]] = now["c"]
+        for columns, _, final in states:
+            if final is not None:
+                final[order[:n]] = records[:, columns]
         if tape is not None:
             tape[done : done + n] = records
             done += n
@@ -305,7 +313,7 @@ def backward(
     dy : (B, T, H) array or None
         dL/dy; None is zero.
     dhT, dcT : (B, H) array or None
-        dL/dhT, dL/dcT; None is zero.
+        dL/dhT, dL/dcT; None is zero. With gate recurrence dhT and dh0 are (B, H + m nb).
     dx : (B, T, I) array or None
         dL/dx is added to it.
     dh0, dc0 : (B, H) array or None
@@ -328,14 +336,14 @@ def backward(
         before[t] = start
         start += B if t == t0 else active[t - 1]
 
-    # by rank: what is known of dL/dh, dL/dc and (FGR) dL/d(gate activations) of the newest state
-    dstate = {"h": np.zeros((B, cell["units"]), dtype), "c": np.zeros((B, cell["units"]), dtype)}
+    # by rank: what is known of the loss's derivative by the newest state
+    dh = np.zeros((B, len(_state_columns(cell))), dtype)
+    dc = np.zeros((B, cell["units"]), dtype)
     if dhT is not None:
-        dstate["h"][...] = dhT[order]
+        dh[...] = dhT[order]
     if dcT is not None:
-        dstate["c"][...] = dcT[order]
-    if "Q" in blocks:
-        dstate["gates"] = np.zeros((B, len(blocks["Q"])), dtype)
+        dc[...] = dcT[order]
+    dstate = {"h": dh[:, : cell["units"]], "gates": dh[:, cell["units"] :], "c": dc}
 
     step = {DENSE: _dense_backward, RNN: _rnn_backward, LSTM: _lstm_backward}[cell["kind"]]
     for t in reversed(range(t0, t1)):
@@ -353,9 +361,9 @@ def backward(
             dx[at] += da @ blocks["W"]
 
     if dh0 is not None:
-        dh0[order] = dstate["h"]
+        dh0[order] = dh
     if dc0 is not None:
-        dc0[order] = dstate["c"]
+        dc0[order] = dc
 
 
 def _input_product(blocks, x):

@@ -107,6 +107,11 @@ def block_shapes(cell):
     return shapes
 
 
+def state_size(cell):
+    """Columns of the state h: with gate recurrence the gates' activations stand behind it."""
+    return cell["units"] + (block_shapes(cell)["Q"][0] if cell["gate_recurrence"] else 0)
+
+
 @dataclass
 class Problem:
     """A cell with weights, a batch by sequence, and a gradient that arrives at the outputs."""
@@ -115,10 +120,10 @@ class Problem:
     blocks: dict
     x: np.ndarray  # (B, T, I), or (B, T) tokens
     lengths: np.ndarray  # (B,)
-    h0: np.ndarray = None  # (B, H)
-    c0: np.ndarray = None
+    h0: np.ndarray = None  # (B, state_size)
+    c0: np.ndarray = None  # (B, H)
     dy: np.ndarray = None  # (B, T, H)
-    dhT: np.ndarray = None  # (B, H)
+    dhT: np.ndarray = None  # as h0
     dcT: np.ndarray = None
     reverse: int = 0
     names: tuple = field(init=False)
@@ -206,9 +211,9 @@ def random_problem(
     dy[padding] = np.nan
     problem = Problem(
         cell=cell, blocks=blocks, x=x, lengths=lengths, dy=dy, reverse=reverse,
-        h0=uniform(B, H) if recurrent and state else None,
+        h0=uniform(B, state_size(cell)) if recurrent and state else None,
         c0=uniform(B, H) if cell["kind"] == LSTM and state else None,
-        dhT=uniform(B, H) if recurrent else None,
+        dhT=uniform(B, state_size(cell)) if recurrent else None,
         dcT=uniform(B, H) if cell["kind"] == LSTM else None,
     )  # fmt: skip
     return problem.astype(dtype)
@@ -257,7 +262,7 @@ def run_forward(kernels, problem, *, n_threads=1, spans=None, training=True, y=N
     for t0, t1 in _spans(problem, spans):
         steps = int(np.clip(lengths - t0, 0, t1 - t0).sum())
         tape = np.full(row * (B + steps), np.nan, dtype) if training else None
-        hT = None if cell["kind"] == DENSE else np.full((B, H), np.nan, dtype)
+        hT = None if cell["kind"] == DENSE else np.full((B, state_size(cell)), np.nan, dtype)
         cT = np.full((B, H), np.nan, dtype) if cell["kind"] == LSTM else None
         kernels.forward(
             cell, packed, problem.x, order, lengths, h, c, y, hT, cT, tape, scratch,
@@ -278,7 +283,7 @@ def run_backward(kernels, problem, tapes, *, n_threads=1, spans=None):
     dx = np.zeros(problem.x.shape, dtype) if problem.x.ndim == 3 else None
     dh, dc = problem.dhT, problem.dcT
     for (t0, t1), tape in reversed(list(zip(_spans(problem, spans), tapes, strict=True))):
-        dh0 = None if cell["kind"] == DENSE else np.full((B, H), np.nan, dtype)
+        dh0 = None if cell["kind"] == DENSE else np.full((B, state_size(cell)), np.nan, dtype)
         dc0 = np.full((B, H), np.nan, dtype) if cell["kind"] == LSTM else None
         kernels.backward(
             cell, packed, problem.x, order, lengths, tape, problem.dy, dh, dc, dx, dh0, dc0, grad,

@@ -90,7 +90,7 @@ def test_one_step_written_out():
 
 def test_gate_recurrence_reads_the_gates_of_the_step_before():
     # a second step whose gates are closed by Q alone, however strongly the first opened them
-    problem = random_problem(lstm_cell(1, 1, gate_recurrence=1), [2])
+    problem = random_problem(lstm_cell(1, 1, gate_recurrence=1), [2], state=False)
     for name in ("W", "R"):
         problem.blocks[name][...] = 0
     problem.blocks["b"][...] = [50, 50, 1, 50]
