@@ -1,0 +1,137 @@
+"""Argument checks: every error names the argument, what was expected and what came."""
+
+import operator
+from numbers import Real
+
+import numpy as np
+
+_REAL_KINDS = frozenset("fiub")
+
+
+def describe(value):
+    """What `value` is, in the few words that an error message has room for."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    if isinstance(value, (list, tuple)):
+        return f"a {type(value).__name__} of length {len(value)}"
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        text = repr(value)
+        return text if len(text) <= 60 else text[:57] + "..."
+    return f"{type(value).__name__!r} object"
+
+
+def as_ndarray(value, name):
+    """`value` as a plain ndarray of any dtype; the same memory where it is one already."""
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array without a mask, got a masked array")
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(
+            f"{name}: expected an array of numbers, got {describe(value)} that is none"
+        ) from error
+
+
+def as_real(value, name, dtype):
+    """`value` as an ndarray of `dtype` (native, aligned), copied only where it must be."""
+    array = as_ndarray(value, name)
+    if array.dtype == dtype and array.flags.aligned:
+        return array
+    if array.dtype.kind not in _REAL_KINDS:
+        raise TypeError(f"{name}: expected real numbers, got {describe(array)}")
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused as such
+        return array.astype(dtype)
+
+
+def rows_contiguous(array):
+    """`array` itself if its last axis has unit stride, which is all that kernels ask; or a copy."""
+    if array.strides[-1] == array.itemsize:
+        return array
+    return np.ascontiguousarray(array)
+
+
+def shaped(array, name, *shapes):
+    """`array` if its shape is one of `shapes`, else an error; a str in a shape is any size."""
+    if array.shape in shapes:
+        return array
+    for shape in shapes:
+        if len(shape) == array.ndim and all(
+            isinstance(want, str) or want == got
+            for want, got in zip(shape, array.shape, strict=True)
+        ):
+            return array
+    expected = " or ".join(format_shape(shape) for shape in shapes)
+    raise ValueError(f"{name}: expected shape {expected}, got {array.shape}")
+
+
+def format_shape(shape):
+    """A shape as NumPy prints it, with names in the place of free sizes."""
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def refuse_nonfinite(array, name):
+    """Raise if there is a NaN or an infinity in `array`."""
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
+
+
+def as_integer(value, name, minimum=None):
+    """A Python int; refuses bool, float and what is below `minimum`."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {describe(value)}") from None
+    if minimum is not None and number < minimum:
+        raise ValueError(f"{name}: expected an integer >= {minimum}, got {number}")
+    return number
+
+
+def as_number(value, name, minimum=None):
+    """A finite Python float."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (Real, np.number)):
+        raise TypeError(f"{name}: expected a real number, got {describe(value)}")
+    try:
+        number = float(value)
+    except (OverflowError, TypeError) as error:
+        raise ValueError(f"{name}: expected a real number, got {describe(value)}") from error
+    if not np.isfinite(number):
+        raise ValueError(f"{name}: expected a finite number, got {number}")
+    if minimum is not None and number < minimum:
+        raise ValueError(f"{name}: expected a number >= {minimum}, got {number}")
+    return number
+
+
+def as_flag(value, name):
+    """A Python bool; nothing else is taken for one."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise TypeError(f"{name}: expected True or False, got {describe(value)}")
+
+
+def as_choice(value, name, choices):
+    """`value` if it is one of the strings `choices`."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected one of {', '.join(choices)}, got {describe(value)}")
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+    return value
+
+
+def as_real_dtype(value, name="dtype"):
+    """numpy.float32 or numpy.float64 as a dtype."""
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        dtype = None
+    if value is None or dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"{name}: expected 'float32' or 'float64', got {describe(value)}")
+    return dtype
+
+
+def as_threads(value):
+    """`n_threads` as the kernels' chooser takes it: None or an int >= 1."""
+    return None if value is None else as_integer(value, "n_threads", 1)

@@ -1,0 +1,158 @@
+"""The one table of blocks: where every parameter lies in the flat vector, and how it starts.
+
+All parameters of a network are one 1-D array; a block is a named, shaped view of a stretch of it.
+A layer lists its blocks (`Block`); `BlockTable` places them one behind the other. Whatever needs to
+know which stretch is which (the layers, L2 by block kind, storage, interop) asks the table.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
+
+import numpy as np
+
+WEIGHTS, BIAS, STATE = "weights", "bias", "state"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One named parameter array.
+
+    Attributes
+    ----------
+    name : str
+        Unique in its table, e.g. ``"0.forward.W"``.
+    shape : tuple of int
+    kind : {"weights", "bias", "state"}
+        What it is; L2 counts the weights alone.
+    start : callable
+        ``start(rng, shape)`` gives the initial value as a float64 array.
+    offset : int
+        Where it begins in the flat vector.
+    """
+
+    name: str
+    shape: tuple
+    kind: str
+    start: Callable
+    offset: int = 0
+
+    @property
+    def size(self):
+        return prod(self.shape)
+
+    @property
+    def slice(self):
+        return slice(self.offset, self.offset + self.size)
+
+    def view(self, flat):
+        """This block's view of a flat parameter or gradient vector."""
+        return flat[self.offset : self.offset + prod(self.shape)].reshape(self.shape)
+
+
+class BlockTable:
+    """Blocks placed one behind the other in one flat vector.
+
+    Parameters
+    ----------
+    blocks : iterable of Block
+        In the order of the vector; their offsets are set here.
+    """
+
+    def __init__(self, blocks):
+        placed, offset = [], 0
+        for block in blocks:
+            placed.append(replace(block, offset=offset))
+            offset += block.size
+        self.blocks = tuple(placed)
+        self.size = offset
+        self._by_name = {block.name: block for block in placed}
+
+    def __iter__(self):
+        return iter(self.blocks)
+
+    def __len__(self):
+        return len(self.blocks)
+
+    def __getitem__(self, name):
+        return self._by_name[name]
+
+    def views(self, flat):
+        """``{name: view}`` of a flat vector."""
+        return {block.name: block.view(flat) for block in self.blocks}
+
+    def slices(self, kind):
+        """The stretches of the vector that hold blocks of `kind`; neighbours are merged."""
+        merged = []
+        for block in self.blocks:
+            if block.kind != kind:
+                continue
+            if merged and merged[-1].stop == block.offset:
+                merged[-1] = slice(merged[-1].start, block.offset + block.size)
+            else:
+                merged.append(block.slice)
+        return merged
+
+    def start(self, rng, dtype):
+        """A fresh vector of initial values.
+
+        Drawn in float64 and rounded, so that one seed gives the same network in both dtypes.
+        """
+        flat = np.empty(self.size, dtype=dtype)
+        for block in self.blocks:
+            block.view(flat)[...] = block.start(rng, block.shape)
+        return flat
+
+
+def zeros():
+    """Start at zero: biases, peepholes, gate recurrences, initial states."""
+    return _zeros
+
+
+def _zeros(rng, shape):
+    return np.zeros(shape)
+
+
+def bias(rows, value):
+    """Start at zero but for `value` in the slice `rows`."""
+    return partial(_bias, rows=rows, value=value)
+
+
+def _bias(rng, shape, rows, value):
+    b = np.zeros(shape)
+    b[rows] = value
+    return b
+
+
+def by_gate(draw, gates, mask=None):
+    """Start a stack of gates, `gates` rows each, by one draw for each gate.
+
+    Parameters
+    ----------
+    draw : {"glorot", "orthogonal"}
+        Glorot: uniform in +-sqrt(6 / (inputs + units)) (Glorot and Bengio 2010). Orthogonal: rows
+        or columns of unit length at right angles (Saxe et al. 2014).
+    gates : sequence of int
+        Rows of each gate, in order.
+    mask : ndarray, optional
+        Multiplies what was drawn: weights that are not there start at zero.
+    """
+    draws = {"glorot": _glorot, "orthogonal": _orthogonal}
+    return partial(_by_gate, draw=draws[draw], gates=tuple(gates), mask=mask)
+
+
+def _by_gate(rng, shape, draw, gates, mask):
+    value = np.concatenate([draw(rng, rows, shape[1]) for rows in gates])
+    return value if mask is None else value * mask
+
+
+def _glorot(rng, rows, columns):
+    limit = np.sqrt(6.0 / (rows + columns))
+    return rng.uniform(-limit, limit, size=(rows, columns))
+
+
+def _orthogonal(rng, rows, columns):
+    q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
+    q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)  # makes the draw uniform over such matrices
+    return q if rows >= columns else q.T

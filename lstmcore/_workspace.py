@@ -1,0 +1,78 @@
+"""Memory of one call, kept for the next: page faults cost more than small sequences' arithmetic.
+
+Whatever a call needs beside its results (tapes, scratch, hidden layers' outputs, packed weights)
+comes out of one buffer. No result is ever a view of it.
+"""
+
+from math import prod
+
+import numpy as np
+
+# Scalars; 64 bytes in float32, so that every array begins on a cache line of its own.
+_ALIGNMENT = 16
+
+
+class Workspace:
+    """A stack of uninitialised arrays. One call at a time uses it; see `WorkspacePool`."""
+
+    def __init__(self, dtype):
+        self._dtype = dtype
+        self._buffer = np.empty(0, dtype)
+        self._top = self._peak = 0
+
+    def begin(self):
+        """Forget all arrays handed out, and grow to what the last call has needed."""
+        if self._peak > len(self._buffer):
+            raw = np.empty(self._peak + _ALIGNMENT, self._dtype)
+            skip = -raw.ctypes.data // raw.itemsize % _ALIGNMENT
+            self._buffer = raw[skip : skip + self._peak]
+        self._top = 0
+
+    def take(self, *shape):
+        """An array with whatever the memory held before."""
+        size, start = prod(shape), self._top
+        self._top = start + (size + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT
+        if self._top > len(self._buffer):
+            self._peak = max(self._peak, self._top)
+            return np.empty(shape, self._dtype)
+        return self._buffer[start : start + size].reshape(shape)
+
+    def take_zeros(self, *shape):
+        """An array of zeros."""
+        array = self.take(*shape)
+        array.fill(0)
+        return array
+
+    @property
+    def mark(self):
+        """Where the stack ends now, for `drop`."""
+        return self._top
+
+    def drop(self, mark):
+        """Take back all arrays handed out since `mark`."""
+        self._top = mark
+
+
+class WorkspacePool:
+    """The workspaces of one network: as many as calls have run at the same time."""
+
+    def __init__(self, dtype):
+        self._dtype = dtype
+        self._free = []
+
+    def acquire(self):
+        """A workspace that nobody else has."""
+        try:
+            workspace = self._free.pop()  # atomic, as is append: threads need no lock
+        except IndexError:
+            workspace = Workspace(self._dtype)
+        workspace.begin()
+        return workspace
+
+    def release(self, workspace):
+        """Hand a workspace back. One that is not (after an exception) is simply freed."""
+        self._free.append(workspace)
+
+    def clear(self):
+        """Free the memory."""
+        self._free.clear()

@@ -1,0 +1,804 @@
+"""`Network`: a chain of layers, a readout, a loss, and one flat vector of parameters.
+
+Everything that computes goes through `Network._forward` and `Network._backward`; the parameters are
+an argument there, so that optimizers can ask for any point without touching `Network.params`.
+"""
+
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+
+from ._checks import (
+    as_choice,
+    as_flag,
+    as_ndarray,
+    as_number,
+    as_real,
+    as_real_dtype,
+    as_threads,
+    describe,
+    refuse_nonfinite,
+    rows_contiguous,
+    shaped,
+)
+from . import _reference as kernels  # SWITCH
+from ._params import WEIGHTS, BlockTable
+from ._workspace import WorkspacePool
+from .layers import Layer
+from .losses import find_loss
+from .sequences import check_tokens, make_batch, single_steps
+
+__all__ = ["Examples", "Network"]
+
+READOUTS = ("all", "last", "mean")
+_SQUASH = {"identity": 0, "logistic": 1, "softmax": 2}
+
+
+class Examples:
+    """Inputs, targets and weights, checked and arranged once. Made by `Network.prepare`.
+
+    Attributes
+    ----------
+    batch : Batch
+    targets : object
+        In the form of the network's loss.
+    weights : (B, L) or (B,) float64 array
+        Of each term as given; `scale` is not in it.
+    scale : float
+        What multiplies the weighted sum: 1 / (sum of the weights) for a mean, 1 for a sum.
+    """
+
+    __slots__ = ("batch", "targets", "weights", "scale", "reduction")
+
+    def __init__(self, batch, targets, weights, reduction):
+        self.batch = batch
+        self.targets = targets
+        self.weights = weights
+        self.reduction = reduction
+        total = float(weights.sum())
+        if reduction == "mean" and not 0 < total < np.inf:
+            raise ValueError(
+                "sample_weight, step_weight, lengths: expected a finite sum of weights above zero "
+                f"over the terms that are there, got {total}"
+            )
+        self.scale = 1.0 / total if reduction == "mean" else 1.0
+
+    def __len__(self):
+        return self.batch.size
+
+    def take(self, indices):
+        """The examples of some of the sequences; a mean is the mean over these alone."""
+        batch = self.batch.take(indices)
+        targets, weights = self.targets[indices], self.weights[indices]
+        if weights.ndim == 2:
+            weights = weights[:, : batch.max_length]
+            targets = targets[:, : batch.max_length]
+        return Examples(batch, targets, weights, self.reduction)
+
+
+class Network:
+    """A chain of layers with a readout and a loss.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        `RNN`, `LSTM` and `Dense` in any order; each takes what the one before it gives.
+    loss : {"squared_error", "cross_entropy", "binary_cross_entropy"}
+        It also fixes the output activation: identity, softmax, logistic.
+    readout : {"all", "last", "mean"}
+        What layers behind the last recurrent layer see: its output at every step; its final output
+        (of a bidirectional layer, of each direction); the mean of its outputs over time.
+    dtype : {"float64", "float32"}
+    seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
+        Of the initial parameters.
+
+    Attributes
+    ----------
+    params : (P,) array
+        All parameters, layer by layer (direction by direction), each W, R, b, p, Q, h0, c0 as far
+        as it has them. Write into it, or assign a vector to copy it in.
+    blocks : mapping of str to ndarray
+        Named views of `params`: ``"0.W"``, ``"1.forward.R"``.
+    layers : tuple of Layer
+    input_size, output_size : int
+        I and K.
+    loss_name, readout : str
+    dtype : numpy.dtype
+
+    Notes
+    -----
+    Initial weights are Glorot-uniform (W) and orthogonal (R), gate by gate; all else is zero but
+    the forget gate's bias. float32 is float64 rounded, so one seed means one network.
+
+    Any number of threads may use a network at once as long as none writes to its parameters. The
+    memory that calls have needed is kept for the next ones; `release_memory` frees it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lstmcore as lc
+    >>> net = lc.Network([lc.LSTM(3, 8), lc.Dense(8, 2)], loss="cross_entropy", readout="last",
+    ...                  seed=0)
+    >>> X = np.random.default_rng(0).standard_normal((4, 10, 3))
+    >>> net.predict(X, lengths=[10, 7, 1, 0]).shape
+    (4, 2)
+    >>> f, g = net.loss_and_grad(X, [0, 1, 1, 0])
+    >>> g.shape == net.params.shape
+    True
+    """
+
+    def __init__(
+        self, layers, loss="squared_error", readout="all", dtype="float64", seed=None
+    ):
+        self.layers = _check_layers(layers)
+        self._loss = find_loss(loss)
+        self.readout = as_choice(readout, "readout", READOUTS)
+        self.dtype = as_real_dtype(dtype)
+        recurrent = [k for k, layer in enumerate(self.layers) if layer.is_recurrent]
+        if readout != "all" and not recurrent:
+            raise ValueError(f"readout: expected 'all' without a recurrent layer, got {readout!r}")
+        # The layer that is read out; none with readout "all".
+        self._read_layer = recurrent[-1] if readout != "all" else None
+        self.input_size = self.layers[0].input_size
+        self.output_size = self.layers[-1].output_size
+
+        blocks, self._block_counts = [], []
+        for k, layer in enumerate(self.layers):
+            own = layer.blocks()
+            self._block_counts.append(len(own))
+            blocks += [replace(block, name=f"{k}.{block.name}") for block in own]
+        self.table = BlockTable(blocks)
+        self._weight_slices = self.table.slices(WEIGHTS)
+        self._set_params(self.table.start(_check_seed(seed), self.dtype))
+
+    def _set_params(self, params):
+        self._params = params
+        self.blocks = MappingProxyType(self.table.views(params))
+        self._weights = self._views(params)
+        self._pool = WorkspacePool(self.dtype)
+
+    @property
+    def params(self):
+        return self._params
+
+    @params.setter
+    def params(self, value):
+        self._params[...] = self._check_params(value, "params")
+
+    @property
+    def loss_name(self):
+        return self._loss.name
+
+    @property
+    def options(self):
+        """The constructor's arguments but for the seed; layers as the objects they are."""
+        return {
+            "layers": self.layers,
+            "loss": self._loss.name,
+            "readout": self.readout,
+            "dtype": self.dtype.name,
+        }
+
+    def __getstate__(self):
+        return self.options | {"params": self._params}
+
+    def __setstate__(self, state):
+        params = state.pop("params")
+        self.__init__(**state, seed=0)
+        self._params[...] = params
+
+    def __repr__(self):
+        layers = ", ".join(map(repr, self.layers))
+        options = f"loss={self._loss.name!r}, readout={self.readout!r}, dtype={self.dtype.name!r}"
+        return f"Network([{layers}], {options})"
+
+    def summary(self):
+        """A table of the layers, their outputs and their parameters.
+
+        Returns
+        -------
+        str
+
+        Examples
+        --------
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(12, 32, bidirectional=True), lc.Dense(64, 9)],
+        ...                  loss="cross_entropy", readout="mean")
+        >>> print(net.summary())
+        0  LSTM(12, 32, bidirectional=True)  (B, T, 64)  11520
+           mean over time                    (B, 64)
+        1  Dense(64, 9)                      (B, 9)        585
+           cross_entropy (softmax outputs)   float64     12105
+        """
+        rows, first, dims = [], 0, "B, T"
+        for k, layer in enumerate(self.layers):
+            blocks = self.table.blocks[first : first + self._block_counts[k]]
+            first += len(blocks)
+            shape = f"({dims}, {layer.output_size})"
+            rows.append((str(k), repr(layer), shape, str(sum(block.size for block in blocks))))
+            if k == self._read_layer:
+                dims = "B"
+                what = {"last": "last output", "mean": "mean over time"}[self.readout]
+                rows.append(("", what, f"({dims}, {layer.output_size})", ""))
+        what = f"{self._loss.name} ({self._loss.output} outputs)"
+        rows.append(("", what, self.dtype.name, str(self.table.size)))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            f"{k:<{widths[0]}}  {what:<{widths[1]}}  {shape:<{widths[2]}}  {size:>{widths[3]}}"
+            for k, what, shape, size in rows
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def release_memory(self):
+        """Free the memory that the network keeps between calls."""
+        self._pool.clear()
+
+    # ------------------------------------------------------------------------------- outputs
+
+    def predict(
+        self, X, lengths=None, *, mask=None, state=None, return_state=False, check_finite=True,
+        n_threads=None,
+    ):  # fmt: skip
+        """Outputs after the output activation.
+
+        Parameters
+        ----------
+        X : (B, T, I) array_like, (B, T) array_like of int, or list of (T_b, I) or (T_b,) arrays
+            Sequences, or tokens 0 ... I-1 that stand for one-hot vectors. Never written to.
+        lengths : (B,) array_like of int, optional
+            Steps of each sequence of an array; what lies behind is never looked at. By default T.
+        mask : (B, T) array_like of bool, optional
+            In place of `lengths`: the steps that are there. The others do not happen: the state is
+            carried over them.
+        state : tuple, optional
+            From a call before, to continue its sequences; by default the initial state.
+        return_state : bool
+            Also return the state after each sequence's last step.
+        check_finite : bool
+            Refuse NaN and infinity.
+        n_threads : int, optional
+            By default a choice by the size of the work.
+
+        Returns
+        -------
+        Y : (B, T, K) array, or (B, K) if the sequences are read out
+            Zero where no step is. A list's T is its longest length.
+        state : tuple
+            Only with `return_state`. See `step`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came.
+
+        Notes
+        -----
+        A sequence's outputs have the same bits in every batch, with any padding, in chunks or step
+        by step, and for any number of threads.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(1, 4)], seed=0)
+        >>> x = np.linspace(-1, 1, 6).reshape(1, 6, 1)
+        >>> first, state = net.predict(x[:, :4], return_state=True)
+        >>> rest = net.predict(x[:, 4:], state=state)
+        >>> bool((np.concatenate([first, rest], axis=1) == net.predict(x)).all())
+        True
+        """
+        check_finite = as_flag(check_finite, "check_finite")
+        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite)
+        return_state = as_flag(return_state, "return_state")
+        n_threads = as_threads(n_threads)
+        if state is not None or return_state:
+            self._refuse_bidirectional("state" if state is not None else "return_state")
+        if state is not None:
+            state = self._check_state(state, batch.size, check_finite)
+        y, state = self._predict(self._weights, batch, state, return_state, n_threads)
+        return (y, state) if return_state else y
+
+    def step(self, x, state=None, *, check_finite=True, n_threads=None):
+        """Outputs of one time step.
+
+        Parameters
+        ----------
+        x : (I,) or (B, I) array_like, or int or (B,) array_like of int
+            One step of one sequence or of B sequences; integers are tokens.
+        state : tuple, optional
+            What the step before returned; None is the initial state.
+        check_finite : bool
+            Refuse NaN and infinity.
+        n_threads : int, optional
+            By default a choice by the size of the work.
+
+        Returns
+        -------
+        y : (K,) or (B, K) array
+            As `predict` gives it at this step; with a readout, for the sequence so far.
+        state : tuple
+            One entry for each layer: ``(h, c)`` of an LSTM, ``(h,)`` of an RNN, ``()`` of a Dense
+            layer; arrays (H,) or (B, H) as x is. With readout "mean" one more, ``(total, count)``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came; also if the network has a
+            bidirectional layer, which needs whole sequences.
+
+        Examples
+        --------
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.RNN(2, 3), lc.Dense(3, 1)], seed=0)
+        >>> y, state = net.step([0.5, -0.5])
+        >>> y, state = net.step([0.1, 0.2], state)
+        >>> y.shape, [h.shape for h in state[0]]
+        ((1,), [(3,)])
+        """
+        self._refuse_bidirectional("x")
+        check_finite = as_flag(check_finite, "check_finite")
+        n_threads = as_threads(n_threads)
+        x, single = self._check_step(x, check_finite)
+        batch = single_steps(x)
+        if state is not None:
+            state = self._check_state(state, None if single else batch.size, check_finite)
+        y, state = self._predict(self._weights, batch, state, True, n_threads)
+        y = y.reshape(batch.size, self.output_size)
+        if single:
+            return y[0], tuple(tuple(values[0] for values in entry) for entry in state)
+        return y, state
+
+    def stream(self, batch_size=1):
+        """An object that takes one step a call and keeps the state in between.
+
+        Parameters
+        ----------
+        batch_size : int
+            Number of sequences that run side by side.
+
+        Returns
+        -------
+        Stream
+
+        Examples
+        --------
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(2, 3), lc.Dense(3, 1)], seed=0)
+        >>> stream = net.stream()
+        >>> stream([0.5, -0.5]).shape
+        (1,)
+        """
+        from .streaming import Stream  # which builds on this module
+
+        return Stream(self, batch_size)
+
+    # ------------------------------------------------------------------------------ the loss
+
+    def loss_and_grad(
+        self, X, Y, lengths=None, *, mask=None, sample_weight=None, step_weight=None, l2=0.0,
+        reduction="mean", check_finite=True, n_threads=None,
+    ):  # fmt: skip
+        """The objective and its gradient at `params`.
+
+        The objective is the weighted mean of the loss over all scored terms (steps, or sequences if
+        they are read out) + l2/2 times the sum of the squared weights (blocks W, R, p and Q).
+
+        Parameters
+        ----------
+        X, lengths, mask
+            As in `predict`.
+        Y : array_like or list of array_like
+            Targets (B, T, K), or (B, K) if the sequences are read out; a list holds one array
+            (T_b, K) for each sequence. With one output the last axis may be absent. For
+            cross_entropy integer labels (B, T) or (B,), or rows of K probabilities.
+        sample_weight : (B,) array_like, optional
+            Weight of each sequence, >= 0.
+        step_weight : (B, T) array_like or list of (T_b,) array_like, optional
+            Weight of each step, >= 0; not with a readout. A step that weighs nothing may have any
+            target.
+        l2 : float
+        reduction : {"mean", "sum"}
+            "sum" leaves the division by the sum of the weights out.
+        check_finite : bool
+            Refuse NaN and infinity.
+        n_threads : int, optional
+            By default a choice by the size of the work.
+
+        Returns
+        -------
+        f : float
+        g : (P,) array
+            Fresh, of the network's dtype. The same bits for any number of threads.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(2, 4), lc.Dense(4, 1)], seed=0)
+        >>> X = [np.ones((5, 2)), np.zeros((3, 2))]
+        >>> Y = [np.ones(5), np.zeros(3)]
+        >>> f, g = net.loss_and_grad(X, Y, l2=1e-4)
+        >>> net.params -= 0.1 * g
+        >>> net.loss(X, Y, l2=1e-4) < f
+        True
+        """
+        examples = self.prepare(
+            X, Y, lengths, mask=mask, sample_weight=sample_weight, step_weight=step_weight,
+            reduction=reduction, check_finite=check_finite,
+        )  # fmt: skip
+        return self.evaluate(None, examples, l2=l2, n_threads=n_threads)
+
+    def loss(
+        self, X, Y, lengths=None, *, mask=None, sample_weight=None, step_weight=None, l2=0.0,
+        reduction="mean", check_finite=True, n_threads=None,
+    ):  # fmt: skip
+        """The objective alone; arguments as in `loss_and_grad`.
+
+        Returns
+        -------
+        f : float
+            The same bits as from `loss_and_grad`.
+        """
+        examples = self.prepare(
+            X, Y, lengths, mask=mask, sample_weight=sample_weight, step_weight=step_weight,
+            reduction=reduction, check_finite=check_finite,
+        )  # fmt: skip
+        return self.evaluate(None, examples, l2=l2, gradient=False, n_threads=n_threads)[0]
+
+    def prepare(
+        self, X, Y, lengths=None, *, mask=None, sample_weight=None, step_weight=None,
+        reduction="mean", check_finite=True,
+    ):  # fmt: skip
+        """Check and arrange data once that will be evaluated often.
+
+        Parameters are those of `loss_and_grad`.
+
+        Returns
+        -------
+        Examples
+            For `evaluate`. May share memory with X.
+        """
+        check_finite = as_flag(check_finite, "check_finite")
+        as_choice(reduction, "reduction", ("mean", "sum"))
+        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite)
+        weights = self._check_weights(sample_weight, step_weight, batch)
+        targets = self._loss.prepare_targets(
+            Y, batch, self.output_size, self._read_layer is not None, self.dtype, check_finite,
+            weights > 0,
+        )  # fmt: skip
+        return Examples(batch, targets, weights, reduction)
+
+    def evaluate(self, params, examples, *, l2=0.0, gradient=True, n_threads=None):
+        """The objective, and its gradient, at any parameters.
+
+        Parameters
+        ----------
+        params : (P,) array_like or None
+            Converted to the network's dtype; None is the network's own.
+        examples : Examples
+            From `prepare`.
+        l2 : float
+        gradient : bool
+        n_threads : int, optional
+
+        Returns
+        -------
+        f : float
+        g : (P,) array or None
+        """
+        l2 = as_number(l2, "l2", 0)
+        n_threads = as_threads(n_threads)
+        if not isinstance(examples, Examples):
+            raise TypeError(f"examples: expected Examples, got {describe(examples)}")
+        if params is None:
+            params, weights = self._params, self._weights
+        else:
+            params = self._check_params(params, "params")
+            weights = self._views(params)
+        batch = examples.batch
+        workspace = self._pool.acquire()
+        packed = self._pack(weights, workspace.take)
+        a, _, tapes = self._forward(
+            weights, packed, batch, None, False, gradient, workspace, n_threads
+        )
+        f, delta = self._loss.value_and_delta(
+            a, examples.targets, examples.weights * examples.scale, batch.lengths
+        )
+        g = None
+        if gradient:
+            g = np.empty(self.table.size, self.dtype)
+            self._backward(packed, tapes, batch, delta, self._views(g), workspace, n_threads)
+        if l2:
+            with np.errstate(over="ignore"):
+                for weights_slice in self._weight_slices:
+                    theta = params[weights_slice]
+                    f += 0.5 * l2 * float(np.sum(theta * theta, dtype=np.float64))
+                    if gradient:
+                        g[weights_slice] += self.dtype.type(l2) * theta
+        self._pool.release(workspace)
+        return f, g
+
+    # ---------------------------------------------------------------- forward and backward
+
+    def _views(self, flat):
+        """For each layer its list of `Weights`, views of `flat`."""
+        views, first = [], 0
+        for layer, count in zip(self.layers, self._block_counts, strict=True):
+            views.append(layer.weights(self.table.blocks[first : first + count], flat))
+            first += count
+        return views
+
+    def _pack(self, weights, take):
+        return [layer.pack(w, take) for layer, w in zip(self.layers, weights, strict=True)]
+
+    def _predict(self, weights, batch, state, return_state, n_threads, packed=None):
+        """Outputs on the user's time axis, and the state if wanted."""
+        workspace = self._pool.acquire()
+        if packed is None:
+            packed = self._pack(weights, workspace.take)
+        a, state, _ = self._forward(
+            weights, packed, batch, state, return_state, False, workspace, n_threads
+        )
+        y = np.empty(a.shape, self.dtype)
+        kernels.squash(
+            _SQUASH[self._loss.output],
+            a.reshape(-1, self.output_size),
+            y.reshape(-1, self.output_size),
+        )
+        self._pool.release(workspace)
+        if self._read_layer is None:
+            if batch.is_padded:
+                y[~batch.valid] = 0
+            y = batch.scatter(y)
+        return y, state
+
+    def _forward(
+        self, weights, packed, batch, state, return_state, training, workspace, n_threads
+    ):
+        """Output pre-activations in the workspace, the state after, and what `_backward` needs.
+
+        The pre-activations are (B, L, K), zero where no step is, or (B, K) if read out.
+        """
+        B, last = batch.size, len(self.layers) - 1
+        x, rows = batch.x, batch
+        new_state, tapes = [], []
+        for k, layer in enumerate(self.layers):
+            H, D = layer.hidden_size, layer.directions
+            reads = k == self._read_layer
+            if state is None:
+                initial = layer.initial(weights[k], B, workspace.take)
+            else:
+                initial = [_pair(state[k])]
+            final = None
+            if reads:
+                read = workspace.take(B, D * H)
+            if return_state:
+                new_state.append(tuple(np.empty((B, H), self.dtype) for _ in layer.states))
+                final = [_pair(new_state[k])]
+            elif reads and self.readout == "last":
+                final = [(read[:, d * H : (d + 1) * H], None) for d in range(D)]
+            if reads and self.readout == "last":
+                y = None
+            elif k == last and rows.is_padded:
+                y = workspace.take_zeros(B, rows.max_length, D * H)
+            else:
+                y = workspace.take(B, rows.max_length, D * H)
+            tape = layer.forward(
+                packed[k], x, rows, initial, y, final, training, workspace, n_threads
+            )
+            tapes.append((tape, x, rows))
+            x = y
+            if reads:
+                if self.readout == "last":
+                    if return_state:
+                        read[...] = new_state[k][0]
+                elif state is None and not return_state:
+                    kernels.mean_over_time(y, rows.lengths, read)
+                else:
+                    running = _running_mean(y, rows, None if state is None else state[-1], read)
+                x = read.reshape(B, 1, D * H)
+                rows = single_steps(x)
+        a = x if self._read_layer is None else x.reshape(B, self.output_size)
+        if return_state and self.readout == "mean":
+            new_state.append(running)
+        return a, tuple(new_state), tapes
+
+    def _backward(self, packed, tapes, batch, delta, gradient, workspace, n_threads):
+        """Write the gradient of what `_forward` did, given that at its pre-activations."""
+        B = batch.size
+        dy = delta if self._read_layer is None else delta.reshape(B, 1, self.output_size)
+        for k in reversed(range(len(self.layers))):
+            layer = self.layers[k]
+            H, D = layer.hidden_size, layer.directions
+            tape, x, rows = tapes[k]
+            dfinal = None
+            if k == self._read_layer:
+                dread = dy.reshape(B, D * H)
+                if self.readout == "last":
+                    dy, dfinal = None, [(dread[:, d * H : (d + 1) * H], None) for d in range(D)]
+                else:
+                    dread = dread / np.maximum(rows.lengths, 1).astype(self.dtype)[:, None]
+                    dy = np.broadcast_to(dread[:, None], (B, rows.max_length, D * H))
+            dx = workspace.take_zeros(B, rows.max_length, layer.input_size) if k else None
+            layer.backward(
+                packed[k], tape, x, rows, dy, dfinal, dx, None, gradient[k], workspace, n_threads
+            )
+            dy = dx
+
+    def _initial_state(self, weights, B):
+        """The state before the first step, as fresh arrays."""
+        state = []
+        for layer, (w,) in zip(self.layers, weights, strict=True):
+            entry = tuple(np.zeros((B, layer.hidden_size), self.dtype) for _ in layer.states)
+            for values, learned in zip(entry, (w.h0, w.c0), strict=False):
+                if learned is not None:
+                    values[...] = learned
+            state.append(entry)
+        if self.readout == "mean":
+            read = self.layers[self._read_layer].hidden_size
+            state.append((np.zeros((B, read), self.dtype), np.zeros(B, self.dtype)))
+        return tuple(state)
+
+    # ------------------------------------------------------------------------------- checks
+
+    def _check_params(self, value, name):
+        params = as_real(value, name, self.dtype)
+        return shaped(params, name, (self.table.size,))
+
+    def _refuse_bidirectional(self, name):
+        for k, layer in enumerate(self.layers):
+            if layer.directions == 2:
+                raise ValueError(
+                    f"{name}: expected whole sequences, for layers[{k}] is bidirectional, "
+                    "got a part"
+                )
+
+    def _check_step(self, x, check_finite):
+        """x as (B, 1, I) or tokens (B, 1), and whether it was one sequence."""
+        I, array = self.input_size, as_ndarray(x, "x")
+        if array.dtype.kind in "iu" and array.ndim <= 1:
+            single, rows = array.ndim == 0, array.reshape(-1)
+            rows = check_tokens(rows, None, I, "x")[:, None]
+        else:
+            array = shaped(as_real(array, "x", self.dtype), "x", (I,), ("B", I))
+            single, rows = array.ndim == 1, rows_contiguous(array.reshape(-1, 1, I))
+            if check_finite:
+                refuse_nonfinite(array, "x")
+        if len(rows) == 0:
+            raise ValueError(f"x: expected at least one sequence, got {describe(array)}")
+        return rows, single
+
+    def _check_state(self, state, B, check_finite):
+        """A state as (B, H) arrays; `B` None is one sequence without the axis."""
+        expected = [
+            tuple((layer.hidden_size,) for _ in layer.states) for layer in self.layers
+        ]
+        if self.readout == "mean":
+            expected.append(((self.layers[self._read_layer].hidden_size,), ()))
+        _check_entry(state, "state", len(expected))
+        checked = []
+        for k, (entry, shapes) in enumerate(zip(state, expected, strict=True)):
+            name = f"state[{k}]"
+            _check_entry(entry, name, len(shapes))
+            arrays = []
+            for j, (value, shape) in enumerate(zip(entry, shapes, strict=True)):
+                array = as_real(value, f"{name}[{j}]", self.dtype)
+                shaped(array, f"{name}[{j}]", shape if B is None else (B, *shape))
+                if check_finite:
+                    refuse_nonfinite(array, f"{name}[{j}]")
+                if B is None:
+                    array = array[None]
+                arrays.append(rows_contiguous(array) if shape else array)
+            checked.append(tuple(arrays))
+        return tuple(checked)
+
+    def _check_weights(self, sample_weight, step_weight, batch):
+        """Weight of each term, (B, L) or (B,) float64, zero where no step is."""
+        per_sequence = self._read_layer is not None
+        if sample_weight is not None:
+            sample_weight = _weight(sample_weight, "sample_weight", (batch.size,))
+        if per_sequence:
+            if step_weight is not None:
+                raise ValueError(
+                    f"step_weight: expected None with readout {self.readout!r}, "
+                    f"got {describe(step_weight)}"
+                )
+            return np.ones(batch.size) if sample_weight is None else sample_weight.copy()
+        valid = batch.valid
+        weights = valid.astype(np.float64)
+        if step_weight is not None:
+            weights[valid] = _step_weights(step_weight, batch, valid)
+        if sample_weight is not None:
+            weights *= sample_weight[:, None]
+        return weights
+
+
+def _check_layers(layers):
+    if not isinstance(layers, (list, tuple)):
+        raise TypeError(f"layers: expected a list of layers, got {describe(layers)}")
+    if not layers:
+        raise ValueError("layers: expected at least one layer, got an empty list")
+    for k, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layers[{k}]: expected an RNN, LSTM or Dense, got {describe(layer)}")
+        if k and layer.input_size != layers[k - 1].output_size:
+            raise ValueError(
+                f"layers[{k}]: expected input_size {layers[k - 1].output_size}, the outputs of "
+                f"layers[{k - 1}], got {layer.input_size}"
+            )
+    return tuple(layers)
+
+
+def _check_seed(seed):
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"seed: expected None, an integer >= 0, a SeedSequence or a Generator, "
+            f"got {describe(seed)}"
+        ) from error
+
+
+def _check_entry(entry, name, length):
+    if not isinstance(entry, tuple):
+        raise TypeError(f"{name}: expected a tuple of length {length}, got {describe(entry)}")
+    if len(entry) != length:
+        raise ValueError(f"{name}: expected a tuple of length {length}, got {describe(entry)}")
+
+
+def _weight(value, name, *shapes):
+    weights = shaped(as_real(value, name, np.dtype(np.float64)), name, *shapes)
+    _check_weight_values(weights, name)
+    return weights
+
+
+def _check_weight_values(weights, name):
+    refuse_nonfinite(weights, name)
+    if weights.size and weights.min() < 0:
+        raise ValueError(f"{name}: expected weights >= 0, got {weights.min()}")
+
+
+def _step_weights(step_weight, batch, valid):
+    """The weights of the steps that are there, one after the other."""
+    if isinstance(step_weight, (list, tuple)) and len(step_weight) == batch.size:
+        rows = [as_ndarray(w, f"step_weight[{b}]") for b, w in enumerate(step_weight)]
+        if any(len(row) != batch.T for row in rows if row.ndim):
+            return np.concatenate(
+                [
+                    _weight(row, f"step_weight[{b}]", (int(batch.lengths[b]),))
+                    for b, row in enumerate(rows)
+                ]
+            )
+    weights = as_real(step_weight, "step_weight", np.dtype(np.float64))
+    shaped(weights, "step_weight", (batch.size, batch.T))
+    weights = batch.gather(weights)[valid]
+    _check_weight_values(weights, "step_weight")
+    return weights
+
+
+def _pair(entry):
+    """A layer's state as (h, c), None for what it does not have."""
+    return (*entry, None, None)[:2]
+
+
+def _running_mean(y, rows, before, out):
+    """Mean over time of sequences that go on: (total, count) after, and the mean in `out`.
+
+    The additions are those of `kernels.mean_over_time`, in its order.
+    """
+    if before is None:
+        total, count = np.zeros_like(out), np.zeros(rows.size, out.dtype)
+    else:
+        total, count = before[0].copy(), before[1]
+    for t in range(rows.max_length):
+        there = rows.lengths > t
+        total[there] += y[there, t]
+    count = count + rows.lengths.astype(out.dtype)
+    out[...] = total / np.maximum(count, 1)[:, None]
+    return total, count

@@ -1,0 +1,272 @@
+"""Batches of sequences: from what users hold to what kernels read.
+
+Users hold a padded array (B, T, I) with lengths or a mask, a list of (T_b, I) arrays, or integer
+tokens in either form. Kernels read a `Batch`: (B, L, I) or tokens (B, L) where L is the longest
+length, with the sequences ranked by length. Masked steps are taken out before and their outputs put
+back as zeros after: for kernels they are not there.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from ._checks import (
+    as_ndarray,
+    as_real,
+    describe,
+    format_shape,
+    refuse_nonfinite,
+    rows_contiguous,
+)
+
+_INDEX = np.dtype(np.intp)
+
+
+class Batch:
+    """Sequences as kernels read them. Made by `make_batch`, checked once, never written to.
+
+    Attributes
+    ----------
+    x : (B, L, I) real array or (B, L) intp array
+        Inputs, or tokens; the last axis of a real array has unit stride.
+    lengths : (B,) intp array
+        In the order of the sequences.
+    order, ranked : (B,) intp arrays
+        Sequences by descending length, first come first; and their lengths in that order.
+    size, max_length, n_steps : int
+        B; L; the sum of the lengths.
+    T : int
+        Time axis of the user's array. T > L where every sequence is padded.
+    mask : (B, T) bool array or None
+        The steps that are there, if they have holes between them.
+    """
+
+    __slots__ = ("x", "lengths", "order", "ranked", "size", "max_length", "n_steps", "T", "mask")
+
+    def __init__(self, x, lengths, T, mask=None):
+        self.x = x
+        self.lengths = lengths
+        self.order = np.argsort(-lengths, kind="stable")
+        self.ranked = lengths[self.order]
+        self.size = len(lengths)
+        self.max_length = x.shape[1]
+        self.n_steps = int(lengths.sum())
+        self.T = T
+        self.mask = mask
+
+    @property
+    def is_padded(self):
+        """Whether (B, L) has steps that are not there."""
+        return self.n_steps != self.size * self.max_length
+
+    @property
+    def valid(self):
+        """(B, L) bool: which steps are there."""
+        return np.arange(self.max_length) < self.lengths[:, None]
+
+    @property
+    def user_valid(self):
+        """(B, T) bool: which steps of the user's array are there."""
+        return np.arange(self.T) < self.lengths[:, None] if self.mask is None else self.mask
+
+    def gather(self, array):
+        """A user's (B, T, ...) array without the steps that are not there: (B, L, ...)."""
+        if self.mask is None:
+            return array[:, : self.max_length]
+        return _compact(array, self.mask, self.valid)
+
+    def scatter(self, array):
+        """A kernel's (B, L, ...) array on the user's time axis: (B, T, ...), zero elsewhere."""
+        if self.mask is None and self.max_length == self.T:
+            return array
+        padded = np.zeros((self.size, self.T, *array.shape[2:]), dtype=array.dtype)
+        if self.mask is None:
+            padded[:, : self.max_length] = array
+        else:
+            padded[self.mask] = array[self.valid]
+        return padded
+
+    def take(self, indices):
+        """The batch of some of the sequences."""
+        lengths = self.lengths[indices]
+        longest = int(lengths.max())
+        mask = None if self.mask is None else self.mask[indices]
+        return Batch(self.x[indices, :longest], lengths, self.T, mask)
+
+
+def single_steps(x):
+    """The batch of B sequences of one step, x (B, 1, I) or (B, 1), already checked."""
+    batch = Batch.__new__(Batch)
+    batch.x = x
+    batch.size = batch.n_steps = len(x)
+    batch.order, batch.lengths = _single_steps(len(x))
+    batch.ranked = batch.lengths
+    batch.max_length = batch.T = 1
+    batch.mask = None
+    return batch
+
+
+@lru_cache(maxsize=64)
+def _single_steps(B):
+    return np.arange(B, dtype=_INDEX), np.ones(B, dtype=_INDEX)
+
+
+def make_batch(X, input_size, dtype, lengths=None, mask=None, check_finite=True, name="X"):
+    """Check a user's sequences and arrange them for the kernels.
+
+    Parameters
+    ----------
+    X : array_like or list of array_like
+        (B, T, I) numbers, (B, T) integer tokens, or a list of B arrays (T_b, I) or (T_b,).
+    input_size : int
+        I; tokens are 0 ... I-1.
+    dtype : dtype
+        float32 or float64, of the network; other real numbers are converted.
+    lengths : (B,) array_like of int, optional
+        Steps of each sequence in a padded array, 0 ... T; by default T. What lies behind a
+        sequence's end is never looked at.
+    mask : (B, T) array_like of bool, optional
+        In place of `lengths`: the steps that are there, holes allowed.
+    check_finite : bool
+        Refuse NaN and infinity in steps that are there.
+    name : str
+        What errors call X.
+
+    Returns
+    -------
+    Batch
+        Shares memory with X where X already has the dtype and a last axis of unit stride.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Names the argument, what was expected and what came.
+    """
+    if isinstance(X, (list, tuple)):
+        for given, what in ((lengths, "lengths"), (mask, "mask")):
+            if given is not None:
+                raise ValueError(
+                    f"{what}: expected None, for {name} is a list of whole sequences, "
+                    f"got {describe(given)}"
+                )
+        return _from_list(X, input_size, dtype, check_finite, name)
+
+    x = as_ndarray(X, name)
+    is_tokens = x.ndim == 2 and x.dtype.kind in "iu"
+    if not is_tokens:
+        x = as_real(x, name, dtype)
+        if x.ndim != 3 or x.shape[2] != input_size:
+            raise ValueError(f"{name}: expected {_forms(input_size)}, got {describe(x)}")
+    n, T = x.shape[:2]
+    if n == 0:
+        raise ValueError(f"{name}: expected at least one sequence, got {describe(x)}")
+
+    holes = None
+    if mask is not None:
+        if lengths is not None:
+            raise ValueError(f"mask: expected None beside lengths, got {describe(mask)}")
+        lengths, holes = _check_mask(mask, n, T)
+    elif lengths is not None:
+        lengths = _check_lengths(lengths, n, T)
+    else:
+        lengths = np.full(n, T, dtype=_INDEX)
+
+    longest = int(lengths.max())
+    valid = None
+    if lengths.min() < longest:
+        valid = np.arange(longest) < lengths[:, None]
+    if holes is None:
+        x = x[:, :longest]
+    else:
+        x = _compact(x, holes, np.arange(longest) < lengths[:, None])
+    if is_tokens:
+        x = check_tokens(x, valid, input_size, name)
+    else:
+        x = rows_contiguous(x)
+        if check_finite and not np.isfinite(x).all():
+            refuse_nonfinite(x if valid is None else x[valid], name)
+    return Batch(x, lengths, T, holes)
+
+
+def _forms(input_size):
+    return (
+        f"numbers of shape (B, T, {input_size}), integer tokens of shape (B, T), "
+        f"or a list with one array (T, {input_size}) or (T,) for each sequence"
+    )
+
+
+def _from_list(X, input_size, dtype, check_finite, name):
+    if len(X) == 0:
+        raise ValueError(f"{name}: expected at least one sequence, got an empty list")
+    arrays = [as_ndarray(x, f"{name}[{b}]") for b, x in enumerate(X)]
+    filled = [x for x in arrays if x.size]
+    is_tokens = all(x.ndim == 1 for x in arrays) and all(x.dtype.kind in "iu" for x in filled)
+    lengths = np.array([len(x) if x.ndim else 0 for x in arrays], dtype=_INDEX)
+    longest = int(lengths.max())
+    if is_tokens and filled:
+        padded = np.zeros((len(arrays), longest), dtype=_INDEX)
+        for b, x in enumerate(arrays):
+            padded[b, : len(x)] = check_tokens(x, None, input_size, f"{name}[{b}]")
+        return Batch(padded, lengths, longest)
+
+    padded = np.zeros((len(arrays), longest, input_size), dtype=dtype)
+    for b, x in enumerate(arrays):
+        if x.ndim != 2 or x.shape[1] != input_size:
+            raise ValueError(
+                f"{name}[{b}]: expected numbers of shape {format_shape(('T', input_size))} or "
+                f"integer tokens of shape (T,), the same for every sequence, got {describe(x)}"
+            )
+        padded[b, : len(x)] = as_real(x, f"{name}[{b}]", dtype)
+    if check_finite and not np.isfinite(padded).all():
+        wrong = int(np.argmin(np.isfinite(padded).all(axis=(1, 2))))
+        refuse_nonfinite(padded[wrong], f"{name}[{wrong}]")
+    return Batch(padded, lengths, longest)
+
+
+def _check_lengths(lengths, n, T):
+    array = as_ndarray(lengths, "lengths")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"lengths: expected integers, got {describe(array)}")
+    if array.shape != (n,):
+        raise ValueError(f"lengths: expected shape ({n},), got {array.shape}")
+    low, high = array.min(), array.max()
+    if low < 0 or high > T:
+        raise ValueError(f"lengths: expected 0 to {T}, got {low if low < 0 else high}")
+    return array.astype(_INDEX)
+
+
+def _check_mask(mask, n, T):
+    """The lengths, and the mask itself if a sequence has holes."""
+    array = as_ndarray(mask, "mask")
+    if array.dtype != np.bool_:
+        raise TypeError(f"mask: expected bool, got {describe(array)}")
+    if array.shape != (n, T):
+        raise ValueError(f"mask: expected shape ({n}, {T}), got {array.shape}")
+    lengths = array.sum(axis=1, dtype=_INDEX)
+    holes = (array != (np.arange(T) < lengths[:, None])).any()
+    return lengths, array.copy() if holes else None
+
+
+def check_tokens(tokens, valid, input_size, name):
+    """Tokens as a fresh intp array, zero where nothing is.
+
+    Fresh, so that no other thread can put a token out of range behind this check.
+    """
+    there = tokens if valid is None else tokens[valid]
+    if there.size:
+        low, high = there.min(), there.max()
+        if low < 0 or high >= input_size:
+            wrong = low if low < 0 else high
+            raise ValueError(f"{name}: expected tokens from 0 to {input_size - 1}, got {wrong}")
+    if valid is None:
+        return tokens.astype(_INDEX)
+    checked = np.zeros(tokens.shape, dtype=_INDEX)
+    checked[valid] = there
+    return checked
+
+
+def _compact(array, mask, valid):
+    """The rows of (B, T, ...) where `mask`, moved up to where (B, L) `valid` is."""
+    compact = np.zeros((*valid.shape, *array.shape[2:]), dtype=array.dtype)
+    compact[valid] = array[mask]  # both run over the sequences, then over their steps
+    return compact
