@@ -1,0 +1,184 @@
+"""The build of the kernels for this processor, and how many threads a call gets."""
+
+import importlib
+import importlib.util
+import os
+import platform
+import sys
+import warnings
+
+import numpy as np
+
+__all__ = ["get_num_threads", "kernels", "set_num_threads", "show_config"]
+
+# Builds of _kernels.pyx, the best first, with the processor features each is compiled for
+# (NumPy's names: AVX512_SKX stands for F, CD, BW, DQ and VL, which is x86-64-v4).
+_BUILDS = {
+    "avx512": ("AVX512_SKX",),
+    "avx2": ("AVX2", "FMA3"),
+    "neon": ("ASIMD",),
+    "portable": (),
+}
+
+# One more thread for each so many multiply-adds: starting a thread costs some 10 microseconds,
+# and a busy neighbour on its core can cost milliseconds.
+_WORK_PER_THREAD = 4_000_000
+
+
+def _features():
+    """The features of this processor that NumPy found: asked, never tried."""
+    return np._core._multiarray_umath.__cpu_features__
+
+
+def _load():
+    """The kernels named by LSTMCORE_ISA, else the best build this processor can run."""
+    features = _features()
+    wanted = os.environ.get("LSTMCORE_ISA")
+    if wanted is not None:
+        if wanted not in _BUILDS:
+            raise ImportError(f"LSTMCORE_ISA: expected one of {list(_BUILDS)}, got {wanted!r}")
+        lacking = [name for name in _BUILDS[wanted] if not features.get(name)]
+        if lacking:
+            raise ImportError(f"LSTMCORE_ISA={wanted}: this processor lacks {', '.join(lacking)}")
+        return wanted, importlib.import_module(f"lstmcore._kernels_{wanted}")
+    for name, needs in _BUILDS.items():
+        if all(features.get(feature) for feature in needs):
+            try:
+                return name, importlib.import_module(f"lstmcore._kernels_{name}")
+            except ModuleNotFoundError as error:
+                if error.name != f"lstmcore._kernels_{name}":
+                    raise
+    raise ImportError(
+        "lstmcore: no build of the kernels is installed that this processor can run; "
+        "install from source with: pip install --no-binary lstmcore lstmcore"
+    )
+
+
+ISA, kernels = _load()
+
+if not kernels.OPENMP:
+    warnings.warn(
+        "lstmcore was built without OpenMP: every call uses one thread", RuntimeWarning, stacklevel=2
+    )
+
+
+def _processors():
+    """Processors that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every platform
+        return os.cpu_count() or 1
+
+
+def _from_environment():
+    """OMP_NUM_THREADS where it is a positive number (the first of a list), else the processors."""
+    text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(text) if text.isdigit() and int(text) > 0 else _processors()
+
+
+_limit = _from_environment() if kernels.OPENMP else 1
+_forked = False
+
+
+def _after_fork():
+    """OpenMP's threads do not survive a fork and its runtime waits for them for ever: one thread."""
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def set_num_threads(n_threads):
+    """
+    Set the most threads that a call uses when it is not told how many.
+
+    Parameters
+    ----------
+    n_threads : int
+        At least 1. The default is ``OMP_NUM_THREADS``, else the processors that the process may use.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n_threads` is not an integer of at least 1.
+
+    See Also
+    --------
+    get_num_threads
+
+    Examples
+    --------
+    >>> import lstmcore as lc
+    >>> before = lc.get_num_threads()
+    >>> lc.set_num_threads(1)
+    >>> lc.get_num_threads()
+    1
+    >>> lc.set_num_threads(before)
+    """
+    global _limit
+    _limit = _checked(n_threads)
+
+
+def get_num_threads():
+    """
+    Return the most threads that a call uses when it is not told how many.
+
+    Returns
+    -------
+    int
+        Always 1 in a process made by ``fork``: OpenMP's threads are not there any more.
+
+    Examples
+    --------
+    >>> import lstmcore as lc
+    >>> lc.get_num_threads() >= 1
+    True
+    """
+    return 1 if _forked else _limit
+
+
+def _checked(n_threads):
+    if isinstance(n_threads, bool) or not isinstance(n_threads, int | np.integer):
+        raise TypeError(f"n_threads: expected an integer of at least 1, got {n_threads!r}")
+    if not 1 <= n_threads <= 1024:
+        raise ValueError(f"n_threads: expected 1 to 1024, got {n_threads}")
+    return int(n_threads)
+
+
+def choose_threads(work, n_threads=None):
+    """
+    Threads for a call: as told, else what the work (in multiply-adds) pays for within the limit.
+
+    The result changes the time and nothing else: every output has the same bits for any number.
+    """
+    if n_threads is not None:
+        n_threads = _checked(n_threads)
+        return 1 if _forked else n_threads
+    if _forked:
+        return 1
+    return max(1, min(_limit, int(work) // _WORK_PER_THREAD))
+
+
+def show_config():
+    """
+    Print versions, the build of the kernels in use, its vector width and the threads.
+
+    Examples
+    --------
+    >>> import lstmcore as lc
+    >>> lc.show_config()  # doctest: +ELLIPSIS
+    lstmcore ...
+    """
+    from lstmcore._version import __version__
+
+    bits = kernels.VECTOR_BITS
+    installed = [name for name in _BUILDS if importlib.util.find_spec(f"lstmcore._kernels_{name}")]
+    print(f"lstmcore       {__version__}")
+    print(f"python         {platform.python_version()} ({sys.platform}, {platform.machine()})")
+    print(f"numpy          {np.__version__}")
+    print(f"kernels        {ISA} (installed: {', '.join(installed)})")
+    print(f"vector width   {bits} bits: {bits // 32} float32, {bits // 64} float64")
+    print(f"OpenMP         {'yes' if kernels.OPENMP else 'NO: one thread only'}")
+    print(f"threads        at most {get_num_threads()}")

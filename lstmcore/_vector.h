@@ -1,0 +1,146 @@
+/* The vector types and the few operations on them that Cython cannot say.
+ *
+ * vf holds VF floats, vd holds VD doubles. They are the compiler's own vector types, so + - * / are
+ * written as usual; what stands here is only: multiply-add with one rounding, broadcast, a choice by
+ * comparison, 2^n, and the processor's mode for denormal numbers.
+ *
+ * Compile with -ffp-contract=off: where a product and a sum round once is said by fma, and nowhere
+ * else, so that a result does not depend on the function into which a line was inlined.
+ *
+ * Without the vector extension (MSVC) both types are plain scalars of width 1.
+ */
+#ifndef LSTMCORE_VECTOR_H
+#define LSTMCORE_VECTOR_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__GNUC__) || defined(__clang__)
+#define LSTMCORE_INLINE static inline __attribute__((always_inline))
+#define LSTMCORE_NOINLINE __attribute__((noinline))
+/* Every `cdef inline` that follows must vanish into its caller: tiles and cells are written once for
+ * all sizes and specialised by the constants that they are called with. */
+#undef CYTHON_INLINE
+#define CYTHON_INLINE inline __attribute__((always_inline))
+#else
+#define LSTMCORE_INLINE static __inline
+#define LSTMCORE_NOINLINE
+#endif
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+#if !(defined(__GNUC__) || defined(__clang__))
+#define VBYTES 0
+#elif defined(__AVX512F__)
+#define VBYTES 64
+#elif defined(__AVX__)
+#define VBYTES 32
+#else
+#define VBYTES 16
+#endif
+
+/* Rows of a register tile that is 4, 2, 1 vectors wide: what fits 32 or 16 vector registers. */
+#if VBYTES == 64 || defined(__ARM_NEON)
+#define ROWS_4 6
+#define ROWS_2 12
+#define ROWS_1 12
+#else
+#define ROWS_4 3
+#define ROWS_2 6
+#define ROWS_1 10
+#endif
+
+#if VBYTES
+
+typedef float vf __attribute__((vector_size(VBYTES), aligned(4), may_alias));
+typedef double vd __attribute__((vector_size(VBYTES), aligned(8), may_alias));
+typedef uint32_t vf_bits __attribute__((vector_size(VBYTES), aligned(4), may_alias));
+typedef uint64_t vd_bits __attribute__((vector_size(VBYTES), aligned(8), may_alias));
+#define VF (VBYTES / 4)
+#define VD (VBYTES / 8)
+
+LSTMCORE_INLINE vf vf_splat(float s) { return s - (vf){0}; }
+LSTMCORE_INLINE vd vd_splat(double s) { return s - (vd){0}; }
+
+#else
+
+typedef float vf;
+typedef double vd;
+#define VF 1
+#define VD 1
+LSTMCORE_INLINE vf vf_splat(float s) { return s; }
+LSTMCORE_INLINE vd vd_splat(double s) { return s; }
+
+#endif
+
+/* a*b + c, rounded once where the processor can */
+#if VBYTES == 64
+LSTMCORE_INLINE vf vf_fma(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+LSTMCORE_INLINE vd vd_fma(vd a, vd b, vd c) { return (vd)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c); }
+#elif VBYTES == 32 && defined(__FMA__)
+LSTMCORE_INLINE vf vf_fma(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+LSTMCORE_INLINE vd vd_fma(vd a, vd b, vd c) { return (vd)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c); }
+#elif VBYTES == 16 && defined(__ARM_NEON) && defined(__aarch64__)
+LSTMCORE_INLINE vf vf_fma(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+LSTMCORE_INLINE vd vd_fma(vd a, vd b, vd c) { return (vd)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b); }
+#else
+LSTMCORE_INLINE vf vf_fma(vf a, vf b, vf c) { return a * b + c; }
+LSTMCORE_INLINE vd vd_fma(vd a, vd b, vd c) { return a * b + c; }
+#endif
+
+/* lane by lane: x < y ? a : b (a NaN compares false) */
+#if VBYTES == 64
+LSTMCORE_INLINE vf vf_where_less(vf x, vf y, vf a, vf b)
+{ return (vf)_mm512_mask_blend_ps(_mm512_cmp_ps_mask((__m512)x, (__m512)y, _CMP_LT_OQ), (__m512)b, (__m512)a); }
+LSTMCORE_INLINE vd vd_where_less(vd x, vd y, vd a, vd b)
+{ return (vd)_mm512_mask_blend_pd(_mm512_cmp_pd_mask((__m512d)x, (__m512d)y, _CMP_LT_OQ), (__m512d)b, (__m512d)a); }
+#elif VBYTES == 32
+LSTMCORE_INLINE vf vf_where_less(vf x, vf y, vf a, vf b)
+{ return (vf)_mm256_blendv_ps((__m256)b, (__m256)a, _mm256_cmp_ps((__m256)x, (__m256)y, _CMP_LT_OQ)); }
+LSTMCORE_INLINE vd vd_where_less(vd x, vd y, vd a, vd b)
+{ return (vd)_mm256_blendv_pd((__m256d)b, (__m256d)a, _mm256_cmp_pd((__m256d)x, (__m256d)y, _CMP_LT_OQ)); }
+#elif VBYTES
+LSTMCORE_INLINE vf vf_where_less(vf x, vf y, vf a, vf b)
+{ vf_bits m = (vf_bits)(x < y); return (vf)((m & (vf_bits)a) | (~m & (vf_bits)b)); }
+LSTMCORE_INLINE vd vd_where_less(vd x, vd y, vd a, vd b)
+{ vd_bits m = (vd_bits)(x < y); return (vd)((m & (vd_bits)a) | (~m & (vd_bits)b)); }
+#else
+LSTMCORE_INLINE vf vf_where_less(vf x, vf y, vf a, vf b) { return x < y ? a : b; }
+LSTMCORE_INLINE vd vd_where_less(vd x, vd y, vd a, vd b) { return x < y ? a : b; }
+#endif
+
+/* 2^n for integral n within the exponents of normal numbers: n + bias moved into the low bits of a
+ * large number, then shifted to the exponent's place */
+#if VBYTES
+LSTMCORE_INLINE vf vf_pow2(vf n) { return (vf)((vf_bits)(n + 12583039.0f) << 23); }
+LSTMCORE_INLINE vd vd_pow2(vd n) { return (vd)((vd_bits)(n + 6755399441056767.0) << 52); }
+#else
+LSTMCORE_INLINE vf vf_pow2(vf n)
+{ uint32_t u; n += 12583039.0f; memcpy(&u, &n, 4); u <<= 23; memcpy(&n, &u, 4); return n; }
+LSTMCORE_INLINE vd vd_pow2(vd n)
+{ uint64_t u; n += 6755399441056767.0; memcpy(&u, &n, 8); u <<= 52; memcpy(&n, &u, 8); return n; }
+#endif
+
+/* Denormal numbers cost a hundred cycles each and mean nothing here: flushed to zero between the two
+ * calls, which keep and restore the caller's mode. */
+#if defined(__x86_64__) || defined(_M_X64)
+LSTMCORE_INLINE uint64_t flush_denormals(void)
+{ unsigned int mode = _mm_getcsr(); _mm_setcsr(mode | 0x8040u); return mode; }
+LSTMCORE_INLINE void restore_denormals(uint64_t mode)
+{ _mm_setcsr((unsigned int)mode); }
+#elif defined(__aarch64__)
+LSTMCORE_INLINE uint64_t flush_denormals(void)
+{ uint64_t mode, on; __asm__ volatile("mrs %0, fpcr" : "=r"(mode)); on = mode | ((uint64_t)1 << 24);
+  __asm__ volatile("msr fpcr, %0" : : "r"(on) : "memory"); return mode; }
+LSTMCORE_INLINE void restore_denormals(uint64_t mode)
+{ __asm__ volatile("msr fpcr, %0" : : "r"(mode) : "memory"); }
+#else
+LSTMCORE_INLINE uint64_t flush_denormals(void) { return 0; }
+LSTMCORE_INLINE void restore_denormals(uint64_t mode) { (void)mode; }
+#endif
+
+#endif

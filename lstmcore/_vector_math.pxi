@@ -1,0 +1,300 @@
+# Vector maths: exp, tanh, logistic and the other activations, and their derivatives.
+#
+# Everything here works on one vector of either type; nothing depends on what stands in the other
+# lanes, so a value does not depend on its place. Accuracy is measured in tests/test_accuracy.py.
+
+from libc.string cimport memcpy, memset
+
+cdef extern from "_vector.h" nogil:
+    ctypedef float vf
+    ctypedef double vd
+    enum: VF
+    enum: VD
+    vf vf_splat(float)
+    vd vd_splat(double)
+    vf vf_fma(vf, vf, vf)
+    vd vd_fma(vd, vd, vd)
+    vf vf_where_less(vf, vf, vf, vf)
+    vd vd_where_less(vd, vd, vd, vd)
+    vf vf_pow2(vf)
+    vd vd_pow2(vd)
+
+ctypedef fused vec:
+    vf
+    vd
+
+
+cdef inline vec like(vec x, double value) noexcept nogil:
+    """`value` in every lane of a vector of x's type."""
+    if vec is vf:
+        return vf_splat(<float>value)
+    else:
+        return vd_splat(value)
+
+cdef inline vec fma(vec a, vec b, vec c) noexcept nogil:
+    """a*b + c"""
+    if vec is vf:
+        return vf_fma(a, b, c)
+    else:
+        return vd_fma(a, b, c)
+
+cdef inline vec where_less(vec x, vec y, vec a, vec b) noexcept nogil:
+    """x < y ? a : b; a NaN in x or y chooses b"""
+    if vec is vf:
+        return vf_where_less(x, y, a, b)
+    else:
+        return vd_where_less(x, y, a, b)
+
+cdef inline vec pow2(vec n) noexcept nogil:
+    if vec is vf:
+        return vf_pow2(n)
+    else:
+        return vd_pow2(n)
+
+cdef inline vec absolute(vec x) noexcept nogil:
+    cdef vec zero = like(x, 0)
+    return where_less(x, zero, zero - x, x)
+
+
+# ---- pointers -----------------------------------------------------------------------------------
+# A `vec*` points at numbers of the vector's element type; it need not be aligned. `at` and `item`
+# count in numbers, indexing counts in vectors.
+
+cdef inline Py_ssize_t lanes(const vec* type_of) noexcept nogil:
+    if vec is vf:
+        return VF
+    else:
+        return VD
+
+cdef inline vec* at(const vec* p, Py_ssize_t k) noexcept nogil:
+    if vec is vf:
+        return <vec*>(<float*>p + k)
+    else:
+        return <vec*>(<double*>p + k)
+
+cdef inline vec item(const vec* p, Py_ssize_t k) noexcept nogil:
+    """Number k at p, in every lane."""
+    if vec is vf:
+        return vf_splat((<const float*>p)[k])
+    else:
+        return vd_splat((<const double*>p)[k])
+
+
+cdef inline void set_item(vec* p, Py_ssize_t k, double value) noexcept nogil:
+    if vec is vf:
+        (<float*>p)[k] = <float>value
+    else:
+        (<double*>p)[k] = value
+
+cdef inline void add_item(vec* p, Py_ssize_t k, vec x) noexcept nogil:
+    """Number k at p += the first number of x."""
+    if vec is vf:
+        (<float*>p)[k] += (<float*>&x)[0]
+    else:
+        (<double*>p)[k] += (<double*>&x)[0]
+
+cdef inline void copy_item(vec* p, Py_ssize_t k, const vec* q, Py_ssize_t j) noexcept nogil:
+    """Number k at p = number j at q."""
+    if vec is vf:
+        (<float*>p)[k] = (<const float*>q)[j]
+    else:
+        (<double*>p)[k] = (<const double*>q)[j]
+
+cdef inline void copy_items(vec* p, const vec* q, Py_ssize_t n) noexcept nogil:
+    """n numbers from q to p."""
+    memcpy(p, q, n * (sizeof(vec) // lanes(q)))
+
+
+# ---- exponentials -------------------------------------------------------------------------------
+
+cdef inline vec nearest(vec x) noexcept nogil:
+    """x rounded to an integer, |x| < 2^21: adding 1.5*2^(mantissa bits) leaves no place for a fraction."""
+    cdef vec big
+    if vec is vf:
+        big = vf_splat(<float>12582912.0)
+    else:
+        big = vd_splat(6755399441055744.0)
+    return (x + big) - big
+
+cdef inline vec expm1_reduced(vec r) noexcept nogil:
+    """e^r - 1 for |r| <= ln(2)/2: r + r^2 q(r), q the minimax polynomial of (e^r - 1 - r)/r^2."""
+    cdef vec q
+    if vec is vf:
+        q = fma(vf_splat(<float>0.0013941121637250828), r, vf_splat(<float>0.008363179811610824))
+        q = fma(q, r, vf_splat(<float>0.04166637516010433))
+        q = fma(q, r, vf_splat(<float>0.16666576978587402))
+        q = fma(q, r, vf_splat(<float>0.500000002694669))
+    else:
+        q = fma(vd_splat(2.5110048019267005e-08), r, vd_splat(2.7620086374492805e-07))
+        q = fma(q, r, vd_splat(2.755724234140122e-06))
+        q = fma(q, r, vd_splat(2.480152130002751e-05))
+        q = fma(q, r, vd_splat(0.00019841269886587123))
+        q = fma(q, r, vd_splat(0.001388888891721134))
+        q = fma(q, r, vd_splat(0.008333333333322208))
+        q = fma(q, r, vd_splat(0.04166666666662413))
+        q = fma(q, r, vd_splat(0.16666666666666674))
+        q = fma(q, r, vd_splat(0.5000000000000001))
+    return fma(r * r, q, r)
+
+cdef inline vec reduced(vec x, vec n) noexcept nogil:
+    """x - n ln 2, with ln 2 in two pieces, the first short enough that n times it is exact."""
+    if vec is vf:
+        return fma(n, vf_splat(<float>2.12194440e-4), fma(n, vf_splat(<float>-0.693359375), x))
+    else:
+        return fma(n, vd_splat(-1.90821492927058770002e-10),
+                   fma(n, vd_splat(-6.93147180369123816490e-01), x))
+
+cdef inline vec halvings(vec x) noexcept nogil:
+    """The integer next to x / ln 2."""
+    return nearest(x * like(x, 1.4426950408889634))
+
+cdef inline vec within(vec x, double low, double high) noexcept nogil:
+    """x kept between the two; a NaN stays a NaN."""
+    cdef vec a = like(x, low), b = like(x, high)
+    x = where_less(x, a, a, x)
+    return where_less(b, x, b, x)
+
+cdef inline vec exp(vec x) noexcept nogil:
+    """e^x; beyond the range infinity or 0 (denormal results are 0)."""
+    cdef vec n, half, y
+    if vec is vf:
+        x = within(x, -104, 104)
+    else:
+        x = within(x, -746, 746)
+    n = halvings(x)
+    half = nearest(n * like(x, 0.5))    # 2^n in two factors: 2^128 is not a number, e^88.7 is
+    y = like(x, 1) + expm1_reduced(reduced(x, n))
+    return y * pow2(half) * pow2(n - half)
+
+cdef inline vec exp_of_negative(vec x) noexcept nogil:
+    """e^x for x <= 0, in one factor; 0 where the result would be denormal."""
+    cdef vec n, low
+    if vec is vf:
+        low = vf_splat(-88)                   # there n = -127, which pow2 turns into 0
+    else:
+        low = vd_splat(-709)
+    x = where_less(x, low, low, x)
+    n = halvings(x)
+    return (like(x, 1) + expm1_reduced(reduced(x, n))) * pow2(n)
+
+cdef inline vec expm1_moderate(vec x) noexcept nogil:
+    """e^x - 1 for |x| <= 60, with full relative accuracy near 0."""
+    cdef vec n = halvings(x)
+    cdef vec s = pow2(n)
+    return fma(s, expm1_reduced(reduced(x, n)), s - like(x, 1))
+
+cdef inline vec expm1_of_negative(vec x) noexcept nogil:
+    """e^x - 1 for x <= 0."""
+    cdef vec low = like(x, -50)
+    return expm1_moderate(where_less(x, low, low, x))
+
+cdef inline vec log1p_unit(vec z) noexcept nogil:
+    """ln(1 + z) for 0 <= z <= 1: 2 artanh(s), s = z/(2 + z), artanh(s) = s + s w q(w), w = s^2."""
+    cdef vec s = z / (like(z, 2) + z), w = s * s, q
+    if vec is vf:
+        q = fma(vf_splat(<float>0.11626890851131338), w, vf_splat(<float>0.10850020806601819))
+        q = fma(q, w, vf_splat(<float>0.14296405357267686))
+        q = fma(q, w, vf_splat(<float>0.1999984815290229))
+        q = fma(q, w, vf_splat(<float>0.3333333367757328))
+    else:
+        q = fma(vd_splat(0.08093788555847685), w, vd_splat(0.04394490844091738))
+        q = fma(q, w, vd_splat(0.06001760017653418))
+        q = fma(q, w, vd_splat(0.06656934772016826))
+        q = fma(q, w, vd_splat(0.07692794014364492))
+        q = fma(q, w, vd_splat(0.09090894373062408))
+        q = fma(q, w, vd_splat(0.11111111366156214))
+        q = fma(q, w, vd_splat(0.14285714283473983))
+        q = fma(q, w, vd_splat(0.20000000000007626))
+        q = fma(q, w, vd_splat(0.3333333333333333))
+    return like(z, 2) * fma(s * w, q, s)
+
+
+# ---- activations --------------------------------------------------------------------------------
+
+cdef inline vec tanh(vec x) noexcept nogil:
+    """(e^2|x| - 1) / (e^2|x| + 1) with the sign of x; the numerator has no cancellation near 0."""
+    cdef vec zero = like(x, 0), limit = like(x, 20)
+    cdef vec y = absolute(x), t
+    y = where_less(limit, y, limit, y)
+    t = expm1_moderate(y + y)
+    t = t / (t + like(x, 2))
+    return where_less(x, zero, zero - t, t)
+
+cdef inline vec logistic(vec x) noexcept nogil:
+    """1 / (1 + e^-x), as e^x / (1 + e^x) for x < 0: never the exponential of a positive number."""
+    cdef vec zero = like(x, 0), one = like(x, 1)
+    cdef vec e = exp_of_negative(zero - absolute(x))
+    return where_less(x, zero, e, one) / (one + e)
+
+cdef inline vec softplus(vec x) noexcept nogil:
+    """ln(1 + e^x)"""
+    cdef vec zero = like(x, 0)
+    cdef vec e = exp_of_negative(zero - absolute(x))
+    return where_less(zero, x, x, zero) + log1p_unit(e)
+
+cdef vec activate(const Activation* f, vec x) noexcept nogil:
+    """Any activation of the list."""
+    cdef vec zero = like(x, 0), one = like(x, 1)
+    cdef vec alpha = like(x, f.alpha), beta = like(x, f.beta)
+    if f.code == LOGISTIC:
+        return logistic(x)
+    elif f.code == TANH:
+        return tanh(x)
+    elif f.code == RELU:
+        return where_less(x, zero, zero, x)
+    elif f.code == LOGISTIC_1:                      # 2/(1 + e^-x) - 1 = tanh(x/2)
+        return tanh(like(x, 0.5) * x)
+    elif f.code == LOGISTIC_2:                      # 4/(1 + e^-x) - 2
+        return like(x, 2) * tanh(like(x, 0.5) * x)
+    elif f.code == SOFTSIGN:
+        return x / (one + absolute(x))
+    elif f.code == SOFTPLUS:
+        return softplus(x)
+    elif f.code == ELU:
+        return where_less(x, zero, alpha * expm1_of_negative(where_less(x, zero, x, zero)), x)
+    elif f.code == LEAKY_RELU:
+        return where_less(x, zero, alpha * x, x)
+    elif f.code == HARD_SIGMOID:
+        return within(fma(alpha, x, beta), 0, 1)
+    elif f.code == SCALED_TANH:
+        return alpha * tanh(beta * x)
+    elif f.code == THRESHOLDED_RELU:
+        return where_less(alpha, x, x, where_less(x, alpha + one, zero, x))   # a NaN stays one
+    elif f.code == AFFINE:
+        return fma(alpha, x, beta)
+    elif f.code == EXP:
+        return exp(x)
+    return x
+
+cdef vec derivative(const Activation* f, vec y) noexcept nogil:
+    """The derivative of an activation, written in the activation's value y = f(x)."""
+    cdef vec zero = like(y, 0), one = like(y, 1), half = like(y, 0.5)
+    cdef vec alpha = like(y, f.alpha), beta = like(y, f.beta), t
+    if f.code == LOGISTIC:
+        return y * (one - y)
+    elif f.code == TANH:
+        return one - y * y
+    elif f.code == RELU:
+        return where_less(zero, y, one, zero)
+    elif f.code == LOGISTIC_1:
+        return half * (one - y * y)
+    elif f.code == LOGISTIC_2:
+        return one - like(y, 0.25) * y * y
+    elif f.code == SOFTSIGN:
+        t = one - absolute(y)
+        return t * t
+    elif f.code == SOFTPLUS:
+        return zero - expm1_of_negative(zero - y)
+    elif f.code == ELU:
+        return where_less(y, zero, y + alpha, one)
+    elif f.code == LEAKY_RELU:
+        return where_less(y, zero, alpha, one)
+    elif f.code == HARD_SIGMOID:
+        return where_less(zero, y, where_less(y, one, alpha, zero), zero)
+    elif f.code == SCALED_TANH:
+        return beta * (alpha - y * y / alpha)
+    elif f.code == THRESHOLDED_RELU:
+        return where_less(zero, y, one, zero)
+    elif f.code == AFFINE:
+        return alpha
+    return one
