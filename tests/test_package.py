@@ -1,0 +1,149 @@
+"""The package: what importing it costs, what it tells about itself, examples that run."""
+
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lstmcore as lc
+
+ROOT = Path(__file__).parents[1]
+
+# Other people's modules that lstmcore uses somewhere, none of them needed to import it.
+OPTIONAL = {"scipy", "sklearn", "tqdm", "matplotlib", "onnx", "torch", "mpmath"}
+
+
+def run_python(code, **env):
+    """The output of a fresh interpreter."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **env}, capture_output=True, text=True, check=True, timeout=120,
+    ).stdout  # fmt: skip
+
+
+def test_import_loads_numpy_and_nothing_else_from_outside():
+    code = """
+import sys, numpy
+before = set(sys.modules)
+import lstmcore
+print(*{name.partition(".")[0] for name in set(sys.modules) - before})
+"""
+    loaded = set(run_python(code).split())
+    assert loaded >= {"lstmcore"}
+    assert not loaded & OPTIONAL
+    foreign = loaded - {"lstmcore"} - set(sys.stdlib_module_names)
+    assert not {name for name in foreign if not name.startswith("_")}
+
+
+def test_import_costs_little_more_than_numpys():
+    code = """
+import time, numpy
+start = time.perf_counter()
+import lstmcore
+print(time.perf_counter() - start)
+"""
+    assert min(float(run_python(code)) for _ in range(3)) < 0.1
+
+
+def test_public_names_are_there_and_documented():
+    assert len(set(lc.__all__)) == len(lc.__all__)
+    for name in lc.__all__:
+        thing = getattr(lc, name)
+        if callable(thing):
+            assert thing.__doc__, f"{name} has no docstring"
+
+
+def test_every_public_function_shows_an_example():
+    lacking = [
+        name
+        for name in lc.__all__
+        if callable(getattr(lc, name)) and ">>>" not in (getattr(lc, name).__doc__ or "")
+        and not issubclass_of(getattr(lc, name), (Exception, tuple))
+    ]  # fmt: skip
+    assert not lacking
+
+
+def issubclass_of(thing, bases):
+    return isinstance(thing, type) and issubclass(thing, bases)
+
+
+def test_version_is_the_installed_one():
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+)?", lc.__version__)
+
+
+def test_changelog_has_this_version():
+    changelog = ROOT / "CHANGELOG.md"
+    if not changelog.exists():
+        pytest.skip("not in a source tree")
+    assert f"## {lc.__version__}" in changelog.read_text(encoding="utf-8")
+
+
+def test_show_config_tells_versions_build_width_and_threads(capsys):
+    lc.show_config()
+    text = capsys.readouterr().out
+    isa = os.environ.get("LSTMCORE_ISA", "")
+    for part in (lc.__version__, np.__version__, isa, "bits", "OpenMP", "threads"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    "isa", ["sse9", "", "AVX2"], ids=["unknown", "empty", "names are lower case"]
+)
+def test_a_build_that_is_not_there_is_refused_at_import(isa):
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run_python("import lstmcore", LSTMCORE_ISA=isa)
+    assert "ImportError: LSTMCORE_ISA" in caught.value.stderr
+
+
+def test_portable_build_can_be_chosen():
+    code = "import lstmcore; lstmcore.show_config()"
+    if "portable" not in run_python(code):
+        pytest.skip("not built")
+    assert re.search(r"kernels\s+portable", run_python(code, LSTMCORE_ISA="portable"))
+
+
+# ---------------------------------------------------------------------------------- examples
+
+
+def module_names():
+    return ["lstmcore"] + [
+        info.name
+        for info in pkgutil.walk_packages(lc.__path__, "lstmcore.")
+        if not info.name.rpartition(".")[2].startswith(("_kernels_", "__main__"))
+    ]
+
+
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def failures(run, *args, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an example may stop before it has converged
+        return run(*args, optionflags=FLAGS, **options).failed
+
+
+@pytest.mark.parametrize("name", module_names())
+def test_examples_in_docstrings_run(name):
+    assert failures(doctest.testmod, importlib.import_module(name)) == 0
+
+
+@pytest.mark.parametrize(
+    "path", sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")]), ids=lambda path: path.name
+)
+def test_examples_in_documents_run(path):
+    assert failures(doctest.testfile, str(path), module_relative=False) == 0
+
+
+def test_readme_uses_names_that_exist():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    used = set(re.findall(r"\blc\.([A-Za-z_]\w*)", text))
+    assert used, "README shows nothing"
+    assert {name for name in used if not hasattr(lc, name)} == set()
