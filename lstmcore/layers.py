@@ -15,16 +15,13 @@ import numpy as np
 
 from ._activations import parse_activation
 from ._checks import as_flag, as_integer, as_ndarray, as_number, describe
-from . import _reference as kernels  # SWITCH
+from ._dispatch import choose_threads, kernels
 from ._params import BIAS, STATE, WEIGHTS, Block, bias, by_gate, zeros
 
 __all__ = ["RNN", "LSTM", "Dense", "Layer"]
 
 # One direction's blocks, or its gradient's, in the order of the flat vector; None where absent.
 Weights = namedtuple("Weights", "W R b p Q h0 c0")
-
-def choose_threads(flops, n): return n or 1  # SWITCH
-
 
 DENSE, RNN_KIND, LSTM_KIND = 0, 1, 2
 
@@ -41,6 +38,8 @@ class Layer:
     directions : {1, 2}
     states : tuple of str
         Which of the states h and c a time step hands to the next.
+    state_sizes : tuple of int
+        Columns of each: `hidden_size`, but with gate recurrence the gates' activations follow h.
     options : dict
         The constructor's arguments: ``type(layer)(**layer.options)`` is an equal layer.
     cell : dict
@@ -49,12 +48,15 @@ class Layer:
 
     states = ()
 
-    def __init__(self, options, input_size, hidden_size, cell, blocks, masks=(None, None)):
+    def __init__(
+        self, options, input_size, hidden_size, cell, blocks, masks=(None, None), gate_states=0
+    ):
         self.options = options
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.directions = 2 if options.get("bidirectional") else 1
         self.output_size = self.directions * hidden_size
+        self.state_sizes = (hidden_size + gate_states, hidden_size)[: len(self.states)]
         self.cell = {
             "inputs": input_size,
             "units": hidden_size,
@@ -67,6 +69,7 @@ class Layer:
             blocks += [Block(f"{s}0", (hidden_size,), STATE, zeros()) for s in self.states]
         self._blocks = blocks  # of one direction
         self._multiplications = sum(block.size for block in blocks if block.kind == WEIGHTS)
+        self._W_size = blocks[0].size
 
     def __repr__(self):
         parameters = inspect.signature(type(self)).parameters.values()
@@ -109,7 +112,8 @@ class Layer:
         return result
 
     # The kernels' side. `take` and `workspace` give uninitialised memory; lists have one entry for
-    # each direction. Shapes: x (B, L, I) or tokens (B, L); y (B, L, output_size); states (B, H).
+    # each direction. Shapes: x (B, L, I) or tokens (B, L); y (B, L, output_size); h and c, and what
+    # is called after them, as in `state_sizes`.
 
     def pack(self, weights, take):
         """The weights in the layout that kernels read: one flat buffer for each direction."""
@@ -125,9 +129,12 @@ class Layer:
         return packed
 
     def initial(self, weights, B, take):
-        """The learned initial states (h0, c0) of B sequences, or None for zero."""
+        """The learned initial states (h0, c0) of B sequences; None for zero."""
         return [
-            tuple(None if state is None else _rows(state, B, take) for state in (w.h0, w.c0))
+            tuple(
+                None if learned is None else _rows(learned, B, size, take)
+                for learned, size in zip((w.h0, w.c0), self.state_sizes + (0,) * 2, strict=False)
+            )
             for w in weights
         ]
 
@@ -158,7 +165,7 @@ class Layer:
         """
         cell, B, H = self.cell, batch.size, self.hidden_size
         dtype = packed[0].dtype
-        n_threads = choose_threads(2 * self._multiplications * batch.n_steps, n_threads)
+        n_threads = choose_threads(self._work(x, batch), n_threads)
         tape_row = self._kernel_sizes(dtype)[1]
         tapes = []
         for d in range(self.directions):
@@ -200,7 +207,7 @@ class Layer:
         """
         cell, B, H = self.cell, batch.size, self.hidden_size
         dtype = packed[0].dtype
-        n_threads = choose_threads(4 * self._multiplications * batch.n_steps, n_threads)
+        n_threads = choose_threads(2 * self._work(x, batch), n_threads)
         grad_size = self._kernel_sizes(dtype)[2]
         for d, blocks in enumerate(gradient):
             mark = workspace.mark
@@ -209,7 +216,7 @@ class Layer:
             dhT, dcT = (None, None) if dfinal is None else dfinal[d]
             dh0, dc0 = (None, None) if dinitial is None else dinitial[d]
             if dh0 is None and blocks.h0 is not None:
-                dh0 = workspace.take(B, H)
+                dh0 = workspace.take(B, self.state_sizes[0])
             if dc0 is None and blocks.c0 is not None:
                 dc0 = workspace.take(B, H)
             dy_d = dy if dy is None or self.directions == 1 else dy[..., d * H : (d + 1) * H]
@@ -222,10 +229,15 @@ class Layer:
                 if mask is not None:
                     values *= mask
             if blocks.h0 is not None:
-                np.sum(dh0, axis=0, out=blocks.h0)
+                np.sum(dh0[:, :H], axis=0, out=blocks.h0)
             if blocks.c0 is not None:
                 np.sum(dc0, axis=0, out=blocks.c0)
             workspace.drop(mark)
+
+    def _work(self, x, batch):
+        """Multiply-adds of a forward pass in one direction; a token costs none of W's."""
+        a_step = self._multiplications - (self._W_size if x.ndim == 2 else 0)
+        return a_step * batch.n_steps
 
     def _kernel_sizes(self, dtype):
         """(packed, tape_row, grad) in scalars."""
@@ -239,9 +251,11 @@ def _rebuild(cls, options):
     return cls(**options)
 
 
-def _rows(vector, B, take):
-    rows = take(B, len(vector))
-    rows[...] = vector
+def _rows(vector, B, size, take):
+    """B rows of `size` columns that begin with `vector`, zero behind it."""
+    rows = take(B, size)
+    rows[:, : len(vector)] = vector
+    rows[:, len(vector) :] = 0
     return rows
 
 
@@ -535,4 +549,4 @@ class LSTM(Layer):
             "W_mask": masks[0],
             "R_mask": masks[1],
         }
-        super().__init__(options, I, H, cell, blocks, masks)
+        super().__init__(options, I, H, cell, blocks, masks, m * nb if gate_recurrence else 0)

@@ -22,7 +22,7 @@ from ._checks import (
     rows_contiguous,
     shaped,
 )
-from . import _reference as kernels  # SWITCH
+from ._dispatch import kernels
 from ._params import WEIGHTS, BlockTable
 from ._workspace import WorkspacePool
 from .layers import Layer
@@ -234,6 +234,29 @@ class Network:
         """Free the memory that the network keeps between calls."""
         self._pool.clear()
 
+    def save(self, path):
+        """Write the network to one file, for `lstmcore.load`.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Replaced at once if it exists: a reader sees the old file or the new one.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(3, 4), lc.Dense(4, 2)], seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save(os.path.join(folder, "model.npz"))
+        ...     again = lc.load(os.path.join(folder, "model.npz"))
+        >>> bool((again.params == net.params).all())
+        True
+        """
+        from .storage import save  # which builds on this module
+
+        save(self, path)
+
     # ------------------------------------------------------------------------------- outputs
 
     def predict(
@@ -319,7 +342,8 @@ class Network:
             As `predict` gives it at this step; with a readout, for the sequence so far.
         state : tuple
             One entry for each layer: ``(h, c)`` of an LSTM, ``(h,)`` of an RNN, ``()`` of a Dense
-            layer; arrays (H,) or (B, H) as x is. With readout "mean" one more, ``(total, count)``.
+            layer; arrays (H,) or (B, H) as x is; with gate recurrence, h is followed by the gates'
+            activations. With readout "mean" there is one more entry, ``(total, count)``.
 
         Raises
         ------
@@ -579,10 +603,12 @@ class Network:
             if reads:
                 read = workspace.take(B, D * H)
             if return_state:
-                new_state.append(tuple(np.empty((B, H), self.dtype) for _ in layer.states))
+                new_state.append(
+                    tuple(np.empty((B, size), self.dtype) for size in layer.state_sizes)
+                )
                 final = [_pair(new_state[k])]
             elif reads and self.readout == "last":
-                final = [(read[:, d * H : (d + 1) * H], None) for d in range(D)]
+                final = [(workspace.take(B, layer.state_sizes[0]), None) for _ in range(D)]
             if reads and self.readout == "last":
                 y = None
             elif k == last and rows.is_padded:
@@ -596,8 +622,8 @@ class Network:
             x = y
             if reads:
                 if self.readout == "last":
-                    if return_state:
-                        read[...] = new_state[k][0]
+                    for d, (hT, _) in enumerate(final):
+                        read[:, d * H : (d + 1) * H] = hT[:, :H]
                 elif state is None and not return_state:
                     kernels.mean_over_time(y, rows.lengths, read)
                 else:
@@ -621,7 +647,11 @@ class Network:
             if k == self._read_layer:
                 dread = dy.reshape(B, D * H)
                 if self.readout == "last":
-                    dy, dfinal = None, [(dread[:, d * H : (d + 1) * H], None) for d in range(D)]
+                    dy, dfinal = None, []
+                    for d in range(D):
+                        dhT = workspace.take_zeros(B, layer.state_sizes[0])
+                        dhT[:, :H] = dread[:, d * H : (d + 1) * H]
+                        dfinal.append((dhT, None))
                 else:
                     dread = dread / np.maximum(rows.lengths, 1).astype(self.dtype)[:, None]
                     dy = np.broadcast_to(dread[:, None], (B, rows.max_length, D * H))
@@ -635,10 +665,10 @@ class Network:
         """The state before the first step, as fresh arrays."""
         state = []
         for layer, (w,) in zip(self.layers, weights, strict=True):
-            entry = tuple(np.zeros((B, layer.hidden_size), self.dtype) for _ in layer.states)
+            entry = tuple(np.zeros((B, size), self.dtype) for size in layer.state_sizes)
             for values, learned in zip(entry, (w.h0, w.c0), strict=False):
                 if learned is not None:
-                    values[...] = learned
+                    values[:, : len(learned)] = learned
             state.append(entry)
         if self.readout == "mean":
             read = self.layers[self._read_layer].hidden_size
@@ -676,9 +706,7 @@ class Network:
 
     def _check_state(self, state, B, check_finite):
         """A state as (B, H) arrays; `B` None is one sequence without the axis."""
-        expected = [
-            tuple((layer.hidden_size,) for _ in layer.states) for layer in self.layers
-        ]
+        expected = [tuple((size,) for size in layer.state_sizes) for layer in self.layers]
         if self.readout == "mean":
             expected.append(((self.layers[self._read_layer].hidden_size,), ()))
         _check_entry(state, "state", len(expected))

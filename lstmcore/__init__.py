@@ -1,0 +1,68 @@
+"""lstmcore: exact, fast recurrent networks on CPUs.
+
+A network is a chain of layers, a loss and one flat vector of parameters; SciPy trains it.
+
+>>> import numpy as np
+>>> import lstmcore as lc
+>>> net = lc.Network([lc.LSTM(1, 8, peepholes=True), lc.Dense(8, 1)], seed=0)
+>>> x = np.sin(np.linspace(0, 20, 200)).reshape(1, 200, 1)
+>>> f, g = net.loss_and_grad(x[:, :-1], x[:, 1:])
+>>> g.shape == net.params.shape
+True
+"""
+
+import importlib
+
+from ._dispatch import get_num_threads, set_num_threads, show_config
+from ._version import __version__
+from .layers import LSTM, RNN, Dense
+from .network import Network
+
+# What imports SciPy or is not needed by everyone is imported when it is first used.
+_LAZY = {
+    "ConvergenceWarning": "training",
+    "Objective": "objective",
+    "check_gradient": "gradcheck",
+    "fit": "training",
+    "load": "storage",
+    "lstm_backward": "functional",
+    "lstm_forward": "functional",
+    "rnn_backward": "functional",
+    "rnn_forward": "functional",
+}
+_SUBMODULES = ("datasets",)
+
+__all__ = [
+    "LSTM",
+    "RNN",
+    "ConvergenceWarning",
+    "Dense",
+    "Network",
+    "Objective",
+    "__version__",
+    "check_gradient",
+    "datasets",
+    "fit",
+    "get_num_threads",
+    "load",
+    "lstm_backward",
+    "lstm_forward",
+    "rnn_backward",
+    "rnn_forward",
+    "set_num_threads",
+    "show_config",
+]
+
+
+def __getattr__(name):
+    if name in _SUBMODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name in _LAZY:
+        value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,372 @@
+"""One layer, one direction, as functions of arrays: for people with their own loop.
+
+The caller owns the parameters and the state; nothing is kept but what the tape holds.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from ._checks import (
+    as_flag,
+    as_real,
+    as_threads,
+    describe,
+    refuse_nonfinite,
+    rows_contiguous,
+    shaped,
+)
+from ._workspace import Workspace
+from .layers import LSTM, RNN, Weights
+from .sequences import make_batch
+
+__all__ = ["lstm_backward", "lstm_forward", "rnn_backward", "rnn_forward"]
+
+
+class Tape:
+    """What a forward pass keeps for its backward pass. It refers to x, which must stay as it is."""
+
+    __slots__ = ("_layer", "_batch", "_packed", "_tapes", "_state_shapes")
+
+    def __init__(self, layer, batch, packed, tapes, state_shapes):
+        self._layer = layer
+        self._batch = batch
+        self._packed = packed
+        self._tapes = tapes
+        self._state_shapes = state_shapes  # of h0 and c0 as they were given
+
+    def __repr__(self):
+        return f"<Tape of {self._layer!r} over {self._batch.size} sequences>"
+
+
+def lstm_forward(
+    x, W, R, b, p=None, h0=None, c0=None, *, Q=None, lengths=None, input_gate=True,
+    forget_gate=True, output_gate=True, coupled=False, block_size=1, gate_activation="logistic",
+    cell_activation="tanh", output_activation="tanh", save=True, check_finite=True, n_threads=None,
+):  # fmt: skip
+    """An LSTM layer over a batch of sequences, equations (4.2)-(4.10) of Graves (2012).
+
+    Parameters
+    ----------
+    x : (B, T, I) array_like, (B, T) array_like of int, or list of (T_b, I) or (T_b,) arrays
+        Inputs, or tokens 0 ... I-1 that stand for one-hot vectors.
+    W : (4H, I) array_like
+        Gate order i, f, g, o. float32 computes in float32, all else in float64.
+    R : (4H, H) array_like
+    b : (4H,) array_like
+    p : (3, H) array_like, optional
+        Peepholes of i, f, o.
+    h0, c0 : (B, H) or (H,) array_like, optional
+        Initial state; by default zero.
+    Q : (3H, 3H) array_like, optional
+        Gate recurrence: rows receive, columns send, i, f, o each. h0, hT and their gradients then
+        have H + 3H columns, for the gates' activations are part of the state.
+    lengths : (B,) array_like of int, optional
+        Steps of each sequence; by default T.
+    input_gate, forget_gate, output_gate, coupled, block_size
+        Variants, as in `LSTM`; gates without rows of their own are left out of W, R, b, p and Q.
+    gate_activation, cell_activation, output_activation : str or tuple
+        As in `LSTM`.
+    save : bool
+        Keep what `lstm_backward` needs.
+    check_finite : bool
+        Refuse NaN and infinity.
+    n_threads : int, optional
+        By default a choice by the size of the work.
+
+    Returns
+    -------
+    h : (B, T, H) array
+        Zero behind a sequence's end.
+    state : tuple of (B, H) arrays
+        (hT, cT) after each sequence's last step.
+    tape : Tape or None
+        None without `save`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Names the argument, what was expected and what came.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lstmcore as lc
+    >>> rng = np.random.default_rng(0)
+    >>> x, W = rng.normal(size=(2, 6, 3)), rng.normal(size=(16, 3))
+    >>> R, b = rng.normal(size=(16, 4)), np.zeros(16)
+    >>> h, (hT, cT), tape = lc.lstm_forward(x, W, R, b, lengths=[6, 4])
+    >>> bool((h[0, -1] == hT[0]).all()), bool((h[1, 4:] == 0).all())
+    (True, True)
+    >>> grads = lc.lstm_backward(np.ones_like(h), tape)
+    >>> sorted(grads)
+    ['R', 'W', 'b', 'c0', 'h0', 'x']
+    """
+    dtype = _dtype_of(W)
+    blocks = _real_blocks(dtype, check_finite, W=W, R=R, b=b, p=p, Q=Q)
+    options = {
+        "peepholes": p is not None,
+        "gate_recurrence": Q is not None,
+        "input_gate": input_gate,
+        "forget_gate": forget_gate,
+        "output_gate": output_gate,
+        "coupled": coupled,
+        "block_size": block_size,
+        "gate_activation": gate_activation,
+        "cell_activation": cell_activation,
+        "output_activation": output_activation,
+    }
+    layer = _layer(LSTM, blocks, options)
+    batch = make_batch(x, layer.input_size, dtype, lengths, None, check_finite, "x")
+    initial = {"h0": h0, "c0": c0}
+    return _forward(layer, blocks, batch, initial, save, check_finite, n_threads)
+
+
+def lstm_backward(dh, tape, dhT=None, dcT=None, n_threads=None, *, check_finite=True):
+    """BPTT through `lstm_forward`, equations (4.11)-(4.16) of Graves (2012).
+
+    Parameters
+    ----------
+    dh : (B, T, H) array_like or None
+        dL/dh; what lies behind a sequence's end is never looked at. None is zero.
+    tape : Tape
+        Of `lstm_forward`; it may be used again.
+    dhT, dcT : (B, H) array_like, optional
+        dL/dhT, dL/dcT; by default zero.
+    n_threads : int, optional
+        By default a choice by the size of the work.
+    check_finite : bool
+        Refuse NaN and infinity.
+
+    Returns
+    -------
+    grads : dict of str to ndarray
+        dL/d of "x", "W", "R", "b", "p", "Q", "h0", "c0", each in the shape of what it belongs to.
+        No "x" for tokens; no "p" and "Q" where there were none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Names the argument, what was expected and what came.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lstmcore as lc
+    >>> rng = np.random.default_rng(0)
+    >>> W, R, b = rng.normal(size=(16, 3)), rng.normal(size=(16, 4)), np.zeros(16)
+    >>> h, (hT, cT), tape = lc.lstm_forward(rng.normal(size=(2, 6, 3)), W, R, b)
+    >>> grads = lc.lstm_backward(h, tape)  # of the loss (h ** 2).sum() / 2
+    >>> grads["W"].shape, grads["x"].shape, grads["c0"].shape
+    ((16, 3), (2, 6, 3), (2, 4))
+    """
+    return _backward(LSTM, dh, tape, {"dhT": dhT, "dcT": dcT}, check_finite, n_threads)
+
+
+def rnn_forward(
+    x, W, R, b, h0=None, *, lengths=None, activation="tanh", save=True, check_finite=True,
+    n_threads=None,
+):  # fmt: skip
+    """A simple recurrent layer over a batch, equations (3.30), (3.31) of Graves (2012).
+
+    Parameters
+    ----------
+    x : (B, T, I) array_like, (B, T) array_like of int, or list of (T_b, I) or (T_b,) arrays
+        Inputs, or tokens 0 ... I-1 that stand for one-hot vectors.
+    W : (H, I) array_like
+        float32 computes in float32, all else in float64.
+    R : (H, H) array_like
+    b : (H,) array_like
+    h0 : (B, H) or (H,) array_like, optional
+        Initial state; by default zero.
+    lengths : (B,) array_like of int, optional
+        Steps of each sequence; by default T.
+    activation : str or tuple
+        As in `RNN`.
+    save : bool
+        Keep what `rnn_backward` needs.
+    check_finite : bool
+        Refuse NaN and infinity.
+    n_threads : int, optional
+        By default a choice by the size of the work.
+
+    Returns
+    -------
+    h : (B, T, H) array
+        Zero behind a sequence's end.
+    hT : (B, H) array
+        State after each sequence's last step.
+    tape : Tape or None
+        None without `save`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Names the argument, what was expected and what came.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lstmcore as lc
+    >>> x, W, R, b = np.ones((1, 5, 2)), np.ones((3, 2)), np.eye(3), np.zeros(3)
+    >>> h, hT, tape = lc.rnn_forward(x, W, R, b, activation="relu")
+    >>> h[0, :, 0]
+    array([ 2.,  4.,  6.,  8., 10.])
+    >>> lc.rnn_backward(None, tape, dhT=np.ones((1, 3)))["x"][0, 0]
+    array([3., 3.])
+    """
+    dtype = _dtype_of(W)
+    blocks = _real_blocks(dtype, check_finite, W=W, R=R, b=b, p=None, Q=None)
+    layer = _layer(RNN, blocks, {"activation": activation})
+    batch = make_batch(x, layer.input_size, dtype, lengths, None, check_finite, "x")
+    h, (hT,), tape = _forward(layer, blocks, batch, {"h0": h0}, save, check_finite, n_threads)
+    return h, hT, tape
+
+
+def rnn_backward(dh, tape, dhT=None, n_threads=None, *, check_finite=True):
+    """BPTT through `rnn_forward`, equations (3.33)-(3.35) of Graves (2012).
+
+    Parameters
+    ----------
+    dh : (B, T, H) array_like or None
+        dL/dh; what lies behind a sequence's end is never looked at. None is zero.
+    tape : Tape
+        Of `rnn_forward`; it may be used again.
+    dhT : (B, H) array_like, optional
+        dL/dhT; by default zero.
+    n_threads : int, optional
+        By default a choice by the size of the work.
+    check_finite : bool
+        Refuse NaN and infinity.
+
+    Returns
+    -------
+    grads : dict of str to ndarray
+        dL/d of "x", "W", "R", "b", "h0", each in the shape of what it belongs to. No "x" for
+        tokens.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Names the argument, what was expected and what came.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lstmcore as lc
+    >>> W, R, b = np.ones((1, 1)), np.full((1, 1), 0.5), np.zeros(1)
+    >>> h, hT, tape = lc.rnn_forward(np.ones((1, 3, 1)), W, R, b, activation="identity")
+    >>> lc.rnn_backward(None, tape, dhT=[[1.0]])["x"].ravel()
+    array([0.25, 0.5 , 1.  ])
+    """
+    return _backward(RNN, dh, tape, {"dhT": dhT}, check_finite, n_threads)
+
+
+def _dtype_of(W):
+    return np.dtype(np.float32 if getattr(W, "dtype", None) == np.float32 else np.float64)
+
+
+def _real_blocks(dtype, check_finite, **given):
+    """The blocks as C-contiguous arrays of one dtype; their shapes are checked in `_layer`."""
+    check_finite = as_flag(check_finite, "check_finite")
+    blocks = {}
+    for name, value in given.items():
+        if value is not None or name in "WRb":
+            value = np.ascontiguousarray(as_real(value, name, dtype))
+            if check_finite:
+                refuse_nonfinite(value, name)
+        blocks[name] = value
+    return blocks
+
+
+def _layer(cls, blocks, options):
+    """The layer whose blocks these are; its options are checked the first time."""
+    for name in "WR":
+        if blocks[name].ndim != 2 or 0 in blocks[name].shape:
+            raise ValueError(f"{name}: expected a matrix, got {describe(blocks[name])}")
+    key = tuple(
+        (name, tuple(value) if isinstance(value, list) else value)
+        for name, value in options.items()
+    )
+    sizes = blocks["W"].shape[1], blocks["R"].shape[1]
+    try:
+        hash(key)
+    except TypeError:  # cannot be a valid option either, and the constructor says so
+        layer = cls(*sizes, **options)
+    else:
+        layer = _cached_layer(cls, *sizes, *(value for pair in key for value in pair))
+    for block in layer.blocks():
+        shaped(blocks[block.name], block.name, block.shape)
+    return layer
+
+
+@lru_cache(maxsize=256, typed=True)
+def _cached_layer(cls, input_size, hidden_size, *options):
+    return cls(input_size, hidden_size, **dict(zip(options[::2], options[1::2], strict=True)))
+
+
+def _forward(layer, blocks, batch, initial, save, check_finite, n_threads):
+    n_threads = as_threads(n_threads)
+    save = as_flag(save, "save")
+    B, T, H = batch.size, batch.T, layer.hidden_size
+    dtype = blocks["W"].dtype
+    states, shapes = [], []
+    for (name, value), size in zip(initial.items(), layer.state_sizes, strict=True):
+        if value is not None:
+            value = as_real(value, name, dtype)
+            shaped(value, name, (B, size), (size,))
+            if check_finite:
+                refuse_nonfinite(value, name)
+            shapes.append(value.shape)
+            value = rows_contiguous(np.broadcast_to(value, (B, size)))
+        else:
+            shapes.append((B, size))
+        states.append(value)
+
+    workspace = Workspace(dtype)  # a fresh one: the tape outlives the call
+    weights = [Weights(**blocks, h0=None, c0=None)]
+    packed = layer.pack(weights, workspace.take)
+    h = np.zeros((B, T, H), dtype) if batch.n_steps < B * T else np.empty((B, T, H), dtype)
+    final = tuple(np.empty((B, size), dtype) for size in layer.state_sizes)
+    tapes = layer.forward(
+        packed, batch.x, batch, [(*states, None)[:2]], h[:, : batch.max_length],
+        [(*final, None)[:2]], save, workspace, n_threads,
+    )  # fmt: skip
+    tape = Tape(layer, batch, packed, tapes, shapes) if save else None
+    return h, final, tape
+
+
+def _backward(cls, dh, tape, dfinal, check_finite, n_threads):
+    n_threads = as_threads(n_threads)
+    check_finite = as_flag(check_finite, "check_finite")
+    if not isinstance(tape, Tape) or type(tape._layer) is not cls:
+        function = f"{cls.__name__.lower()}_forward"
+        raise TypeError(f"tape: expected the tape of {function}, got {describe(tape)}")
+    layer, batch, packed = tape._layer, tape._batch, tape._packed
+    B, T, L, dtype = batch.size, batch.T, batch.max_length, packed[0].dtype
+    if dh is not None:
+        dh = as_real(dh, "dh", dtype)
+        shaped(dh, "dh", (B, T, layer.hidden_size))
+        dh = rows_contiguous(dh[:, :L])
+        if check_finite:
+            refuse_nonfinite(dh[batch.valid] if batch.is_padded else dh, "dh")
+    dstates = []
+    for (name, value), size in zip(dfinal.items(), layer.state_sizes, strict=True):
+        if value is not None:
+            value = rows_contiguous(shaped(as_real(value, name, dtype), name, (B, size)))
+            if check_finite:
+                refuse_nonfinite(value, name)
+        dstates.append(value)
+
+    blocks = {block.name: np.empty(block.shape, dtype) for block in layer.blocks()}
+    dx = None if batch.x.ndim == 2 else np.zeros((B, T, layer.input_size), dtype)
+    dinitial = tuple(np.empty((B, size), dtype) for size in layer.state_sizes)
+    layer.backward(
+        packed, tape._tapes, batch.x, batch, dh, [(*dstates, None)[:2]],
+        None if dx is None else dx[:, :L], [(*dinitial, None)[:2]],
+        [Weights(**dict.fromkeys(Weights._fields) | blocks)], Workspace(dtype), n_threads,
+    )  # fmt: skip
+    grads = blocks if dx is None else {"x": dx, **blocks}
+    for name, value, shape in zip(("h0", "c0"), dinitial, tape._state_shapes, strict=False):
+        grads[name] = value if value.shape == shape else value.sum(axis=0)
+    return grads
