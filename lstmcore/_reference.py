@@ -60,7 +60,7 @@ def _activate(code, alpha, beta, x):
         case 11:  # scaled_tanh
             return alpha * np.tanh(beta * x)
         case 12:  # thresholded_relu
-            return np.where(x > alpha, x, x.dtype.type(0))
+            return np.where(x <= alpha, x.dtype.type(0), x)
         case 13:  # affine
             return alpha * x + beta
         case 14:  # exp

@@ -2,21 +2,16 @@
 
 import pytest
 
-from lstmcore import _reference
-
-try:
-    from lstmcore._dispatch import kernels as compiled
-except ImportError:  # SWITCH
-    compiled = _reference
+from lstmcore import _dispatch, _reference
 
 
 @pytest.fixture
 def kernels():
-    """The compiled kernels that this process has chosen."""
-    return compiled
+    """The compiled kernels that this process has chosen; LSTMCORE_ISA chooses others."""
+    return _dispatch.kernels
 
 
 @pytest.fixture(params=["reference", "compiled"])
 def implementation(request):
     """Both implementations of the kernels, in turn."""
-    return {"reference": _reference, "compiled": compiled}[request.param]
+    return {"reference": _reference, "compiled": _dispatch.kernels}[request.param]

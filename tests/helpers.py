@@ -151,6 +151,12 @@ class Problem:
             return replace(self, blocks=self.blocks | {name: value})
         return replace(self, **{name: value})
 
+    def arrays(self):
+        """All arrays by name."""
+        names = ("x", "lengths", "h0", "c0", "dy", "dhT", "dcT")
+        given = {name: getattr(self, name) for name in names}
+        return self.blocks | {name: array for name, array in given.items() if array is not None}
+
     def astype(self, dtype):
         def cast(array):
             return array.astype(dtype) if array is not None and array.dtype.kind == "f" else array
@@ -247,52 +253,71 @@ def _spans(problem, spans):
     return [(0, problem.steps)] if spans is None else spans
 
 
-def run_forward(kernels, problem, *, n_threads=1, spans=None, training=True, y=None):
+def _new_states(problem):
+    """Room for (h, c); None for what the cell does not have."""
+    cell, B = problem.cell, len(problem.lengths)
+    widths = [state_size(cell), cell["units"]][: {DENSE: 0, RNN: 1, LSTM: 2}[cell["kind"]]]
+    states = [np.full((B, width), np.nan, problem.dtype) for width in widths]
+    return (*states, None, None)[:2]
+
+
+def run_forward(kernels, problem, *, n_threads=1, spans=None, training=True, out=None):
     """Outputs of a problem, {"y", "hT", "cT"}, and the tapes of its spans.
 
-    `spans` are the step ranges [(t0, t1), ...] of consecutive calls, by default one call.
+    `spans` are the step ranges [(t0, t1), ...] of consecutive calls, by default one call. `out` has
+    arrays for the outputs under their names, or None in place of an array that is not wanted.
     """
     cell, dtype, B, H = problem.cell, problem.dtype, len(problem.lengths), problem.cell["units"]
     order, lengths = ranked(problem.lengths)
     packed = _packed(kernels, problem)
     scratch = _scratch(kernels, problem, n_threads, training)
     row = kernels.sizes(cell, dtype)[1]
-    y = np.zeros((B, problem.x.shape[1], H), dtype) if y is None else y
+    out = {"y": np.zeros((B, problem.x.shape[1], H), dtype)} | (out or {})
     h, c, tapes = problem.h0, problem.c0, []
-    for t0, t1 in _spans(problem, spans):
+    spans = _spans(problem, spans)
+    for t0, t1 in spans:
         steps = int(np.clip(lengths - t0, 0, t1 - t0).sum())
         tape = np.full(row * (B + steps), np.nan, dtype) if training else None
-        hT = None if cell["kind"] == DENSE else np.full((B, state_size(cell)), np.nan, dtype)
-        cT = np.full((B, H), np.nan, dtype) if cell["kind"] == LSTM else None
+        hT, cT = _new_states(problem)
+        if (t0, t1) == spans[-1]:
+            hT, cT = out.get("hT", hT), out.get("cT", cT)
         kernels.forward(
-            cell, packed, problem.x, order, lengths, h, c, y, hT, cT, tape, scratch,
+            cell, packed, problem.x, order, lengths, h, c, out["y"], hT, cT, tape, scratch,
             t0, t1, problem.reverse, n_threads,
         )  # fmt: skip
         h, c = hT, cT
         tapes.append(tape)
-    return {"y": y, "hT": h, "cT": c}, tapes
+    return {"y": out["y"], "hT": h, "cT": c}, tapes
 
 
-def run_backward(kernels, problem, tapes, *, n_threads=1, spans=None):
-    """Gradients of a problem by the names of `Problem.names`."""
-    cell, dtype, B, H = problem.cell, problem.dtype, len(problem.lengths), problem.cell["units"]
+def run_backward(kernels, problem, tapes, *, n_threads=1, spans=None, out=None):
+    """Gradients of a problem by the names of `Problem.names`.
+
+    `out` has arrays for "dx" and "grad", to which they are added, and for "dh0" and "dc0", or None
+    in place of an array that is not wanted.
+    """
+    cell, dtype = problem.cell, problem.dtype
     order, lengths = ranked(problem.lengths)
     packed = _packed(kernels, problem)
     scratch = _scratch(kernels, problem, n_threads, True)
-    grad = np.zeros(kernels.sizes(cell, dtype)[2], dtype)
-    dx = np.zeros(problem.x.shape, dtype) if problem.x.ndim == 3 else None
+    out = {
+        "grad": np.zeros(kernels.sizes(cell, dtype)[2], dtype),
+        "dx": np.zeros(problem.x.shape, dtype) if problem.x.ndim == 3 else None,
+    } | (out or {})
     dh, dc = problem.dhT, problem.dcT
-    for (t0, t1), tape in reversed(list(zip(_spans(problem, spans), tapes, strict=True))):
-        dh0 = None if cell["kind"] == DENSE else np.full((B, state_size(cell)), np.nan, dtype)
-        dc0 = np.full((B, H), np.nan, dtype) if cell["kind"] == LSTM else None
+    spans = _spans(problem, spans)
+    for (t0, t1), tape in reversed(list(zip(spans, tapes, strict=True))):
+        dh0, dc0 = _new_states(problem)
+        if (t0, t1) == spans[0]:
+            dh0, dc0 = out.get("dh0", dh0), out.get("dc0", dc0)
         kernels.backward(
-            cell, packed, problem.x, order, lengths, tape, problem.dy, dh, dc, dx, dh0, dc0, grad,
-            scratch, t0, t1, problem.reverse, n_threads,
+            cell, packed, problem.x, order, lengths, tape, problem.dy, dh, dc, out["dx"], dh0, dc0,
+            out["grad"], scratch, t0, t1, problem.reverse, n_threads,
         )  # fmt: skip
         dh, dc = dh0, dc0
     blocks = {name: np.full(block.shape, np.nan, dtype) for name, block in problem.blocks.items()}
-    kernels.unpack(cell, grad, *(blocks.get(name) for name in ("W", "R", "b", "p", "Q")))
-    gradients = blocks | {"x": dx, "h0": dh, "c0": dc}
+    kernels.unpack(cell, out["grad"], *(blocks.get(name) for name in ("W", "R", "b", "p", "Q")))
+    gradients = blocks | {"x": out["dx"], "h0": dh, "c0": dc}
     return {name: gradients[name] for name in problem.names}
 
 

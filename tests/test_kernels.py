@@ -1,0 +1,559 @@
+"""The compiled kernels against their NumPy twin, and the promises that only they make: equal bits
+whatever the batch, the padding, the threads or the cut into calls; inputs never written; only the
+steps that exist are touched.
+"""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import (
+    ACTIVATION_SETTINGS,
+    COMBINATIONS,
+    VARIANTS,
+    activation_label,
+    assert_close,
+    assert_gradient_is_the_derivative,
+    assert_same_bits,
+    dense_cell,
+    lstm_cell,
+    random_problem,
+    ranked,
+    rnn_cell,
+    run,
+    run_backward,
+    run_forward,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lstmcore import _reference
+from lstmcore._activations import parse_activation
+from lstmcore._dispatch import kernels as compiled
+
+# Rounding of a few hundred operations of order one; a wrong term is larger by orders of magnitude.
+TOLERANCE = {"float64": 1e-13, "float32": 5e-5}
+DTYPES = ["float64", "float32"]
+UNEQUAL = [3, 6, 0, 1, 6, 2]  # unranked, with an empty sequence, one of one step, and ties
+
+# H below, at and above the width of every vector type, and one more than a multiple of it
+SIZES = {"one unit": 1, "less than a vector": 3, "whole vectors": 8, "one unit over": 17}
+
+CELLS = {
+    "lstm": lambda I, H: lstm_cell(I, H),
+    "lstm, peepholes": lambda I, H: lstm_cell(I, H, peepholes=1),
+    "lstm, FGR": lambda I, H: lstm_cell(I, H, peepholes=1, gate_recurrence=1),
+    "lstm, CIFG": lambda I, H: lstm_cell(I, H, peepholes=1, coupled=1),
+    "rnn": lambda I, H: rnn_cell(I, H),
+    "dense": lambda I, H: dense_cell(I, H, activation="tanh"),
+}
+cells = pytest.mark.parametrize("make_cell", CELLS.values(), ids=CELLS)
+dtypes = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def assert_equals_twin(kernels, problem, tolerance=None):
+    """Outputs and gradients, float64 or float32, against the twin's in float64."""
+    tolerance = TOLERANCE[problem.dtype.name] if tolerance is None else tolerance
+    assert_close(run(kernels, problem), run(_reference, problem.astype("float64")), tolerance)
+
+
+# -------------------------------------------------------------------------- the twin's numbers
+
+
+@dtypes
+@pytest.mark.parametrize("units", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("variant", VARIANTS | COMBINATIONS)
+def test_every_variant_equals_the_twin(kernels, variant, units, dtype):
+    cell = lstm_cell(5, units, **(VARIANTS | COMBINATIONS)[variant])
+    assert_equals_twin(kernels, random_problem(cell, UNEQUAL, dtype=dtype))
+
+
+@dtypes
+@pytest.mark.parametrize("blocks, block_size", [(3, 2), (2, 5), (1, 4), (4, 8), (5, 3)])
+@pytest.mark.parametrize("variant", VARIANTS | COMBINATIONS)
+def test_every_variant_with_shared_gates_equals_the_twin(
+    kernels, variant, blocks, block_size, dtype
+):
+    options = (VARIANTS | COMBINATIONS)[variant]
+    cell = lstm_cell(2, blocks * block_size, block_size=block_size, **options)
+    assert_equals_twin(kernels, random_problem(cell, UNEQUAL, dtype=dtype))
+
+
+@dtypes
+@pytest.mark.parametrize("units", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("make_cell", [rnn_cell, dense_cell])
+def test_rnn_and_dense_equal_the_twin(kernels, make_cell, units, dtype):
+    assert_equals_twin(kernels, random_problem(make_cell(5, units), UNEQUAL, dtype=dtype))
+
+
+# alpha = 0 makes them flat on one side, where the value alone must still tell the slope
+EDGE_SETTINGS = [("elu", 0.0), ("leaky_relu", 0.0), ("thresholded_relu", 0.0), ("affine", 0.0, 0.3)]
+
+
+@dtypes
+@pytest.mark.parametrize("activation", ACTIVATION_SETTINGS + EDGE_SETTINGS)
+@pytest.mark.parametrize("role", ["gate", "cell", "output", "rnn", "dense"])
+def test_every_activation_equals_the_twin(kernels, role, activation, dtype):
+    if role == "rnn":
+        cell = rnn_cell(3, 9, activation=activation)
+    elif role == "dense":
+        cell = dense_cell(3, 9, activation=activation)
+    else:
+        cell = lstm_cell(3, 9, peepholes=1, **{role: activation})
+    assert_equals_twin(kernels, random_problem(cell, [3, 4, 1], scale=0.6, dtype=dtype))
+
+
+SHAPES = {
+    "one of everything": (1, 1, [1]),
+    "one sequence": (3, 9, [7]),
+    "one step": (3, 9, [1] * 5),
+    "no steps": (3, 9, [0, 0]),
+    "one sequence without steps": (3, 9, [0]),
+    "one input": (1, 9, UNEQUAL),
+    "far more inputs than units": (300, 5, UNEQUAL),
+    "far more units than inputs": (2, 100, [3, 2]),
+    "a batch over the tile's height": (3, 9, [2] * 13),
+    "a batch over the block's height": (3, 9, [2] * 101),
+    "long and unequal, several chunks of BPTT": (3, 5, [400, 1, 250, 399]),
+    "wide, several blocks of the sum over k": (200, 260, [2, 3]),
+    "all of it": (23, 65, list(range(38))),
+}
+
+
+@dtypes
+@pytest.mark.parametrize("inputs, units, lengths", SHAPES.values(), ids=SHAPES)
+@cells
+def test_awkward_shapes_equal_the_twin(kernels, make_cell, inputs, units, lengths, dtype):
+    problem = random_problem(make_cell(inputs, units), lengths, scale=1.0, dtype=dtype)
+    # rounding errors grow with the number of products summed
+    growth = max(1, sum(lengths) / 20, inputs / 20, units / 20)
+    assert_equals_twin(kernels, problem, TOLERANCE[dtype] * growth)
+
+
+@dtypes
+@pytest.mark.parametrize("reverse", [0, 1], ids=["forward", "reverse"])
+@pytest.mark.parametrize("tokens", [False, True], ids=["real inputs", "tokens"])
+@pytest.mark.parametrize("state", [True, False], ids=["given state", "zero state"])
+@cells
+def test_reverse_tokens_and_states_equal_the_twin(
+    kernels, make_cell, state, tokens, reverse, dtype
+):
+    problem = random_problem(
+        make_cell(4, 9), UNEQUAL, T=8, tokens=tokens, reverse=reverse, state=state, dtype=dtype
+    )
+    assert_equals_twin(kernels, problem)
+
+
+@st.composite
+def problems(draw):
+    kind = draw(st.sampled_from(["lstm", "lstm", "lstm", "rnn", "dense"]))
+    activation = st.sampled_from(ACTIVATION_SETTINGS)
+    inputs = draw(st.integers(1, 20))
+    if kind == "lstm":
+        block_size = draw(st.integers(1, 4))
+        units = block_size * draw(st.integers(1, 20 // block_size))
+        coupled = draw(st.integers(0, 1))
+        cell = lstm_cell(
+            inputs, units, block_size=block_size, coupled=coupled,
+            input_gate=coupled or draw(st.integers(0, 1)), forget_gate=draw(st.integers(0, 1)),
+            output_gate=draw(st.integers(0, 1)), peepholes=draw(st.integers(0, 1)),
+            gate_recurrence=draw(st.integers(0, 1)), gate=draw(activation), cell=draw(activation),
+            output=draw(activation),
+        )  # fmt: skip
+    else:
+        make_cell = rnn_cell if kind == "rnn" else dense_cell
+        cell = make_cell(inputs, draw(st.integers(1, 20)), activation=draw(activation))
+    return random_problem(
+        cell, draw(st.lists(st.integers(0, 5), min_size=1, max_size=20)), scale=0.5,
+        tokens=draw(st.booleans()), reverse=draw(st.integers(0, 1)), state=draw(st.booleans()),
+        seed=draw(st.integers(0, 1000)),
+    )  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(problem=problems(), n_threads=st.integers(1, 4), cut=st.integers(0, 5))
+def test_any_combination_of_options_equals_the_twin(problem, n_threads, cut):
+    spans = [(0, min(cut, problem.steps)), (min(cut, problem.steps), problem.steps)]
+    wanted = run(_reference, problem)
+    if all(np.abs(value).max(initial=0) < 1e3 for value in wanted.values()):  # well conditioned
+        assert_close(run(compiled, problem, n_threads=n_threads, spans=spans), wanted, 1e-11)
+
+
+@pytest.mark.parametrize("units", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_gradient_of_every_variant_is_the_derivative(kernels, variant, units):
+    cell = lstm_cell(3, units, **VARIANTS[variant])
+    assert_gradient_is_the_derivative(kernels, random_problem(cell, [3, 0, 5, 1], reverse=1))
+
+
+@cells
+def test_float32_is_float64_rounded(kernels, make_cell):
+    # both from the same source, so what differs is rounding: about 1e-7 an operation
+    single = random_problem(make_cell(7, 19), [9, 4, 0, 12], dtype="float32")
+    assert_close(run(kernels, single), run(kernels, single.astype("float64")), 5e-6)
+
+
+@dtypes
+def test_saturated_units_stay_finite_and_equal_the_twin(kernels, dtype):
+    problem = random_problem(lstm_cell(3, 9, peepholes=1), [3, 5], dtype=dtype)
+    problem = problem.with_tensor("x", 1e4 * problem.x)
+    outputs, _ = run_forward(kernels, problem)
+    twin, _ = run_forward(_reference, problem)
+    for name in twin:
+        np.testing.assert_allclose(outputs[name], twin[name], atol=TOLERANCE[dtype])
+    for name, gradient in run(kernels, problem).items():
+        assert np.isfinite(gradient).all(), name
+
+
+# ------------------------------------------------------------------------------- equal bits
+
+
+@dtypes
+@pytest.mark.parametrize("tokens", [False, True], ids=["real inputs", "tokens"])
+@pytest.mark.parametrize("reverse", [0, 1], ids=["forward", "reverse"])
+@cells
+def test_outputs_do_not_depend_on_the_batch_or_on_padding(
+    kernels, make_cell, reverse, tokens, dtype
+):
+    lengths = [5, 0, 9, 1, 7, 7, 3, 9, 2, 4, 8, 6, 5, 9, 1]
+    problem = random_problem(
+        make_cell(6, 21), lengths, T=12, tokens=tokens, reverse=reverse, dtype=dtype
+    )
+    whole, _ = run_forward(kernels, problem)
+    rng = np.random.default_rng(0)
+    parts = [[b] for b in range(len(lengths))] + [rng.permutation(len(lengths))[:k] for k in (2, 7)]
+    for part in parts:
+        alone, _ = run_forward(kernels, problem.only(part))
+        T = alone["y"].shape[1]
+        expected = {
+            name: value[part, :T] if name == "y" else value[part]
+            for name, value in whole.items()
+            if value is not None
+        }
+        assert_same_bits(alone, expected)
+
+
+@dtypes
+@cells
+def test_gradients_of_inputs_and_states_do_not_depend_on_the_batch(kernels, make_cell, dtype):
+    lengths = [5, 0, 9, 1, 7, 7, 3, 9]
+    problem = random_problem(make_cell(6, 21), lengths, dtype=dtype)
+    whole = run(kernels, problem)
+    for b, length in enumerate(lengths):
+        alone = run(kernels, problem.only([b]))
+        expected = {name: whole[name][[b]] for name in ("dh0", "dc0") if name in whole}
+        assert_same_bits(alone, expected | {"dx": whole["dx"][[b], :length]})
+
+
+@dtypes
+@pytest.mark.parametrize(
+    "inputs, units, lengths",
+    [(6, 21, UNEQUAL * 6), (3, 9, [50]), (40, 70, [30, 1, 20]), (2, 3, [0, 0]), (2, 3, [4, 1])],
+    ids=["more sequences than threads", "one sequence", "wide", "no steps", "fewer than threads"],
+)
+@cells
+def test_nothing_depends_on_the_number_of_threads(
+    kernels, make_cell, inputs, units, lengths, dtype
+):
+    problem = random_problem(make_cell(inputs, units), lengths, dtype=dtype)
+    one = run(kernels, problem)
+    for n_threads in (2, 3, 4):
+        assert_same_bits(run(kernels, problem, n_threads=n_threads), one)
+
+
+def cuts_of(steps):
+    return {
+        "step by step": [(t, t + 1) for t in range(steps)],
+        "two calls": [(0, steps // 2), (steps // 2, steps)],
+        "unequal calls, one without steps": [(0, 1), (1, 1), (1, steps - 2), (steps - 2, steps)],
+        "beyond the longest": [(0, steps - 1), (steps - 1, steps + 5)],
+    }
+
+
+@dtypes
+@pytest.mark.parametrize("cut", cuts_of(9))
+@pytest.mark.parametrize("reverse", [0, 1], ids=["forward", "reverse"])
+@cells
+def test_outputs_do_not_depend_on_the_cut_into_calls(kernels, make_cell, reverse, cut, dtype):
+    problem = random_problem(
+        make_cell(6, 21), [5, 0, 9, 1, 7, 7, 3, 9], reverse=reverse, dtype=dtype
+    )
+    whole, _ = run_forward(kernels, problem)
+    pieces, _ = run_forward(kernels, problem, spans=cuts_of(9)[cut])
+    assert_same_bits(pieces, {name: value for name, value in whole.items() if value is not None})
+
+
+@dtypes
+@pytest.mark.parametrize("cut", cuts_of(9))
+@cells
+def test_gradients_add_up_over_calls(kernels, make_cell, cut, dtype):
+    problem = random_problem(make_cell(6, 21), [5, 0, 9, 1, 7, 7, 3, 9], dtype=dtype)
+    whole, pieces = run(kernels, problem), run(kernels, problem, spans=cuts_of(9)[cut])
+    by_sequence = {name for name in whole if name in ("dx", "dh0", "dc0")}
+    assert_same_bits(pieces, {name: whole[name] for name in by_sequence})
+    assert_close(pieces, whole, TOLERANCE[dtype])
+
+
+@cells
+def test_outputs_do_not_depend_on_keeping_the_tape(kernels, make_cell):
+    problem = random_problem(make_cell(6, 21), UNEQUAL)
+    kept, _ = run_forward(kernels, problem)
+    dropped, _ = run_forward(kernels, problem, training=False)
+    assert_same_bits(dropped, {name: value for name, value in kept.items() if value is not None})
+
+
+@cells
+def test_a_sequence_of_nan_and_infinity_leaves_the_others_alone(kernels, make_cell):
+    problem = random_problem(make_cell(6, 21), [4, 4, 4, 3, 2])
+    clean, _ = run_forward(kernels, problem)
+    problem.x[1], problem.x[3] = np.nan, np.inf
+    spoilt, _ = run_forward(kernels, problem)
+    others = [0, 2, 4]
+    assert np.isnan(spoilt["y"][1]).all()
+    assert_same_bits(
+        {name: value[others] for name, value in spoilt.items() if value is not None},
+        {name: value[others] for name, value in clean.items() if value is not None},
+    )
+
+
+# ------------------------------------------------------------------------ memory of the caller
+
+
+@dtypes
+@pytest.mark.parametrize("reverse", [0, 1], ids=["forward", "reverse"])
+@cells
+def test_strided_arrays_are_read_and_written_in_place(kernels, make_cell, reverse, dtype):
+    """x, y, dy, dx as parts of larger arrays (time-major, every second step, half of the features);
+    h0, c0, hT, cT and their gradients as columns of larger arrays."""
+    problem = random_problem(make_cell(6, 11), UNEQUAL, reverse=reverse, dtype=dtype)
+    wanted = run(kernels, problem)
+    canary = 7.0
+    wholes = []
+
+    def within(array):
+        """A view with the array's contents inside a larger array full of canaries."""
+        B, *T, F = array.shape
+        whole = np.full((3 * T[0] if T else 1, B, F + 5), canary, dtype)
+        columns = slice(2, F + 2)
+        view = whole[1::3, :, columns].transpose(1, 0, 2) if T else whole[0, :, columns]
+        view[...] = array
+        wholes.append((whole, view))
+        return view
+
+    moved = replace(
+        problem,
+        **{
+            name: within(getattr(problem, name))
+            for name in ("x", "dy", "h0", "c0", "dhT", "dcT")
+            if getattr(problem, name) is not None
+        },
+    )
+    out = {
+        name: within(np.zeros_like(wanted[name]))
+        for name in ("y", "hT", "cT", "dx", "dh0", "dc0")
+        if name in wanted
+    }
+    outputs, tapes = run_forward(kernels, moved, out=out)
+    gradients = run_backward(kernels, moved, tapes, out=out)
+    got = outputs | {"d" + name: value for name, value in gradients.items()}
+    assert_same_bits(got, wanted)
+    for whole, view in wholes:
+        view[...] = canary
+        assert (whole == canary).all()
+
+
+@cells
+def test_one_initial_state_may_stand_for_all_sequences(kernels, make_cell):
+    problem = random_problem(make_cell(6, 11), UNEQUAL)
+    names = [name for name in ("h0", "c0") if getattr(problem, name) is not None]
+    rows = {name: getattr(problem, name)[:1] for name in names}
+    B = len(UNEQUAL)
+    broadcast = {name: np.broadcast_to(row, (B, row.shape[1])) for name, row in rows.items()}
+    repeated = {name: np.repeat(row, B, axis=0) for name, row in rows.items()}
+    assert_same_bits(
+        run(kernels, replace(problem, **broadcast)), run(kernels, replace(problem, **repeated))
+    )
+
+
+@dtypes
+@pytest.mark.parametrize("tokens", [False, True], ids=["real inputs", "tokens"])
+@cells
+def test_inputs_are_never_written(kernels, make_cell, tokens, dtype):
+    problem = random_problem(make_cell(6, 11), UNEQUAL, tokens=tokens, dtype=dtype)
+    arrays = problem.arrays()
+    before = {name: array.copy() for name, array in arrays.items()}
+    for array in arrays.values():
+        array.flags.writeable = False
+    for n_threads in (1, 2):
+        run(kernels, problem, n_threads=n_threads)
+    assert_same_bits(arrays, before)
+
+
+@dtypes
+@pytest.mark.parametrize("reverse", [0, 1], ids=["forward", "reverse"])
+@cells
+def test_outputs_and_dx_are_touched_only_where_steps_are(kernels, make_cell, reverse, dtype):
+    problem = random_problem(make_cell(6, 11), UNEQUAL, T=9, reverse=reverse, dtype=dtype)
+    padding = np.arange(9) >= problem.lengths[:, None]
+    y = np.full((len(UNEQUAL), 9, 11), 7, dtype)
+    _, tapes = run_forward(kernels, problem, out={"y": y})
+    assert (y[padding] == 7).all()
+    assert (np.abs(y[~padding]) < 7).all()
+    dx = np.full((len(UNEQUAL), 9, 6), 7, dtype)
+    run_backward(kernels, problem, tapes, out={"dx": dx})
+    assert (dx[padding] == 7).all()
+
+
+@dtypes
+@cells
+def test_dx_and_the_weights_gradient_are_added_to(kernels, make_cell, dtype):
+    problem = random_problem(make_cell(6, 11), UNEQUAL, dtype=dtype)
+    _, tapes = run_forward(kernels, problem)
+    once = run_backward(kernels, problem, tapes)
+    grad = np.zeros(kernels.sizes(problem.cell, problem.dtype)[2], problem.dtype)
+    out = {"dx": np.ones_like(problem.x), "grad": grad}
+    run_backward(kernels, problem, tapes, out=out)
+    twice = run_backward(kernels, problem, tapes, out=out)
+    wanted = {name: 2 * value for name, value in once.items() if name in problem.blocks}
+    wanted |= {name: once[name] for name in ("h0", "c0") if name in once}  # overwritten
+    assert_close(twice, wanted | {"x": 1 + 2 * once["x"]}, TOLERANCE[dtype])
+
+
+@cells
+def test_what_is_not_wanted_may_be_none(kernels, make_cell):
+    problem = random_problem(make_cell(6, 11), UNEQUAL)
+    problem = replace(problem, dhT=None, dcT=None)
+    wanted = run(kernels, problem)
+    outputs, tapes = run_forward(kernels, problem, out={"y": None})
+    states = {name: wanted[name] for name in ("hT", "cT") if name in wanted}
+    assert_same_bits(outputs, states)
+    gradients = run_backward(kernels, problem, tapes, out={"dx": None, "dh0": None, "dc0": None})
+    blocks = {name: wanted["d" + name] for name in problem.blocks}
+    assert_same_bits(gradients, blocks)
+    # the states alone: the same as a zero dy
+    zero = replace(problem, dy=np.zeros_like(problem.dy))
+    assert_same_bits(
+        run_backward(kernels, replace(problem, dy=None), tapes),
+        run_backward(kernels, zero, tapes),
+    )
+
+
+@dtypes
+def test_the_processors_mode_for_denormals_is_the_callers_afterwards(kernels, dtype):
+    tiny = np.finfo(dtype).smallest_subnormal
+    for n_threads in (1, 2):
+        run(kernels, random_problem(lstm_cell(3, 9), UNEQUAL, dtype=dtype), n_threads=n_threads)
+        assert np.array([tiny, tiny]).sum() == 2 * tiny > 0
+
+
+def test_denormals_do_not_slow_a_call_down_or_change_its_result_by_more_than_themselves(kernels):
+    problem = random_problem(lstm_cell(3, 9), [5, 3])
+    problem = problem.with_tensor("x", np.where(np.isnan(problem.x), np.nan, 1e-310))
+    zero = problem.with_tensor("x", np.where(np.isnan(problem.x), np.nan, 0.0))
+    assert_close(run_forward(kernels, problem)[0], run_forward(kernels, zero)[0], 1e-15)
+
+
+@cells
+def test_python_threads_may_run_the_same_kernels_on_shared_inputs(kernels, make_cell):
+    problem = random_problem(make_cell(12, 40), [30, 17, 25] * 4)
+    wanted, results = run(kernels, problem), [None] * 4
+
+    def work(place):
+        results[place] = run(kernels, problem, n_threads=1 + place % 2)
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(len(results))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for result in results:
+        assert_same_bits(result, wanted)
+
+
+# ------------------------------------------------------------------- readout, outputs, elements
+
+
+@dtypes
+@pytest.mark.parametrize("K", [1, 3, 8, 33])
+def test_mean_over_time_equals_the_twin(kernels, K, dtype):
+    rng = np.random.default_rng(0)
+    lengths = np.array([3, 0, 7, 1], dtype=np.intp)
+    y = rng.normal(size=(4, 7, K)).astype(dtype)
+    y[np.arange(7) >= lengths[:, None]] = np.nan
+    out, twin = np.full((2, 4, K), np.nan, dtype)
+    kernels.mean_over_time(y, lengths, out)
+    _reference.mean_over_time(y, lengths, twin)
+    np.testing.assert_allclose(out, twin, rtol=4 * np.finfo(dtype).eps)
+    assert (out[1] == 0).all()
+    # a part of a larger array, as one direction's half of the outputs is
+    kernels.mean_over_time(np.concatenate([y, y + 1], axis=2)[..., :K], lengths, twin)
+    assert_same_bits({"mean": twin}, {"mean": out})
+
+
+@dtypes
+@pytest.mark.parametrize("K", [1, 2, 9, 17])
+@pytest.mark.parametrize("kind", [0, 1, 2], ids=["identity", "logistic", "softmax"])
+def test_output_activations_equal_the_twin(kernels, kind, K, dtype):
+    rng = np.random.default_rng(0)
+    a = rng.normal(scale=4, size=(11, K)).astype(dtype)
+    a[1], a[2, 0], a[3], a[4, -1] = 1e4, 1e4, -1e4, -1e4  # nothing overflows
+    y, twin = np.full((2, 11, K), np.nan, dtype)
+    kernels.squash(kind, a, y)
+    _reference.squash(kind, a, twin)
+    tiny = np.finfo(dtype).tiny  # denormal probabilities are zero
+    np.testing.assert_allclose(y, twin, rtol=50 * np.finfo(dtype).eps, atol=tiny)
+    if kind == 2:
+        np.testing.assert_allclose(y.sum(axis=1), 1, rtol=K * np.finfo(dtype).eps)
+    for row in range(11):
+        alone = np.empty((1, K), dtype)
+        kernels.squash(kind, a[row : row + 1], alone)
+        assert_same_bits({"row": alone[0]}, {"row": y[row]})
+
+
+@dtypes
+@pytest.mark.parametrize("activation", ACTIVATION_SETTINGS + EDGE_SETTINGS)
+def test_activations_equal_the_twin_over_the_whole_range(kernels, activation, dtype):
+    code, alpha, beta = parse_activation(activation)
+    info = np.finfo(dtype)
+    size = np.logspace(np.log10(float(info.tiny)), np.log10(float(info.max)) - 2, 2001)
+    x = np.concatenate([-size[::-1], [0.0], size, np.linspace(-100, 100, 4001)]).astype(dtype)
+    got, twin = np.full((2, len(x)), np.nan, dtype)
+    kernels.apply_activation(code, alpha, beta, x, got)
+    _reference.apply_activation(code, alpha, beta, x, twin)
+    # affine maps cancel next to their zero, so errors count against the terms there; a value next
+    # to the denormals may have been one on the way, and be zero
+    terms = np.abs(alpha * x.astype(float)) + abs(beta)
+    linear = activation_label(activation) in ("affine", "hard_sigmoid")
+    allowed = 8 * info.eps * np.maximum(np.abs(twin), terms if linear else 0) + 4 * info.tiny
+    worst = np.argmax(np.abs(got - twin) / allowed)
+    assert (np.abs(got - twin) <= allowed).all(), f"f({x[worst]}) = {got[worst]}, {twin[worst]}"
+
+
+@dtypes
+@pytest.mark.parametrize("activation", ACTIVATION_SETTINGS, ids=activation_label)
+def test_activations_of_special_values_equal_the_twin(kernels, activation, dtype):
+    x = np.array([np.nan, np.inf, -np.inf, 0.0], dtype)
+    got, twin = np.empty((2, 4), dtype)
+    kernels.apply_activation(*parse_activation(activation), x, got)
+    with np.errstate(invalid="ignore"):  # inf / inf in the twin's softsign
+        _reference.apply_activation(*parse_activation(activation), x, twin)
+    np.testing.assert_allclose(got, twin, rtol=1e-6)
+
+
+@dtypes
+def test_an_element_does_not_depend_on_its_place(kernels, dtype):
+    x = np.random.default_rng(0).normal(scale=3, size=67).astype(dtype)
+    for activation in ACTIVATION_SETTINGS:
+        code, alpha, beta = parse_activation(activation)
+        whole, alone = np.empty((2, 67), dtype)
+        kernels.apply_activation(code, alpha, beta, x, whole)
+        for k in range(67):
+            kernels.apply_activation(code, alpha, beta, x[k : k + 1], alone[k : k + 1])
+        assert_same_bits({activation: alone}, {activation: whole})
+
+
+def test_ranks_are_by_descending_length():
+    order, lengths = ranked(np.array([2, 5, 0, 5]))
+    assert order.tolist() == [1, 3, 0, 2]
+    assert lengths.tolist() == [5, 5, 2, 0]
