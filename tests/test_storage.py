@@ -1,0 +1,337 @@
+"""Save and load: the same network back, atomically; any other bytes are a ValueError."""
+
+import io
+import json
+import os
+import stat
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lstmcore as lc
+from lstmcore import storage
+from lstmcore.storage import load, save
+
+NETWORKS = {
+    "bidirectional, peepholes": lambda dtype: lc.Network(
+        [lc.LSTM(3, 5, peepholes=True, bidirectional=True), lc.Dense(10, 4)],
+        loss="cross_entropy",
+        readout="mean",
+        dtype=dtype,
+        seed=0,
+    ),
+    "variants, stacked": lambda dtype: lc.Network(
+        [
+            lc.LSTM(3, 4, coupled=True, block_size=2, gate_recurrence=True, forget_bias=0.5),
+            lc.LSTM(4, 2, output_gate=False, cell_activation="identity", learn_initial_state=True),
+            lc.RNN(2, 3, activation=("leaky_relu", 0.2), bidirectional=True),
+            lc.Dense(6, 1, activation=("scaled_tanh", 1.5, 0.5)),
+        ],
+        loss="binary_cross_entropy",
+        dtype=dtype,
+        seed=0,
+    ),
+    "masks": lambda dtype: lc.Network(
+        [
+            lc.LSTM(3, 2, W_mask=np.eye(8, 3), R_mask=np.ones((8, 2))),
+            lc.RNN(2, 3, R_mask=np.tri(3)),
+        ],
+        readout="last",
+        dtype=dtype,
+        seed=0,
+    ),
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "m.npz"
+
+
+def small():
+    return lc.Network([lc.RNN(2, 3, R_mask=np.tri(3)), lc.Dense(3, 1)], seed=0)
+
+
+def saved_bytes(net=None):
+    file = io.BytesIO()
+    storage._write(net or small(), file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_same_network_comes_back(name, dtype, path):
+    net = NETWORKS[name](dtype)
+    net.params = np.random.default_rng(1).normal(size=net.params.size)
+    save(net, path)
+    again = load(path)
+    assert repr(again) == repr(net)
+    assert again.params.dtype == dtype
+    np.testing.assert_array_equal(again.params, net.params)
+    x = np.random.default_rng(2).normal(size=(2, 5, 3))
+    np.testing.assert_array_equal(again.predict(x), net.predict(x))
+    Y = np.zeros((2,) if name.startswith("bid") else net.predict(x).shape, dtype=int)
+    np.testing.assert_array_equal(again.loss_and_grad(x, Y)[1], net.loss_and_grad(x, Y)[1])
+
+
+def test_every_option_of_every_layer_comes_back(path):
+    for name in NETWORKS:
+        net = NETWORKS[name]("float64")
+        save(net, path)
+        for layer, again in zip(net.layers, load(path).layers, strict=True):
+            assert type(again) is type(layer) and list(again.options) == list(layer.options)
+            for key, value in layer.options.items():
+                assert type(again.options[key]) is type(value)
+                np.testing.assert_array_equal(again.options[key], value)
+
+
+def test_one_network_is_one_sequence_of_bytes(path):
+    save(small(), path)
+    first = path.read_bytes()
+    save(load(path), path)
+    assert path.read_bytes() == first
+
+
+def test_numpy_reads_the_parameters_and_no_pickle_is_in_it(path):
+    net = small()
+    save(net, path)
+    with np.load(path, allow_pickle=False) as file:
+        np.testing.assert_array_equal(file["params"], net.params)
+        np.testing.assert_array_equal(file["0.R_mask"], np.tri(3))
+        assert json.loads(file["lstmcore.json"])["format"] == "lstmcore"
+
+
+def test_parameters_that_are_not_finite_come_back(path):
+    net = small()
+    net.params[:3] = np.nan, np.inf, -0.0
+    save(net, path)
+    assert load(path).params.tobytes() == net.params.tobytes()
+
+
+def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(path, monkeypatch):
+    save(small(), path)
+    before = path.read_bytes()
+
+    def fail(*args):
+        raise OSError("disk full")
+
+    for name in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, fail)
+            with pytest.raises(OSError, match="disk full"):
+                save(NETWORKS["masks"]("float64"), path)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == ["m.npz"]
+
+
+def test_the_bytes_are_on_the_disk_before_they_replace_the_old_file(path, monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, r=real: (calls.append(n), r(*a))[1])
+    save(small(), path)
+    assert calls[:2] == ["fsync", "replace"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions and links of POSIX")
+def test_permissions_and_links_stay(path):
+    save(small(), path)
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+    path.chmod(0o640)
+    link = path.with_name("link.npz")
+    link.symlink_to(path)
+    save(small(), link)
+    assert link.is_symlink() and stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_paths_may_be_strings(path):
+    save(small(), str(path))
+    assert load(str(path)).params.size == small().params.size
+
+
+def test_saving_something_else_is_refused(path):
+    with pytest.raises(TypeError, match="net: expected a Network, got 3"):
+        save(3, path)
+
+
+def test_a_missing_file_is_the_systems_own_error(path):
+    with pytest.raises(FileNotFoundError):
+        load(path)
+
+
+def test_truncated_at_any_byte_it_is_refused(path):
+    content = saved_bytes()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match="path: expected a network's file"):
+            load(path)
+
+
+def test_with_any_bit_flipped_it_is_refused_or_means_the_same(path):
+    content, net = saved_bytes(), small()
+    rng = np.random.default_rng(3)
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            again = load(path)
+        except ValueError:
+            continue
+        # Dates, attributes and the like of the archive: what is loaded is covered by checksums.
+        assert repr(again) == repr(net)
+        np.testing.assert_array_equal(again.params, net.params)
+
+
+@settings(max_examples=100, deadline=None)
+@given(content=st.binary(max_size=300))
+def test_foreign_bytes_are_refused(content, tmp_path_factory):
+    path = tmp_path_factory.mktemp("foreign") / "m.npz"
+    for prefix in (b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00"):
+        path.write_bytes(prefix + content)
+        with pytest.raises(ValueError, match="path: expected a network's file"):
+            load(path)
+
+
+def rewritten(path, change, compression=zipfile.ZIP_STORED):
+    """A file whose entries `change` has had its way with, checksums valid again."""
+    with zipfile.ZipFile(io.BytesIO(saved_bytes())) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    entries = change(entries) or entries
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+
+
+def header_with(**changes):
+    def change(entries):
+        header = json.loads(entries["lstmcore.json"])
+        header.update(changes)
+        entries["lstmcore.json"] = json.dumps(header)
+
+    return change
+
+
+def layer_with(k, **changes):
+    def change(entries):
+        header = json.loads(entries["lstmcore.json"])
+        header["layers"][k]["options"].update(changes)
+        entries["lstmcore.json"] = json.dumps(header)
+
+    return change
+
+
+def npy(array, **kwargs):
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array, **kwargs)
+    return file.getvalue()
+
+
+def npy_header(shape, descr="<f8"):
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": descr, "fortran_order": False, "shape": shape}
+    )
+    return file.getvalue()
+
+
+class Evil:
+    def __reduce__(self):
+        return os.abort, ()
+
+
+HOSTILE = {
+    "no header": lambda e: {k: v for k, v in e.items() if k != "lstmcore.json"},
+    "no parameters": lambda e: {k: v for k, v in e.items() if k != "params.npy"},
+    "no mask": lambda e: {k: v for k, v in e.items() if k != "0.R_mask.npy"},
+    "header is not JSON": lambda e: {**e, "lstmcore.json": "{"},
+    "header is not an object": lambda e: {**e, "lstmcore.json": "[1]"},
+    "header is nested deeply": lambda e: {**e, "lstmcore.json": "[" * 100_000},
+    "header is not text": lambda e: {**e, "lstmcore.json": b"\xff\xfe\xfd"},
+    "header is huge": lambda e: {**e, "lstmcore.json": e["lstmcore.json"] + b" " * (1 << 20)},
+    "another format": header_with(format="other"),
+    "a newer version": header_with(version=2),
+    "no layers": header_with(layers=[]),
+    "layers are a number": header_with(layers=3),
+    "a layer of a type that is none": header_with(layers=[{"type": "Network", "options": {}}]),
+    "a layer of another module": header_with(layers=[{"type": "os.system", "options": {}}]),
+    "an unknown option": header_with(optimizer="adam"),
+    "an unknown layer option": layer_with(0, units=3),
+    "an option of the wrong type": layer_with(0, bidirectional="no"),
+    "an unknown loss": header_with(loss="none"),
+    "another dtype": header_with(dtype="float32"),
+    "a dtype that is none": header_with(dtype=[["a", "O"]]),
+    "sizes beyond all memory": layer_with(1, output_size=10**15),
+    "sizes beyond all numbers": layer_with(1, output_size=10**400),
+    "layers that do not fit": layer_with(1, input_size=4),
+    "a mask of another shape": lambda e: {**e, "0.R_mask.npy": npy(np.ones((2, 2), np.uint8))},
+    "a mask of other numbers": lambda e: {**e, "0.R_mask.npy": npy(np.full((3, 3), 2, np.uint8))},
+    "too few parameters": lambda e: {**e, "params.npy": npy(np.zeros(3))},
+    "parameters in two dimensions": lambda e: {**e, "params.npy": npy(np.zeros((22, 1)))},
+    "parameters of a structured dtype": lambda e: {**e, "params.npy": npy(np.zeros(22, "f8,f8"))},
+    "complex parameters": lambda e: {**e, "params.npy": npy(np.zeros(22, complex))},
+    "Fortran order": lambda e: {**e, "params.npy": npy(np.zeros((11, 2), order="F"))},
+    "pickled objects": lambda e: {
+        **e,
+        "params.npy": npy(np.array([Evil()] * 22, dtype=object), allow_pickle=True),
+    },
+    "an array cut short": lambda e: {**e, "params.npy": e["params.npy"][:-1]},
+    "an array with more behind it": lambda e: {**e, "params.npy": e["params.npy"] + b"\0" * 8},
+    "an array said to be larger": lambda e: {**e, "params.npy": npy_header((10**12,))},
+    "an array of negative size": lambda e: {**e, "params.npy": npy_header((-22,)) + b"\0" * 176},
+    "not an array": lambda e: {**e, "params.npy": b"parameters"},
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_files_that_lie_are_refused(case, path):
+    rewritten(path, lambda entries: None)
+    load(path)
+    rewritten(path, HOSTILE[case])
+    with pytest.raises(ValueError, match="path: expected a network's file"):
+        load(path)
+
+
+def test_a_newer_version_is_named(path):
+    rewritten(path, header_with(version=2))
+    with pytest.raises(ValueError, match="version 2, and this release reads version 1"):
+        load(path)
+
+
+def test_compressed_entries_are_refused_unread(path):
+    """A few kilobytes can unpack to gigabytes; `save` never compresses."""
+    bomb = npy_header((1 << 27,)) + b"\0" * (1 << 20)
+    rewritten(path, lambda e: {**e, "params.npy": bomb}, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(ValueError, match="is compressed"):
+        load(path)
+
+
+@pytest.mark.parametrize("size", [1 << 31, 1 << 40])
+def test_entries_said_to_be_larger_than_the_file_are_refused(size, path):
+    content = saved_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        actual = archive.getinfo("params.npy").file_size
+    file = io.BytesIO(content)
+    with zipfile.ZipFile(file, "a") as archive:
+        info = archive.getinfo("params.npy")
+        info.file_size = info.compress_size = size
+        archive.comment = b"rewrites the directory"
+    assert actual < size
+    path.write_bytes(file.getvalue())
+    with pytest.raises(ValueError, match="larger than the file"):
+        load(path)
+
+
+def test_two_entries_of_one_name_are_refused(path):
+    file = io.BytesIO(saved_bytes())
+    with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("params.npy", b"")
+    path.write_bytes(file.getvalue())
+    with pytest.raises(ValueError, match="two entries"):
+        load(path)
