@@ -236,6 +236,29 @@ def test_outputs_do_not_depend_on_the_batch_or_on_padding(
 
 @dtypes
 @cells
+def test_outputs_of_wide_layers_do_not_depend_on_the_batch(kernels, make_cell, dtype):
+    # sums over k that are cut into blocks, and rows that are worked on alone, by twos, by threes
+    problem = random_problem(make_cell(150, 200), [3, 1, 2, 3, 0, 3], dtype=dtype)
+    whole, _ = run_forward(kernels, problem)
+    for part in ([0], [1], [5], [2, 3], [5, 0, 3]):
+        alone, _ = run_forward(kernels, problem.only(part))
+        T = alone["y"].shape[1]
+        assert_same_bits({"y": alone["y"]}, {"y": whole["y"][part, :T]})
+
+
+@dtypes
+@pytest.mark.parametrize("reverse", [0, 1], ids=["forward", "reverse"])
+@cells
+def test_one_long_sequence_equals_its_single_steps(kernels, make_cell, reverse, dtype):
+    # whole, its input products are taken for many steps at once
+    problem = random_problem(make_cell(6, 21), [200], reverse=reverse, dtype=dtype)
+    whole, _ = run_forward(kernels, problem)
+    steps, _ = run_forward(kernels, problem, spans=[(t, t + 1) for t in range(200)])
+    assert_same_bits(steps, {name: value for name, value in whole.items() if value is not None})
+
+
+@dtypes
+@cells
 def test_gradients_of_inputs_and_states_do_not_depend_on_the_batch(kernels, make_cell, dtype):
     lengths = [5, 0, 9, 1, 7, 7, 3, 9]
     problem = random_problem(make_cell(6, 21), lengths, dtype=dtype)
@@ -249,8 +272,22 @@ def test_gradients_of_inputs_and_states_do_not_depend_on_the_batch(kernels, make
 @dtypes
 @pytest.mark.parametrize(
     "inputs, units, lengths",
-    [(6, 21, UNEQUAL * 6), (3, 9, [50]), (40, 70, [30, 1, 20]), (2, 3, [0, 0]), (2, 3, [4, 1])],
-    ids=["more sequences than threads", "one sequence", "wide", "no steps", "fewer than threads"],
+    [
+        (6, 21, UNEQUAL * 6),
+        (3, 9, [50]),
+        (40, 70, [30, 1, 20]),
+        (2, 3, [0, 0]),
+        (2, 3, [4, 1]),
+        (3, 5, [400, 1, 250, 399]),
+    ],
+    ids=[
+        "more sequences than threads",
+        "one sequence",
+        "wide",
+        "no steps",
+        "fewer sequences than threads",
+        "several chunks of BPTT",
+    ],
 )
 @cells
 def test_nothing_depends_on_the_number_of_threads(
@@ -286,9 +323,12 @@ def test_outputs_do_not_depend_on_the_cut_into_calls(kernels, make_cell, reverse
 
 @dtypes
 @pytest.mark.parametrize("cut", cuts_of(9))
+@pytest.mark.parametrize("reverse", [0, 1], ids=["forward", "reverse"])
 @cells
-def test_gradients_add_up_over_calls(kernels, make_cell, cut, dtype):
-    problem = random_problem(make_cell(6, 21), [5, 0, 9, 1, 7, 7, 3, 9], dtype=dtype)
+def test_gradients_add_up_over_calls(kernels, make_cell, reverse, cut, dtype):
+    problem = random_problem(
+        make_cell(6, 21), [5, 0, 9, 1, 7, 7, 3, 9], reverse=reverse, dtype=dtype
+    )
     whole, pieces = run(kernels, problem), run(kernels, problem, spans=cuts_of(9)[cut])
     by_sequence = {name for name in whole if name in ("dx", "dh0", "dc0")}
     assert_same_bits(pieces, {name: whole[name] for name in by_sequence})
