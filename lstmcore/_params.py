@@ -48,7 +48,7 @@ class Block:
 
     def view(self, flat):
         """This block's view of a flat parameter or gradient vector."""
-        return flat[self.offset : self.offset + prod(self.shape)].reshape(self.shape)
+        return flat[self.slice].reshape(self.shape)
 
 
 class BlockTable:

@@ -18,24 +18,28 @@ class Workspace:
     def __init__(self, dtype):
         self._dtype = dtype
         self._buffer = np.empty(0, dtype)
-        self._top = self._peak = 0
+        self._size = self._top = self._peak = 0
 
     def begin(self):
         """Forget all arrays handed out, and grow to what the last call has needed."""
-        if self._peak > len(self._buffer):
-            raw = np.empty(self._peak + _ALIGNMENT, self._dtype)
-            skip = -raw.ctypes.data // raw.itemsize % _ALIGNMENT
-            self._buffer = raw[skip : skip + self._peak]
+        if self._peak > self._size:
+            self._size = self._peak
+            raw = np.empty(self._size + _ALIGNMENT, self._dtype)
+            skip = -(raw.ctypes.data // raw.itemsize) % _ALIGNMENT
+            self._buffer = raw[skip : skip + self._size]
         self._top = 0
 
     def take(self, *shape):
         """An array with whatever the memory held before."""
-        size, start = prod(shape), self._top
-        self._top = start + (size + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT
-        if self._top > len(self._buffer):
-            self._peak = max(self._peak, self._top)
+        flat = len(shape) == 1
+        size = shape[0] if flat else prod(shape)
+        start = self._top
+        self._top = top = start + (size + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT
+        if top > self._size:
+            self._peak = max(self._peak, top)
             return np.empty(shape, self._dtype)
-        return self._buffer[start : start + size].reshape(shape)
+        array = self._buffer[start : start + size]
+        return array if flat else array.reshape(shape)
 
     def take_zeros(self, *shape):
         """An array of zeros."""

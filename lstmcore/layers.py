@@ -101,14 +101,17 @@ class Layer:
             for block in self._blocks
         ]
 
-    def weights(self, blocks, flat):
-        """One `Weights` for each direction: views of `flat`, given this layer's placed blocks."""
+    def places(self, blocks):
+        """Where `Weights` find their blocks in the flat vector, given this layer's placed blocks.
+
+        For each direction a list with (slice, shape), or None, for each field.
+        """
         count, result = len(self._blocks), []
         for first in range(0, len(blocks), count):
-            views = dict.fromkeys(Weights._fields)
+            places = dict.fromkeys(Weights._fields)
             for block in blocks[first : first + count]:
-                views[block.name.rpartition(".")[2]] = block.view(flat)
-            result.append(Weights(**views))
+                places[block.name.rpartition(".")[2]] = (block.slice, block.shape)
+            result.append(list(places.values()))
         return result
 
     # The kernels' side. `take` and `workspace` give uninitialised memory; lists have one entry for

@@ -25,7 +25,7 @@ from ._checks import (
 from ._dispatch import kernels
 from ._params import WEIGHTS, BlockTable
 from ._workspace import WorkspacePool
-from .layers import Layer
+from .layers import Layer, Weights
 from .losses import find_loss
 from .sequences import check_tokens, make_batch, single_steps
 
@@ -143,14 +143,20 @@ class Network:
         self.input_size = self.layers[0].input_size
         self.output_size = self.layers[-1].output_size
 
-        blocks, self._block_counts = [], []
-        for k, layer in enumerate(self.layers):
-            own = layer.blocks()
-            self._block_counts.append(len(own))
-            blocks += [replace(block, name=f"{k}.{block.name}") for block in own]
-        self.table = BlockTable(blocks)
+        self.table = BlockTable(
+            replace(block, name=f"{k}.{block.name}")
+            for k, layer in enumerate(self.layers)
+            for block in layer.blocks()
+        )
+        self._places = [
+            layer.places(self._blocks_of(k)) for k, layer in enumerate(self.layers)
+        ]
         self._weight_slices = self.table.slices(WEIGHTS)
         self._set_params(self.table.start(_check_seed(seed), self.dtype))
+
+    def _blocks_of(self, k):
+        """The placed blocks of layer k."""
+        return [block for block in self.table if block.name.startswith(f"{k}.")]
 
     def _set_params(self, params):
         self._params = params
@@ -211,12 +217,11 @@ class Network:
         1  Dense(64, 9)                      (B, 9)        585
            cross_entropy (softmax outputs)   float64     12105
         """
-        rows, first, dims = [], 0, "B, T"
+        rows, dims = [], "B, T"
         for k, layer in enumerate(self.layers):
-            blocks = self.table.blocks[first : first + self._block_counts[k]]
-            first += len(blocks)
             shape = f"({dims}, {layer.output_size})"
-            rows.append((str(k), repr(layer), shape, str(sum(block.size for block in blocks))))
+            size = sum(block.size for block in self._blocks_of(k))
+            rows.append((str(k), repr(layer), shape, str(size)))
             if k == self._read_layer:
                 dims = "B"
                 what = {"last": "last output", "mean": "mean over time"}[self.readout]
@@ -552,11 +557,13 @@ class Network:
 
     def _views(self, flat):
         """For each layer its list of `Weights`, views of `flat`."""
-        views, first = [], 0
-        for layer, count in zip(self.layers, self._block_counts, strict=True):
-            views.append(layer.weights(self.table.blocks[first : first + count], flat))
-            first += count
-        return views
+        return [
+            [
+                Weights(*[place and flat[place[0]].reshape(place[1]) for place in places])
+                for places in directions
+            ]
+            for directions in self._places
+        ]
 
     def _pack(self, weights, take):
         return [layer.pack(w, take) for layer, w in zip(self.layers, weights, strict=True)]

@@ -30,7 +30,7 @@ class Batch:
     x : (B, L, I) real array or (B, L) intp array
         Inputs, or tokens; the last axis of a real array has unit stride.
     lengths : (B,) intp array
-        In the order of the sequences.
+        In the order of the sequences. The constructor takes None where all are L.
     order, ranked : (B,) intp arrays
         Sequences by descending length, first come first; and their lengths in that order.
     size, max_length, n_steps : int
@@ -45,12 +45,16 @@ class Batch:
 
     def __init__(self, x, lengths, T, mask=None):
         self.x = x
-        self.lengths = lengths
-        self.order = np.argsort(-lengths, kind="stable")
-        self.ranked = lengths[self.order]
-        self.size = len(lengths)
-        self.max_length = x.shape[1]
-        self.n_steps = int(lengths.sum())
+        self.size, self.max_length = x.shape[:2]
+        if lengths is None:
+            self.order, self.lengths = _equal_lengths(self.size, self.max_length)
+            self.ranked = self.lengths
+            self.n_steps = self.size * self.max_length
+        else:
+            self.lengths = lengths
+            self.order = np.argsort(-lengths, kind="stable")
+            self.ranked = lengths[self.order]
+            self.n_steps = int(lengths.sum())
         self.T = T
         self.mask = mask
 
@@ -96,19 +100,13 @@ class Batch:
 
 def single_steps(x):
     """The batch of B sequences of one step, x (B, 1, I) or (B, 1), already checked."""
-    batch = Batch.__new__(Batch)
-    batch.x = x
-    batch.size = batch.n_steps = len(x)
-    batch.order, batch.lengths = _single_steps(len(x))
-    batch.ranked = batch.lengths
-    batch.max_length = batch.T = 1
-    batch.mask = None
-    return batch
+    return Batch(x, None, 1)
 
 
-@lru_cache(maxsize=64)
-def _single_steps(B):
-    return np.arange(B, dtype=_INDEX), np.ones(B, dtype=_INDEX)
+@lru_cache(maxsize=16)
+def _equal_lengths(B, L):
+    """Order and lengths of B sequences of L steps; nothing writes to them."""
+    return np.arange(B, dtype=_INDEX), np.full(B, L, dtype=_INDEX)
 
 
 def make_batch(X, input_size, dtype, lengths=None, mask=None, check_finite=True, name="X"):
@@ -168,13 +166,12 @@ def make_batch(X, input_size, dtype, lengths=None, mask=None, check_finite=True,
         lengths, holes = _check_mask(mask, n, T)
     elif lengths is not None:
         lengths = _check_lengths(lengths, n, T)
-    else:
-        lengths = np.full(n, T, dtype=_INDEX)
 
-    longest = int(lengths.max())
-    valid = None
-    if lengths.min() < longest:
-        valid = np.arange(longest) < lengths[:, None]
+    longest, valid = T, None
+    if lengths is not None:
+        longest = int(lengths.max())
+        if lengths.min() < longest:
+            valid = np.arange(longest) < lengths[:, None]
     if holes is None:
         x = x[:, :longest]
     else:
