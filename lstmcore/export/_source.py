@@ -1,0 +1,203 @@
+"""Text of the generated C: literals, arrays, the header with the state, the chain of layers."""
+
+import re
+import textwrap
+from pathlib import Path
+
+import numpy as np
+
+from .._activations import ACTIVATIONS
+from .._version import __version__
+
+RUNTIME = Path(__file__).parent / "runtime"
+
+# Of C and C++: an export is to compile as either.
+_KEYWORDS = """
+    alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const
+    constexpr const_cast continue decltype default delete do double dynamic_cast else enum explicit
+    export extern false float for friend goto if inline int long main mutable namespace new noexcept
+    not not_eq nullptr operator or or_eq private protected public register reinterpret_cast restrict
+    return short signed sizeof static static_assert static_cast struct switch template this
+    thread_local throw true try typedef typeid typename typeof union unsigned using virtual void
+    volatile wchar_t while xor xor_eq
+"""
+
+# Code of lstmcore/_activations.py -> the runtime's name for it.
+_ACTIVATIONS = {code: name.upper() for name, (code, *_) in ACTIVATIONS.items()}
+
+
+def check_name(name):
+    """Refuse what cannot stand in front of C's function, type, macro and file names."""
+    if not isinstance(name, str):
+        raise TypeError(f"name: expected a C identifier, got {name!r}")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or "__" in name:
+        raise ValueError(
+            "name: expected a C identifier (letters, digits and single underscores, a letter "
+            f"first), got {name!r}"
+        )
+    if name in _KEYWORDS.split() or name.lower().startswith("lstmcore"):
+        raise ValueError(
+            f"name: expected one that is no keyword of C or C++ and does not begin with "
+            f"'lstmcore', got {name!r}"
+        )
+
+
+def literal(value, dtype):
+    """A number as C text that reads back as the same bits."""
+    value = np.dtype(dtype).type(value)
+    if value.dtype.kind == "f":
+        return str(value) + ("f" if value.dtype == np.float32 else "")
+    return str(value)
+
+
+_C_TYPES = {
+    "float32": "lstmcore_real",
+    "float64": "lstmcore_real",
+    "int8": "int8_t",
+    "int16": "int16_t",
+    "uint16": "uint16_t",
+    "int32": "int32_t",
+}
+
+
+def array(name, values):
+    """A `static const` array."""
+    values = np.ascontiguousarray(values).ravel()
+    texts = [literal(value, values.dtype) for value in values]
+    lines, line = [], "   "
+    for text in texts:
+        if len(line) + len(text) + 2 > 100:
+            lines.append(line)
+            line = "   "
+        line += f" {text},"
+    lines.append(line)
+    head = f"static const {_C_TYPES[values.dtype.name]} {name}[{len(texts)}] = {{"
+    return "\n".join([head, *lines, "};"])
+
+
+def activation(cell, role, dtype):
+    """An lstmcore_activation's initialiser."""
+    alpha, beta = (literal(cell[f"{which}_{role}"], dtype) for which in ("alpha", "beta"))
+    return f"{{LSTMCORE_{_ACTIVATIONS[cell[f'act_{role}']]}, {alpha}, {beta}}}"
+
+
+def flags(cell):
+    """Which gates an LSTM has, as in the runtime's struct."""
+    return ", ".join(
+        str(int(cell[key])) for key in ("input_gate", "forget_gate", "output_gate", "coupled")
+    )
+
+
+NOTES = {
+    "float32": "Computed in float.",
+    "float64": "Computed in double.",
+    "int8": "Weights of 8 bits, sums\n * of 32, activations of 16; x and y are float.",
+}
+
+
+def comment_lines(text):
+    """Text as lines of a C comment."""
+    return "\n".join(f" *     {line}" for line in textwrap.wrap(text.replace("*/", "* /"), 92))
+
+
+HEADER = """\
+/* {title}
+ *
+ * Written by lstmcore {version}; do not edit. The network:
+{chain}
+ *
+ * The caller owns all memory: a state for each sequence that is under way, {name}_reset before its
+ * first step. Nothing is allocated, and no function has memory of its own, so any number of states
+ * may be stepped at once. x and y may be the same array. {notes}
+ */
+#ifndef {upper}_H
+#define {upper}_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+#define {upper}_INPUTS {inputs}
+#define {upper}_OUTPUTS {outputs}
+{buffer}
+typedef struct {name}_state {{
+{members}
+}} {name}_state;
+
+/* The initial state. */
+void {name}_reset({name}_state *state);
+{functions}
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+STREAM = """
+/* One time step: x ({inputs}) in, y ({outputs}) out{so_far}. y may be NULL if
+ * this step's output is not needed. */
+void {name}_step({name}_state *state, const {real} *x, {real} *y);
+
+/* As many steps at once, from the state as it is: x (n_steps, {inputs}), y ({rows}{outputs}). */
+void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real} *y);
+"""
+
+SEQUENCE = """
+/* A whole sequence from the initial state: x (n_steps, {inputs}), y ({rows}{outputs}). A
+ * bidirectional layer reads it from its end too, so there is no single step. What the buffer holds
+ * does not matter. */
+void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real} *y,
+{indent}{signal} *buffer);
+"""
+
+SOURCE = """\
+/* {title}
+ *
+ * Written by lstmcore {version}; do not edit. Data only: the code is in the lstmcore_*.h beside it.
+ */
+#include "{name}.h"
+{defines}
+#include "{runtime}"
+
+{data}
+
+#define LSTMCORE_NAME(suffix) {name}_##suffix
+#define LSTMCORE_INPUTS {inputs}
+#define LSTMCORE_OUTPUTS {outputs}
+#define LSTMCORE_BODY {body}
+#define LSTMCORE_HEAD {head}
+#define LSTMCORE_READOUT {readout}
+#define LSTMCORE_READ {read}
+{settings}#define LSTMCORE_OUTPUT LSTMCORE_OUTPUT_{output}
+#define LSTMCORE_BIDIRECTIONAL {bidirectional}
+#include "lstmcore_model.h"
+"""
+
+SELFTEST = """\
+/* Self-test of {name}: recorded inputs and the outputs that belong to them.
+ *
+ * Written by lstmcore {version}; do not edit.
+ */
+#include "{name}.h"
+
+typedef {real} lstmcore_real;
+#define LSTMCORE_NAME(suffix) {name}_##suffix
+#define LSTMCORE_INPUTS {inputs}
+#define LSTMCORE_OUTPUTS {outputs}
+#define LSTMCORE_READOUT_ALL {all}
+#define LSTMCORE_BIDIRECTIONAL {bidirectional}
+#define LSTMCORE_TOLERANCE {tolerance}
+#define LSTMCORE_STEPS {steps}
+{buffer}
+{data}
+
+#include "lstmcore_selftest.h"
+"""
+
+
+def version():
+    return __version__
