@@ -1,5 +1,6 @@
 """The package: what importing it costs, what it tells about itself, examples that run."""
 
+import ast
 import doctest
 import importlib
 import os
@@ -39,8 +40,8 @@ print(*{name.partition(".")[0] for name in set(sys.modules) - before})
     loaded = set(run_python(code).split())
     assert loaded >= {"lstmcore"}
     assert not loaded & OPTIONAL
-    foreign = loaded - {"lstmcore"} - set(sys.stdlib_module_names)
-    assert not {name for name in foreign if not name.startswith("_")}
+    cythons_own = {name for name in loaded if name.startswith(("cython_runtime", "_cython"))}
+    assert not loaded - {"lstmcore"} - cythons_own - set(sys.stdlib_module_names)
 
 
 def test_import_costs_little_more_than_numpys():
@@ -51,6 +52,32 @@ import lstmcore
 print(time.perf_counter() - start)
 """
     assert min(float(run_python(code)) for _ in range(3)) < 0.1
+
+
+def rooms_and_their_imports():
+    """Modules of the package and the modules of it that they import when they are imported."""
+    folder = Path(lc.__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder).with_suffix("").parts
+        room = parts[0]
+        if room in ("__init__", "__main__"):
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = parts[: len(parts) - node.level]
+                target = [*base, *(node.module or "").split(".")]
+                names = [alias.name for alias in node.names] if target == [""] else target[:1]
+                yield from ((room, name) for name in names)
+
+
+def test_a_room_imports_only_rooms_above_it_in_the_table():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)[./]", text, flags=re.MULTILINE)
+    place = {room: row for row, room in enumerate(rows)}
+    for room, imported in rooms_and_their_imports():
+        assert room in place, f"docs/architecture.md does not know {room}"
+        if imported != room:
+            assert place[imported] < place[room], f"{room} imports {imported}"
 
 
 def test_public_names_are_there_and_documented():
