@@ -1,4 +1,4 @@
-"""Promise 1: the gradient is the gradient, of every block, variant, activation, readout and loss."""
+"""Promise 1: the gradient is the gradient: every block, variant, activation, readout and loss."""
 
 from functools import partial
 

@@ -349,15 +349,15 @@ def test_a_step_of_a_stream_leaves_no_memory_behind():
     stream, x = net.stream(), np.ones(I)
     tracemalloc.start()
     try:
-        for _ in range(1000):
+        for _ in range(5000):  # until Python's own free lists are full
             stream(x)
         before, _ = tracemalloc.get_traced_memory()
-        for _ in range(1000):
+        for _ in range(5000):
             stream(x)
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert after - before < 2000
+    assert after - before < 5000  # bytes: less than one a step
 
 
 def test_a_second_call_allocates_its_results_and_no_more():

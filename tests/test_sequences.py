@@ -1,0 +1,228 @@
+"""Batches: what users hold becomes what kernels read, and back."""
+
+import numpy as np
+import pytest
+
+from lstmcore.sequences import make_batch, single_steps
+
+FLOAT = np.dtype(np.float64)
+
+
+def batch_of(X, I=2, dtype=FLOAT, **options):
+    return make_batch(X, I, dtype, **options)
+
+
+def steps(batch, b):
+    """The steps of sequence b as kernels see them."""
+    return batch.x[b, : batch.lengths[b]]
+
+
+def test_padded_array_without_lengths_is_taken_whole_and_not_copied():
+    X = np.arange(12.0).reshape(2, 3, 2)
+    batch = batch_of(X)
+    assert np.shares_memory(batch.x, X)
+    assert (batch.size, batch.max_length, batch.n_steps, batch.T) == (2, 3, 6, 3)
+    assert list(batch.lengths) == [3, 3]
+    assert not batch.is_padded
+    assert batch.valid.all()
+
+
+def test_ranks_are_by_descending_length_first_come_first():
+    batch = batch_of(np.zeros((6, 4, 2)), lengths=[1, 4, 0, 4, 2, 1])
+    assert list(batch.order) == [1, 3, 4, 0, 5, 2]
+    assert list(batch.ranked) == [4, 4, 2, 1, 1, 0]
+    for array in (batch.order, batch.ranked, batch.lengths):
+        assert array.dtype == np.intp
+
+
+def test_time_behind_the_longest_sequence_is_cut_off():
+    X = np.zeros((2, 5, 2))
+    batch = batch_of(X, lengths=[1, 3])
+    assert batch.x.shape == (2, 3, 2)
+    assert np.shares_memory(batch.x, X)
+    assert batch.T == 5
+    assert batch.scatter(np.ones((2, 3, 4))).shape == (2, 5, 4)
+    assert not batch.scatter(np.ones((2, 3, 4)))[:, 3:].any()
+    assert batch.gather(np.ones((2, 5))).shape == (2, 3)
+
+
+def test_list_is_padded():
+    arrays = [np.ones((3, 2)), np.zeros((0, 2)), np.full((1, 2), 5)]
+    batch = batch_of(arrays)
+    assert batch.x.shape == (3, 3, 2)
+    assert list(batch.lengths) == [3, 0, 1]
+    for b, array in enumerate(arrays):
+        assert (steps(batch, b) == array).all()
+
+
+def test_nested_lists_are_a_list_of_sequences():
+    batch = batch_of([[[1, 2], [3, 4]], [[5, 6]]])
+    assert (steps(batch, 0) == [[1, 2], [3, 4]]).all()
+    assert (steps(batch, 1) == [[5, 6]]).all()
+
+
+def test_tokens_are_integers_with_one_axis_less():
+    padded = batch_of(np.array([[2, 0, 9], [1, -7, 9]]), I=3, lengths=[2, 1])
+    listed = batch_of([[2, 0], np.array([1], dtype=np.uint8)], I=3)
+    for batch in (padded, listed):
+        assert batch.x.dtype == np.intp
+        assert list(steps(batch, 0)) == [2, 0]
+        assert list(steps(batch, 1)) == [1]
+        assert batch.x.min() >= 0  # padding that could not be read is not handed on
+        assert batch.x.max() < 3
+
+
+def test_empty_token_lists_are_sequences_of_length_zero():
+    batch = batch_of([[], [1, 0]], I=2)
+    assert list(batch.lengths) == [0, 2]
+
+
+def test_tokens_are_copied():
+    tokens = np.zeros((2, 3), dtype=np.intp)
+    batch = batch_of(tokens)
+    tokens[...] = 10**9
+    assert not batch.x.any()
+
+
+def test_mask_that_is_padding_is_lengths():
+    X, lengths = np.random.default_rng(0).normal(size=(3, 4, 2)), np.array([2, 4, 0])
+    batch = batch_of(X, mask=np.arange(4) < lengths[:, None])
+    assert batch.mask is None
+    assert list(batch.lengths) == list(lengths)
+    assert np.shares_memory(batch.x, X)
+
+
+@pytest.mark.parametrize("tokens", [False, True], ids=["numbers", "tokens"])
+def test_mask_with_holes_is_taken_out_and_put_back(tokens):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2, (4, 6)) if tokens else rng.normal(size=(4, 6, 2))
+    mask = rng.uniform(size=(4, 6)) < 0.5
+    batch = batch_of(X, mask=mask)
+    assert list(batch.lengths) == list(mask.sum(axis=1))
+    for b in range(4):
+        assert (steps(batch, b) == X[b, mask[b]]).all()
+    back = batch.scatter(batch.x)
+    assert (back[mask] == X[mask]).all()
+    assert not back[~mask].any()
+    assert (batch.gather(X)[batch.valid] == X[mask]).all()
+    assert (batch.user_valid == mask).all()
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.zeros((3, 5, 2), dtype=np.float32),
+        np.zeros((3, 5, 2), order="F"),
+        np.zeros((3, 5, 4))[..., ::2],
+        np.zeros((3, 5, 2), dtype=">f8"),
+        np.zeros((3, 5, 2), dtype=int),
+    ],
+    ids=["float32", "Fortran", "strided", "big endian", "integers"],
+)
+def test_kernels_get_native_numbers_with_a_last_axis_of_unit_stride(X):
+    x = batch_of(X).x
+    assert x.dtype == FLOAT
+    assert x.strides[-1] == x.itemsize
+    assert x.flags.aligned
+
+
+def test_other_strides_are_kept():
+    X = np.zeros((5, 3, 2)).swapaxes(0, 1)
+    assert np.shares_memory(batch_of(X).x, X)
+
+
+def test_take_gives_the_batch_of_some_sequences():
+    X = np.random.default_rng(0).normal(size=(4, 6, 2))
+    whole = batch_of(X, lengths=[6, 2, 0, 3])
+    some = whole.take(np.array([3, 1]))
+    assert list(some.lengths) == [3, 2]
+    assert some.x.shape == (2, 3, 2)
+    assert (steps(some, 0) == steps(whole, 3)).all()
+    assert some.T == 6
+
+
+def test_nothing_is_looked_at_where_no_step_is():
+    X = np.zeros((2, 4, 2))
+    X[0, 2:] = np.nan
+    X[1, 3:] = np.inf
+    assert batch_of(X, lengths=[2, 3]).n_steps == 5
+    mask = np.isfinite(X).all(axis=2)
+    assert batch_of(X, mask=mask).n_steps == 5
+    assert batch_of(np.where(mask, 0, -5), mask=mask).n_steps == 5
+
+
+def test_single_steps_are_a_batch_like_any_other():
+    x = np.zeros((3, 1, 2))
+    batch, same = single_steps(x), batch_of(x)
+    for name in ("size", "max_length", "n_steps", "T", "mask", "is_padded"):
+        assert getattr(batch, name) == getattr(same, name)
+    for name in ("order", "lengths", "ranked"):
+        assert (getattr(batch, name) == getattr(same, name)).all()
+
+
+@pytest.mark.parametrize(
+    ("X", "options", "error", "words"),
+    [
+        (np.zeros((2, 3)), {}, ValueError, "X: expected numbers of shape (B, T, 2)"),
+        (np.zeros((2, 3, 4)), {}, ValueError, "got an array of shape (2, 3, 4)"),
+        (np.zeros((0, 3, 2)), {}, ValueError, "X: expected at least one sequence"),
+        ([], {}, ValueError, "X: expected at least one sequence"),
+        (np.zeros((2, 3, 2), dtype=complex), {}, TypeError, "X: expected real numbers"),
+        (np.zeros((2, 3, 2), dtype=object), {}, TypeError, "X: expected real numbers"),
+        (np.zeros((2, 3), dtype="U1"), {}, TypeError, "X: expected real numbers"),
+        ("abc", {}, TypeError, "X: expected real numbers"),
+        (None, {}, TypeError, "X: expected real numbers"),
+        (np.full((2, 3, 2), np.nan), {}, ValueError, "X: expected finite numbers"),
+        (np.full((2, 3, 2), -np.inf), {"lengths": [0, 1]}, ValueError, "X: expected finite"),
+        (np.ma.zeros((2, 3, 2)), {}, TypeError, "X: expected an array without a mask"),
+        (np.array([[0, 2]]), {}, ValueError, "X: expected tokens from 0 to 1, got 2"),
+        (np.array([[0, -1]]), {}, ValueError, "X: expected tokens from 0 to 1, got -1"),
+        (np.array([[0, 2**63]], dtype=np.uint64), {}, ValueError, "got 9223372036854775808"),
+        ([np.zeros((2, 2)), np.zeros((2, 3))], {}, ValueError, "X[1]: expected numbers of shape"),
+        ([np.zeros((2, 2)), np.zeros(2, int)], {}, ValueError, "X[1]: expected numbers of shape"),
+        ([np.zeros((2, 2)), None], {}, ValueError, "X[1]: expected numbers of shape"),
+        ([[0, 1], [2]], {}, ValueError, "X[1]: expected tokens from 0 to 1, got 2"),
+        ([[0.5, 1.0], [0.0]], {}, ValueError, "X[0]: expected numbers of shape"),
+        ([np.zeros((1, 2)), [[0, np.nan]]], {}, ValueError, "X[1]: expected finite numbers"),
+        ([[[1, 2], [3]]], {}, ValueError, "X[0]: expected an array of numbers"),
+        ([np.zeros((1, 2))], {"lengths": [1]}, ValueError, "lengths: expected None"),
+        ([np.zeros((1, 2))], {"mask": [[True]]}, ValueError, "mask: expected None"),
+    ],
+)
+def test_wrong_sequences_are_refused_by_name(X, options, error, words):
+    with pytest.raises(error) as caught:
+        batch_of(X, **options)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"lengths": [1]}, ValueError, "lengths: expected shape (2,), got (1,)"),
+        ({"lengths": [[1, 2]]}, ValueError, "lengths: expected shape (2,), got (1, 2)"),
+        ({"lengths": [1, 4]}, ValueError, "lengths: expected 0 to 3, got 4"),
+        ({"lengths": [-1, 3]}, ValueError, "lengths: expected 0 to 3, got -1"),
+        ({"lengths": [1.0, 2.0]}, TypeError, "lengths: expected integers"),
+        ({"lengths": [True, False]}, TypeError, "lengths: expected integers"),
+        ({"lengths": "ab"}, TypeError, "lengths: expected integers"),
+        ({"lengths": 3}, ValueError, "lengths: expected shape (2,), got ()"),
+        ({"lengths": [10**30, 0]}, TypeError, "lengths: expected integers"),
+        ({"mask": np.ones((2, 3))}, TypeError, "mask: expected bool"),
+        ({"mask": np.ones((3, 2), bool)}, ValueError, "mask: expected shape (2, 3), got (3, 2)"),
+        ({"mask": np.ones((2, 3), bool), "lengths": [3, 3]}, ValueError, "mask: expected None"),
+    ],
+)
+def test_wrong_lengths_and_masks_are_refused_by_name(options, error, words):
+    with pytest.raises(error) as caught:
+        batch_of(np.zeros((2, 3, 2)), **options)
+    assert words in str(caught.value)
+
+
+def test_non_finite_numbers_pass_where_the_user_says_so():
+    X = np.full((1, 2, 2), np.nan)
+    assert np.isnan(batch_of(X, check_finite=False).x).all()
+
+
+def test_numbers_too_large_for_float32_are_refused_as_infinite():
+    with pytest.raises(ValueError, match="X: expected finite numbers"):
+        batch_of(np.full((1, 2, 2), 1e300), dtype=np.dtype(np.float32))
