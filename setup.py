@@ -37,6 +37,8 @@ DIRECTIVES = {
     "freethreading_compatible": True,
 }
 UNIX_FLAGS = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-Wno-psabi"]
+# GCC's versions of the tiles' loops for strides that happen to be 1 spill the accumulators.
+GCC_FLAGS = ["-fno-version-loops-for-strides"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 EMPTY_PROGRAM = "int main(void) { return 0; }\n"
 OPENMP_PROBE = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
@@ -124,7 +126,8 @@ class BuildKernels(build_ext):
             return ["/O2", "/fp:precise"]
         if DEBUG:
             return [*UNIX_FLAGS, "-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS]
-        return [*UNIX_FLAGS, "-O3", "-g0"]
+        gcc = GCC_FLAGS * self.compiles(EMPTY_PROGRAM, ["-Werror", *GCC_FLAGS])
+        return [*UNIX_FLAGS, *gcc, "-O3", "-g0"]
 
     def link_flags(self, msvc):
         if DEBUG and not msvc:

@@ -21,86 +21,277 @@ cdef inline Py_ssize_t group_width(Py_ssize_t left) noexcept nogil:
     return 4 if left >= 4 else 2 if left >= 2 else 1
 
 
-cdef inline void tile(const int M, const int N, Py_ssize_t K,
-                      const vec* a, Py_ssize_t a_row, Py_ssize_t a_k,
-                      const vec* b, Py_ssize_t b_k, Py_ssize_t b_group,
-                      vec* c, Py_ssize_t c_row) noexcept nogil:
-    """c[m, n] += sum over k of a[m*a_row + k*a_k] b[k*b_k + n], M rows by N vectors in registers.
+cdef struct Strip:
+    # What the tiles of one call share: c[m, n] += sum over k < K of a[m*a_row + k*a_k] b[k*b_k + n],
+    # vectors n = 4… of b b_group numbers behind the first four.
+    Py_ssize_t K, a_row, a_k, b_k, b_group, c_row
 
-    M and N are literals at every call. GCC and clang then unroll the loops over them and keep
-    `acc` in registers; look for spills with objdump after any change.
+
+cdef inline void tile(const int M, const int N, const Strip* s, const vec* a, const vec* b,
+                      vec* c) noexcept nogil:
+    """M rows by N vectors of C in registers; up to 6 by 4 or 8 by 2.
+
+    M and N are literals at every call, so what they exclude is not compiled. The accumulators are
+    variables with names because compilers keep elements of an array in memory, stored again at each
+    k: less than half the speed, without a warning. Look at the loop with objdump after a change.
     """
-    cdef vec acc[24]
-    cdef vec w[8]
-    cdef vec s
-    cdef int m, n
+    cdef vec w0, w1, w2, w3, x
+    cdef vec c00, c01, c02, c03
+    cdef vec c10, c11, c12, c13
+    cdef vec c20, c21, c22, c23
+    cdef vec c30, c31, c32, c33
+    cdef vec c40, c41, c42, c43
+    cdef vec c50, c51, c52, c53
+    cdef vec c60, c61
+    cdef vec c70, c71
+    cdef vec* row
     cdef Py_ssize_t k
-    for m in range(M):
-        for n in range(N):
-            acc[m * N + n] = at(c, m * c_row)[n]
-    for k in range(K):
-        for n in range(N):
-            w[n] = at(b, (n // 4) * b_group)[n % 4]
-        for m in range(M):
-            s = item(a, m * a_row)
-            for n in range(N):
-                acc[m * N + n] = fma(w[n], s, acc[m * N + n])
-        a = at(a, a_k)
-        b = at(b, b_k)
-    for m in range(M):
-        for n in range(N):
-            at(c, m * c_row)[n] = acc[m * N + n]
+    row = at(c, 0)
+    c00 = row[0]
+    if N > 1: c01 = row[1]
+    if N > 2:
+        c02 = row[2]
+        c03 = row[3]
+    if M > 1:
+        row = at(c, 1 * s.c_row)
+        c10 = row[0]
+        if N > 1: c11 = row[1]
+        if N > 2:
+            c12 = row[2]
+            c13 = row[3]
+    if M > 2:
+        row = at(c, 2 * s.c_row)
+        c20 = row[0]
+        if N > 1: c21 = row[1]
+        if N > 2:
+            c22 = row[2]
+            c23 = row[3]
+    if M > 3:
+        row = at(c, 3 * s.c_row)
+        c30 = row[0]
+        if N > 1: c31 = row[1]
+        if N > 2:
+            c32 = row[2]
+            c33 = row[3]
+    if M > 4:
+        row = at(c, 4 * s.c_row)
+        c40 = row[0]
+        if N > 1: c41 = row[1]
+        if N > 2:
+            c42 = row[2]
+            c43 = row[3]
+    if M > 5:
+        row = at(c, 5 * s.c_row)
+        c50 = row[0]
+        if N > 1: c51 = row[1]
+        if N > 2:
+            c52 = row[2]
+            c53 = row[3]
+    if M > 6:
+        row = at(c, 6 * s.c_row)
+        c60 = row[0]
+        if N > 1: c61 = row[1]
+    if M > 7:
+        row = at(c, 7 * s.c_row)
+        c70 = row[0]
+        if N > 1: c71 = row[1]
+    for k in range(s.K):
+        w0 = b[0]
+        if N > 1: w1 = b[1]
+        if N > 2:
+            w2 = b[2]
+            w3 = b[3]
+        x = item(a, 0)
+        c00 = fma(w0, x, c00)
+        if N > 1: c01 = fma(w1, x, c01)
+        if N > 2:
+            c02 = fma(w2, x, c02)
+            c03 = fma(w3, x, c03)
+        if M > 1:
+            x = item(a, 1 * s.a_row)
+            c10 = fma(w0, x, c10)
+            if N > 1: c11 = fma(w1, x, c11)
+            if N > 2:
+                c12 = fma(w2, x, c12)
+                c13 = fma(w3, x, c13)
+        if M > 2:
+            x = item(a, 2 * s.a_row)
+            c20 = fma(w0, x, c20)
+            if N > 1: c21 = fma(w1, x, c21)
+            if N > 2:
+                c22 = fma(w2, x, c22)
+                c23 = fma(w3, x, c23)
+        if M > 3:
+            x = item(a, 3 * s.a_row)
+            c30 = fma(w0, x, c30)
+            if N > 1: c31 = fma(w1, x, c31)
+            if N > 2:
+                c32 = fma(w2, x, c32)
+                c33 = fma(w3, x, c33)
+        if M > 4:
+            x = item(a, 4 * s.a_row)
+            c40 = fma(w0, x, c40)
+            if N > 1: c41 = fma(w1, x, c41)
+            if N > 2:
+                c42 = fma(w2, x, c42)
+                c43 = fma(w3, x, c43)
+        if M > 5:
+            x = item(a, 5 * s.a_row)
+            c50 = fma(w0, x, c50)
+            if N > 1: c51 = fma(w1, x, c51)
+            if N > 2:
+                c52 = fma(w2, x, c52)
+                c53 = fma(w3, x, c53)
+        if M > 6:
+            x = item(a, 6 * s.a_row)
+            c60 = fma(w0, x, c60)
+            if N > 1: c61 = fma(w1, x, c61)
+        if M > 7:
+            x = item(a, 7 * s.a_row)
+            c70 = fma(w0, x, c70)
+            if N > 1: c71 = fma(w1, x, c71)
+        a = at(a, s.a_k)
+        b = at(b, s.b_k)
+    row = at(c, 0)
+    row[0] = c00
+    if N > 1: row[1] = c01
+    if N > 2:
+        row[2] = c02
+        row[3] = c03
+    if M > 1:
+        row = at(c, 1 * s.c_row)
+        row[0] = c10
+        if N > 1: row[1] = c11
+        if N > 2:
+            row[2] = c12
+            row[3] = c13
+    if M > 2:
+        row = at(c, 2 * s.c_row)
+        row[0] = c20
+        if N > 1: row[1] = c21
+        if N > 2:
+            row[2] = c22
+            row[3] = c23
+    if M > 3:
+        row = at(c, 3 * s.c_row)
+        row[0] = c30
+        if N > 1: row[1] = c31
+        if N > 2:
+            row[2] = c32
+            row[3] = c33
+    if M > 4:
+        row = at(c, 4 * s.c_row)
+        row[0] = c40
+        if N > 1: row[1] = c41
+        if N > 2:
+            row[2] = c42
+            row[3] = c43
+    if M > 5:
+        row = at(c, 5 * s.c_row)
+        row[0] = c50
+        if N > 1: row[1] = c51
+        if N > 2:
+            row[2] = c52
+            row[3] = c53
+    if M > 6:
+        row = at(c, 6 * s.c_row)
+        row[0] = c60
+        if N > 1: row[1] = c61
+    if M > 7:
+        row = at(c, 7 * s.c_row)
+        row[0] = c70
+        if N > 1: row[1] = c71
 
 
-cdef void rows_of_tiles(Py_ssize_t N, Py_ssize_t M, Py_ssize_t K,
-                        const vec* a, Py_ssize_t a_row, Py_ssize_t a_k,
-                        const vec* b, Py_ssize_t b_k, Py_ssize_t b_group,
-                        vec* c, Py_ssize_t c_row) noexcept nogil:
+cdef void tile_1x8(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil:
+    """One row by two groups of 4 vectors: it takes 8 accumulators to hide the latency."""
+    cdef vec c0 = c[0], c1 = c[1], c2 = c[2], c3 = c[3]
+    cdef vec c4 = c[4], c5 = c[5], c6 = c[6], c7 = c[7], x
+    cdef const vec* b2 = at(b, s.b_group)
+    cdef Py_ssize_t k
+    for k in range(s.K):
+        x = item(a, k * s.a_k)
+        c0 = fma(b[0], x, c0)
+        c1 = fma(b[1], x, c1)
+        c2 = fma(b[2], x, c2)
+        c3 = fma(b[3], x, c3)
+        c4 = fma(b2[0], x, c4)
+        c5 = fma(b2[1], x, c5)
+        c6 = fma(b2[2], x, c6)
+        c7 = fma(b2[3], x, c7)
+        b = at(b, s.b_k)
+        b2 = at(b2, s.b_k)
+    c[0] = c0
+    c[1] = c1
+    c[2] = c2
+    c[3] = c3
+    c[4] = c4
+    c[5] = c5
+    c[6] = c6
+    c[7] = c7
+
+
+cdef void tile_1x4(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(1, 4, s, a, b, c)
+cdef void tile_2x4(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(2, 4, s, a, b, c)
+cdef void tile_3x4(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(3, 4, s, a, b, c)
+cdef void tile_4x4(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(4, 4, s, a, b, c)
+cdef void tile_5x4(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(5, 4, s, a, b, c)
+cdef void tile_6x4(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(6, 4, s, a, b, c)
+cdef void tile_1x2(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(1, 2, s, a, b, c)
+cdef void tile_2x2(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(2, 2, s, a, b, c)
+cdef void tile_3x2(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(3, 2, s, a, b, c)
+cdef void tile_4x2(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(4, 2, s, a, b, c)
+cdef void tile_5x2(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(5, 2, s, a, b, c)
+cdef void tile_6x2(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(6, 2, s, a, b, c)
+cdef void tile_7x2(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(7, 2, s, a, b, c)
+cdef void tile_8x2(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(8, 2, s, a, b, c)
+cdef void tile_1x1(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(1, 1, s, a, b, c)
+cdef void tile_2x1(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(2, 1, s, a, b, c)
+cdef void tile_3x1(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(3, 1, s, a, b, c)
+cdef void tile_4x1(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(4, 1, s, a, b, c)
+cdef void tile_5x1(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(5, 1, s, a, b, c)
+cdef void tile_6x1(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(6, 1, s, a, b, c)
+cdef void tile_7x1(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(7, 1, s, a, b, c)
+cdef void tile_8x1(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(8, 1, s, a, b, c)
+
+ctypedef void (*tile_of_vf)(const Strip*, const vf*, const vf*, vf*) noexcept nogil
+ctypedef void (*tile_of_vd)(const Strip*, const vd*, const vd*, vd*) noexcept nogil
+
+# [width in vectors, 3 for 8][rows - 1]. Calls through tables also keep compilers from inlining.
+cdef tile_of_vf[5][8] TILES_VF
+cdef tile_of_vd[5][8] TILES_VD
+TILES_VF[4][:6] = [tile_1x4[vf], tile_2x4[vf], tile_3x4[vf], tile_4x4[vf],
+                   tile_5x4[vf], tile_6x4[vf]]
+TILES_VF[2][:8] = [tile_1x2[vf], tile_2x2[vf], tile_3x2[vf], tile_4x2[vf],
+                   tile_5x2[vf], tile_6x2[vf], tile_7x2[vf], tile_8x2[vf]]
+TILES_VF[1][:8] = [tile_1x1[vf], tile_2x1[vf], tile_3x1[vf], tile_4x1[vf],
+                   tile_5x1[vf], tile_6x1[vf], tile_7x1[vf], tile_8x1[vf]]
+TILES_VF[3][0] = tile_1x8[vf]
+TILES_VD[4][:6] = [tile_1x4[vd], tile_2x4[vd], tile_3x4[vd], tile_4x4[vd],
+                   tile_5x4[vd], tile_6x4[vd]]
+TILES_VD[2][:8] = [tile_1x2[vd], tile_2x2[vd], tile_3x2[vd], tile_4x2[vd],
+                   tile_5x2[vd], tile_6x2[vd], tile_7x2[vd], tile_8x2[vd]]
+TILES_VD[1][:8] = [tile_1x1[vd], tile_2x1[vd], tile_3x1[vd], tile_4x1[vd],
+                   tile_5x1[vd], tile_6x1[vd], tile_7x1[vd], tile_8x1[vd]]
+TILES_VD[3][0] = tile_1x8[vd]
+
+
+cdef void rows_of_tiles(Py_ssize_t N, Py_ssize_t M, const Strip* s, const vec* a, const vec* b,
+                        vec* c) noexcept nogil:
     """All M rows of one column group of N vectors (8: two groups of 4, for a single row)."""
+    cdef Py_ssize_t width = 3 if N == 8 else N
     cdef Py_ssize_t tallest = ROWS_4 if N == 4 else ROWS_2 if N == 2 else ROWS_1 if N == 1 else 1
-    cdef Py_ssize_t n_tiles = (M + tallest - 1) // tallest, t, rows
-    for t in range(n_tiles):
-        rows = (M + n_tiles - 1 - t) // n_tiles         # heights as equal as they can be
-        if N == 4:
-            if rows == 1: tile(1, 4, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif rows == 2: tile(2, 4, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif rows == 3: tile(3, 4, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif ROWS_4 == 6:
-                if rows == 4: tile(4, 4, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-                elif rows == 5: tile(5, 4, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-                else: tile(6, 4, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-        elif N == 2:
-            if rows == 1: tile(1, 2, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif rows == 2: tile(2, 2, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif rows == 3: tile(3, 2, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif rows == 4: tile(4, 2, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif rows == 5: tile(5, 2, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif rows == 6: tile(6, 2, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif ROWS_2 == 12:
-                if rows == 7: tile(7, 2, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-                elif rows == 8: tile(8, 2, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-                elif rows == 9: tile(9, 2, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-                elif rows == 10: tile(10, 2, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-                elif rows == 11: tile(11, 2, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-                else: tile(12, 2, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-        elif N == 1:
-            if rows == 1: tile(1, 1, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif rows == 2: tile(2, 1, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif rows == 3: tile(3, 1, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif rows == 4: tile(4, 1, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif rows == 5: tile(5, 1, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif rows == 6: tile(6, 1, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif rows == 7: tile(7, 1, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif rows == 8: tile(8, 1, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif rows == 9: tile(9, 1, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif rows == 10: tile(10, 1, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-            elif ROWS_1 == 12:
-                if rows == 11: tile(11, 1, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-                else: tile(12, 1, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
+    cdef Py_ssize_t tiles = (M + tallest - 1) // tallest, rows
+    while tiles > 0:
+        rows = (M + tiles - 1) // tiles             # heights as equal as they can be
+        if vec is vf:
+            TILES_VF[width][rows - 1](s, a, b, c)
         else:
-            tile(1, 8, K, a, a_row, a_k, b, b_k, b_group, c, c_row)
-        a = at(a, rows * a_row)
-        c = at(c, rows * c_row)
+            TILES_VD[width][rows - 1](s, a, b, c)
+        a = at(a, rows * s.a_row)
+        c = at(c, rows * s.c_row)
+        M -= rows
+        tiles -= 1
 
 
 cdef void gemm(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
@@ -109,50 +300,21 @@ cdef void gemm(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
                vec* c, Py_ssize_t c_row) noexcept nogil:
     """C (M, N vectors) += A (M, K) times packed B (K, N vectors). IN a, b; IN and OUT c."""
     cdef Py_ssize_t L = lanes(b), k0 = 0, k1, j, width
+    cdef const vec* b_j
+    cdef Strip s = Strip(K, a_row, 1, 0, 4 * K * L, c_row)
     while k0 < K:
-        k1 = min(k0 + K_BLOCK, K) if K - k0 > K_BLOCK + K_BLOCK // 2 else K
+        k1 = k0 + K_BLOCK if K - k0 > K_BLOCK + K_BLOCK // 2 else K
+        s.K = k1 - k0
         j = 0
         while j < N:
             width = group_width(N - j)
+            s.b_k = width * L
+            b_j = at(b, (j * K + k0 * width) * L)
             if M == 1 and N - j >= 8:       # one row alone needs 8 accumulators to hide the latency
-                rows_of_tiles(8, M, k1 - k0, at(a, k0), a_row, 1, at(b, (j * K + k0 * 4) * L),
-                              4 * L, 4 * K * L, at(c, j * L), c_row)
-                j += 8
-            else:
-                rows_of_tiles(width, M, k1 - k0, at(a, k0), a_row, 1, at(b, (j * K + k0 * width) * L),
-                              width * L, 0, at(c, j * L), c_row)
-                j += width
+                width = 8
+            rows_of_tiles(width, M, &s, at(a, k0), b_j, at(c, j * L))
+            j += width
         k0 = k1
-
-
-cdef void gemm_transposed(Py_ssize_t M, Py_ssize_t j0, Py_ssize_t j1, Py_ssize_t K,
-                          const vec* a, Py_ssize_t a_k,
-                          const vec* b, Py_ssize_t b_k, vec* packed,
-                          vec* c, Py_ssize_t c_row) noexcept nogil:
-    """C (M, vectors j0 to j1) += A' B with A (K, M), B (K, …) both as they stand, row after row.
-
-    Weight gradients: A the inputs, B the deltas of K rows. `packed` is room for K rows of 4 vectors.
-    """
-    cdef Py_ssize_t L = lanes(b), j = j0, width, k, n
-    while j < j1:
-        width = group_width(j1 - j)
-        for k in range(K):
-            for n in range(width):
-                at(packed, k * width * L)[n] = at(b, k * b_k + j * L)[n]
-        rows_of_tiles(width, M, K, a, 1, a_k, packed, width * L, 0, at(c, j * L), c_row)
-        j += width
-
-
-cdef void pack_columns(Py_ssize_t K, Py_ssize_t N, const vec* b, Py_ssize_t b_k,
-                       vec* packed) noexcept nogil:
-    """Pack the first N vectors of each row of B (K rows, b_k numbers apart) for `gemm`."""
-    cdef Py_ssize_t L = lanes(b), j = 0, width, k, n
-    while j < N:
-        width = group_width(N - j)
-        for k in range(K):
-            for n in range(width):
-                at(packed, (j * K + k * width) * L)[n] = at(b, k * b_k + j * L)[n]
-        j += width
 
 
 cdef inline Py_ssize_t packed_offset(Py_ssize_t K, Py_ssize_t N, Py_ssize_t k, Py_ssize_t j,

@@ -118,8 +118,8 @@ cdef void load_state(const Task* k, Py_ssize_t r, vec* z, vec* c) noexcept nogil
     for source in range(1, p.sources):
         load_units(p, at(z, source * p.padded), <const vec*>NULL, 0)
         if h != NULL:
-            for j in range(H):
-                copy_item(z, source * p.padded + j, h, H + (source - 1) * nb + j // p.cell.block_size)
+            for j in range(nb):     # a block's first cell sends, and receives, for all of it
+                copy_item(z, source * p.padded + j * p.cell.block_size, h, H + (source - 1) * nb + j)
     if p.cell.kind == LSTM:
         load_units(p, c, at(<const vec*>k.c_in, b * k.c_in_batch) if k.c_in != NULL else NULL, H)
 
@@ -224,7 +224,7 @@ cdef void forward_block(const Task* k, Py_ssize_t r0, Py_ssize_t n, Py_ssize_t r
     if k.tape != NULL:
         tape = at(<vec*>k.tape, (k.B + r0) * p.tape_row)
     t = k.t0
-    next_n = count_active(k, t, r0 + n) - r0
+    next_n = max(count_active(k, t, r0 + n) - r0, 0) if t < k.t1 else 0
     for r in range(next_n, n):
         store_state(k, r0 + r, at(z, r * p.z_row), at(c, r * p.padded))
     n = next_n
@@ -254,7 +254,7 @@ cdef void forward_block(const Task* k, Py_ssize_t r0, Py_ssize_t n, Py_ssize_t r
                 tape = at(tape, all_n * p.tape_row)
                 all_n = count_active(k, t, all_n)
             a_t = at(a_t, n * p.columns)
-            next_n = count_active(k, t, r0 + n) - r0 if t < k.t1 else 0
+            next_n = max(count_active(k, t, r0 + n) - r0, 0) if t < k.t1 else 0
             for r in range(next_n, n):
                 store_state(k, r0 + r, at(z, r * p.z_row), at(c, r * p.padded))
             n = next_n
@@ -405,20 +405,22 @@ cdef void backward_weights(const Task* k, const Room* m, Py_ssize_t rows, Py_ssi
     cdef vec* g
     cdef vec total
     cdef Py_ssize_t L = p.lanes, I = p.cell.inputs, H = p.cell.units, q, n, source, i0, i1
+    cdef Strip s = Strip(rows, 1, 0, width * L, 0, p.columns)      # A transposed: k is the row
     for q in range(rows):
         for n in range(width):
             at(panel, q * width * L)[n] = at(delta, q * p.columns)[n]
     if k.tokens == NULL:
         i0 = I * part // parts
         i1 = I * (part + 1) // parts
-        rows_of_tiles(width, i1 - i0, rows, at(scratch, m.x + i0), 1, I, panel, width * L, 0,
-                      at(grad, p.W + i0 * p.columns + j0 * L), p.columns)
+        s.a_k = I
+        rows_of_tiles(width, i1 - i0, &s, at(scratch, m.x + i0), panel,
+                      at(grad, p.W + i0 * p.columns + j0 * L))
     i0 = H * part // parts
     i1 = H * (part + 1) // parts
     for source in range(p.sources):
-        rows_of_tiles(width, i1 - i0, rows, at(scratch, m.z + source * p.padded + i0), 1, p.z_row,
-                      panel, width * L, 0,
-                      at(grad, p.R + (source * H + i0) * p.columns + j0 * L), p.columns)
+        s.a_k = p.z_row
+        rows_of_tiles(width, i1 - i0, &s, at(scratch, m.z + source * p.padded + i0), panel,
+                      at(grad, p.R + (source * H + i0) * p.columns + j0 * L))
     if part == 0:
         for n in range(width):
             g = at(grad, p.bias + (j0 + n) * L)

@@ -46,12 +46,12 @@
 /* Rows of a register tile that is 4, 2, 1 vectors wide: what fits 32 or 16 vector registers. */
 #if VBYTES == 64 || defined(__ARM_NEON)
 #define ROWS_4 6
-#define ROWS_2 12
-#define ROWS_1 12
+#define ROWS_2 8
+#define ROWS_1 8
 #else
 #define ROWS_4 3
 #define ROWS_2 6
-#define ROWS_1 10
+#define ROWS_1 8
 #endif
 
 #if VBYTES

@@ -211,20 +211,33 @@ cdef inline vec log1p_unit(vec z) noexcept nogil:
 
 # ---- activations --------------------------------------------------------------------------------
 
+cdef inline vec ratio(vec n, vec a, vec b) noexcept nogil:
+    """n / (a + b), |a| >= |b|; in float64 with what the sum lost and the quotient left corrected."""
+    cdef vec d = a + b, r, q
+    if vec is vf:
+        return n / d
+    else:
+        r = vd_splat(1) / d
+        q = n * r
+        return fma(fma(-q, d, n) - q * (b - (d - a)), r, q)
+
 cdef inline vec tanh(vec x) noexcept nogil:
     """(e^2|x| - 1) / (e^2|x| + 1) with the sign of x; the numerator has no cancellation near 0."""
-    cdef vec zero = like(x, 0), limit = like(x, 20)
+    cdef vec zero = like(x, 0), two = like(x, 2), limit = like(x, 20)
     cdef vec y = absolute(x), t
     y = where_less(limit, y, limit, y)
     t = expm1_moderate(y + y)
-    t = t / (t + like(x, 2))
+    if vec is vf:
+        t = t / (t + two)
+    else:
+        t = ratio(t, where_less(t, two, two, t), where_less(t, two, t, two))
     return where_less(x, zero, zero - t, t)
 
 cdef inline vec logistic(vec x) noexcept nogil:
     """1 / (1 + e^-x), as e^x / (1 + e^x) for x < 0: never the exponential of a positive number."""
     cdef vec zero = like(x, 0), one = like(x, 1)
     cdef vec e = exp_of_negative(zero - absolute(x))
-    return where_less(x, zero, e, one) / (one + e)
+    return ratio(where_less(x, zero, e, one), one, e)
 
 cdef inline vec softplus(vec x) noexcept nogil:
     """ln(1 + e^x)"""
@@ -286,9 +299,9 @@ cdef vec derivative(const Activation* f, vec y) noexcept nogil:
     elif f.code == SOFTPLUS:
         return zero - expm1_of_negative(zero - y)
     elif f.code == ELU:
-        return where_less(y, zero, y + alpha, one)
+        return where_less(zero, y, one, y + alpha)
     elif f.code == LEAKY_RELU:
-        return where_less(y, zero, alpha, one)
+        return where_less(zero, y, one, alpha)
     elif f.code == HARD_SIGMOID:
         return where_less(zero, y, where_less(y, one, alpha, zero), zero)
     elif f.code == SCALED_TANH:
