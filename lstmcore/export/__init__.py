@@ -324,7 +324,7 @@ def _members(chain, dtype):
         members.append((None, [("size_t", "uintp", "steps", None)]))
     if chain.readout == "mean" or (chain.readout == "last" and chain.bidirectional == 2):
         members.append((None, [(*signal, "read", chain.read)]))
-    if dtype == "int8":
+    if dtype == "int8" and not chain.bidirectional:
         members.append((None, [(*signal, "x", chain.inputs)]))
     if not members:
         members.append((None, [("unsigned char", "uint8", "unused", None)]))

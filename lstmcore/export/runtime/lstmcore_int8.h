@@ -1,0 +1,446 @@
+/* Layers of an exported network in integers: one time step of one sequence.
+ *
+ * Weights are int8 with one scale a row, signals between layers int16, sums int32. A number v with
+ * n fractional bits is the integer v 2^n. Every pre-activation has LSTMCORE_A_BITS of them; an
+ * activation's value has those of its description, 30 where it stays within [-1, 1]; h, c and the
+ * peepholes have those of the layer's, chosen by calibration so that the integers do not overflow.
+ * What could leave its range on other inputs than those of the calibration saturates.
+ *
+ * Sums cannot overflow: the exporter has made sure that 32767 times the absolute weights of a row,
+ * its bias added, stay below 2^31. An int64 shifted to the right keeps its sign (every compiler of
+ * this century does so; C99 leaves it to them).
+ *
+ * Equation numbers as in lstmcore_float.h; LSTM rows stand in the order i, f, o, g.
+ */
+#ifndef LSTMCORE_INT8_H
+#define LSTMCORE_INT8_H
+
+#include "lstmcore_math.h"
+
+#define LSTMCORE_A_BITS 16
+
+typedef int16_t lstmcore_signal; /* what layers hand to each other */
+
+/* Weights in tiles of four rows, then rows alone. Of a tile: four columns after four columns of the
+ * inputs, row after row, within a row the columns in the order 0, 2, 1, 3 (an instruction that
+ * widens every other byte then gives neighbours); the columns that are left, one after the other;
+ * the same of the recurrent columns. */
+typedef struct {
+    size_t rows, inputs, recurrent;
+    int input_shift;             /* sums over the inputs are worth 2^input_shift as much */
+    int shift;                   /* a = sum * multiplier / 2^shift */
+    const int8_t *weights;
+    const int32_t *biases;
+    const uint16_t *multipliers;
+} lstmcore_matrix;
+
+typedef struct {
+    lstmcore_activation function;
+    int bits;                    /* fractional bits of its value */
+} lstmcore_unit;
+
+typedef struct {
+    size_t inputs, units;
+    lstmcore_unit output;
+    int h_bits;                  /* of the last layer: of its pre-activation */
+    lstmcore_matrix matrix;
+} lstmcore_dense;
+
+typedef struct {
+    size_t inputs, units;
+    lstmcore_unit output;
+    int h_bits;
+    lstmcore_matrix matrix;
+    const int16_t *h0;           /* (H) or NULL for zeros */
+} lstmcore_rnn;
+
+typedef struct {
+    size_t inputs, units;
+    size_t block_size;                        /* cells that share their gates */
+    int input_gate, forget_gate, output_gate; /* whether there is one with weights of its own */
+    int coupled;                              /* forget gate = 1 - input gate */
+    lstmcore_unit gate, cell, output;
+    int h_bits, c_bits, p_bits, gates_bits;
+    lstmcore_matrix matrix;
+    const int16_t *peepholes;                 /* (own gates, H), or NULL */
+    const lstmcore_matrix *gate_recurrence;   /* own gates x own gates, or NULL */
+    const int16_t *h0;                        /* (H) or NULL for zeros */
+    const int32_t *c0;
+} lstmcore_lstm;
+
+/* ---- fixed-point numbers ----------------------------------------------------------------------- */
+
+LSTMCORE_INLINE int32_t lstmcore_int32(int64_t v)
+{
+    return v > INT32_MAX ? INT32_MAX : v < -INT32_MAX ? -INT32_MAX : (int32_t)v;
+}
+
+/* v / 2^shift, rounded, saturated; shift > 0 */
+LSTMCORE_INLINE int16_t lstmcore_int16(int64_t v, int shift)
+{
+    v = (v + ((int64_t)1 << (shift - 1))) >> shift;
+    return v > INT16_MAX ? INT16_MAX : v < -INT16_MAX ? -INT16_MAX : (int16_t)v;
+}
+
+/* v * 2^(to - from), down or up */
+LSTMCORE_INLINE int32_t lstmcore_rescaled(int32_t v, int from, int to)
+{
+    return from >= to ? v >> (from - to) : lstmcore_int32((int64_t)v * ((int64_t)1 << (to - from)));
+}
+
+LSTMCORE_INLINE uint32_t lstmcore_high(uint32_t a, uint32_t b)
+{
+    return (uint32_t)(((uint64_t)a * b) >> 32);
+}
+
+LSTMCORE_INLINE int32_t lstmcore_rounded(lstmcore_real v)
+{
+    v = v < LSTMCORE_R(-2147483520.0) ? LSTMCORE_R(-2147483520.0) : v;
+    v = v < LSTMCORE_R(2147483520.0) ? v : LSTMCORE_R(2147483520.0); /* a NaN too */
+    return (int32_t)(v + LSTMCORE_COPYSIGN(LSTMCORE_R(0.5), v));
+}
+
+/* 2^n for n from -126 to 127 */
+LSTMCORE_INLINE lstmcore_real lstmcore_power(int n)
+{
+    return lstmcore_pow2((lstmcore_real)n);
+}
+
+/* 1 / (1 + e^-v), 30 bits, v >= 0 with LSTMCORE_A_BITS; the error is below 2^-18. */
+LSTMCORE_INLINE uint32_t lstmcore_upper_half(uint32_t v)
+{
+    uint32_t t, f, p, d, r;
+    v = v < 16u << LSTMCORE_A_BITS ? v : (16u << LSTMCORE_A_BITS) - 1u;
+    t = lstmcore_high(v << 11, 1549082005u);  /* v / ln 2, 25 bits */
+    f = t << 7;                               /* its fraction, 32 bits */
+    p = 114623013u - lstmcore_high(14838268u, f);
+    p = 514423333u - lstmcore_high(p, f);
+    p = 1488375884u - lstmcore_high(p, f);
+    p = 2147483648u - lstmcore_high(p, f);    /* 2^-f, 31 bits, to 2.1e-6 */
+    d = (1u << 30) + (p >> ((t >> 25) + 1u)); /* 1 + e^-v, 30 bits */
+    r = (UINT32_MAX / (d >> 14)) << 15;       /* 1 / d, 31 bits of which 16 are right */
+    return lstmcore_high(r, (1u << 30) - lstmcore_high(d, r)) << 2; /* Newton: r (2 - d r) */
+}
+
+/* tanh(v/2), 30 bits, v with LSTMCORE_A_BITS */
+LSTMCORE_INLINE int32_t lstmcore_tanh_of_half(int32_t v, uint32_t magnitude)
+{
+    int32_t t = (int32_t)((lstmcore_upper_half(magnitude) << 1) - (1u << 30));
+    return v < 0 ? -t : t;
+}
+
+LSTMCORE_NOINLINE int32_t lstmcore_int_tanh(int32_t a)
+{
+    return lstmcore_tanh_of_half(a, (uint32_t)(a < 0 ? -a : a) << 1);
+}
+
+LSTMCORE_NOINLINE int32_t lstmcore_int_logistic(int32_t a)
+{
+    uint32_t r = lstmcore_upper_half((uint32_t)(a < 0 ? -a : a));
+    return (int32_t)(a < 0 ? (1u << 30) - r : r);
+}
+
+/* v[j] = f(v[j]); the layer's pre-activations in, unit.bits out */
+LSTMCORE_INLINE void lstmcore_activate_int(lstmcore_unit unit, int32_t *v, size_t n)
+{
+    size_t j;
+    for (j = 0; j < n; j++)
+        switch (unit.function.code) {
+        case LSTMCORE_IDENTITY:
+            break;
+        case LSTMCORE_LOGISTIC:
+            v[j] = lstmcore_int_logistic(v[j]);
+            break;
+        case LSTMCORE_TANH:
+            v[j] = lstmcore_int_tanh(v[j]);
+            break;
+        case LSTMCORE_LOGISTIC_1: /* 2/(1 + e^-x) - 1 = tanh(x/2) */
+        case LSTMCORE_LOGISTIC_2: /* twice that, with one bit less */
+            v[j] = lstmcore_tanh_of_half(v[j], (uint32_t)(v[j] < 0 ? -v[j] : v[j]));
+            break;
+        case LSTMCORE_RELU:
+            v[j] = v[j] < 0 ? 0 : v[j];
+            break;
+        default: /* the rare ones in float */
+            v[j] = lstmcore_rounded(
+                lstmcore_activated(unit.function,
+                                   (lstmcore_real)v[j] * lstmcore_power(-LSTMCORE_A_BITS)) *
+                lstmcore_power(unit.bits));
+        }
+}
+
+/* ---- products ------------------------------------------------------------------------------- */
+
+#if defined(__GNUC__) && defined(__ARM_FEATURE_SIMD32) && !defined(__ARM_BIG_ENDIAN)
+#define LSTMCORE_DSP 1
+
+LSTMCORE_INLINE uint32_t lstmcore_word(const void *p)
+{
+    uint32_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+/* sum + the four products of the weights at w with the four signals in x01 and x23 */
+LSTMCORE_INLINE int32_t lstmcore_four(const int8_t *w, uint32_t x01, uint32_t x23, int32_t sum)
+{
+    uint32_t weights = lstmcore_word(w), w01, w23;
+    __asm__("sxtb16 %0, %1" : "=r"(w01) : "r"(weights));
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(w23) : "r"(weights));
+    __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(w01), "r"(x01));
+    __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(w23), "r"(x23));
+    return sum;
+}
+#else
+#define LSTMCORE_DSP 0
+
+LSTMCORE_INLINE int32_t lstmcore_four(const int8_t *w, const int16_t *x, int32_t sum)
+{
+    return sum + w[0] * x[0] + w[1] * x[2] + w[2] * x[1] + w[3] * x[3];
+}
+#endif
+
+/* sums += W x over n columns of a tile of four rows, or of one; returns where the next begin */
+LSTMCORE_INLINE const int8_t *lstmcore_columns(int tile, const int8_t *w, const int16_t *x, size_t n,
+                                               int32_t *sums)
+{
+    int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
+    const int16_t *const fours = x + n / 4 * 4, *const end = x + n;
+    while (x != fours) {
+#if LSTMCORE_DSP
+        const uint32_t x01 = lstmcore_word(x), x23 = lstmcore_word(x + 2);
+#define LSTMCORE_FOUR(w, sum) lstmcore_four(w, x01, x23, sum)
+#else
+#define LSTMCORE_FOUR(w, sum) lstmcore_four(w, x, sum)
+#endif
+        s0 = LSTMCORE_FOUR(w, s0);
+        if (tile == 4) {
+            s1 = LSTMCORE_FOUR(w + 4, s1);
+            s2 = LSTMCORE_FOUR(w + 8, s2);
+            s3 = LSTMCORE_FOUR(w + 12, s3);
+        }
+#undef LSTMCORE_FOUR
+        w += 4 * tile;
+        x += 4;
+    }
+    while (x != end) {
+        s0 += w[0] * *x;
+        if (tile == 4) {
+            s1 += w[1] * *x;
+            s2 += w[2] * *x;
+            s3 += w[3] * *x;
+        }
+        w += tile;
+        x++;
+    }
+    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
+    return w;
+}
+
+/* a[0 ... tile-1]: the pre-activations of the rows from `row` on */
+LSTMCORE_INLINE const int8_t *lstmcore_rows(const lstmcore_matrix *m, int tile, size_t row,
+                                            const int8_t *w, const int16_t *x, const int16_t *h,
+                                            int32_t *a)
+{
+    int32_t sums[4] = {0, 0, 0, 0};
+    int j;
+    w = lstmcore_columns(tile, w, x, m->inputs, sums);
+    for (j = 0; j < tile; j++)
+        sums[j] = sums[j] * (int32_t)(1u << m->input_shift) + m->biases[row + (size_t)j];
+    w = lstmcore_columns(tile, w, h, m->recurrent, sums);
+    for (j = 0; j < tile; j++)
+        a[j] = (int32_t)(((int64_t)sums[j] * m->multipliers[row + (size_t)j]) >> m->shift);
+    return w;
+}
+
+/* a (G) = W x + R h + b, or added to a */
+LSTMCORE_INLINE void lstmcore_affine(const lstmcore_matrix *m, const int16_t *x, const int16_t *h,
+                                     int add, int32_t *a)
+{
+    const int8_t *w = m->weights;
+    size_t row;
+    int32_t four[4];
+    for (row = 0; row + 4 <= m->rows; row += 4) {
+        w = lstmcore_rows(m, 4, row, w, x, h, four);
+        a[row] = four[0] + (add ? a[row] : 0);
+        a[row + 1] = four[1] + (add ? a[row + 1] : 0);
+        a[row + 2] = four[2] + (add ? a[row + 2] : 0);
+        a[row + 3] = four[3] + (add ? a[row + 3] : 0);
+    }
+    for (; row < m->rows; row++) {
+        w = lstmcore_rows(m, 1, row, w, x, h, four);
+        a[row] = four[0] + (add ? a[row] : 0);
+    }
+}
+
+/* ---- layers --------------------------------------------------------------------------------- */
+
+LSTMCORE_INLINE void lstmcore_start(int16_t *h, const int16_t *start, size_t n)
+{
+    if (start)
+        memcpy(h, start, n * sizeof *h);
+    else
+        memset(h, 0, n * sizeof *h);
+}
+
+LSTMCORE_INLINE void lstmcore_start_cells(int32_t *c, const int32_t *start, size_t n)
+{
+    if (start)
+        memcpy(c, start, n * sizeof *c);
+    else
+        memset(c, 0, n * sizeof *c);
+}
+
+/* h (K) = f(W x + b), (3.32), a tile of rows at a time */
+LSTMCORE_INLINE void lstmcore_dense_step(const lstmcore_dense *layer, const int16_t *x, int16_t *h)
+{
+    const lstmcore_matrix *m = &layer->matrix;
+    const int8_t *w = m->weights;
+    size_t row, tile, j;
+    for (row = 0; row < m->rows; row += tile) {
+        int32_t a[4];
+        tile = m->rows - row < 4 ? 1 : 4;
+        w = tile == 4 ? lstmcore_rows(m, 4, row, w, x, x, a) : lstmcore_rows(m, 1, row, w, x, x, a);
+        lstmcore_activate_int(layer->output, a, tile);
+        for (j = 0; j < tile; j++)
+            h[row + j] = lstmcore_int16(a[j], layer->output.bits - layer->h_bits);
+    }
+}
+
+/* The network's last layer: y (K) in float */
+LSTMCORE_INLINE void lstmcore_output_dense(const lstmcore_dense *layer, const int16_t *x,
+                                           lstmcore_real *y)
+{
+    const lstmcore_matrix *m = &layer->matrix;
+    const int8_t *w = m->weights;
+    size_t row, tile, j;
+    for (row = 0; row < m->rows; row += tile) {
+        int32_t a[4];
+        tile = m->rows - row < 4 ? 1 : 4;
+        w = tile == 4 ? lstmcore_rows(m, 4, row, w, x, x, a) : lstmcore_rows(m, 1, row, w, x, x, a);
+        for (j = 0; j < tile; j++)
+            y[row + j] = lstmcore_activated(layer->output.function,
+                                            (lstmcore_real)a[j] * lstmcore_power(-layer->h_bits));
+    }
+}
+
+/* h (H) is read and overwritten; a (H) is scratch. (3.30), (3.31) */
+LSTMCORE_INLINE void lstmcore_rnn_step(const lstmcore_rnn *layer, const int16_t *x, int16_t *h,
+                                       int32_t *a)
+{
+    size_t j;
+    lstmcore_affine(&layer->matrix, x, h, 0, a);
+    lstmcore_activate_int(layer->output, a, layer->units);
+    for (j = 0; j < layer->units; j++)
+        h[j] = lstmcore_int16(a[j], layer->output.bits - layer->h_bits);
+}
+
+/* gate[b] += sum over the cells of block b of p[cell] c[cell] */
+LSTMCORE_INLINE void lstmcore_peephole(const lstmcore_lstm *layer, int32_t *gate, const int16_t *p,
+                                       const int32_t *c)
+{
+    size_t j, k;
+    for (j = 0; j < layer->units / layer->block_size; j++) {
+        int64_t sum = 0;
+        for (k = 0; k < layer->block_size; k++)
+            sum += (int64_t)*p++ * *c++;
+        sum = gate[j] + (sum >> (layer->p_bits + layer->c_bits - LSTMCORE_A_BITS));
+        gate[j] = sum > 1 << 30 ? 1 << 30 : sum < -(1 << 30) ? -(1 << 30) : (int32_t)sum;
+    }
+}
+
+/* h (H), c (H) and, with gate recurrence, gates (own gates) are read and overwritten; a (G) is
+ * scratch: the pre-activations, each overwritten by its activation. */
+LSTMCORE_INLINE void lstmcore_lstm_step(const lstmcore_lstm *layer, const int16_t *x, int16_t *h,
+                                        int32_t *c, int16_t *gates, int32_t *a)
+{
+    const size_t H = layer->units, C = layer->block_size, blocks = H / C;
+    const size_t before_f = layer->input_gate ? blocks : 0;
+    const size_t before_o = before_f + (layer->forget_gate ? blocks : 0);
+    const size_t n_gates = before_o + (layer->output_gate ? blocks : 0);
+    const int gate_bits = layer->gate.bits, c_bits = layer->c_bits;
+    const int32_t one = (int32_t)(1u << gate_bits);
+    int32_t *const i = a, *const f = a + before_f, *const o = a + before_o;
+    int32_t *const g = a + n_gates;
+    const int early_o = !layer->peepholes; /* o is known with i and f unless it looks at the new c */
+    size_t j;
+
+    lstmcore_affine(&layer->matrix, x, h, 0, a);
+    if (layer->gate_recurrence)
+        lstmcore_affine(layer->gate_recurrence, gates, gates, 1, a);
+    if (layer->peepholes && layer->input_gate)
+        lstmcore_peephole(layer, i, layer->peepholes, c);                              /* (4.2) */
+    if (layer->peepholes && layer->forget_gate)
+        lstmcore_peephole(layer, f, layer->peepholes + (layer->input_gate ? H : 0), c); /* (4.4) */
+    lstmcore_activate_int(layer->gate, a, early_o ? n_gates : before_o);          /* (4.3), (4.5) */
+    lstmcore_activate_int(layer->cell, g, H);                                     /* (4.6) */
+
+    for (j = 0; j < H; j++) {                                                     /* (4.7) */
+        const int32_t forget = layer->forget_gate ? f[j / C] : layer->coupled ? one - i[j / C] : one;
+        const int32_t input = layer->input_gate ? i[j / C] : one;
+        const int32_t cell = lstmcore_rescaled(g[j], layer->cell.bits, c_bits);
+        c[j] = lstmcore_int32(((int64_t)forget * c[j] + (int64_t)input * cell) >> gate_bits);
+    }
+
+    if (layer->output_gate && !early_o) {                                         /* (4.8), (4.9) */
+        lstmcore_peephole(layer, o, layer->peepholes + (n_gates / blocks - 1) * H, c);
+        lstmcore_activate_int(layer->gate, o, blocks);
+    }
+    for (j = 0; j < H; j++)
+        g[j] = lstmcore_rescaled(c[j], c_bits, LSTMCORE_A_BITS);
+    lstmcore_activate_int(layer->output, g, H);
+    for (j = 0; j < H; j++)                                                       /* (4.10) */
+        h[j] = layer->output_gate ? lstmcore_int16((int64_t)o[j / C] * g[j],
+                                                   gate_bits + layer->output.bits - layer->h_bits)
+                                  : lstmcore_int16(g[j], layer->output.bits - layer->h_bits);
+    if (layer->gate_recurrence)
+        for (j = 0; j < n_gates; j++)
+            gates[j] = lstmcore_int16(a[j], gate_bits - layer->gates_bits);
+}
+
+/* ---- inputs, outputs, readouts --------------------------------------------------------------- */
+
+/* Inputs as signals: x[k] / scale, given the inverse scales. */
+LSTMCORE_INLINE const int16_t *lstmcore_quantized(const lstmcore_real *x, size_t n_steps,
+                                                  const lstmcore_real *inverse_scales, size_t n,
+                                                  int16_t *out)
+{
+    size_t t, k;
+    for (t = 0; t < n_steps; t++)
+        for (k = 0; k < n; k++) {
+            lstmcore_real v = x[t * n + k] * inverse_scales[k];
+            v = v < LSTMCORE_R(-32767.0) ? LSTMCORE_R(-32767.0) : v;
+            v = v < LSTMCORE_R(32767.0) ? v : LSTMCORE_R(32767.0); /* a NaN too */
+            out[t * n + k] = (int16_t)lstmcore_rounded(v);
+        }
+    return out;
+}
+
+#define LSTMCORE_TAKE(s, x) lstmcore_quantized(x, 1, lstmcore_inverse_scales, LSTMCORE_INPUTS, s->x)
+#define LSTMCORE_TAKE_ALL(s, x, n_steps, half)                                                     \
+    lstmcore_quantized(x, n_steps, lstmcore_inverse_scales, LSTMCORE_INPUTS, half)
+
+LSTMCORE_INLINE void lstmcore_output_copy(const int16_t *in, lstmcore_real scale, lstmcore_real *y,
+                                          size_t n)
+{
+    size_t j;
+    for (j = 0; j < n; j++)
+        y[j] = (lstmcore_real)in[j] * scale;
+}
+
+LSTMCORE_INLINE void lstmcore_add(int64_t *sum, const int16_t *h, size_t n)
+{
+    size_t j;
+    for (j = 0; j < n; j++)
+        sum[j] += h[j];
+}
+
+/* mean (n) of what was added in so many steps; 0 of none */
+LSTMCORE_INLINE void lstmcore_mean(const int64_t *sum, size_t steps, int16_t *mean, size_t n)
+{
+    size_t j;
+    for (j = 0; j < n; j++)
+        mean[j] = steps ? (int16_t)lstmcore_rounded((lstmcore_real)sum[j] / (lstmcore_real)steps) : 0;
+}
+
+#endif
