@@ -102,11 +102,11 @@ def parse_activation(activation, argument="activation"):
     name, *given = activation if is_tuple else (activation,)
     if not isinstance(name, str):
         raise TypeError(
-            f"{argument} must be the name of an activation, (name, alpha) or (name, alpha, beta), "
-            f"got {activation!r}"
+            f"{argument}: expected the name of an activation, (name, alpha) or "
+            f"(name, alpha, beta), got {activation!r}"
         )
     if name not in ACTIVATIONS:
-        raise ValueError(f"{argument} must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
+        raise ValueError(f"{argument}: expected one of {', '.join(ACTIVATIONS)}, got {name!r}")
 
     n_parameters = _N_PARAMETERS.get(name, 0)
     if len(given) > n_parameters:

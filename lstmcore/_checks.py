@@ -77,8 +77,8 @@ def refuse_nonfinite(array, name):
         raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
 
 
-def as_integer(value, name, minimum=None):
-    """A Python int; refuses bool, float and what is below `minimum`."""
+def as_integer(value, name, minimum=None, maximum=None):
+    """A Python int; refuses bool, float and what is below `minimum` or above `maximum`."""
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError
@@ -87,6 +87,8 @@ def as_integer(value, name, minimum=None):
         raise TypeError(f"{name}: expected an integer, got {describe(value)}") from None
     if minimum is not None and number < minimum:
         raise ValueError(f"{name}: expected an integer >= {minimum}, got {number}")
+    if maximum is not None and number > maximum:
+        raise ValueError(f"{name}: expected an integer <= {maximum}, got {number}")
     return number
 
 

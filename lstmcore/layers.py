@@ -23,6 +23,9 @@ __all__ = ["RNN", "LSTM", "Dense", "Layer"]
 # One direction's blocks, or its gradient's, in the order of the flat vector; None where absent.
 Weights = namedtuple("Weights", "W R b p Q h0 c0")
 
+# So that no product of sizes leaves 64 bits; what memory cannot hold is a MemoryError.
+_LARGEST = 1 << 24
+
 DENSE, RNN_KIND, LSTM_KIND = 0, 1, 2
 
 
@@ -326,8 +329,8 @@ class Dense(Layer):
     """
 
     def __init__(self, input_size, output_size, *, activation="identity"):
-        I = as_integer(input_size, "input_size", 1)
-        K = as_integer(output_size, "output_size", 1)
+        I = as_integer(input_size, "input_size", 1, _LARGEST)
+        K = as_integer(output_size, "output_size", 1, _LARGEST)
         cell = {"kind": DENSE, **_activation_entries("output", activation, "activation")}
         blocks = [
             Block("W", (K, I), WEIGHTS, by_gate("glorot", [K])),
@@ -383,8 +386,8 @@ class RNN(Layer):
         W_mask=None,
         R_mask=None,
     ):
-        I = as_integer(input_size, "input_size", 1)
-        H = as_integer(hidden_size, "hidden_size", 1)
+        I = as_integer(input_size, "input_size", 1, _LARGEST)
+        H = as_integer(hidden_size, "hidden_size", 1, _LARGEST)
         masks = _check_mask(W_mask, "W_mask", (H, I)), _check_mask(R_mask, "R_mask", (H, H))
         cell = {"kind": RNN_KIND, **_activation_entries("output", activation, "activation")}
         blocks = [
@@ -480,8 +483,8 @@ class LSTM(Layer):
         W_mask=None,
         R_mask=None,
     ):
-        I = as_integer(input_size, "input_size", 1)
-        H = as_integer(hidden_size, "hidden_size", 1)
+        I = as_integer(input_size, "input_size", 1, _LARGEST)
+        H = as_integer(hidden_size, "hidden_size", 1, _LARGEST)
         options = {
             "input_size": I,
             "hidden_size": H,

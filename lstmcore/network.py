@@ -56,7 +56,8 @@ class Examples:
         self.targets = targets
         self.weights = weights
         self.reduction = reduction
-        total = float(weights.sum())
+        with np.errstate(over="ignore"):
+            total = float(weights.sum())
         if reduction == "mean" and not 0 < total < np.inf:
             raise ValueError(
                 "sample_weight, step_weight, lengths: expected a finite sum of weights above zero "
