@@ -178,7 +178,7 @@ def _matrix(W, b, signals, inputs, input_shift, bits, what):
         step = multipliers * 2.0 ** -(bits + shift)
         q = _rounded(V, step, covariance)
         biases = np.rint((b + (V - q * step[:, None]) @ mean) / step).astype(np.int64)
-        reach = 32767 * (np.abs(q) @ unit) + np.abs(biases)
+        reach = 32768 * (np.abs(q) @ unit) + np.abs(biases)
         if (reach < 2**31 - 1).all():
             break
         scale = np.where(reach < 2**31 - 1, scale, scale * 1.1)
@@ -270,7 +270,7 @@ def _int32(v):
 
 
 def _int16(v, shift):
-    return np.clip((v + (1 << (shift - 1))) >> shift, -32767, 32767)
+    return np.clip((v + (1 << (shift - 1))) >> shift, -32768, 32767)
 
 
 def _rescaled(v, before, after):

@@ -1,24 +1,27 @@
-/* Vector table and reset handler for the emulated Cortex-M boards; output and exit by semihosting. */
+/* Vector table and reset handler for the emulated Cortex-M boards; output and exit by semihosting.
+ * No function of the library but exit is used, so that an image's size tells what the program took. */
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
-extern char data_start[], data_end[], data_load[], bss_start[], bss_end[], stack_top[];
+extern uint32_t data_start[], data_end[], data_load[], bss_start[], bss_end[], stack_top[];
 extern void initialise_monitor_handles(void);
 extern int main(void);
 
 void reset_handler(void)
 {
-    volatile uint32_t *cpacr = (volatile uint32_t *)0xE000ED88u;
+    volatile uint32_t *cpacr = (volatile uint32_t *)0xE000ED88u, *to;
+    const uint32_t *from = data_load;
     *cpacr |= 0xFu << 20; /* the coprocessors 10 and 11 are the FPU */
     __asm__ volatile("dsb\n isb");
-    memcpy(data_start, data_load, (size_t)(data_end - data_start));
-    memset(bss_start, 0, (size_t)(bss_end - bss_start));
+    for (to = data_start; to < data_end;)
+        *to++ = *from++;
+    for (to = bss_start; to < bss_end;)
+        *to++ = 0;
     initialise_monitor_handles();
     exit(main());
 }
 
-/* A fault ends the emulator with exit code 1 instead of hanging it: SYS_EXIT, ADP_Stopped_InternalError. */
+/* A fault ends the emulator with exit code 1 instead of hanging it: SYS_EXIT, internal error. */
 static void fault_handler(void)
 {
     __asm__ volatile("movs r0, #0x18\n ldr r1, =0x20024\n bkpt 0xAB");

@@ -6,7 +6,7 @@
  * peepholes have those of the layer's, chosen by calibration so that the integers do not overflow.
  * What could leave its range on other inputs than those of the calibration saturates.
  *
- * Sums cannot overflow: the exporter has made sure that 32767 times the absolute weights of a row,
+ * Sums cannot overflow: the exporter has made sure that 2^15 times the absolute weights of a row,
  * its bias added, stay below 2^31. An int64 shifted to the right keeps its sign (every compiler of
  * this century does so; C99 leaves it to them).
  *
@@ -76,10 +76,20 @@ LSTMCORE_INLINE int32_t lstmcore_int32(int64_t v)
 }
 
 /* v / 2^shift, rounded, saturated; shift > 0 */
-LSTMCORE_INLINE int16_t lstmcore_int16(int64_t v, int shift)
+LSTMCORE_INLINE int16_t lstmcore_int16(int32_t v, int shift)
 {
-    v = (v + ((int64_t)1 << (shift - 1))) >> shift;
-    return v > INT16_MAX ? INT16_MAX : v < -INT16_MAX ? -INT16_MAX : (int16_t)v;
+    v = ((v >> (shift - 1)) + 1) >> 1;
+    v = v > INT16_MAX ? INT16_MAX : v;
+    v = v < INT16_MIN ? INT16_MIN : v;
+    return (int16_t)v;
+}
+
+/* The same of a product */
+LSTMCORE_INLINE int16_t lstmcore_int16_product(int32_t a, int32_t b, int shift)
+{
+    const int64_t v = (int64_t)a * b;
+    return shift > 32 ? lstmcore_int16((int32_t)(v >> 32), shift - 32)
+                      : lstmcore_int16(lstmcore_int32(v >> (shift - 2)), 2);
 }
 
 /* v * 2^(to - from), down or up */
@@ -129,44 +139,51 @@ LSTMCORE_INLINE int32_t lstmcore_tanh_of_half(int32_t v, uint32_t magnitude)
     return v < 0 ? -t : t;
 }
 
-LSTMCORE_NOINLINE int32_t lstmcore_int_tanh(int32_t a)
+LSTMCORE_NOINLINE void lstmcore_int_tanh_each(int32_t *v, size_t n)
 {
-    return lstmcore_tanh_of_half(a, (uint32_t)(a < 0 ? -a : a) << 1);
+    int32_t *const end = v + n;
+    for (; v != end; v++)
+        *v = lstmcore_tanh_of_half(*v, (uint32_t)(*v < 0 ? -*v : *v) << 1);
 }
 
-LSTMCORE_NOINLINE int32_t lstmcore_int_logistic(int32_t a)
+LSTMCORE_NOINLINE void lstmcore_int_logistic_each(int32_t *v, size_t n)
 {
-    uint32_t r = lstmcore_upper_half((uint32_t)(a < 0 ? -a : a));
-    return (int32_t)(a < 0 ? (1u << 30) - r : r);
+    int32_t *const end = v + n;
+    for (; v != end; v++) {
+        const uint32_t r = lstmcore_upper_half((uint32_t)(*v < 0 ? -*v : *v));
+        *v = (int32_t)(*v < 0 ? (1u << 30) - r : r);
+    }
 }
 
 /* v[j] = f(v[j]); the layer's pre-activations in, unit.bits out */
 LSTMCORE_INLINE void lstmcore_activate_int(lstmcore_unit unit, int32_t *v, size_t n)
 {
     size_t j;
-    for (j = 0; j < n; j++)
-        switch (unit.function.code) {
-        case LSTMCORE_IDENTITY:
-            break;
-        case LSTMCORE_LOGISTIC:
-            v[j] = lstmcore_int_logistic(v[j]);
-            break;
-        case LSTMCORE_TANH:
-            v[j] = lstmcore_int_tanh(v[j]);
-            break;
-        case LSTMCORE_LOGISTIC_1: /* 2/(1 + e^-x) - 1 = tanh(x/2) */
-        case LSTMCORE_LOGISTIC_2: /* twice that, with one bit less */
+    switch (unit.function.code) {
+    case LSTMCORE_IDENTITY:
+        break;
+    case LSTMCORE_LOGISTIC:
+        lstmcore_int_logistic_each(v, n);
+        break;
+    case LSTMCORE_TANH:
+        lstmcore_int_tanh_each(v, n);
+        break;
+    case LSTMCORE_LOGISTIC_1: /* 2/(1 + e^-x) - 1 = tanh(x/2) */
+    case LSTMCORE_LOGISTIC_2: /* twice that, with one bit less */
+        for (j = 0; j < n; j++)
             v[j] = lstmcore_tanh_of_half(v[j], (uint32_t)(v[j] < 0 ? -v[j] : v[j]));
-            break;
-        case LSTMCORE_RELU:
+        break;
+    case LSTMCORE_RELU:
+        for (j = 0; j < n; j++)
             v[j] = v[j] < 0 ? 0 : v[j];
-            break;
-        default: /* the rare ones in float */
+        break;
+    default: /* the rare ones in float */
+        for (j = 0; j < n; j++)
             v[j] = lstmcore_rounded(
                 lstmcore_activated(unit.function,
                                    (lstmcore_real)v[j] * lstmcore_power(-LSTMCORE_A_BITS)) *
                 lstmcore_power(unit.bits));
-        }
+    }
 }
 
 /* ---- products ------------------------------------------------------------------------------- */
@@ -200,11 +217,16 @@ LSTMCORE_INLINE int32_t lstmcore_four(const int8_t *w, const int16_t *x, int32_t
 }
 #endif
 
+/* Four sums, of which a tile of one row uses the first. */
+typedef struct {
+    int32_t s0, s1, s2, s3;
+} lstmcore_sums;
+
 /* sums += W x over n columns of a tile of four rows, or of one; returns where the next begin */
 LSTMCORE_INLINE const int8_t *lstmcore_columns(int tile, const int8_t *w, const int16_t *x, size_t n,
-                                               int32_t *sums)
+                                               lstmcore_sums *sums)
 {
-    int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
+    lstmcore_sums s = *sums;
     const int16_t *const fours = x + n / 4 * 4, *const end = x + n;
     while (x != fours) {
 #if LSTMCORE_DSP
@@ -213,43 +235,57 @@ LSTMCORE_INLINE const int8_t *lstmcore_columns(int tile, const int8_t *w, const 
 #else
 #define LSTMCORE_FOUR(w, sum) lstmcore_four(w, x, sum)
 #endif
-        s0 = LSTMCORE_FOUR(w, s0);
+        s.s0 = LSTMCORE_FOUR(w, s.s0);
         if (tile == 4) {
-            s1 = LSTMCORE_FOUR(w + 4, s1);
-            s2 = LSTMCORE_FOUR(w + 8, s2);
-            s3 = LSTMCORE_FOUR(w + 12, s3);
+            s.s1 = LSTMCORE_FOUR(w + 4, s.s1);
+            s.s2 = LSTMCORE_FOUR(w + 8, s.s2);
+            s.s3 = LSTMCORE_FOUR(w + 12, s.s3);
         }
 #undef LSTMCORE_FOUR
         w += 4 * tile;
         x += 4;
     }
     while (x != end) {
-        s0 += w[0] * *x;
+        s.s0 += w[0] * *x;
         if (tile == 4) {
-            s1 += w[1] * *x;
-            s2 += w[2] * *x;
-            s3 += w[3] * *x;
+            s.s1 += w[1] * *x;
+            s.s2 += w[2] * *x;
+            s.s3 += w[3] * *x;
         }
         w += tile;
         x++;
     }
-    sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
+    *sums = s;
     return w;
 }
 
-/* a[0 ... tile-1]: the pre-activations of the rows from `row` on */
+/* a[0 ... tile-1] = the pre-activations of the rows from `row` on, or added to what is there */
 LSTMCORE_INLINE const int8_t *lstmcore_rows(const lstmcore_matrix *m, int tile, size_t row,
                                             const int8_t *w, const int16_t *x, const int16_t *h,
-                                            int32_t *a)
+                                            int add, int32_t *a)
 {
-    int32_t sums[4] = {0, 0, 0, 0};
-    int j;
-    w = lstmcore_columns(tile, w, x, m->inputs, sums);
-    for (j = 0; j < tile; j++)
-        sums[j] = sums[j] * (int32_t)(1u << m->input_shift) + m->biases[row + (size_t)j];
-    w = lstmcore_columns(tile, w, h, m->recurrent, sums);
-    for (j = 0; j < tile; j++)
-        a[j] = (int32_t)(((int64_t)sums[j] * m->multipliers[row + (size_t)j]) >> m->shift);
+    const int32_t unit = (int32_t)(1u << m->input_shift), *b = m->biases + row;
+    const uint16_t *multiplier = m->multipliers + row;
+    lstmcore_sums s = {0, 0, 0, 0};
+    w = lstmcore_columns(tile, w, x, m->inputs, &s);
+#define LSTMCORE_START(k, sum) sum = sum * unit + b[k]
+    LSTMCORE_START(0, s.s0);
+    if (tile == 4) {
+        LSTMCORE_START(1, s.s1);
+        LSTMCORE_START(2, s.s2);
+        LSTMCORE_START(3, s.s3);
+    }
+#undef LSTMCORE_START
+    w = lstmcore_columns(tile, w, h, m->recurrent, &s);
+#define LSTMCORE_END(k, sum)                                                                       \
+    a[k] = (int32_t)(((int64_t)sum * multiplier[k]) >> m->shift) + (add ? a[k] : 0)
+    LSTMCORE_END(0, s.s0);
+    if (tile == 4) {
+        LSTMCORE_END(1, s.s1);
+        LSTMCORE_END(2, s.s2);
+        LSTMCORE_END(3, s.s3);
+    }
+#undef LSTMCORE_END
     return w;
 }
 
@@ -257,20 +293,13 @@ LSTMCORE_INLINE const int8_t *lstmcore_rows(const lstmcore_matrix *m, int tile, 
 LSTMCORE_INLINE void lstmcore_affine(const lstmcore_matrix *m, const int16_t *x, const int16_t *h,
                                      int add, int32_t *a)
 {
+    const size_t fours = m->rows / 4 * 4;
     const int8_t *w = m->weights;
     size_t row;
-    int32_t four[4];
-    for (row = 0; row + 4 <= m->rows; row += 4) {
-        w = lstmcore_rows(m, 4, row, w, x, h, four);
-        a[row] = four[0] + (add ? a[row] : 0);
-        a[row + 1] = four[1] + (add ? a[row + 1] : 0);
-        a[row + 2] = four[2] + (add ? a[row + 2] : 0);
-        a[row + 3] = four[3] + (add ? a[row + 3] : 0);
-    }
-    for (; row < m->rows; row++) {
-        w = lstmcore_rows(m, 1, row, w, x, h, four);
-        a[row] = four[0] + (add ? a[row] : 0);
-    }
+    for (row = 0; row != fours; row += 4)
+        w = lstmcore_rows(m, 4, row, w, x, h, add, a + row);
+    for (; row != m->rows; row++)
+        w = lstmcore_rows(m, 1, row, w, x, h, add, a + row);
 }
 
 /* ---- layers --------------------------------------------------------------------------------- */
@@ -300,7 +329,8 @@ LSTMCORE_INLINE void lstmcore_dense_step(const lstmcore_dense *layer, const int1
     for (row = 0; row < m->rows; row += tile) {
         int32_t a[4];
         tile = m->rows - row < 4 ? 1 : 4;
-        w = tile == 4 ? lstmcore_rows(m, 4, row, w, x, x, a) : lstmcore_rows(m, 1, row, w, x, x, a);
+        w = tile == 4 ? lstmcore_rows(m, 4, row, w, x, x, 0, a)
+                      : lstmcore_rows(m, 1, row, w, x, x, 0, a);
         lstmcore_activate_int(layer->output, a, tile);
         for (j = 0; j < tile; j++)
             h[row + j] = lstmcore_int16(a[j], layer->output.bits - layer->h_bits);
@@ -317,7 +347,8 @@ LSTMCORE_INLINE void lstmcore_output_dense(const lstmcore_dense *layer, const in
     for (row = 0; row < m->rows; row += tile) {
         int32_t a[4];
         tile = m->rows - row < 4 ? 1 : 4;
-        w = tile == 4 ? lstmcore_rows(m, 4, row, w, x, x, a) : lstmcore_rows(m, 1, row, w, x, x, a);
+        w = tile == 4 ? lstmcore_rows(m, 4, row, w, x, x, 0, a)
+                      : lstmcore_rows(m, 1, row, w, x, x, 0, a);
         for (j = 0; j < tile; j++)
             y[row + j] = lstmcore_activated(layer->output.function,
                                             (lstmcore_real)a[j] * lstmcore_power(-layer->h_bits));
@@ -380,19 +411,19 @@ LSTMCORE_INLINE void lstmcore_lstm_step(const lstmcore_lstm *layer, const int16_
         const int32_t input = layer->input_gate ? i[j / C] : one;
         const int32_t cell = lstmcore_rescaled(g[j], layer->cell.bits, c_bits);
         c[j] = lstmcore_int32(((int64_t)forget * c[j] + (int64_t)input * cell) >> gate_bits);
+        g[j] = lstmcore_rescaled(c[j], c_bits, LSTMCORE_A_BITS);
     }
 
     if (layer->output_gate && !early_o) {                                         /* (4.8), (4.9) */
         lstmcore_peephole(layer, o, layer->peepholes + (n_gates / blocks - 1) * H, c);
         lstmcore_activate_int(layer->gate, o, blocks);
     }
-    for (j = 0; j < H; j++)
-        g[j] = lstmcore_rescaled(c[j], c_bits, LSTMCORE_A_BITS);
     lstmcore_activate_int(layer->output, g, H);
     for (j = 0; j < H; j++)                                                       /* (4.10) */
-        h[j] = layer->output_gate ? lstmcore_int16((int64_t)o[j / C] * g[j],
-                                                   gate_bits + layer->output.bits - layer->h_bits)
-                                  : lstmcore_int16(g[j], layer->output.bits - layer->h_bits);
+        h[j] = layer->output_gate
+                   ? lstmcore_int16_product(o[j / C], g[j],
+                                            gate_bits + layer->output.bits - layer->h_bits)
+                   : lstmcore_int16(g[j], layer->output.bits - layer->h_bits);
     if (layer->gate_recurrence)
         for (j = 0; j < n_gates; j++)
             gates[j] = lstmcore_int16(a[j], gate_bits - layer->gates_bits);
