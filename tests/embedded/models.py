@@ -1,0 +1,86 @@
+"""Networks that together have every layer, variant, readout and output of an export."""
+
+import numpy as np
+
+import lstmcore as lc
+
+INPUTS = 3
+
+
+def networks():
+    """name -> (layers, loss, readout)"""
+    LSTM, RNN, Dense = lc.LSTM, lc.RNN, lc.Dense
+    squared, classes, labels = "squared_error", "cross_entropy", "binary_cross_entropy"
+    return {
+        "plain": ([LSTM(3, 16), Dense(16, 2)], squared, "all"),
+        "vanilla": (
+            [LSTM(3, 7, peepholes=True, learn_initial_state=True), Dense(7, 3)], classes, "last",
+        ),
+        "no_input_gate": ([LSTM(3, 8, peepholes=True, input_gate=False)], squared, "all"),
+        "no_forget_gate": ([LSTM(3, 8, peepholes=True, forget_gate=False)], squared, "all"),
+        "no_output_gate": ([LSTM(3, 8, peepholes=True, output_gate=False)], labels, "mean"),
+        "no_gates": (
+            [LSTM(3, 8, input_gate=False, forget_gate=False, output_gate=False)], squared, "last",
+        ),
+        "coupled": ([LSTM(3, 8, peepholes=True, coupled=True), Dense(8, 4)], labels, "all"),
+        "full_recurrence": (
+            [LSTM(3, 9, peepholes=True, gate_recurrence=True), Dense(9, 3)], classes, "mean",
+        ),
+        "blocks": (
+            [LSTM(3, 12, block_size=3, peepholes=True, gate_recurrence=True)], squared, "all",
+        ),
+        "activations": (
+            [
+                LSTM(
+                    3, 33, gate_activation="hard_sigmoid", cell_activation="logistic_2",
+                    output_activation="logistic_1",
+                ),
+                Dense(33, 5, activation="softplus"),
+                Dense(5, 2, activation="softsign"),
+            ],
+            squared, "all",
+        ),
+        "no_squashing": (
+            [LSTM(3, 8, cell_activation="identity", output_activation="identity"), Dense(8, 1)],
+            squared, "all",
+        ),
+        "stack": (
+            [
+                Dense(3, 4, activation="elu"),
+                LSTM(4, 5),
+                RNN(5, 6, activation=("scaled_tanh", 1.7, 0.6), learn_initial_state=True),
+                RNN(6, 5, activation="relu"),
+                Dense(5, 3),
+            ],
+            squared, "all",
+        ),
+        "bidirectional": (
+            [
+                LSTM(3, 5, bidirectional=True, peepholes=True, learn_initial_state=True),
+                Dense(10, 4, activation="leaky_relu"),
+                RNN(4, 3, bidirectional=True),
+                Dense(6, 3),
+            ],
+            classes, "last",
+        ),
+        "bidirectional_below": (
+            [LSTM(3, 5, bidirectional=True, gate_recurrence=True), LSTM(10, 4), Dense(4, 2)],
+            labels, "mean",
+        ),
+        "dense": (
+            [Dense(3, 70, activation=("thresholded_relu", 0.1)), Dense(70, 2)], squared, "all",
+        ),
+    }  # fmt: skip
+
+
+def network(name):
+    """One of them with weights that are neither small nor zero."""
+    layers, loss, readout = networks()[name]
+    net = lc.Network(layers, loss=loss, readout=readout, seed=1)
+    net.params += 0.1 * np.random.default_rng(2).standard_normal(net.params.size)
+    return net
+
+
+def sequences(steps=40):
+    """Inputs: one sequence."""
+    return np.random.default_rng(3).standard_normal((1, steps, INPUTS))
