@@ -1,0 +1,102 @@
+"""What is measured: the work, the shapes, and the numbers that every candidate starts from.
+
+One letter per dimension: B sequences, T time steps, I inputs, H hidden units. Gates i, f, g, o.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+FORWARD, TRAIN, STEP = "forward", "forward + BPTT", "one step"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One LSTM layer and what is asked of it; `STEP` adds a linear layer with one output."""
+
+    work: str
+    dtype: str
+    B: int
+    T: int
+    I: int
+    H: int
+
+    def __str__(self):
+        return f"{self.work}, {self.dtype}, B={self.B} T={self.T} I={self.I} H={self.H}"
+
+    def asdict(self):
+        return asdict(self)
+
+    @property
+    def flops(self):
+        """Multiply-adds of the matrix products, counted as two; BPTT needs two products for one."""
+        forward = 2 * self.B * self.T * 4 * self.H * (self.I + self.H)
+        return 3 * forward if self.work == TRAIN else forward
+
+
+@dataclass
+class Problem:
+    """Weights in lstmcore's layout; inputs x (B, T, I); dy (B, T, H), the outputs' gradient."""
+
+    W: np.ndarray
+    R: np.ndarray
+    b: np.ndarray
+    x: np.ndarray
+    dy: np.ndarray
+    V: np.ndarray  # (1, H), the linear layer of STEP
+    a: np.ndarray  # (1,)
+
+
+def problem(case):
+    """The same numbers in every process that asks for the same shape, whatever the dtype."""
+    rng = np.random.default_rng([case.B, case.T, case.I, case.H])
+    scale = 1.0 / np.sqrt(case.H)
+
+    def draw(*shape):
+        return rng.uniform(-scale, scale, shape).astype(case.dtype)
+
+    G = 4 * case.H
+    return Problem(
+        W=draw(G, case.I),
+        R=draw(G, case.H),
+        b=draw(G),
+        V=draw(1, case.H),
+        a=draw(1),
+        x=rng.standard_normal((case.B, case.T, case.I), np.float32).astype(case.dtype),
+        dy=rng.standard_normal((case.B, case.T, case.H), np.float32).astype(case.dtype),
+    )
+
+
+def steps_of(H):
+    """Time steps of a grid shape: 100, and 50 where a pass over 100 takes seconds."""
+    return 100 if H <= 128 else 50
+
+
+def inputs_of(H):
+    return max(H // 2, 1)
+
+
+def shape(work, dtype, B, H):
+    return Case(work, dtype, B, steps_of(H), inputs_of(H), H)
+
+
+KINDS = ((FORWARD, "float32"), (FORWARD, "float64"), (TRAIN, "float32"), (TRAIN, "float64"))
+
+
+def full_grid():
+    cases = step_cases((8, 16, 32, 64, 128))
+    for work, dtype in KINDS:
+        for B in (1, 16, 64, 256):
+            cases += [shape(work, dtype, B, H) for H in (16, 32, 64, 128, 256, 512)]
+    return cases
+
+
+def quick_grid():
+    cases = step_cases((8, 32, 128))
+    for work, dtype in KINDS:
+        cases += [shape(work, dtype, B, H) for B, H in ((1, 32), (1, 128), (16, 32), (64, 128))]
+    return cases
+
+
+def step_cases(sizes):
+    return [Case(STEP, "float32", 1, 1, 1, H) for H in sizes]
