@@ -23,59 +23,18 @@ from ._checks import (
     shaped,
 )
 from ._dispatch import kernels
+from ._examples import Examples, check_weights
 from ._params import WEIGHTS, BlockTable
 from ._workspace import WorkspacePool
 from .layers import Layer, Weights
 from .losses import find_loss
 from .sequences import check_tokens, make_batch, single_steps
+from .streaming import Stream
 
-__all__ = ["Examples", "Network"]
+__all__ = ["Network"]
 
 READOUTS = ("all", "last", "mean")
 _SQUASH = {"identity": 0, "logistic": 1, "softmax": 2}
-
-
-class Examples:
-    """Inputs, targets and weights, checked and arranged once. Made by `Network.prepare`.
-
-    Attributes
-    ----------
-    batch : Batch
-    targets : object
-        In the form of the network's loss.
-    weights : (B, L) or (B,) float64 array
-        Of each term as given; `scale` is not in it.
-    scale : float
-        What multiplies the weighted sum: 1 / (sum of the weights) for a mean, 1 for a sum.
-    """
-
-    __slots__ = ("batch", "targets", "weights", "scale", "reduction")
-
-    def __init__(self, batch, targets, weights, reduction):
-        self.batch = batch
-        self.targets = targets
-        self.weights = weights
-        self.reduction = reduction
-        with np.errstate(over="ignore"):
-            total = float(weights.sum())
-        if reduction == "mean" and not 0 < total < np.inf:
-            raise ValueError(
-                "sample_weight, step_weight, lengths: expected a finite sum of weights above zero "
-                f"over the terms that are there, got {total}"
-            )
-        self.scale = 1.0 / total if reduction == "mean" else 1.0
-
-    def __len__(self):
-        return self.batch.size
-
-    def take(self, indices):
-        """The examples of some of the sequences; a mean is the mean over these alone."""
-        batch = self.batch.take(indices)
-        targets, weights = self.targets[indices], self.weights[indices]
-        if weights.ndim == 2:
-            weights = weights[:, : batch.max_length]
-            targets = targets[:, : batch.max_length]
-        return Examples(batch, targets, weights, self.reduction)
 
 
 class Network:
@@ -399,8 +358,6 @@ class Network:
         >>> stream([0.5, -0.5]).shape
         (1,)
         """
-        from .streaming import Stream  # which builds on this module
-
         return Stream(self, batch_size)
 
     # ------------------------------------------------------------------------------ the loss
@@ -497,11 +454,11 @@ class Network:
         check_finite = as_flag(check_finite, "check_finite")
         as_choice(reduction, "reduction", ("mean", "sum"))
         batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite)
-        weights = self._check_weights(sample_weight, step_weight, batch)
+        per_sequence = self._read_layer is not None
+        weights = check_weights(sample_weight, step_weight, batch, per_sequence)
         targets = self._loss.prepare_targets(
-            Y, batch, self.output_size, self._read_layer is not None, self.dtype, check_finite,
-            weights > 0,
-        )  # fmt: skip
+            Y, batch, self.output_size, per_sequence, self.dtype, check_finite, weights > 0
+        )
         return Examples(batch, targets, weights, reduction)
 
     def evaluate(self, params, examples, *, l2=0.0, gradient=True, n_threads=None):
@@ -734,26 +691,6 @@ class Network:
             checked.append(tuple(arrays))
         return tuple(checked)
 
-    def _check_weights(self, sample_weight, step_weight, batch):
-        """Weight of each term, (B, L) or (B,) float64, zero where no step is."""
-        per_sequence = self._read_layer is not None
-        if sample_weight is not None:
-            sample_weight = _weight(sample_weight, "sample_weight", (batch.size,))
-        if per_sequence:
-            if step_weight is not None:
-                raise ValueError(
-                    f"step_weight: expected None with readout {self.readout!r}, "
-                    f"got {describe(step_weight)}"
-                )
-            return np.ones(batch.size) if sample_weight is None else sample_weight.copy()
-        valid = batch.valid
-        weights = valid.astype(np.float64)
-        if step_weight is not None:
-            weights[valid] = _step_weights(step_weight, batch, valid)
-        if sample_weight is not None:
-            weights *= sample_weight[:, None]
-        return weights
-
 
 def _check_layers(layers):
     if not isinstance(layers, (list, tuple)):
@@ -786,36 +723,6 @@ def _check_entry(entry, name, length):
         raise TypeError(f"{name}: expected a tuple of length {length}, got {describe(entry)}")
     if len(entry) != length:
         raise ValueError(f"{name}: expected a tuple of length {length}, got {describe(entry)}")
-
-
-def _weight(value, name, *shapes):
-    weights = shaped(as_real(value, name, np.dtype(np.float64)), name, *shapes)
-    _check_weight_values(weights, name)
-    return weights
-
-
-def _check_weight_values(weights, name):
-    refuse_nonfinite(weights, name)
-    if weights.size and weights.min() < 0:
-        raise ValueError(f"{name}: expected weights >= 0, got {weights.min()}")
-
-
-def _step_weights(step_weight, batch, valid):
-    """The weights of the steps that are there, one after the other."""
-    if isinstance(step_weight, (list, tuple)) and len(step_weight) == batch.size:
-        rows = [as_ndarray(w, f"step_weight[{b}]") for b, w in enumerate(step_weight)]
-        if any(len(row) != batch.T for row in rows if row.ndim):
-            return np.concatenate(
-                [
-                    _weight(row, f"step_weight[{b}]", (int(batch.lengths[b]),))
-                    for b, row in enumerate(rows)
-                ]
-            )
-    weights = as_real(step_weight, "step_weight", np.dtype(np.float64))
-    shaped(weights, "step_weight", (batch.size, batch.T))
-    weights = batch.gather(weights)[valid]
-    _check_weight_values(weights, "step_weight")
-    return weights
 
 
 def _pair(entry):

@@ -118,7 +118,7 @@ def test_wrong_arguments_of_the_objective(method, change, error, words):
 
 
 def test_step_weights_are_refused_where_sequences_are_read_out():
-    with pytest.raises(ValueError, match="step_weight: expected None with readout 'mean'"):
+    with pytest.raises(ValueError, match="step_weight: expected None where sequences are read"):
         network(readout="mean").loss(X, [0, 1, 2], step_weight=np.ones((B, T)))
 
 

