@@ -643,8 +643,8 @@ class Network:
     # ------------------------------------------------------------------------------- checks
 
     def _check_params(self, value, name):
-        params = as_real(value, name, self.dtype)
-        return shaped(params, name, (self.table.size,))
+        params = shaped(as_real(value, name, self.dtype), name, (self.table.size,))
+        return np.ascontiguousarray(params)
 
     def _refuse_bidirectional(self, name):
         for k, layer in enumerate(self.layers):

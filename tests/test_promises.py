@@ -317,6 +317,27 @@ def test_memory_layout_of_inputs_changes_no_bit(layout, dtype):
     same_bits(g_other, g)
 
 
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda theta: np.repeat(theta, 2)[::2],
+        lambda theta: theta[::-1].copy()[::-1],
+        lambda theta: theta.astype(">f8"),
+        read_only,
+        list,
+    ],
+    ids=["strided", "reversed", "other byte order", "read-only", "list"],
+)
+def test_memory_layout_of_parameters_changes_no_bit(layout):
+    net = network("peepholes, both directions")
+    X, Y = sequences(net)
+    examples = net.prepare(X, Y, LENGTHS)
+    theta = np.random.default_rng(5).normal(size=net.params.size)
+    (f, g), (f_other, g_other) = (net.evaluate(t, examples) for t in (theta, layout(theta)))
+    assert f == f_other
+    same_bits(g, g_other)
+
+
 def test_a_stride_of_zero_is_a_layout_like_any_other():
     net = network("stack")
     row = np.random.default_rng(0).normal(size=I)
