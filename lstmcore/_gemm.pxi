@@ -12,8 +12,8 @@ cdef extern from "_vector.h" nogil:
     enum: ROWS_1
 
 cdef enum:
-    # Rows of B in one pass: a group of them (4 vectors wide) fills half of the smallest L1 cache.
-    K_BLOCK = 128
+    # Rows of B in one pass: a group of them (4 vectors wide) streams through L1 from L2.
+    K_BLOCK = 256
 
 
 cdef inline Py_ssize_t group_width(Py_ssize_t left) noexcept nogil:
@@ -23,12 +23,13 @@ cdef inline Py_ssize_t group_width(Py_ssize_t left) noexcept nogil:
 
 cdef struct Strip:
     # What the tiles of one call share: c[m, n] += sum over k < K of a[m*a_row + k*a_k] b[k*b_k + n],
-    # vectors n = 4… of b b_group numbers behind the first four.
-    Py_ssize_t K, a_row, a_k, b_k, b_group, c_row
+    # vectors n = 4… of b b_group numbers behind the first four. The sum starts from `start`, which
+    # is c itself, or the bias with start_row = 0.
+    Py_ssize_t K, a_row, a_k, b_k, b_group, c_row, start_row
 
 
 cdef inline void tile(const int M, const int N, const Strip* s, const vec* a, const vec* b,
-                      vec* c) noexcept nogil:
+                      const vec* start, vec* c) noexcept nogil:
     """M rows by N vectors of C in registers; up to 6 by 4 or 8 by 2.
 
     M and N are literals at every call, so what they exclude is not compiled. The accumulators are
@@ -44,57 +45,58 @@ cdef inline void tile(const int M, const int N, const Strip* s, const vec* a, co
     cdef vec c50, c51, c52, c53
     cdef vec c60, c61
     cdef vec c70, c71
+    cdef const vec* first
     cdef vec* row
     cdef Py_ssize_t k
-    row = at(c, 0)
-    c00 = row[0]
-    if N > 1: c01 = row[1]
+    first = at(start, 0)
+    c00 = first[0]
+    if N > 1: c01 = first[1]
     if N > 2:
-        c02 = row[2]
-        c03 = row[3]
+        c02 = first[2]
+        c03 = first[3]
     if M > 1:
-        row = at(c, 1 * s.c_row)
-        c10 = row[0]
-        if N > 1: c11 = row[1]
+        first = at(start, 1 * s.start_row)
+        c10 = first[0]
+        if N > 1: c11 = first[1]
         if N > 2:
-            c12 = row[2]
-            c13 = row[3]
+            c12 = first[2]
+            c13 = first[3]
     if M > 2:
-        row = at(c, 2 * s.c_row)
-        c20 = row[0]
-        if N > 1: c21 = row[1]
+        first = at(start, 2 * s.start_row)
+        c20 = first[0]
+        if N > 1: c21 = first[1]
         if N > 2:
-            c22 = row[2]
-            c23 = row[3]
+            c22 = first[2]
+            c23 = first[3]
     if M > 3:
-        row = at(c, 3 * s.c_row)
-        c30 = row[0]
-        if N > 1: c31 = row[1]
+        first = at(start, 3 * s.start_row)
+        c30 = first[0]
+        if N > 1: c31 = first[1]
         if N > 2:
-            c32 = row[2]
-            c33 = row[3]
+            c32 = first[2]
+            c33 = first[3]
     if M > 4:
-        row = at(c, 4 * s.c_row)
-        c40 = row[0]
-        if N > 1: c41 = row[1]
+        first = at(start, 4 * s.start_row)
+        c40 = first[0]
+        if N > 1: c41 = first[1]
         if N > 2:
-            c42 = row[2]
-            c43 = row[3]
+            c42 = first[2]
+            c43 = first[3]
     if M > 5:
-        row = at(c, 5 * s.c_row)
-        c50 = row[0]
-        if N > 1: c51 = row[1]
+        first = at(start, 5 * s.start_row)
+        c50 = first[0]
+        if N > 1: c51 = first[1]
         if N > 2:
-            c52 = row[2]
-            c53 = row[3]
+            c52 = first[2]
+            c53 = first[3]
     if M > 6:
-        row = at(c, 6 * s.c_row)
-        c60 = row[0]
-        if N > 1: c61 = row[1]
+        first = at(start, 6 * s.start_row)
+        c60 = first[0]
+        if N > 1: c61 = first[1]
     if M > 7:
-        row = at(c, 7 * s.c_row)
-        c70 = row[0]
-        if N > 1: c71 = row[1]
+        first = at(start, 7 * s.start_row)
+        c70 = first[0]
+        if N > 1: c71 = first[1]
     for k in range(s.K):
         w0 = b[0]
         if N > 1: w1 = b[1]
@@ -203,10 +205,11 @@ cdef inline void tile(const int M, const int N, const Strip* s, const vec* a, co
         if N > 1: row[1] = c71
 
 
-cdef void tile_1x8(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil:
+cdef void tile_1x8(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil:
     """One row by two groups of 4 vectors: it takes 8 accumulators to hide the latency."""
-    cdef vec c0 = c[0], c1 = c[1], c2 = c[2], c3 = c[3]
-    cdef vec c4 = c[4], c5 = c[5], c6 = c[6], c7 = c[7], x
+    cdef vec c0 = start[0], c1 = start[1], c2 = start[2], c3 = start[3]
+    cdef vec c4 = start[4], c5 = start[5], c6 = start[6], c7 = start[7], x
     cdef const vec* b2 = at(b, s.b_group)
     cdef Py_ssize_t k
     for k in range(s.K):
@@ -231,31 +234,53 @@ cdef void tile_1x8(const Strip* s, const vec* a, const vec* b, vec* c) noexcept 
     c[7] = c7
 
 
-cdef void tile_1x4(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(1, 4, s, a, b, c)
-cdef void tile_2x4(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(2, 4, s, a, b, c)
-cdef void tile_3x4(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(3, 4, s, a, b, c)
-cdef void tile_4x4(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(4, 4, s, a, b, c)
-cdef void tile_5x4(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(5, 4, s, a, b, c)
-cdef void tile_6x4(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(6, 4, s, a, b, c)
-cdef void tile_1x2(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(1, 2, s, a, b, c)
-cdef void tile_2x2(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(2, 2, s, a, b, c)
-cdef void tile_3x2(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(3, 2, s, a, b, c)
-cdef void tile_4x2(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(4, 2, s, a, b, c)
-cdef void tile_5x2(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(5, 2, s, a, b, c)
-cdef void tile_6x2(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(6, 2, s, a, b, c)
-cdef void tile_7x2(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(7, 2, s, a, b, c)
-cdef void tile_8x2(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(8, 2, s, a, b, c)
-cdef void tile_1x1(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(1, 1, s, a, b, c)
-cdef void tile_2x1(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(2, 1, s, a, b, c)
-cdef void tile_3x1(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(3, 1, s, a, b, c)
-cdef void tile_4x1(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(4, 1, s, a, b, c)
-cdef void tile_5x1(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(5, 1, s, a, b, c)
-cdef void tile_6x1(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(6, 1, s, a, b, c)
-cdef void tile_7x1(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(7, 1, s, a, b, c)
-cdef void tile_8x1(const Strip* s, const vec* a, const vec* b, vec* c) noexcept nogil: tile(8, 1, s, a, b, c)
+cdef void tile_1x4(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(1, 4, s, a, b, start, c)
+cdef void tile_2x4(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(2, 4, s, a, b, start, c)
+cdef void tile_3x4(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(3, 4, s, a, b, start, c)
+cdef void tile_4x4(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(4, 4, s, a, b, start, c)
+cdef void tile_5x4(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(5, 4, s, a, b, start, c)
+cdef void tile_6x4(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(6, 4, s, a, b, start, c)
+cdef void tile_1x2(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(1, 2, s, a, b, start, c)
+cdef void tile_2x2(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(2, 2, s, a, b, start, c)
+cdef void tile_3x2(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(3, 2, s, a, b, start, c)
+cdef void tile_4x2(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(4, 2, s, a, b, start, c)
+cdef void tile_5x2(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(5, 2, s, a, b, start, c)
+cdef void tile_6x2(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(6, 2, s, a, b, start, c)
+cdef void tile_7x2(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(7, 2, s, a, b, start, c)
+cdef void tile_8x2(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(8, 2, s, a, b, start, c)
+cdef void tile_1x1(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(1, 1, s, a, b, start, c)
+cdef void tile_2x1(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(2, 1, s, a, b, start, c)
+cdef void tile_3x1(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(3, 1, s, a, b, start, c)
+cdef void tile_4x1(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(4, 1, s, a, b, start, c)
+cdef void tile_5x1(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(5, 1, s, a, b, start, c)
+cdef void tile_6x1(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(6, 1, s, a, b, start, c)
+cdef void tile_7x1(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(7, 1, s, a, b, start, c)
+cdef void tile_8x1(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: tile(8, 1, s, a, b, start, c)
 
-ctypedef void (*tile_of_vf)(const Strip*, const vf*, const vf*, vf*) noexcept nogil
-ctypedef void (*tile_of_vd)(const Strip*, const vd*, const vd*, vd*) noexcept nogil
+ctypedef void (*tile_of_vf)(const Strip*, const vf*, const vf*, const vf*, vf*) noexcept nogil
+ctypedef void (*tile_of_vd)(const Strip*, const vd*, const vd*, const vd*, vd*) noexcept nogil
 
 # [width in vectors, 3 for 8][rows - 1]. Calls through tables also keep compilers from inlining.
 cdef tile_of_vf[5][8] TILES_VF
@@ -277,7 +302,7 @@ TILES_VD[3][0] = tile_1x8[vd]
 
 
 cdef void rows_of_tiles(Py_ssize_t N, Py_ssize_t M, const Strip* s, const vec* a, const vec* b,
-                        vec* c) noexcept nogil:
+                        const vec* start, vec* c) noexcept nogil:
     """All M rows of one column group of N vectors (8: two groups of 4, for a single row)."""
     cdef Py_ssize_t width = 3 if N == 8 else N
     cdef Py_ssize_t tallest = ROWS_4 if N == 4 else ROWS_2 if N == 2 else ROWS_1 if N == 1 else 1
@@ -285,10 +310,11 @@ cdef void rows_of_tiles(Py_ssize_t N, Py_ssize_t M, const Strip* s, const vec* a
     while tiles > 0:
         rows = (M + tiles - 1) // tiles             # heights as equal as they can be
         if vec is vf:
-            TILES_VF[width][rows - 1](s, a, b, c)
+            TILES_VF[width][rows - 1](s, a, b, start, c)
         else:
-            TILES_VD[width][rows - 1](s, a, b, c)
+            TILES_VD[width][rows - 1](s, a, b, start, c)
         a = at(a, rows * s.a_row)
+        start = at(start, rows * s.start_row)
         c = at(c, rows * s.c_row)
         M -= rows
         tiles -= 1
@@ -296,12 +322,18 @@ cdef void rows_of_tiles(Py_ssize_t N, Py_ssize_t M, const Strip* s, const vec* a
 
 cdef void gemm(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
                const vec* a, Py_ssize_t a_row,
-               const vec* b,
+               const vec* b, const vec* bias,
                vec* c, Py_ssize_t c_row) noexcept nogil:
-    """C (M, N vectors) += A (M, K) times packed B (K, N vectors). IN a, b; IN and OUT c."""
+    """C (M, N vectors) = bias (N vectors), or C where that is NULL, + A (M, K) packed B (K, N vectors).
+
+    IN a, b, bias; OUT or, without a bias, IN and OUT c.
+    """
     cdef Py_ssize_t L = lanes(b), k0 = 0, k1, j, width
     cdef const vec* b_j
-    cdef Strip s = Strip(K, a_row, 1, 0, 4 * K * L, c_row)
+    cdef Strip s = Strip(K, a_row, 1, 0, 4 * K * L, c_row, c_row if bias == NULL else 0)
+    cdef const vec* start = bias
+    if bias == NULL:
+        start = c
     while k0 < K:
         k1 = k0 + K_BLOCK if K - k0 > K_BLOCK + K_BLOCK // 2 else K
         s.K = k1 - k0
@@ -310,10 +342,12 @@ cdef void gemm(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
             width = group_width(N - j)
             s.b_k = width * L
             b_j = at(b, (j * K + k0 * width) * L)
-            if M == 1 and N - j >= 8:       # one row alone needs 8 accumulators to hide the latency
+            if M == 1 and N - j >= 8:
                 width = 8
-            rows_of_tiles(width, M, &s, at(a, k0), b_j, at(c, j * L))
+            rows_of_tiles(width, M, &s, at(a, k0), b_j, start + j, c + j)
             j += width
+        start = c
+        s.start_row = c_row
         k0 = k1
 
 

@@ -185,12 +185,11 @@ cdef void input_products(const Task* k, Py_ssize_t r0, Py_ssize_t t0, Py_ssize_t
         for r in range(r0, r0 + n):
             b = k.order[r]
             place = place_in_time(k, r, t)
-            row = at(a, rows * p.columns)
-            copy_items(row, at(packed, p.bias), p.columns)
             if k.tokens != NULL:
+                row = at(a, rows * p.columns)
                 place = k.tokens[b * k.x_batch + place * k.x_time]
                 for j in range(p.column_vectors):
-                    row[j] = row[j] + at(W, packed_offset(I, p.column_vectors, place, j, p.lanes))[0]
+                    row[j] = at(packed, p.bias)[j] + at(W, packed_offset(I, p.column_vectors, place, j, p.lanes))[0]
             elif gather:
                 copy_items(at(room, rows * I), at(<const vec*>k.x, b * k.x_batch + place * k.x_time), I)
             rows += 1
@@ -199,7 +198,7 @@ cdef void input_products(const Task* k, Py_ssize_t r0, Py_ssize_t t0, Py_ssize_t
     if not gather:                      # one sequence: its steps are rows as they stand
         source = at(<const vec*>k.x, k.order[r0] * k.x_batch + place_in_time(k, r0, t0) * k.x_time)
         source_row = -k.x_time if k.reverse else k.x_time
-    gemm(rows, p.column_vectors, I, source, source_row, W, a, p.columns)
+    gemm(rows, p.column_vectors, I, source, source_row, W, at(packed, p.bias), a, p.columns)
 
 
 cdef void forward_block(const Task* k, Py_ssize_t r0, Py_ssize_t n, Py_ssize_t room_rows,
@@ -241,7 +240,7 @@ cdef void forward_block(const Task* k, Py_ssize_t r0, Py_ssize_t n, Py_ssize_t r
         while t < chunk:
             for source in range(p.sources):
                 gemm(n, p.column_vectors, H, at(z, source * p.padded), p.z_row,
-                     at(packed, p.R + source * H * p.columns), a_t, p.columns)
+                     at(packed, p.R + source * H * p.columns), <const vec*>NULL, a_t, p.columns)
             cell_forward(p, packed, n, a_t, c, z_next, tape)
             z, z_next = z_next, z
             if k.y != NULL:
@@ -300,6 +299,7 @@ cdef struct Room:
     Py_ssize_t delta, x, z      # of the chunk's rows
     Py_ssize_t dx
     Py_ssize_t dz, dc           # (B,) what the later steps add
+    Py_ssize_t zeros
     Py_ssize_t panels, panel    # one for each thread
     Py_ssize_t size
 
@@ -322,7 +322,8 @@ cdef Room make_room(const Plan* p, Py_ssize_t item_size, Py_ssize_t B, int n_thr
     m.dx = round_up(m.z + m.rows * p.z_row, 64)
     m.dz = m.dx + m.rows * I_padded
     m.dc = m.dz + B * p.z_row
-    m.panels = round_up(m.dc + B * p.padded, 64)
+    m.zeros = round_up(m.dc + B * p.padded, 64)
+    m.panels = m.zeros + round_up(max(p.padded, I_padded), 64)
     m.panel = m.rows * 4 * p.lanes
     m.size = m.panels + n_threads * m.panel
     return m
@@ -353,6 +354,7 @@ cdef void backward_recurrence(const Task* k, const Room* m, Py_ssize_t t0, Py_ss
     cdef vec* scratch = <vec*>k.scratch
     cdef vec* dz = at(scratch, m.dz + r0 * p.z_row)
     cdef vec* dc = at(scratch, m.dc + r0 * p.padded)
+    cdef const vec* zeros = at(scratch, m.zeros)
     cdef vec* delta
     cdef vec* d
     cdef Py_ssize_t t, r, n, j, b, place, source, first = rows_before(k, t0), row = rows_before(k, t1)
@@ -385,11 +387,9 @@ cdef void backward_recurrence(const Task* k, const Room* m, Py_ssize_t t0, Py_ss
                       at(<const vec*>k.tape, (tape_first + row - first + r0) * p.tape_row),
                       at(<const vec*>k.tape, (tape_first + row - first + r0 - n_before) * p.tape_row),
                       dz, dc, delta, at(scratch, m.z + (row - first + r0) * p.z_row))
-        if p.sources:
-            memset(dz, 0, n * p.z_row * (sizeof(vec) // p.lanes))
         for source in range(p.sources):
             gemm(n, p.groups, p.columns, delta, p.columns,
-                 at(scratch, m.R_back + source * p.columns * p.padded),
+                 at(scratch, m.R_back + source * p.columns * p.padded), zeros,
                  at(dz, source * p.padded), p.z_row)
 
 
@@ -405,7 +405,7 @@ cdef void backward_weights(const Task* k, const Room* m, Py_ssize_t rows, Py_ssi
     cdef vec* g
     cdef vec total
     cdef Py_ssize_t L = p.lanes, I = p.cell.inputs, H = p.cell.units, q, n, source, i0, i1
-    cdef Strip s = Strip(rows, 1, 0, width * L, 0, p.columns)      # A transposed: k is the row
+    cdef Strip s = Strip(rows, 1, 0, width * L, 0, p.columns, p.columns)    # A transposed: k is the row
     for q in range(rows):
         for n in range(width):
             at(panel, q * width * L)[n] = at(delta, q * p.columns)[n]
@@ -413,14 +413,15 @@ cdef void backward_weights(const Task* k, const Room* m, Py_ssize_t rows, Py_ssi
         i0 = I * part // parts
         i1 = I * (part + 1) // parts
         s.a_k = I
-        rows_of_tiles(width, i1 - i0, &s, at(scratch, m.x + i0), panel,
-                      at(grad, p.W + i0 * p.columns + j0 * L))
+        g = at(grad, p.W + i0 * p.columns + j0 * L)
+        rows_of_tiles(width, i1 - i0, &s, at(scratch, m.x + i0), panel, g, g)
     i0 = H * part // parts
     i1 = H * (part + 1) // parts
     for source in range(p.sources):
         s.a_k = p.z_row
+        g = at(grad, p.R + (source * H + i0) * p.columns + j0 * L)
         rows_of_tiles(width, i1 - i0, &s, at(scratch, m.z + source * p.padded + i0), panel,
-                      at(grad, p.R + (source * H + i0) * p.columns + j0 * L))
+                      g, g)
     if part == 0:
         for n in range(width):
             g = at(grad, p.bias + (j0 + n) * L)
@@ -497,9 +498,8 @@ cdef void backward_inputs(const Task* k, const Room* m, Py_ssize_t rows, Py_ssiz
     cdef vec* scratch = <vec*>k.scratch
     cdef Py_ssize_t I_padded = p.input_vectors * p.lanes, t, r, q = 0, n
     cdef vec* room = at(scratch, m.dx + q0 * I_padded)
-    memset(room, 0, (q1 - q0) * I_padded * (sizeof(vec) // p.lanes))
     gemm(q1 - q0, p.input_vectors, p.columns, at(scratch, m.delta + q0 * p.columns), p.columns,
-         at(scratch, m.W_back), room, I_padded)
+         at(scratch, m.W_back), at(scratch, m.zeros), room, I_padded)
     n = count_active(k, t0, k.B)
     for t in range(t0, t1):
         n = count_active(k, t, n)
@@ -559,6 +559,7 @@ cdef void run_backward(const Task* k, vec* type_of) noexcept nogil:
     cdef Py_ssize_t target = chunk_rows(p, size, k.B)
     cdef int part, pieces
     cdef unsigned long long mode = flush_denormals()
+    memset(at(scratch, m.zeros), 0, (m.panels - m.zeros) * size)
     for source in range(p.sources):
         pack_back(p, H, at(packed, p.R + source * H * p.columns),
                   at(scratch, m.R_back + source * p.columns * p.padded))

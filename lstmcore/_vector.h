@@ -92,6 +92,19 @@ LSTMCORE_INLINE vf vf_fma(vf a, vf b, vf c) { return a * b + c; }
 LSTMCORE_INLINE vd vd_fma(vd a, vd b, vd c) { return a * b + c; }
 #endif
 
+/* n - q*d, exact but for its own rounding */
+#if defined(__FMA__) || defined(__aarch64__)
+LSTMCORE_INLINE vd vd_remainder(vd n, vd q, vd d) { return vd_fma(-q, d, n); }
+#else
+/* without a fused multiply-add: Dekker's product of two halves */
+LSTMCORE_INLINE vd vd_remainder(vd n, vd q, vd d)
+{
+    vd sq = 134217729.0 * q, sd = 134217729.0 * d, p = q * d;
+    vd q1 = sq - (sq - q), d1 = sd - (sd - d), q2 = q - q1, d2 = d - d1;
+    return (n - p) - (((q1 * d1 - p) + q1 * d2 + q2 * d1) + q2 * d2);
+}
+#endif
+
 /* lane by lane: x < y ? a : b (a NaN compares false) */
 #if VBYTES == 64
 LSTMCORE_INLINE vf vf_where_less(vf x, vf y, vf a, vf b)
@@ -113,16 +126,46 @@ LSTMCORE_INLINE vf vf_where_less(vf x, vf y, vf a, vf b) { return x < y ? a : b;
 LSTMCORE_INLINE vd vd_where_less(vd x, vd y, vd a, vd b) { return x < y ? a : b; }
 #endif
 
-/* 2^n for integral n within the exponents of normal numbers: n + bias moved into the low bits of a
- * large number, then shifted to the exponent's place */
-#if VBYTES
-LSTMCORE_INLINE vf vf_pow2(vf n) { return (vf)((vf_bits)(n + 12583039.0f) << 23); }
-LSTMCORE_INLINE vd vd_pow2(vd n) { return (vd)((vd_bits)(n + 6755399441056767.0) << 52); }
+/* x, but not less (not more) than the limit; a NaN stays a NaN */
+#if VBYTES == 64
+LSTMCORE_INLINE vf vf_at_least(vf x, vf limit) { return (vf)_mm512_max_ps((__m512)limit, (__m512)x); }
+LSTMCORE_INLINE vd vd_at_least(vd x, vd limit) { return (vd)_mm512_max_pd((__m512d)limit, (__m512d)x); }
+LSTMCORE_INLINE vf vf_at_most(vf x, vf limit) { return (vf)_mm512_min_ps((__m512)limit, (__m512)x); }
+LSTMCORE_INLINE vd vd_at_most(vd x, vd limit) { return (vd)_mm512_min_pd((__m512d)limit, (__m512d)x); }
+#elif VBYTES == 32
+LSTMCORE_INLINE vf vf_at_least(vf x, vf limit) { return (vf)_mm256_max_ps((__m256)limit, (__m256)x); }
+LSTMCORE_INLINE vd vd_at_least(vd x, vd limit) { return (vd)_mm256_max_pd((__m256d)limit, (__m256d)x); }
+LSTMCORE_INLINE vf vf_at_most(vf x, vf limit) { return (vf)_mm256_min_ps((__m256)limit, (__m256)x); }
+LSTMCORE_INLINE vd vd_at_most(vd x, vd limit) { return (vd)_mm256_min_pd((__m256d)limit, (__m256d)x); }
 #else
-LSTMCORE_INLINE vf vf_pow2(vf n)
-{ uint32_t u; n += 12583039.0f; memcpy(&u, &n, 4); u <<= 23; memcpy(&n, &u, 4); return n; }
-LSTMCORE_INLINE vd vd_pow2(vd n)
-{ uint64_t u; n += 6755399441056767.0; memcpy(&u, &n, 8); u <<= 52; memcpy(&n, &u, 8); return n; }
+LSTMCORE_INLINE vf vf_at_least(vf x, vf limit) { return vf_where_less(x, limit, limit, x); }
+LSTMCORE_INLINE vd vd_at_least(vd x, vd limit) { return vd_where_less(x, limit, limit, x); }
+LSTMCORE_INLINE vf vf_at_most(vf x, vf limit) { return vf_where_less(limit, x, limit, x); }
+LSTMCORE_INLINE vd vd_at_most(vd x, vd limit) { return vd_where_less(limit, x, limit, x); }
+#endif
+
+/* Bits: |x|; y >= 0 with the sign of x; and 2^n out of n + VF_ROUND (VD_ROUND). Adding that number
+ * (1.5 * 2^mantissa bits + the exponents' bias) leaves no place for a fraction: it rounds n to an
+ * integer and has n + bias in its low bits, which belong to the exponent's place. Good for n from
+ * minus the bias (which gives 0) to the bias. */
+#define VF_ROUND 12583039.0f
+#define VD_ROUND 6755399441056767.0
+#if VBYTES
+LSTMCORE_INLINE vf vf_abs(vf x) { return (vf)((vf_bits)x & 0x7fffffffu); }
+LSTMCORE_INLINE vd vd_abs(vd x) { return (vd)((vd_bits)x & 0x7fffffffffffffffu); }
+LSTMCORE_INLINE vf vf_signed_as(vf y, vf x) { return (vf)((vf_bits)y | ((vf_bits)x & 0x80000000u)); }
+LSTMCORE_INLINE vd vd_signed_as(vd y, vd x) { return (vd)((vd_bits)y | ((vd_bits)x & 0x8000000000000000u)); }
+LSTMCORE_INLINE vf vf_pow2(vf rounded) { return (vf)((vf_bits)rounded << 23); }
+LSTMCORE_INLINE vd vd_pow2(vd rounded) { return (vd)((vd_bits)rounded << 52); }
+#else
+LSTMCORE_INLINE vf vf_abs(vf x) { return x < 0 ? -x : x; }
+LSTMCORE_INLINE vd vd_abs(vd x) { return x < 0 ? -x : x; }
+LSTMCORE_INLINE vf vf_signed_as(vf y, vf x) { return x < 0 ? -y : y; }
+LSTMCORE_INLINE vd vd_signed_as(vd y, vd x) { return x < 0 ? -y : y; }
+LSTMCORE_INLINE vf vf_pow2(vf rounded)
+{ uint32_t u; memcpy(&u, &rounded, 4); u <<= 23; memcpy(&rounded, &u, 4); return rounded; }
+LSTMCORE_INLINE vd vd_pow2(vd rounded)
+{ uint64_t u; memcpy(&u, &rounded, 8); u <<= 52; memcpy(&rounded, &u, 8); return rounded; }
 #endif
 
 /* Denormal numbers cost a hundred cycles each and mean nothing here: flushed to zero between the two

@@ -14,10 +14,21 @@ cdef extern from "_vector.h" nogil:
     vd vd_splat(double)
     vf vf_fma(vf, vf, vf)
     vd vd_fma(vd, vd, vd)
+    vd vd_remainder(vd, vd, vd)
     vf vf_where_less(vf, vf, vf, vf)
     vd vd_where_less(vd, vd, vd, vd)
+    vf vf_at_least(vf, vf)
+    vd vd_at_least(vd, vd)
+    vf vf_at_most(vf, vf)
+    vd vd_at_most(vd, vd)
+    vf vf_abs(vf)
+    vd vd_abs(vd)
+    vf vf_signed_as(vf, vf)
+    vd vd_signed_as(vd, vd)
     vf vf_pow2(vf)
     vd vd_pow2(vd)
+    float VF_ROUND
+    double VD_ROUND
 
 ctypedef fused vec:
     vf
@@ -45,15 +56,45 @@ cdef inline vec where_less(vec x, vec y, vec a, vec b) noexcept nogil:
     else:
         return vd_where_less(x, y, a, b)
 
-cdef inline vec pow2(vec n) noexcept nogil:
+cdef inline vec pow2(vec rounded) noexcept nogil:
+    """2^n out of n + rounder"""
     if vec is vf:
-        return vf_pow2(n)
+        return vf_pow2(rounded)
     else:
-        return vd_pow2(n)
+        return vd_pow2(rounded)
+
+cdef inline vec rounder(vec x) noexcept nogil:
+    if vec is vf:
+        return vf_splat(VF_ROUND)
+    else:
+        return vd_splat(VD_ROUND)
 
 cdef inline vec absolute(vec x) noexcept nogil:
-    cdef vec zero = like(x, 0)
-    return where_less(x, zero, zero - x, x)
+    if vec is vf:
+        return vf_abs(x)
+    else:
+        return vd_abs(x)
+
+cdef inline vec signed_as(vec y, vec x) noexcept nogil:
+    """y >= 0 with the sign of x"""
+    if vec is vf:
+        return vf_signed_as(y, x)
+    else:
+        return vd_signed_as(y, x)
+
+cdef inline vec at_least(vec x, double limit) noexcept nogil:
+    """max(x, limit); a NaN stays a NaN"""
+    if vec is vf:
+        return vf_at_least(x, vf_splat(<float>limit))
+    else:
+        return vd_at_least(x, vd_splat(limit))
+
+cdef inline vec at_most(vec x, double limit) noexcept nogil:
+    """min(x, limit); a NaN stays a NaN"""
+    if vec is vf:
+        return vf_at_most(x, vf_splat(<float>limit))
+    else:
+        return vd_at_most(x, vd_splat(limit))
 
 
 # ---- pointers -----------------------------------------------------------------------------------
@@ -107,14 +148,12 @@ cdef inline void copy_items(vec* p, const vec* q, Py_ssize_t n) noexcept nogil:
 
 # ---- exponentials -------------------------------------------------------------------------------
 
-cdef inline vec nearest(vec x) noexcept nogil:
-    """x rounded to an integer, |x| < 2^21: adding 1.5*2^(mantissa bits) leaves no place for a fraction."""
-    cdef vec big
-    if vec is vf:
-        big = vf_splat(<float>12582912.0)
-    else:
-        big = vd_splat(6755399441055744.0)
-    return (x + big) - big
+# e^x = 2^n e^r with n the integer next to x / ln 2 and r = x - n ln 2. The steps share `rounded`,
+# which is n + rounder: see _vector.h.
+
+cdef inline vec round_halvings(vec x) noexcept nogil:
+    """x / ln 2 + rounder"""
+    return fma(x, like(x, 1.4426950408889634), rounder(x))
 
 cdef inline vec expm1_reduced(vec r) noexcept nogil:
     """e^r - 1 for |r| <= ln(2)/2: r + r^2 q(r), q the minimax polynomial of (e^r - 1 - r)/r^2."""
@@ -144,49 +183,38 @@ cdef inline vec reduced(vec x, vec n) noexcept nogil:
         return fma(n, vd_splat(-1.90821492927058770002e-10),
                    fma(n, vd_splat(-6.93147180369123816490e-01), x))
 
-cdef inline vec halvings(vec x) noexcept nogil:
-    """The integer next to x / ln 2."""
-    return nearest(x * like(x, 1.4426950408889634))
-
-cdef inline vec within(vec x, double low, double high) noexcept nogil:
-    """x kept between the two; a NaN stays a NaN."""
-    cdef vec a = like(x, low), b = like(x, high)
-    x = where_less(x, a, a, x)
-    return where_less(b, x, b, x)
-
 cdef inline vec exp(vec x) noexcept nogil:
     """e^x; beyond the range infinity or 0 (denormal results are 0)."""
-    cdef vec n, half, y
+    cdef vec n, half, p
     if vec is vf:
-        x = within(x, -104, 104)
+        x = at_least(at_most(x, 104), -104)
     else:
-        x = within(x, -746, 746)
-    n = halvings(x)
-    half = nearest(n * like(x, 0.5))    # 2^n in two factors: 2^128 is not a number, e^88.7 is
-    y = like(x, 1) + expm1_reduced(reduced(x, n))
-    return y * pow2(half) * pow2(n - half)
+        x = at_least(at_most(x, 746), -746)
+    n = round_halvings(x) - rounder(x)
+    half = fma(n, like(x, 0.5), rounder(x))     # 2^n in two factors: 2^128 is not a number, e^88.7 is
+    p = expm1_reduced(reduced(x, n))
+    return (like(x, 1) + p) * pow2(half) * pow2(n - (half - rounder(x)) + rounder(x))
 
-cdef inline vec exp_of_negative(vec x) noexcept nogil:
-    """e^x for x <= 0, in one factor; 0 where the result would be denormal."""
-    cdef vec n, low
+cdef inline vec exp_moderate(vec x) noexcept nogil:
+    """e^x in one factor, for x that this keeps within the exponents: from 0 to e^88 or e^709."""
+    cdef vec rounded, s
     if vec is vf:
-        low = vf_splat(-88)                   # there n = -127, which pow2 turns into 0
+        x = at_least(at_most(x, 88), -88)       # at -88, n is -127, which pow2 turns into 0
     else:
-        low = vd_splat(-709)
-    x = where_less(x, low, low, x)
-    n = halvings(x)
-    return (like(x, 1) + expm1_reduced(reduced(x, n))) * pow2(n)
+        x = at_least(at_most(x, 709), -709)
+    rounded = round_halvings(x)
+    s = pow2(rounded)
+    return fma(s, expm1_reduced(reduced(x, rounded - rounder(x))), s)
 
 cdef inline vec expm1_moderate(vec x) noexcept nogil:
     """e^x - 1 for |x| <= 60, with full relative accuracy near 0."""
-    cdef vec n = halvings(x)
-    cdef vec s = pow2(n)
-    return fma(s, expm1_reduced(reduced(x, n)), s - like(x, 1))
+    cdef vec rounded = round_halvings(x)
+    cdef vec s = pow2(rounded)
+    return fma(s, expm1_reduced(reduced(x, rounded - rounder(x))), s - like(x, 1))
 
 cdef inline vec expm1_of_negative(vec x) noexcept nogil:
     """e^x - 1 for x <= 0."""
-    cdef vec low = like(x, -50)
-    return expm1_moderate(where_less(x, low, low, x))
+    return expm1_moderate(at_least(x, -50))
 
 cdef inline vec log1p_unit(vec z) noexcept nogil:
     """ln(1 + z) for 0 <= z <= 1: 2 artanh(s), s = z/(2 + z), artanh(s) = s + s w q(w), w = s^2."""
@@ -219,30 +247,31 @@ cdef inline vec ratio(vec n, vec a, vec b) noexcept nogil:
     else:
         r = vd_splat(1) / d
         q = n * r
-        return fma(fma(-q, d, n) - q * (b - (d - a)), r, q)
+        return fma(vd_remainder(n, q, d) - q * (b - (d - a)), r, q)
 
 cdef inline vec tanh(vec x) noexcept nogil:
-    """(e^2|x| - 1) / (e^2|x| + 1) with the sign of x; the numerator has no cancellation near 0."""
-    cdef vec zero = like(x, 0), two = like(x, 2), limit = like(x, 20)
-    cdef vec y = absolute(x), t
-    y = where_less(limit, y, limit, y)
-    t = expm1_moderate(y + y)
+    """t / (t + 2) with t = e^2|x| - 1, which has no cancellation near 0, and the sign of x."""
+    cdef vec y = at_most(absolute(x), 20), two = like(x, 2)
+    cdef vec t = expm1_moderate(y + y)
     if vec is vf:
         t = t / (t + two)
     else:
         t = ratio(t, where_less(t, two, two, t), where_less(t, two, t, two))
-    return where_less(x, zero, zero - t, t)
+    return signed_as(t, x)
 
 cdef inline vec logistic(vec x) noexcept nogil:
-    """1 / (1 + e^-x), as e^x / (1 + e^x) for x < 0: never the exponential of a positive number."""
-    cdef vec zero = like(x, 0), one = like(x, 1)
-    cdef vec e = exp_of_negative(zero - absolute(x))
-    return ratio(where_less(x, zero, e, one), one, e)
+    """1 / (1 + e^-x). In float64 e^x / (1 + e^x) where x < 0, with a corrected quotient."""
+    cdef vec zero = like(x, 0), one = like(x, 1), e
+    if vec is vf:
+        return one / (one + exp_moderate(zero - x))
+    else:
+        e = exp_moderate(zero - absolute(x))
+        return ratio(where_less(x, zero, e, one), one, e)
 
 cdef inline vec softplus(vec x) noexcept nogil:
     """ln(1 + e^x)"""
     cdef vec zero = like(x, 0)
-    cdef vec e = exp_of_negative(zero - absolute(x))
+    cdef vec e = exp_moderate(zero - absolute(x))
     return where_less(zero, x, x, zero) + log1p_unit(e)
 
 cdef vec activate(const Activation* f, vec x) noexcept nogil:
@@ -268,7 +297,7 @@ cdef vec activate(const Activation* f, vec x) noexcept nogil:
     elif f.code == LEAKY_RELU:
         return where_less(x, zero, alpha * x, x)
     elif f.code == HARD_SIGMOID:
-        return within(fma(alpha, x, beta), 0, 1)
+        return at_least(at_most(fma(alpha, x, beta), 1), 0)
     elif f.code == SCALED_TANH:
         return alpha * tanh(beta * x)
     elif f.code == THRESHOLDED_RELU:
