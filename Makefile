@@ -17,11 +17,11 @@ test: .venv/installed
 
 lint: .venv/installed
 	$(BIN)/ruff check .
-	$(BIN)/cython-lint lstmcore bench tests
+	PATH=$(CURDIR)/$(BIN):$$PATH cython-lint lstmcore bench tests
 	$(BIN)/python .ci/check_text.py
 
 bench: .venv/installed
-	$(BIN)/python bench/speed.py
+	$(BIN)/python bench/run.py --quick
 
 # The same tests on a build with bounds checks and sanitizers. Python itself leaks by design.
 test-debug: .venv/installed
@@ -29,10 +29,10 @@ test-debug: .venv/installed
 	CC=gcc LSTMCORE_DEBUG=1 $(BIN)/pip install --quiet --no-deps --target build/debug/site .
 	LD_PRELOAD="$(call RUNTIME,libasan.so) $(call RUNTIME,libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	LSTMCORE_DEBUG=1 PYTHONPATH=build/debug/site $(BIN)/pytest
+	LSTMCORE_DEBUG=1 PYTHONPATH=$(CURDIR)/build/debug/site PYTHONSAFEPATH=1 $(BIN)/pytest
 
 test-embedded: .venv/installed
-	$(BIN)/pytest -m embedded
+	$(BIN)/pytest -m embedded tests/embedded
 
 dist: .venv/installed
 	rm -rf dist

@@ -23,10 +23,12 @@ OPTIONAL = {"scipy", "sklearn", "tqdm", "matplotlib", "onnx", "torch", "mpmath"}
 
 
 def run_python(code, **env):
-    """The output of a fresh interpreter."""
+    """The output of a fresh interpreter that finds the same lstmcore."""
+    env = {**os.environ, "PYTHONPATH": str(Path(lc.__file__).parents[1]), **env}
+    command = [sys.executable, "-c", code]
     return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **env}, capture_output=True, text=True, check=True, timeout=120,
+        command, cwd=Path(__file__).parent, env=env,
+        capture_output=True, text=True, check=True, timeout=120,
     ).stdout  # fmt: skip
 
 
