@@ -92,8 +92,15 @@ LSTMCORE_INLINE vf vf_fma(vf a, vf b, vf c) { return a * b + c; }
 LSTMCORE_INLINE vd vd_fma(vd a, vd b, vd c) { return a * b + c; }
 #endif
 
-/* n - q*d, exact but for its own rounding */
+/* Whether fma rounds once */
 #if defined(__FMA__) || defined(__aarch64__)
+#define FUSED 1
+#else
+#define FUSED 0
+#endif
+
+/* n - q*d, exact but for its own rounding */
+#if FUSED
 LSTMCORE_INLINE vd vd_remainder(vd n, vd q, vd d) { return vd_fma(-q, d, n); }
 #else
 /* without a fused multiply-add: Dekker's product of two halves */

@@ -10,6 +10,7 @@ cdef extern from "_vector.h" nogil:
     ctypedef double vd
     enum: VF
     enum: VD
+    enum: FUSED
     vf vf_splat(float)
     vd vd_splat(double)
     vf vf_fma(vf, vf, vf)
@@ -197,14 +198,17 @@ cdef inline vec exp(vec x) noexcept nogil:
 
 cdef inline vec exp_moderate(vec x) noexcept nogil:
     """e^x in one factor, for x that this keeps within the exponents: from 0 to e^88 or e^709."""
-    cdef vec rounded, s
+    cdef vec rounded, s, p
     if vec is vf:
         x = at_least(at_most(x, 88), -88)       # at -88, n is -127, which pow2 turns into 0
     else:
         x = at_least(at_most(x, 709), -709)
     rounded = round_halvings(x)
     s = pow2(rounded)
-    return fma(s, expm1_reduced(reduced(x, rounded - rounder(x))), s)
+    p = expm1_reduced(reduced(x, rounded - rounder(x)))
+    if FUSED:
+        return fma(s, p, s)
+    return (like(x, 1) + p) * s                 # s*p alone may be denormal
 
 cdef inline vec expm1_moderate(vec x) noexcept nogil:
     """e^x - 1 for |x| <= 60, with full relative accuracy near 0."""
