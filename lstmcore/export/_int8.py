@@ -8,6 +8,7 @@ activations that go through float.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import floor, log2
 
 import numpy as np
@@ -18,6 +19,7 @@ from ._source import activation, array, flags, literal
 
 A_BITS = 16  # fractional bits of a pre-activation
 MOST_STEPS = 20_000  # of calibration; more would not change ranges and covariances much
+DAMPINGS = (1e-2, 1e-3, 1e-4)  # of the covariances, by their mean eigenvalue; the best is kept
 HEADROOM = 1.25  # of inputs and of signals without a bound, beyond what calibration has seen
 _SQUASH = {"identity": 0, "logistic": 1, "softmax": 2}
 
@@ -37,17 +39,19 @@ class Signals:
     Attributes
     ----------
     y : (B, T, H) array
-    x : (n, I) array
-        Inputs, and
-    h : (n, H) array or None
-        the outputs of the step before, as the rows of W and R meet them.
+    a : (n, G) array
+        Pre-activations, without what peepholes and gate recurrence add.
+    rows : (n, I + H) array
+        What the rows of W and R meet: inputs, and outputs of the step before.
+    gates : (n, gates) array or None
+        Gate activations of the step before.
     largest : dict
         Of "h", "c", "gates" the largest absolute value.
     """
 
     y: np.ndarray
-    x: np.ndarray
-    h: np.ndarray
+    a: np.ndarray
+    rows: np.ndarray
     gates: np.ndarray
     largest: dict
 
@@ -75,20 +79,21 @@ def _float_run(part, x, lengths, reverse):
     B, T = x.shape[:2]
     y = np.zeros((B, T, H))
     if cell["kind"] == DENSE:
-        y[...] = _activated(cell, "output", x @ w["W"].T + w["b"])
+        a = x @ w["W"].T + w["b"]
+        y[...] = _activated(cell, "output", a)
         valid = np.arange(T) < lengths[:, None]
-        return Signals(y, x[valid], None, None, {"h": np.abs(y[valid]).max(initial=0)})
+        return Signals(y, a[valid], x[valid], None, {"h": np.abs(y[valid]).max(initial=0)})
     h, c = (
         np.zeros((B, H)) if w[name] is None else np.tile(w[name], (B, 1)) for name in ("h0", "c0")
     )
     largest = {"h": np.abs(h).max(), "c": np.abs(c).max(), "gates": 0.0}
     gates = np.zeros((B, part.n_gates))
-    seen = {"x": [], "h": [], "gates": []}
+    WR, seen = np.hstack([w["W"], w["R"]]), ([], [], [])
     for alive, times in _times(lengths, T, reverse):
-        seen["x"].append(x[alive, times])
-        seen["h"].append(h[alive])
-        seen["gates"].append(gates[alive])
-        a = x[alive, times] @ w["W"].T + h[alive] @ w["R"].T + w["b"]
+        row = np.hstack([x[alive, times], h[alive]])
+        a = row @ WR.T + w["b"]
+        for values, value in zip(seen, (a, row, gates[alive]), strict=True):
+            values.append(value)
         if cell["kind"] == LSTM:
             h[alive], c[alive], gates[alive] = _float_lstm(part, a, c[alive], gates[alive])
             largest["c"] = max(largest["c"], np.abs(c[alive]).max(initial=0))
@@ -97,7 +102,7 @@ def _float_run(part, x, lengths, reverse):
             h[alive] = _activated(cell, "output", a)
         largest["h"] = max(largest["h"], np.abs(h[alive]).max(initial=0))
         y[alive, times] = h[alive]
-    return Signals(y, *(np.concatenate(seen[name]) for name in ("x", "h", "gates")), largest)
+    return Signals(y, *map(np.concatenate, seen), largest)
 
 
 def _float_lstm(part, a, c, gates):
@@ -152,7 +157,7 @@ class Matrix:
         runs = []
         rows = len(self.q)
         bounds = [*range(0, rows - rows % 4, 4), *range(rows - rows % 4, rows + 1)]
-        for first, last in zip(bounds, bounds[1:], strict=False):
+        for first, last in pairwise(bounds):
             for columns in (self.q[first:last, : self.inputs], self.q[first:last, self.inputs :]):
                 fours = columns.shape[1] // 4 * 4
                 groups = columns[:, :fours].reshape(last - first, -1, 4)[:, :, [0, 2, 1, 3]]
@@ -160,23 +165,30 @@ class Matrix:
         return np.concatenate(runs)
 
 
-def _matrix(W, b, signals, inputs, input_shift, bits, what):
+def _matrix(W, b, signals, target, inputs, input_shift, bits, damping, what):
     """Quantize rows W (G, n) that multiply integer signals (steps, n), with biases b (G,).
 
-    Columns below `inputs` count 2^input_shift times; the results have `bits` fractional bits.
+    The results are to come near `target` (steps, G). Columns below `inputs` count 2^input_shift
+    times; the results have `bits` fractional bits.
     """
     unit = np.ones(W.shape[1])
     unit[:inputs] = 2.0**input_shift
     V, U = W / unit, signals * unit
     mean = U.mean(axis=0)
-    covariance = (U - mean).T @ (U - mean) / len(U)
+    centred, covariance = U - mean, (U - mean).T @ (U - mean) / len(U)
+    # what the signals' own errors have put in is taken out as far as weights can
+    missing = target - U @ V.T - b
+    ridge = covariance + damping * (np.trace(covariance) / len(mean) or 1.0) * np.eye(len(mean))
+    V = V + np.linalg.solve(ridge, centred.T @ missing / len(U)).T
+    b = target.mean(axis=0) - V @ mean
     scale = np.maximum(np.abs(V).max(axis=1) / 127, np.abs(b) / 2**28)
-    scale = np.maximum(scale, max(scale.max(), 1e-30) / 2**15)
+    # no row is 2^15 times as fine as another, and none finer than what can be told from zero
+    scale = np.maximum(scale, max(scale.max() / 2**15, 2.0 ** -(bits + 30)))
     while True:
         shift = 15 - floor(log2(scale.max() * 2.0**bits))
         multipliers = np.minimum(np.ceil(scale * 2.0 ** (bits + shift)), 65535).astype(np.int64)
         step = multipliers * 2.0 ** -(bits + shift)
-        q = _rounded(V, step, covariance)
+        q = _rounded(V, step, ridge)
         biases = np.rint((b + (V - q * step[:, None]) @ mean) / step).astype(np.int64)
         reach = 32768 * (np.abs(q) @ unit) + np.abs(biases)
         if (reach < 2**31 - 1).all():
@@ -187,36 +199,20 @@ def _matrix(W, b, signals, inputs, input_shift, bits, what):
             f"net: {what} can reach pre-activations of {(reach * step).max():.3g}, expected less "
             f"than {2.0 ** (30 - bits):.3g} for int8; scale the inputs to about 1"
         )
-    if not 0 < shift < 63:
-        raise ValueError(f"net: {what} has weights beyond the range of int8")
     return Matrix(q, inputs, biases, multipliers, input_shift, shift)
 
 
 def _rounded(V, step, covariance):
     """Integers q with q * step near V, so that the errors of a row cancel on the signals."""
-    n = V.shape[1]
-    damping = 0.01 * np.trace(covariance) / n
     order = np.argsort(-np.diag(covariance), kind="stable")
-    H = covariance[np.ix_(order, order)] + (damping or 1.0) * np.eye(n)
+    H = covariance[np.ix_(order, order)]
     factor = np.linalg.cholesky(np.linalg.inv(H)).T  # upper triangular
     left, q = V[:, order].copy(), np.empty(V.shape, dtype=np.int64)
-    for k in range(n):
+    for k in range(V.shape[1]):
         q[:, order[k]] = np.clip(np.rint(left[:, k] / step), -127, 127)
         error = (left[:, k] - q[:, order[k]] * step) / factor[k, k]
         left[:, k + 1 :] -= error[:, None] * factor[k, k + 1 :]
     return q
-
-
-def _best_shift(W, signals, inputs, lowest):
-    """The input_shift with the least noise of rounding; below 0: coarser inputs."""
-    power = (signals**2).mean(axis=0)
-    noise = {}
-    for shift in range(lowest, 9):
-        unit = np.ones(W.shape[1])
-        unit[:inputs] = 2.0**shift
-        steps = np.abs(W / unit).max(axis=1)
-        noise[shift] = (steps**2).sum() * (power * unit**2).sum()
-    return min(noise, key=noise.get)
 
 
 # ------------------------------------------------------------------- integers as C has them
@@ -297,6 +293,13 @@ def _signal_bits(bound, largest):
     return int(np.clip(floor(log2(32767 / max(reach, 1e-9))), 0, 15))
 
 
+def _columns(part, scales, h_bits):
+    """W and R for integer signals."""
+    if part.weights["R"] is None:
+        return part.weights["W"] * scales
+    return np.hstack([part.weights["W"] * scales, part.weights["R"] * 2.0**-h_bits])
+
+
 class IntegerPart:
     """One part in integers.
 
@@ -305,28 +308,29 @@ class IntegerPart:
     part : Part
     signals : Signals
         Of the part, in float.
+    rows : (n, I + H) array
+        The integers that the rows of W and R meet.
     scales : (I,) array
         What one unit of each input stands for.
     h_bits : int
         Of its outputs.
     is_output : bool
         Whether it is the network's last layer, a Dense layer: its results are float.
+    damping : float
+        One of `DAMPINGS`.
     """
 
-    def __init__(self, part, signals, scales, h_bits, input_shift, is_output):
+    def __init__(self, part, signals, rows, scales, h_bits, input_shift, is_output, damping):
         self.part, self.h_bits, self.is_output = part, h_bits, is_output
         cell, w = part.cell, part.weights
-        I, what = len(scales), part.name
-        columns, U = [w["W"] * scales], [signals.x / scales]
-        if w["R"] is not None:
-            columns.append(w["R"] * 2.0**-h_bits)
-            U.append(signals.h * 2.0**h_bits)
-        W, U = np.hstack(columns), np.hstack(U)
+        W = _columns(part, scales, h_bits)
         bits = A_BITS
         if is_output:
             reach = (32767 * np.abs(W).sum(axis=1) + np.abs(w["b"])).max()
             bits = self.h_bits = int(np.clip(29 - floor(log2(max(reach, 1e-9)) + 0.1), 0, 28))
-        self.matrix = _matrix(W, w["b"], U, I, input_shift, bits, what)
+        self.matrix = _matrix(
+            W, w["b"], rows, signals.a, len(scales), input_shift, bits, damping, part.name
+        )
         self.Q = self.p = None
         self.gates_bits = self.p_bits = 0
         self.c_bits = 16
@@ -337,8 +341,9 @@ class IntegerPart:
                 self.gates_bits = _signal_bits(_bound(cell, "gate"), signals.largest["gates"])
                 unit = 2.0**-self.gates_bits
                 self.Q = _matrix(
-                    w["Q"] * unit, np.zeros(part.n_gates), signals.gates / unit, part.n_gates, 0,
-                    A_BITS, f"{what}, gate recurrence",
+                    w["Q"] * unit, np.zeros(part.n_gates), signals.gates / unit,
+                    signals.gates @ w["Q"].T, part.n_gates, 0, A_BITS, damping,
+                    f"{part.name}, gate recurrence",
                 )  # fmt: skip
             if w["p"] is not None and w["p"].size:
                 largest = max(np.abs(w["p"]).max(), 1e-9)
@@ -352,10 +357,14 @@ class IntegerPart:
         return np.clip(np.rint(values * 2.0**bits), -most, most).astype(np.int64)
 
     def run(self, x, lengths, reverse):
-        """Over padded integer sequences x (B, T, I); of the output layer, floats come out."""
+        """Over padded integer sequences x (B, T, I); of the output layer, floats come out.
+
+        What the rows of the matrix met is in `rows` afterwards, the last outputs in `final`.
+        """
         cell, part = self.part.cell, self.part
         B, T = x.shape[:2]
         if cell["kind"] == DENSE:
+            self.rows = x[np.arange(T) < lengths[:, None]]
             a = self.matrix(x, None)
             if self.is_output:
                 return _activated(cell, "output", a * 2.0**-self.h_bits)
@@ -366,8 +375,9 @@ class IntegerPart:
             for start in (self.h0, self.c0)
         )
         gates = np.zeros((B, part.n_gates), np.int64)
-        y = np.zeros((B, T, part.units), np.int64)
+        y, rows = np.zeros((B, T, part.units), np.int64), []
         for alive, times in _times(lengths, T, reverse):
+            rows.append(np.hstack([x[alive, times], h[alive]]))
             a = self.matrix(x[alive, times], h[alive])
             if cell["kind"] == LSTM:
                 h[alive], c[alive], gates[alive] = self._lstm(a, c[alive], gates[alive])
@@ -375,7 +385,7 @@ class IntegerPart:
                 value = _activated_int(cell, "output", a)
                 h[alive] = _int16(value, _bits(cell, "output") - self.h_bits)
             y[alive, times] = h[alive]
-        self.final = h
+        self.final, self.rows = h, np.concatenate(rows)
         return y
 
     def _peephole(self, a, p, c):
@@ -468,6 +478,42 @@ class IntegerPart:
         )
 
 
+def _best_shift(part, run, scales, h_bits, lowest):
+    """The input_shift with the least noise of rounding; below 0: coarser inputs."""
+    if part.weights["R"] is None:
+        return 0
+    W, inputs = _columns(part, scales, h_bits), len(scales)
+    power = (run.rows**2).mean(axis=0) / np.append(scales, [2.0**-h_bits] * part.units) ** 2
+    noise = {}
+    for shift in range(lowest, 9):
+        unit = np.ones(W.shape[1])
+        unit[:inputs] = 2.0**shift
+        noise[shift] = ((W / unit) ** 2).max(axis=1).sum() * (power * unit**2).sum()
+    return min(noise, key=noise.get)
+
+
+def _calibrated(part, run, v, lengths, reverse, scales, h_bits, input_shift, is_output):
+    """An `IntegerPart` and its outputs over integer inputs v.
+
+    Calibrated first on the float signals, then on those that the integers themselves give: so the
+    later weights make good what the earlier ones have spoilt. The best of these is kept.
+    """
+    units = np.append(scales, [2.0**-h_bits] * (run.rows.shape[1] - len(scales)))
+    valid = np.arange(run.y.shape[1]) < lengths[:, None]
+    scale, best, least = 1.0 if is_output else 2.0**-h_bits, None, np.inf
+    for damping in DAMPINGS:
+        rows = run.rows / units
+        for _ in range(2):
+            integer = IntegerPart(
+                part, run, rows, scales, h_bits, input_shift, is_output, damping
+            )
+            y = integer.run(v, lengths, reverse)
+            rows, error = integer.rows, ((y * scale - run.y)[valid] ** 2).mean()
+            if best is None or error < least:
+                best, least = (integer, y), error
+    return best
+
+
 # ------------------------------------------------------------------------------- the network
 
 
@@ -484,16 +530,14 @@ class IntegerNetwork:
     """
 
     def __init__(self, chain, x, lengths):
-        self.chain = chain
+        self.chain, self.parts, self.read_scale = chain, [], 1.0
         valid = np.arange(x.shape[1]) < lengths[:, None]
         largest = np.abs(x[valid]).max(axis=0, initial=0)
-        scales = np.where(largest > 0, largest, 1.0) * HEADROOM / 32767
-        self.parts = []
+        scales, v, runs = np.where(largest > 0, largest, 1.0) * HEADROOM / 32767, None, None
         for k, directions in enumerate(chain.parts):
             if k == chain.body and chain.readout != "all":
-                x = _read(chain.readout, x, lengths, runs)
+                x, v = _read(chain.readout, x, lengths, runs), self._read(v, lengths)
                 lengths = np.ones(len(x), dtype=np.intp)
-            is_output = k == len(chain.parts) - 1 and directions[0].cell["kind"] == DENSE
             runs = [_float_run(part, x, lengths, d) for d, part in enumerate(directions)]
             cell = directions[0].cell
             bound = _bound(cell, "output")
@@ -501,7 +545,7 @@ class IntegerNetwork:
                 bound *= _bound(cell, "gate")
             h_bits = _signal_bits(bound, max(run.largest["h"] for run in runs))
             shifts = [
-                self._shift(part, run, scales, h_bits, k)
+                _best_shift(part, run, scales, h_bits, lowest=-5 if k == 0 else 0)
                 for part, run in zip(directions, runs, strict=True)
             ]
             if min(shifts) < 0:  # inputs rather than sums take the factor
@@ -510,33 +554,29 @@ class IntegerNetwork:
             if k == 0:
                 self.inverse_scales = (1 / scales).astype(np.float32)
                 scales = 1 / self.inverse_scales.astype(np.float64)
-            self.parts.append(
-                [
-                    IntegerPart(part, run, scales, h_bits, shift, is_output)
-                    for part, run, shift in zip(directions, runs, shifts, strict=True)
-                ]
-            )
+                v = self._quantized(x)
+            is_output = k == len(chain.parts) - 1 and cell["kind"] == DENSE
+            layer = [
+                _calibrated(part, run, v, lengths, d, scales, h_bits, shift, is_output)
+                for d, (part, run, shift) in enumerate(zip(directions, runs, shifts, strict=True))
+            ]
+            self.parts.append([part for part, _ in layer])
             x = np.concatenate([run.y for run in runs], axis=2)
+            v = np.concatenate([y for _, y in layer], axis=2)
             scales = np.full(x.shape[2], 2.0**-h_bits)
             if k < chain.body:
                 self.read_scale = 2.0**-h_bits
-        if chain.body == 0:
-            self.read_scale = 1.0  # not used: the head reads the inputs
 
-    @staticmethod
-    def _shift(part, run, scales, h_bits, k):
-        if part.weights["R"] is None:
-            return 0
-        W = np.hstack([part.weights["W"] * scales, part.weights["R"] * 2.0**-h_bits])
-        signals = np.hstack([run.x / scales, run.h * 2.0**h_bits])
-        return _best_shift(W, signals, len(scales), -5 if k == 0 else 0)
+    def _quantized(self, x):
+        """Inputs as the C program takes them, in float32."""
+        v = x.astype(np.float32) * self.inverse_scales
+        v = np.clip(v, np.float32(-32767), np.float32(32767))
+        return np.trunc(v + np.copysign(np.float32(0.5), v)).astype(np.int64)
 
     def predict(self, x, lengths):
         """Outputs (B, T, K) or (B, K) of padded sequences, after the output activation."""
         chain = self.chain
-        v = x.astype(np.float32) * self.inverse_scales
-        v = np.clip(v, np.float32(-32767), np.float32(32767))
-        v = np.trunc(v + np.copysign(np.float32(0.5), v)).astype(np.int64)
+        v = self._quantized(x)
         for k, directions in enumerate(self.parts):
             if k == chain.body and chain.readout != "all":
                 v, lengths = self._read(v, lengths), np.ones(len(v), dtype=np.intp)

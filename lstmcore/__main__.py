@@ -1,0 +1,122 @@
+"""The command line: ``python -m lstmcore info MODEL``, ``python -m lstmcore export MODEL OUT``."""
+
+import argparse
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+
+INFO = """\
+Show what is in a model file that Network.save has written: its layers, their outputs and
+parameters, the loss and the readout.
+
+  python -m lstmcore info model.npz
+"""
+
+EXPORT = """\
+Write a trained network as self-contained C99. It needs no library and allocates nothing; weights
+are const (flash), and each sequence that is under way has its state in a struct of yours.
+
+  python -m lstmcore export model.npz build/ --name vowels --self-test
+
+writes build/vowels.h, build/vowels.c, the runtime lstmcore_*.h and the test program
+vowels_selftest.c. A program uses it so:
+
+  #include "vowels.h"                     cc -std=c99 -O2 program.c vowels.c
+  static vowels_state state;              one for each sequence
+  vowels_reset(&state);                   before the first time step
+  vowels_step(&state, x, y);              x[VOWELS_INPUTS] in, y[VOWELS_OUTPUTS] out
+
+vowels_sequence(&state, x, n_steps, y) does many steps; with a bidirectional layer it is the only
+way and also takes a buffer of VOWELS_BUFFER(n_steps) numbers. vowels.h says it all.
+
+To prove a port, compile vowels_selftest.c and vowels.c for the device: recorded inputs must give
+the recorded outputs (exit code 0). --self-test does this on the machine you are at.
+
+--dtype int8 makes weights a quarter as large. It needs --data, typical inputs as the network was
+trained on: the ranges of all numbers and the rounding of the weights come from them, and the
+report says how far the outputs then are from the float network's.
+"""
+
+DATA = """\
+typical inputs: a .npy file with one array (sequences, time steps, inputs), or a .npz file with such
+an array X and perhaps lengths, the steps of each sequence
+"""
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m lstmcore", description="Look at trained networks and deploy them."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    layout = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    info = commands.add_parser("info", help="show a model", description=INFO, **layout)
+    export = commands.add_parser("export", help="write a model as C", description=EXPORT, **layout)
+    for command in (info, export):
+        command.add_argument("model", metavar="MODEL", help="file written by Network.save")
+    export.add_argument("directory", metavar="OUT", help="directory, made if it is not there")
+    export.add_argument(
+        "--name", help="of functions, types and files, a C identifier (default: the model's file)"
+    )
+    export.add_argument(
+        "--dtype", default="float32", choices=("float32", "float64", "int8"),
+        help="what the C program computes in (default: %(default)s)",
+    )  # fmt: skip
+    export.add_argument("--data", metavar="FILE", help=" ".join(textwrap.wrap(DATA)))
+    export.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    export.add_argument(
+        "--self-test", action="store_true",
+        help="compile the test program with $CC or cc and run it",
+    )  # fmt: skip
+    return parser
+
+
+def _read_data(path):
+    """Sequences and their lengths, or None, from a file."""
+    content = np.load(path, allow_pickle=False)
+    if isinstance(content, np.ndarray):
+        return content, None
+    if "X" not in content:
+        raise ValueError(f"--data: expected an array X in {path}, got {', '.join(content)}")
+    return content["X"], content.get("lengths")
+
+
+def _info(arguments):
+    from . import load
+
+    net = load(arguments.model)
+    print(net)
+    print(net.summary())
+
+
+def _export(arguments):
+    from . import load
+    from .export import export_c, run_self_test
+
+    data = lengths = None
+    if arguments.data:
+        data, lengths = _read_data(arguments.data)
+    name = Path(arguments.model).stem if arguments.name is None else arguments.name
+    report = export_c(
+        load(arguments.model), arguments.directory, name=name, dtype=arguments.dtype, data=data,
+        lengths=lengths, overwrite=arguments.overwrite,
+    )  # fmt: skip
+    print(report)
+    if arguments.self_test:
+        print(f"self-test: {run_self_test(arguments.directory, name)}")
+
+
+def main(arguments=None):
+    """Run one command; the exit code."""
+    arguments = _parser().parse_args(arguments)
+    try:
+        {"info": _info, "export": _export}[arguments.command](arguments)
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
+        print(f"python -m lstmcore {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

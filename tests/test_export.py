@@ -1,0 +1,450 @@
+"""The C export, compiled by the host's compiler and compared with the network in Python.
+
+The same self-tests on other processors are in tests/embedded.
+"""
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+
+import export_models
+import numpy as np
+import pytest
+
+import lstmcore as lc
+from lstmcore.__main__ import main
+from lstmcore.export import export_c, run_self_test
+
+COMPILER = os.environ.get("CC", "cc").split()
+WARNINGS = ["-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wdouble-promotion", "-Werror"]
+TOLERANCE = {"float32": 2e-6, "float64": 1e-12}
+
+pytestmark = pytest.mark.skipif(shutil.which(COMPILER[0]) is None, reason="no C compiler")
+
+
+def compile_c(sources, output, *flags, standard="-std=c99", compiler=None):
+    command = [*(compiler or COMPILER), standard, *flags, *map(str, sources), "-o", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
+    return output
+
+
+class Compiled:
+    """An export as a shared library: `step`, `sequence`, any number of states."""
+
+    def __init__(self, net, directory, dtype, data=None, flags=("-O2",)):
+        self.net = net
+        self.report = export_c(net, directory, "model", dtype=dtype, data=data)
+        path = compile_c(
+            [directory / "model.c"], directory / "model.so", "-shared", "-fPIC", *flags
+        )
+        self.library = ctypes.CDLL(str(path))
+        self.real = np.dtype("float64" if dtype == "float64" else "float32")
+        self.state = self.new_state()
+
+    def new_state(self):
+        # guarded on both sides
+        memory = np.full(self.report.state_bytes + 256, 0x5A, dtype=np.uint8)
+        self.library.model_reset(self._state(memory))
+        return memory
+
+    def _state(self, memory):
+        return ctypes.c_void_p(memory.ctypes.data + 128)
+
+    def step(self, x, state=None):
+        x, y = np.array(x, self.real), np.empty(self.net.output_size, self.real)
+        state = self.state if state is None else state
+        self.library.model_step(self._state(state), *_pointers(x, y))
+        return y
+
+    def sequence(self, x, *, state=None):
+        x = np.array(x, self.real)
+        rows = (len(x),) if self.net.readout == "all" else ()
+        y = np.empty((*rows, self.net.output_size), self.real)
+        buffer = np.empty(max(1, len(x) * self.report.buffer_bytes_per_step), dtype=np.uint8)
+        x_pointer, y_pointer, buffer_pointer = _pointers(x, y, buffer)
+        state = self.state if state is None else state
+        self.library.model_sequence(
+            self._state(state), x_pointer, ctypes.c_size_t(len(x)), y_pointer, buffer_pointer
+        )
+        assert (state[:128] == 0x5A).all()
+        return y
+
+
+def _pointers(*arrays):
+    return [ctypes.c_void_p(array.ctypes.data) for array in arrays]
+
+
+def in_dtype(net, dtype):
+    same = lc.Network(**(net.options | {"dtype": dtype}), seed=0)
+    same.params = net.params
+    return same
+
+
+def trained_like(*layers, seed=0, **options):
+    """A network with peepholes and biases that are not zero."""
+    net = lc.Network(list(layers), seed=seed, **options)
+    net.params += 0.1 * np.random.default_rng(seed).standard_normal(net.params.size)
+    return net
+
+
+# ------------------------------------------------------------------ the same numbers as Python
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", export_models.networks())
+def test_every_network_gives_pythons_outputs(name, dtype, tmp_path):
+    net = export_models.network(name)
+    compiled = Compiled(net, tmp_path, dtype, flags=("-O1", *WARNINGS))
+    x = export_models.sequences()[0]
+    wanted = in_dtype(net, dtype).predict(x[None].astype(dtype))[0]
+    error = np.abs(compiled.sequence(x) - wanted).max()
+    assert error <= TOLERANCE[dtype] * max(1, np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("name", export_models.networks())
+def test_int8_gives_the_recorded_outputs_and_states_its_error(name, tmp_path):
+    net, data = export_models.network(name), export_models.sequences()
+    report = export_c(net, tmp_path, "model", dtype="int8", data=data)
+    run_self_test(tmp_path, "model", flags=["-O1", *WARNINGS])
+    wanted = net.predict(data)
+    assert 0 < report.error < 0.05 * max(1, np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_outputs_stay_pythons_over_10000_steps(dtype, tmp_path):
+    net = trained_like(lc.LSTM(2, 32, peepholes=True), lc.Dense(32, 2))
+    x = np.random.default_rng(1).standard_normal((10_000, 2))
+    wanted = in_dtype(net, dtype).predict(x[None].astype(dtype))[0]
+    got = Compiled(net, tmp_path, dtype).sequence(x)
+    assert np.abs(got - wanted).max() <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("readout", ["all", "last", "mean"])
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_steps_and_sequences_give_the_same_bits_in_any_state(readout, dtype, tmp_path):
+    net = trained_like(lc.LSTM(3, 8), lc.Dense(8, 2), readout=readout)
+    data = export_models.sequences()
+    compiled = Compiled(net, tmp_path, dtype, data)
+    whole = compiled.sequence(data[0])
+    first, second = compiled.new_state(), compiled.new_state()
+    for x in data[0]:
+        y = compiled.step(x, first)
+        compiled.step(-x, second)  # another sequence in between
+    assert (y == (whole[-1] if readout == "all" else whole)).all()
+    chunks = compiled.new_state()
+    compiled.sequence(data[0, :7], state=chunks)
+    rest = compiled.sequence(data[0, 7:], state=chunks)
+    assert (rest == (whole[7:] if readout == "all" else whole)).all()
+
+
+@pytest.mark.parametrize("readout", ["last", "mean"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_sequence_without_steps_reads_out_the_initial_state(readout, bidirectional, tmp_path):
+    layer = lc.LSTM(3, 4, bidirectional=bidirectional, learn_initial_state=True)
+    net = trained_like(layer, lc.Dense(layer.output_size, 2), readout=readout)
+    wanted = net.predict(np.zeros((1, 0, 3)))[0]
+    got = Compiled(net, tmp_path, "float64").sequence(np.zeros((0, 3)))
+    assert np.abs(got - wanted).max() <= 1e-12
+
+
+def test_masked_weights_do_not_count(tmp_path):
+    mask = np.random.default_rng(0).random((16, 4)) < 0.5
+    net = trained_like(lc.LSTM(3, 4, R_mask=mask), lc.Dense(4, 1))
+    x = export_models.sequences()[0]
+    got = Compiled(net, tmp_path, "float64").sequence(x)
+    assert np.abs(got - net.predict(x[None])[0]).max() <= 1e-12
+
+
+def test_x_and_y_may_be_the_same_array(tmp_path):
+    net = trained_like(lc.LSTM(3, 8), lc.Dense(8, 3))
+    compiled = Compiled(net, tmp_path, "float32")
+    both = np.array([0.1, 0.2, 0.3], np.float32)
+    wanted = compiled.step(both)
+    compiled.library.model_step(compiled._state(compiled.new_state()), *_pointers(both, both))
+    assert (both == wanted).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1e30])
+def test_wild_inputs_give_what_python_gives(value, tmp_path):
+    net = trained_like(lc.LSTM(1, 8), lc.Dense(8, 3), loss="cross_entropy")
+    got = Compiled(net, tmp_path, "float64").step([value])
+    wanted, _ = net.step([value], check_finite=False)
+    np.testing.assert_allclose(got, wanted, atol=1e-12)
+
+
+def test_literals_read_back_as_the_same_bits(tmp_path):
+    rng = np.random.default_rng(0)
+    net = lc.Network([lc.Dense(40, 40)], seed=0)
+    net.blocks["0.W"][...] = rng.standard_normal((40, 40)) * 10.0 ** rng.integers(-38, 30, (40, 40))
+    for dtype, suffix in (("float32", "f"), ("float64", "")):
+        export_c(net, tmp_path, f"model{dtype}", dtype=dtype)
+        text = (tmp_path / f"model{dtype}.c").read_text()
+        numbers = re.search(r"layer0_weights\[1640\] = \{(.*?)\}", text, re.DOTALL)[1]
+        read = [float(number.strip().removesuffix(suffix)) for number in numbers.split(",")[:-1]]
+        assert (np.array(read, dtype)[40:] == net.blocks["0.W"].T.ravel().astype(dtype)).all()
+
+
+# ------------------------------------------------------------------------------- as C is judged
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "g++", "clang++"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
+def test_compiles_without_a_warning(compiler, dtype, tmp_path):
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    standard = "-std=c99"
+    flags = list(WARNINGS)
+    if compiler.endswith("++"):
+        standard, flags = "-std=c++11", ["-x", "c++", *flags]
+    for name, optimization in (("bidirectional", "-O2"), ("full_recurrence", "-O3")):
+        net = export_models.network(name)
+        export_c(net, tmp_path, name, dtype=dtype, data=export_models.sequences())
+        for source in (f"{name}.c", f"{name}_selftest.c"):
+            compile_c(
+                [tmp_path / source], tmp_path / "model.o", *flags, optimization, "-c",
+                standard=standard, compiler=[compiler],
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
+@pytest.mark.parametrize(
+    "flags", [["-DLSTMCORE_NO_FMA", "-ffp-contract=off"], ["-DLSTMCORE_NO_LIBM"]], ids=" ".join
+)
+def test_passes_with_every_switch_and_needs_no_library(flags, dtype, tmp_path):
+    net, data = export_models.network("activations"), export_models.sequences()
+    export_c(net, tmp_path, "model", dtype=dtype, data=data)
+    run_self_test(tmp_path, "model", flags=["-O2", *flags])
+    if shutil.which("nm") is None:
+        pytest.skip("nm is not installed")
+    compile_c([tmp_path / "model.c"], tmp_path / "model.o", "-O2", "-c", *flags)
+    symbols = subprocess.run(
+        ["nm", str(tmp_path / "model.o")], capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    kinds = {line.split()[-2]: line.split()[-1] for line in symbols if line}
+    undefined = {line.split()[-1] for line in symbols if " U " in line}
+    assert undefined <= {"memcpy", "memset", "memmove"}
+    assert not {"D", "B", "C", "d", "b"} & set(kinds)  # no memory of its own
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
+def test_clean_under_sanitizers_on_wild_inputs(dtype, tmp_path):
+    program = tmp_path / "program.c"
+    program.write_text(
+        """
+        #include <math.h>
+        #include "model.h"
+        int main(void)
+        {
+            static const double wild[] = {0, 1, -1, 1e3, -1e9, 1e30, -1e300, 1e-300};
+            static model_state state;
+            int k, j;
+            model_reset(&state);
+            for (k = 0; k < 1000; k++) {
+                REAL x[MODEL_INPUTS], y[MODEL_OUTPUTS];
+                for (j = 0; j < MODEL_INPUTS; j++)
+                    x[j] = k == 990 ? (REAL)NAN : (REAL)wild[(k * 7 + j * 3 + k / 8) % 8];
+                model_step(&state, x, y);
+            }
+            return 0;
+        }
+        """
+    )
+    for name in ("full_recurrence", "no_squashing"):
+        net, data = export_models.network(name), export_models.sequences()
+        export_c(net, tmp_path, "model", dtype=dtype, data=data, overwrite=True)
+        real = "double" if dtype == "float64" else "float"
+        sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+        sources = [tmp_path / "model.c", program]
+        compile_c(sources, tmp_path / "wild", "-g", f"-DREAL={real}", *sanitizers, "-lm")
+        subprocess.run([str(tmp_path / "wild")], check=True, timeout=60)
+        run_self_test(tmp_path, "model", flags=["-g", *sanitizers])
+
+
+def test_never_allocates(tmp_path):
+    guard = tmp_path / "guard.c"
+    guard.write_text(
+        """
+        #include <stdlib.h>
+        int under_test;
+        void *__real_malloc(size_t);
+        void *__wrap_malloc(size_t n) { if (under_test) abort(); return __real_malloc(n); }
+        void *__real_calloc(size_t, size_t);
+        void *__wrap_calloc(size_t n, size_t m)
+        { if (under_test) abort(); return __real_calloc(n, m); }
+        void *__real_realloc(void *, size_t);
+        void *__wrap_realloc(void *p, size_t n)
+        { if (under_test) abort(); return __real_realloc(p, n); }
+        """
+    )
+    program = tmp_path / "program.c"
+    program.write_text(
+        """
+        #include "model.h"
+        extern int under_test;
+        int main(void)
+        {
+            static model_state state;
+            float x[MODEL_INPUTS] = {0}, y[MODEL_OUTPUTS];
+            int k;
+            under_test = 1;
+            model_reset(&state);
+            for (k = 0; k < 100; k++)
+                model_step(&state, x, y);
+            under_test = 0;
+            return 0;
+        }
+        """
+    )
+    export_c(export_models.network("stack"), tmp_path, "model")
+    wraps = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc")]
+    compile_c([tmp_path / "model.c", program, guard], tmp_path / "program", *wraps)
+    subprocess.run([str(tmp_path / "program")], check=True, timeout=60)
+
+
+def test_two_networks_live_in_one_program(tmp_path):
+    for name in ("first", "second"):
+        export_c(trained_like(lc.LSTM(1, 4), lc.Dense(4, 1)), tmp_path, name)
+    program = tmp_path / "program.c"
+    program.write_text(
+        '#include "first.h"\n#include "second.h"\nstatic first_state a; static second_state b;\n'
+        "int main(void) { float x = 1, y[2]; first_reset(&a); second_reset(&b);\n"
+        "first_step(&a, &x, y); second_step(&b, &x, y + 1); return y[0] < y[1] || y[0] > y[1]; }\n"
+    )
+    sources = [tmp_path / name for name in ("first.c", "second.c", "program.c")]
+    compile_c(sources, tmp_path / "program")
+    subprocess.run([str(tmp_path / "program")], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "name", ["stack", "bidirectional", "full_recurrence", "no_squashing", "dense"]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
+def test_the_report_knows_the_size_of_the_state(name, dtype, tmp_path):
+    net = export_models.network(name)
+    report = export_c(net, tmp_path, "model", dtype=dtype, data=export_models.sequences())
+    program = tmp_path / "program.c"
+    program.write_text(
+        '#include <stdio.h>\n#include "model.h"\n'
+        'int main(void) { printf("%d", (int)sizeof(model_state)); return 0; }\n'
+    )
+    path = compile_c([program], tmp_path / "program")
+    said = subprocess.run([str(path)], capture_output=True, text=True, check=True).stdout
+    assert 0 <= int(said) - report.state_bytes < 16  # padding
+
+
+# ------------------------------------------------------------------------------------- int8
+
+
+@pytest.mark.filterwarnings("ignore::lstmcore.ConvergenceWarning")
+def test_int8_follows_a_trained_network(tmp_path):
+    years = np.arange(120)[None, :, None]
+    wave = np.sin(0.3 * years) * np.exp(-years / 200)
+    net = lc.Network([lc.LSTM(1, 16, peepholes=True), lc.Dense(16, 1)], seed=0)
+    lc.fit(net, wave[:, :-1], wave[:, 1:], max_iter=60)
+    report = export_c(net, tmp_path, "model", dtype="int8", data=wave)
+    small = export_c(net, tmp_path, "float", dtype="float32")
+    assert report.error < 5e-3
+    assert report.details["rms_error"] < report.error
+    assert report.constant_bytes < 0.3 * small.constant_bytes
+
+
+def test_int8_knows_tokens_from_numbers(tmp_path):
+    net = trained_like(lc.LSTM(5, 8), lc.Dense(8, 5), loss="cross_entropy")
+    tokens = np.random.default_rng(0).integers(0, 5, (3, 30))
+    report = export_c(net, tmp_path, "model", dtype="int8", data=tokens, self_test=True)
+    assert report.error < 0.05
+
+
+# ---------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    "name", ["", "3d", "a-b", "a b", "é", "int", "class", "_x", "a__b", "lstmcore_x", "x;", "../x"]
+)
+def test_names_that_are_no_identifiers_are_refused(name, tmp_path):
+    with pytest.raises(ValueError, match="name: expected"):
+        export_c(trained_like(lc.Dense(1, 1)), tmp_path, name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"name": 3}, TypeError, "name"),
+        ({"dtype": "int4"}, ValueError, "dtype"),
+        ({"dtype": "int8"}, ValueError, "data"),
+        ({"data": np.zeros((2, 5))}, (TypeError, ValueError), "data"),
+        ({"data": np.zeros((0, 5, 1))}, ValueError, "data"),
+        ({"data": [[[np.nan]]]}, ValueError, "data"),
+        ({"overwrite": "yes"}, TypeError, "overwrite"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_are_named(arguments, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        export_c(trained_like(lc.Dense(1, 1)), tmp_path, **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_network_or_not_finite_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="net"):
+        export_c("model.npz", tmp_path)
+    net = trained_like(lc.Dense(1, 1))
+    net.params[0] = np.nan
+    with pytest.raises(ValueError, match="net"):
+        export_c(net, tmp_path)
+
+
+def test_files_are_replaced_only_when_asked(tmp_path):
+    net = trained_like(lc.Dense(1, 1))
+    export_c(net, tmp_path, "model")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(FileExistsError, match=r"model\.h"):
+        export_c(trained_like(lc.Dense(1, 1), seed=1), tmp_path, "model")
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
+    export_c(net, tmp_path, "other")  # the runtime is there already, and the same
+    (tmp_path / "lstmcore_math.h").write_text("/* edited */")
+    with pytest.raises(FileExistsError, match=r"lstmcore_math\.h"):
+        export_c(net, tmp_path, "third")
+    export_c(net, tmp_path, "third", overwrite=True, self_test=True)
+
+
+def test_a_bidirectional_network_has_no_step(tmp_path):
+    net = trained_like(lc.LSTM(1, 2, bidirectional=True), lc.Dense(4, 1))
+    export_c(net, tmp_path, "model")
+    header = (tmp_path / "model.h").read_text()
+    assert "model_step(" not in header
+    assert "model_sequence(" in header
+    assert "there is no single step" in header
+
+
+def test_a_failing_self_test_is_an_error(tmp_path):
+    export_c(trained_like(lc.Dense(1, 1)), tmp_path, "model")
+    path = tmp_path / "model_selftest.c"
+    text = re.sub(r"(lstmcore_y\[32\] = \{\s*)[^,]*", r"\g<1>7.0f", path.read_text())
+    path.write_text(text)
+    with pytest.raises(RuntimeError, match="FAILED"):
+        run_self_test(tmp_path, "model")
+
+
+# ------------------------------------------------------------------------------- command line
+
+
+def test_command_line_exports_and_tests(tmp_path, capsys):
+    net = trained_like(lc.LSTM(2, 4), lc.Dense(4, 1))
+    net.save(tmp_path / "wave.npz")
+    X = np.random.default_rng(0).standard_normal((3, 20, 2))
+    np.savez(tmp_path / "data.npz", X=X, lengths=[20, 5, 9])
+    out = str(tmp_path / "out")
+    assert main(["export", str(tmp_path / "wave.npz"), out, "--self-test"]) == 0
+    assert "passed" in capsys.readouterr().out
+    arguments = ["export", str(tmp_path / "wave.npz"), out, "--name", "small", "--dtype", "int8"]
+    assert main([*arguments, "--data", str(tmp_path / "data.npz"), "--self-test"]) == 0
+    assert "passed" in capsys.readouterr().out
+    assert main(["export", str(tmp_path / "wave.npz"), out]) == 1
+    assert "overwrite" in capsys.readouterr().err
+    assert main(["info", str(tmp_path / "wave.npz")]) == 0
+    assert "LSTM(2, 4)" in capsys.readouterr().out
