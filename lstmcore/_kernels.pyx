@@ -605,33 +605,41 @@ cdef void run_backward(const Task* k, vec* type_of) noexcept nogil:
 
 # ---- weights in and gradients out ---------------------------------------------------------------
 
-cdef inline Py_ssize_t block_row(const Plan* p, int place, Py_ssize_t unit) noexcept nogil:
-    """The row of W, R, b that belongs to a gate (by its place) of a unit."""
-    cdef Py_ssize_t nb = p.cell.units // p.cell.block_size
+cdef inline Py_ssize_t block_row(const Plan* p, int place, Py_ssize_t unit,
+                                 Py_ssize_t lane) noexcept nogil:
+    """The row of W, R, b that belongs to a gate (by its place) of a unit, which is unit + lane."""
+    cdef Py_ssize_t nb = p.cell.units
     if p.cell.kind != LSTM:
-        return unit
+        return unit + lane
+    if p.cell.block_size == 1:
+        return place * nb + unit + lane
+    nb = nb // p.cell.block_size
     if place == p.g:
-        return place * nb + unit
-    return (place * nb if place < p.g else (place - 1) * nb + p.cell.units) + unit // p.cell.block_size
+        return place * nb + unit + lane
+    return ((place * nb if place < p.g else (place - 1) * nb + p.cell.units)
+            + (unit + lane) // p.cell.block_size)
 
 
-cdef void pack_matrix(const Plan* p, Py_ssize_t n, const vec* W, Py_ssize_t row, vec* packed) noexcept nogil:
+cdef void pack_matrix(const Plan* p, Py_ssize_t n, const vec* W, vec* packed) noexcept nogil:
     """W (rows by gates, n) to packed (n, columns), transposed. Sixteen k at a time stay in cache."""
-    cdef Py_ssize_t L = p.lanes, j, lane, k, k0, unit, width, N = p.column_vectors, first
+    cdef Py_ssize_t L = p.lanes, N = p.column_vectors, j, lane, k, k0, k1, first, width, unit, units
     cdef const vec* source
-    for k0 in range(0, n, 16):
-        for j in range(N):
-            first = packed_offset(n, N, 0, j, L)
-            width = (packed_offset(n, N, 1, j, L) - first)
-            for lane in range(L):
-                unit = j // p.vectors * L + lane
-                if unit < p.cell.units:
-                    source = at(W, block_row(p, <int>(j % p.vectors), unit) * row)
-                    for k in range(k0, min(k0 + 16, n)):
-                        copy_item(packed, first + k * width + lane, source, k)
-                else:
-                    for k in range(k0, min(k0 + 16, n)):
-                        set_item(packed, first + k * width + lane, 0)
+    cdef vec* to
+    for j in range(N):
+        first = packed_offset(n, N, 0, j, L)
+        width = packed_offset(n, N, 1, j, L) - first
+        unit = j // p.vectors * L
+        units = min(p.cell.units - unit, L)
+        for k0 in range(0, n, 16):
+            k1 = min(k0 + 16, n)
+            for lane in range(units):
+                source = at(W, block_row(p, <int>(j % p.vectors), unit, lane) * n)
+                to = at(packed, first + lane)
+                for k in range(k0, k1):
+                    copy_item(to, k * width, source, k)
+            for lane in range(units, L):
+                for k in range(k0, k1):
+                    set_item(packed, first + lane + k * width, 0)
 
 
 cdef void pack_gate_matrix(const Plan* p, int source, const vec* Q, vec* packed) noexcept nogil:
@@ -657,30 +665,40 @@ cdef void run_pack(const Plan* p, const vec* W, const vec* R, const vec* b, cons
         for lane in range(L):
             unit = j // p.vectors * L + lane
             if unit < H:
-                copy_item(packed, j * L + lane, b, block_row(p, <int>(j % p.vectors), unit))
+                copy_item(packed, j * L + lane, b, block_row(p, <int>(j % p.vectors), unit, 0))
     if p.cell.peepholes:
         for q in range(p.gates):
             place = gate_place(p, q)
             w = at(packed, p.peepholes + (0 if place == p.i else 1 if place == p.f else 2) * p.padded)
             copy_items(w, at(peepholes, q * H), H)
-    pack_matrix(p, p.cell.inputs, W, p.cell.inputs, at(packed, p.W))
+    pack_matrix(p, p.cell.inputs, W, at(packed, p.W))
     if p.sources:
-        pack_matrix(p, H, R, H, at(packed, p.R))
+        pack_matrix(p, H, R, at(packed, p.R))
     for source in range(1, p.sources):
         pack_gate_matrix(p, <int>source - 1, Q, at(packed, p.R + source * H * p.columns))
 
 
 cdef void unpack_matrix(const Plan* p, Py_ssize_t n, const vec* grad, vec* dW) noexcept nogil:
     """The gradient (n, columns) to dW (rows by gates, n); of a block's gates the first cell's (folded)."""
-    cdef Py_ssize_t L = p.lanes, j, lane, k, k0, unit
-    for k0 in range(0, n, 16):
-        for j in range(p.column_vectors):
-            for lane in range(L):
-                unit = j // p.vectors * L + lane
-                if unit < p.cell.units and (j % p.vectors == p.g or unit % p.cell.block_size == 0):
-                    for k in range(k0, min(k0 + 16, n)):
-                        copy_item(dW, block_row(p, <int>(j % p.vectors), unit) * n + k,
-                                  grad, k * p.columns + j * L + lane)
+    cdef Py_ssize_t L = p.lanes, j, lane, k, k0, k1, unit, units
+    cdef const vec* source
+    cdef vec* to
+    for j in range(p.column_vectors):
+        unit = j // p.vectors * L
+        units = min(p.cell.units - unit, L)
+        for k0 in range(0, n, 16):
+            k1 = min(k0 + 16, n)
+            for lane in range(units):
+                if is_first_cell(p, <int>(j % p.vectors), unit + lane):
+                    to = at(dW, block_row(p, <int>(j % p.vectors), unit, lane) * n)
+                    source = at(grad, j * L + lane)
+                    for k in range(k0, k1):
+                        copy_item(to, k, source, k * p.columns)
+
+
+cdef inline bint is_first_cell(const Plan* p, int place, Py_ssize_t unit) noexcept nogil:
+    """Whether a gate's gradient is kept at this unit: at every one for g, else at a block's first."""
+    return p.cell.block_size == 1 or place == p.g or unit % p.cell.block_size == 0
 
 
 cdef void run_unpack(const Plan* p, const vec* grad, vec* dW, vec* dR, vec* db, vec* dp,
@@ -695,8 +713,8 @@ cdef void run_unpack(const Plan* p, const vec* grad, vec* dW, vec* dR, vec* db, 
         for k in range(p.columns):
             unit = k // L // p.vectors * L + k % L
             place = <int>(k // L % p.vectors)
-            if unit < H and (place == p.g or unit % C == 0):
-                copy_item(db, block_row(p, place, unit), grad, p.bias + k)
+            if unit < H and is_first_cell(p, place, unit):
+                copy_item(db, block_row(p, place, unit, 0), grad, p.bias + k)
     for q in range(p.gates):
         place = gate_place(p, q)
         if dp != NULL:
