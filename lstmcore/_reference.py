@@ -28,6 +28,11 @@ DENSE, RNN, LSTM = 0, 1, 2
 # ------------------------------------------------------------------------------- activations
 
 
+def same_bytes(a, b):
+    """Whether two arrays of one size hold the same bytes."""
+    return a.tobytes() == b.tobytes()
+
+
 def apply_activation(code, alpha, beta, x, y):
     """y[...] = activation(x). Code 14 is exp, which no cell uses but the softmax does."""
     y[...] = _activate(code, alpha, beta, x)

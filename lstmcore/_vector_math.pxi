@@ -3,7 +3,7 @@
 # Everything here works on one vector of either type; nothing depends on what stands in the other
 # lanes, so a value does not depend on its place. Accuracy is measured in tests/test_accuracy.py.
 
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 cdef extern from "_vector.h" nogil:
     ctypedef float vf

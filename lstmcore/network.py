@@ -123,6 +123,7 @@ class Network:
         self.blocks = MappingProxyType(self.table.views(params))
         self._weights = self._views(params)
         self._pool = WorkspacePool(self.dtype)
+        self._packed = None  # parameters that were packed last, and their packed form
 
     @property
     def params(self):
@@ -198,6 +199,7 @@ class Network:
     def release_memory(self):
         """Free the memory that the network keeps between calls."""
         self._pool.clear()
+        self._packed = None
 
     def save(self, path):
         """Write the network to one file, for `lstmcore.load`.
@@ -526,20 +528,26 @@ class Network:
     def _pack(self, weights, take):
         return [layer.pack(w, take) for layer, w in zip(self.layers, weights, strict=True)]
 
+    def _packed_params(self):
+        """The network's own parameters, packed; kept until they are found changed."""
+        kept = self._packed
+        if kept is None or not kernels.same_bytes(kept[0], self._params):
+            params = self._params.copy()
+            packed = self._pack(self._views(params), lambda size: np.empty(size, self.dtype))
+            self._packed = kept = params, packed
+        return kept[1]
+
     def _predict(self, weights, batch, state, return_state, n_threads, packed=None):
         """Outputs on the user's time axis, and the state if wanted."""
         workspace = self._pool.acquire()
         if packed is None:
-            packed = self._pack(weights, workspace.take)
-        a, state, _ = self._forward(
+            packed = self._packed_params()
+        y, state, _ = self._forward(
             weights, packed, batch, state, return_state, False, workspace, n_threads
         )
-        y = np.empty(a.shape, self.dtype)
-        kernels.squash(
-            _SQUASH[self._loss.output],
-            a.reshape(-1, self.output_size),
-            y.reshape(-1, self.output_size),
-        )
+        if self._loss.output != "identity":
+            rows = y.reshape(-1, self.output_size)
+            kernels.squash(_SQUASH[self._loss.output], rows, rows)
         self._pool.release(workspace)
         if self._read_layer is None:
             if batch.is_padded:
@@ -550,9 +558,10 @@ class Network:
     def _forward(
         self, weights, packed, batch, state, return_state, training, workspace, n_threads
     ):
-        """Output pre-activations in the workspace, the state after, and what `_backward` needs.
+        """Output pre-activations, the state after, and what `_backward` needs.
 
-        The pre-activations are (B, L, K), zero where no step is, or (B, K) if read out.
+        The pre-activations are a fresh array (B, L, K), zero where no step is, or (B, K) if read
+        out. All else is in the workspace.
         """
         B, last = batch.size, len(self.layers) - 1
         x, rows = batch.x, batch
@@ -566,7 +575,7 @@ class Network:
                 initial = [_pair(state[k])]
             final = None
             if reads:
-                read = workspace.take(B, D * H)
+                read = workspace.take(B, D * H) if k < last else np.empty((B, D * H), self.dtype)
             if return_state:
                 new_state.append(
                     tuple(np.empty((B, size), self.dtype) for size in layer.state_sizes)
@@ -576,8 +585,9 @@ class Network:
                 final = [(workspace.take(B, layer.state_sizes[0]), None) for _ in range(D)]
             if reads and self.readout == "last":
                 y = None
-            elif k == last and rows.is_padded:
-                y = workspace.take_zeros(B, rows.max_length, D * H)
+            elif k == last:
+                shape = (B, rows.max_length, D * H)
+                y = (np.zeros if rows.is_padded else np.empty)(shape, self.dtype)
             else:
                 y = workspace.take(B, rows.max_length, D * H)
             tape = layer.forward(
