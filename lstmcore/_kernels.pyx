@@ -304,16 +304,21 @@ cdef struct Room:
     Py_ssize_t size
 
 
-cdef inline Py_ssize_t chunk_rows(const Plan* p, Py_ssize_t item_size, Py_ssize_t B) noexcept nogil:
-    """Rows that make a chunk: a matter of the problem, never of the threads."""
-    cdef Py_ssize_t rows = BACKWARD_BYTES // (max(p.columns, 1) * item_size)
-    return max(min(max(rows, 128), 1024), B)
+cdef inline Py_ssize_t chunk_target(const Plan* p, Py_ssize_t item_size, Py_ssize_t B) noexcept nogil:
+    """Rows that make a chunk: a matter of the problem, never of the threads.
+
+    A power of two, so that where a layer's chunk begins one of every layer with smaller chunks does.
+    """
+    cdef Py_ssize_t rows = 128
+    while rows < B or (rows < 1024 and 2 * rows * p.columns * item_size <= BACKWARD_BYTES):
+        rows *= 2
+    return rows
 
 
 cdef Room make_room(const Plan* p, Py_ssize_t item_size, Py_ssize_t B, int n_threads) noexcept nogil:
     cdef Room m
     cdef Py_ssize_t I_padded = p.input_vectors * p.lanes
-    m.rows = chunk_rows(p, item_size, B) + B
+    m.rows = chunk_target(p, item_size, B) + B
     m.R_back = 0
     m.W_back = p.sources * p.columns * p.padded
     m.delta = m.W_back + p.columns * I_padded
@@ -556,7 +561,7 @@ cdef void run_backward(const Task* k, vec* type_of) noexcept nogil:
     cdef vec* scratch = <vec*>k.scratch
     cdef const vec* packed = <const vec*>k.packed
     cdef Py_ssize_t H = p.cell.units, r, t0, t1, source, seen, chunk, rows, parts, cuts
-    cdef Py_ssize_t target = chunk_rows(p, size, k.B)
+    cdef Py_ssize_t target = chunk_target(p, size, k.B)
     cdef int part, pieces
     cdef unsigned long long mode = flush_denormals()
     memset(at(scratch, m.zeros), 0, (m.panels - m.zeros) * size)
@@ -863,6 +868,16 @@ def scratch_size(Cell cell, dtype, Py_ssize_t B, int n_threads, bint training):
     if training:
         size = max(size, make_room(&p, item_size, B, n_threads).size)
     return size
+
+
+def chunk_rows(Cell cell, dtype, Py_ssize_t B):
+    """Chunks of BPTT begin at the steps t where R(t) // chunk_rows changes, R(t) the rows before t.
+
+    Calls of `backward` that are cut at such steps add up to the bits of one call.
+    """
+    cdef Py_ssize_t item_size = dtype.itemsize
+    cdef Plan p = make_plan(&cell, VF if item_size == 4 else VD)
+    return chunk_target(&p, item_size, B)
 
 
 def pack(Cell cell, W, R, b, p, Q, packed):

@@ -207,6 +207,11 @@ def scratch_size(cell, dtype, B, n_threads, training):
     return 0
 
 
+def chunk_rows(cell, dtype, B):
+    """Every step begins a chunk of BPTT here: it may be cut anywhere."""
+    return 1
+
+
 def pack(cell, W, R, b, p, Q, packed):
     """Lay the weights out for `forward` and `backward`."""
     given = {"W": W, "R": R, "b": b, "p": p, "Q": Q}
