@@ -3,6 +3,7 @@
 import builtins
 import io
 import sys
+import threading
 import warnings
 
 import numpy as np
@@ -257,6 +258,40 @@ def test_nothing_is_shown_unasked(capsys):
     X, Y = data()
     quiet_fit(network(), X, Y, max_iter=5)
     assert capsys.readouterr() == ("", "")
+
+
+def blas_threads():
+    info = pytest.importorskip("threadpoolctl").threadpool_info()
+    return [library["num_threads"] for library in info if library["user_api"] == "blas"]
+
+
+@pytest.mark.filterwarnings("ignore::lstmcore.training.ConvergenceWarning")
+def test_blas_has_one_thread_while_any_fit_runs_and_its_own_after():
+    X, Y = data()
+    before, inside = blas_threads(), []
+    both = threading.Barrier(2)
+
+    def run(max_iter):
+        def callback(intermediate):
+            if intermediate.nit == 1:
+                both.wait()
+            inside.append(blas_threads())
+
+        fit(network(), X, Y, max_iter=max_iter, callback=callback)
+
+    threads = [threading.Thread(target=run, args=(max_iter,)) for max_iter in (2, 30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(inside) == 32 and all(set(threads) <= {1} for threads in inside)
+    assert blas_threads() == before
+
+
+def test_threadpoolctl_is_not_needed(monkeypatch):
+    without(monkeypatch, "threadpoolctl")
+    X, Y = data()
+    assert quiet_fit(network(), X, Y, max_iter=5).nit == 5
 
 
 BAD = {
