@@ -391,7 +391,7 @@ class IntegerPart:
     def _peephole(self, a, p, c):
         total = _block_sums(p * c, self.part.cell["block_size"])
         a = a + (total >> (self.p_bits + self.c_bits - A_BITS))
-        return np.clip(a, -(1 << 30), 1 << 30)
+        return np.clip(a, -(2**30) + 1, 2**30 - 1)
 
     def _lstm(self, a, c, gates):
         cell, C = self.part.cell, self.part.cell["block_size"]

@@ -113,15 +113,28 @@ LSTMCORE_INLINE int32_t lstmcore_rounded(lstmcore_real v)
 /* 2^n for n from -126 to 127 */
 LSTMCORE_INLINE lstmcore_real lstmcore_power(int n)
 {
-    return lstmcore_pow2((lstmcore_real)n);
+    const uint32_t bits = (uint32_t)(n + 127) << 23;
+    lstmcore_real power;
+    memcpy(&power, &bits, sizeof power);
+    return power;
+}
+
+/* The smaller of v and 16 less one bit; v < 2^31 */
+LSTMCORE_INLINE uint32_t lstmcore_below_16(uint32_t v)
+{
+#if defined(__GNUC__) && defined(__ARM_FEATURE_SAT)
+    __asm__("usat %0, #20, %0" : "+r"(v));
+    return v;
+#else
+    return v < 16u << LSTMCORE_A_BITS ? v : (16u << LSTMCORE_A_BITS) - 1u;
+#endif
 }
 
 /* 1 / (1 + e^-v), 30 bits, v >= 0 with LSTMCORE_A_BITS; the error is below 2^-18. */
 LSTMCORE_INLINE uint32_t lstmcore_upper_half(uint32_t v)
 {
     uint32_t t, f, p, d, r;
-    v = v < 16u << LSTMCORE_A_BITS ? v : (16u << LSTMCORE_A_BITS) - 1u;
-    t = lstmcore_high(v << 11, 1549082005u);  /* v / ln 2, 25 bits */
+    t = lstmcore_high(lstmcore_below_16(v) << 11, 1549082005u); /* v / ln 2, 25 bits */
     f = t << 7;                               /* its fraction, 32 bits */
     p = 114623013u - lstmcore_high(14838268u, f);
     p = 514423333u - lstmcore_high(p, f);
@@ -370,13 +383,20 @@ LSTMCORE_INLINE void lstmcore_rnn_step(const lstmcore_rnn *layer, const int16_t 
 LSTMCORE_INLINE void lstmcore_peephole(const lstmcore_lstm *layer, int32_t *gate, const int16_t *p,
                                        const int32_t *c)
 {
+    const int shift = layer->p_bits + layer->c_bits - LSTMCORE_A_BITS;
+    const int32_t most = INT32_MAX / 2;
     size_t j, k;
     for (j = 0; j < layer->units / layer->block_size; j++) {
         int64_t sum = 0;
+        int32_t v;
         for (k = 0; k < layer->block_size; k++)
             sum += (int64_t)*p++ * *c++;
-        sum = gate[j] + (sum >> (layer->p_bits + layer->c_bits - LSTMCORE_A_BITS));
-        gate[j] = sum > 1 << 30 ? 1 << 30 : sum < -(1 << 30) ? -(1 << 30) : (int32_t)sum;
+        if (shift > 16 && layer->block_size == 1)
+            v = gate[j] + (int32_t)(sum >> shift); /* below 2^30 + 2^29 */
+        else
+            v = lstmcore_int32(gate[j] + (sum >> shift));
+        v = v > most ? most : v;
+        gate[j] = v < -most ? -most : v;
     }
 }
 

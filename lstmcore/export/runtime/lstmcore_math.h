@@ -74,7 +74,10 @@ typedef uint32_t lstmcore_bits;
 #define LSTMCORE_FMA(a, b, c) __builtin_fmaf(a, b, c)
 #endif
 #endif
-#ifndef LSTMCORE_FMA
+#ifdef LSTMCORE_FMA
+#define LSTMCORE_FUSED 1
+#else
+#define LSTMCORE_FUSED 0
 #define LSTMCORE_FMA(a, b, c) ((a) * (b) + (c))
 #endif
 
@@ -93,13 +96,13 @@ typedef uint32_t lstmcore_bits;
 /* ---- exponentials --------------------------------------------------------------------------- */
 
 #if LSTMCORE_DOUBLE
-#define LSTMCORE_ROUNDER 6755399441055744.0 /* 1.5 * 2^52: adding it leaves no place for a fraction */
-#define LSTMCORE_EXPONENT_BIAS 1023.0
+#define LSTMCORE_ROUNDER 6755399441055744.0 /* 1.5 * 2^52 */
+#define LSTMCORE_EXPONENT_BIAS 1023u
 #define LSTMCORE_MANTISSA_BITS 52
-#define LSTMCORE_EXP_HIGH 709.0             /* there n = -1023, which pow2 turns into 0 */
+#define LSTMCORE_EXP_HIGH 709.0             /* there n = -1023 */
 #else
 #define LSTMCORE_ROUNDER 12582912.0f        /* 1.5 * 2^23 */
-#define LSTMCORE_EXPONENT_BIAS 127.0f
+#define LSTMCORE_EXPONENT_BIAS 127u
 #define LSTMCORE_MANTISSA_BITS 23
 #define LSTMCORE_EXP_HIGH 88.0f
 #endif
@@ -121,37 +124,32 @@ LSTMCORE_INLINE lstmcore_real lstmcore_at_most(lstmcore_real x, lstmcore_real li
 #endif
 }
 
-/* x rounded to an integer, |x| < 2^21 */
-LSTMCORE_INLINE lstmcore_real lstmcore_nearest(lstmcore_real x)
-{
-#if defined(__FAST_MATH__) /* which would cancel the rounder */
-    return (lstmcore_real)(int32_t)(x < 0 ? x - LSTMCORE_R(0.5) : x + LSTMCORE_R(0.5));
-#else
-    return (x + LSTMCORE_ROUNDER) - LSTMCORE_ROUNDER;
-#endif
-}
-
-/* 2^n for an integer n from -bias (which gives 0) to bias */
-LSTMCORE_INLINE lstmcore_real lstmcore_pow2(lstmcore_real n)
-{
-    lstmcore_real shifted = n + (LSTMCORE_ROUNDER + LSTMCORE_EXPONENT_BIAS), power;
-    lstmcore_bits bits;
-    memcpy(&bits, &shifted, sizeof bits);
-    bits <<= LSTMCORE_MANTISSA_BITS;
-    memcpy(&power, &bits, sizeof power);
-    return power;
-}
-
-/* e^x - 1 = (2^n - 1) + 2^n (e^r - 1), x = n ln 2 + r, |r| <= ln(2)/2; *scale is 2^n, the result
- * e^r - 1 = r + r^2 q(r) with q the minimax polynomial. ln 2 is subtracted in two pieces, the first
- * short enough that n times it is exact. */
+/* e^x - 1 = (2^n - 1) + 2^n (e^r - 1), x = n ln 2 + r, |r| <= ln(2)/2; *scale is 2^n (0 for the n
+ * below the exponents), the result e^r - 1 = r + r^2 q(r) with q the minimax polynomial.
+ *
+ * Adding 1.5 * 2^(mantissa bits) rounds x / ln 2 to n and leaves n in the low bits of the sum, from
+ * where a shift takes it to the exponent's place. n ln 2 is subtracted in two pieces, the first short
+ * enough for an exact product; one is enough for a float with fused multiply-add, as ln 2 happens to
+ * lie within 2e-9 of one. */
 LSTMCORE_INLINE lstmcore_real lstmcore_reduced_expm1(lstmcore_real x, lstmcore_real *scale)
 {
-    lstmcore_real n = lstmcore_nearest(x * LSTMCORE_R(1.4426950408889634)), r, q;
-    *scale = lstmcore_pow2(n);
+    lstmcore_real n, r, r2, q;
+    lstmcore_bits bits;
+#if defined(__FAST_MATH__) /* which would undo the rounding */
+    n = x * LSTMCORE_R(1.4426950408889634);
+    bits = (lstmcore_bits)(int32_t)(n < 0 ? n - LSTMCORE_R(0.5) : n + LSTMCORE_R(0.5));
+    n = (lstmcore_real)(int32_t)bits;
+#else
+    n = LSTMCORE_FMA(x, LSTMCORE_R(1.4426950408889634), LSTMCORE_ROUNDER);
+    memcpy(&bits, &n, sizeof bits);
+    n -= LSTMCORE_ROUNDER;
+#endif
+    bits = (bits + LSTMCORE_EXPONENT_BIAS) << LSTMCORE_MANTISSA_BITS;
+    memcpy(scale, &bits, sizeof bits);
 #if LSTMCORE_DOUBLE
     r = LSTMCORE_FMA(n, -6.93147180369123816490e-01, x);
     r = LSTMCORE_FMA(n, -1.90821492927058770002e-10, r);
+    r2 = r * r;
     q = LSTMCORE_FMA(2.5110048019267005e-08, r, 2.7620086374492805e-07);
     q = LSTMCORE_FMA(q, r, 2.755724234140122e-06);
     q = LSTMCORE_FMA(q, r, 2.480152130002751e-05);
@@ -162,14 +160,18 @@ LSTMCORE_INLINE lstmcore_real lstmcore_reduced_expm1(lstmcore_real x, lstmcore_r
     q = LSTMCORE_FMA(q, r, 0.16666666666666674);
     q = LSTMCORE_FMA(q, r, 0.5000000000000001);
 #else
+#if LSTMCORE_FUSED
+    r = LSTMCORE_FMA(n, -0.693147180559945f, x);
+#else
     r = LSTMCORE_FMA(n, -0.693359375f, x);
     r = LSTMCORE_FMA(n, 2.12194440e-4f, r);
-    q = LSTMCORE_FMA(0.0013941121637250828f, r, 0.008363179811610824f);
-    q = LSTMCORE_FMA(q, r, 0.04166637516010433f);
-    q = LSTMCORE_FMA(q, r, 0.16666576978587402f);
-    q = LSTMCORE_FMA(q, r, 0.500000002694669f);
 #endif
-    return LSTMCORE_FMA(r * r, q, r);
+    r2 = r * r;
+    q = LSTMCORE_FMA(0.008363179811610824f, r, 0.04166637516010433f);
+    q = LSTMCORE_FMA(0.0013941121637250828f, r2, q);
+    q = LSTMCORE_FMA(q, r2, LSTMCORE_FMA(0.16666576978587402f, r, 0.500000002694669f));
+#endif
+    return LSTMCORE_FMA(r2, q, r);
 }
 
 /* e^-x for x >= 0; 0 where the result would be denormal */
