@@ -20,8 +20,9 @@ lint: .venv/installed
 	PATH=$(CURDIR)/$(BIN):$$PATH cython-lint lstmcore bench tests
 	$(BIN)/python .ci/check_text.py
 
-bench: .venv/installed
-	$(BIN)/python bench/run.py --quick
+# The peers have an environment of their own: .venv-bench/bin/python bench/run.py --full
+bench: .venv-bench/installed
+	.venv-bench/bin/python bench/run.py --quick
 
 # The same tests on a build with bounds checks and sanitizers. Python itself leaks by design.
 test-debug: .venv/installed
@@ -40,9 +41,15 @@ dist: .venv/installed
 	$(BIN)/python -m build --outdir dist .
 
 clean:
-	rm -rf build dist .venv .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf build dist .venv .venv-bench .pytest_cache .ruff_cache .hypothesis *.egg-info
 	rm -f lstmcore/_*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv-bench/installed: bench/requirements.txt $(SOURCES)
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --requirement bench/requirements.txt
+	.venv-bench/bin/pip install --quiet --editable .
+	touch $@
 
 # pip is quiet about warnings of the build, so what was built is shown.
 .venv/installed: $(SOURCES)

@@ -31,8 +31,8 @@ def single(case):
     return kind(case, FORWARD, "float32") and case.B == 1
 
 
-def threads_of(entry):
-    return f"{entry['threads']} thread" + "s" * (entry["threads"] > 1)
+def count(threads):
+    return f"{threads} thread" + "s" * (threads > 1)
 
 
 def case_of(entry):
@@ -106,8 +106,9 @@ def header(results):
         f"- Machine: {machine['processor']}, {machine['cores']} cores, {machine['vectors']}.",
         f"- System: {machine['system']}, Python {machine['python']}.",
         f"- lstmcore {versions.get(OURS, 'missing')}, kernels {results['isa']}.",
-        f"- Peers: {peers}.",
     ]
+    if peers:
+        lines.append(f"- Peers: {peers}.")
     lines += [f"- Not there: {name} ({why})." for name, why in results["missing"].items()]
     return "\n".join(lines) + "\n"
 
@@ -148,7 +149,7 @@ def shares(results):
         if share(e) and e["case"]["B"] == 64 and e["case"]["H"] in (128, 512):
             least = SHARES[e["case"]["work"]]
             yield {
-                "what": f"share of the FMA peak, {e['case']['work']}, {threads_of(e)}",
+                "what": f"share of the FMA peak, {e['case']['work']}, {count(e['threads'])}",
                 "detail": f"{e['case']['dtype']}, {name_of(case_of(e))}",
                 "value": share(e),
                 "wanted": f"at least {least}",
@@ -218,10 +219,10 @@ def grid(results):
                 cells.append(f"**{text}**" if best and n == best[0] else text)
             speed = number(ratio(e)) + "×" * bool(ratio(e))
             rows.append([name_of(case_of(e)), *cells, speed, number(share(e), 2)])
-        title = f"## {work}, {dtype}, {threads_of(entries[0])} (median µs)\n\n"
+        title = f"## {work}, {dtype}, {count(entries[0]['threads'])} (median µs)\n\n"
         parts.append(title + table(head, rows))
     wrong = [
-        f"- {case_of(e)}, {threads_of(e)}: {name}: {why}"
+        f"- {case_of(e)}, {count(e['threads'])}: {name}: {why}"
         for e in results["grid"]
         for name, why in e["refused"].items()
         if "only" not in why and "widest" not in why
@@ -256,7 +257,7 @@ def picture(results, path):
             if not chosen:
                 continue
             x = np.array([place[case_of(e)] for e in chosen]) + 0.12 * (2 * threads - 3)
-            label = threads_of(chosen[0])
+            label = count(threads)
             axis.plot(x, [ratio(e) for e in chosen], marker, color=colour, label=label)
             if work != STEP:
                 limits = [limit(e) or np.nan for e in chosen]

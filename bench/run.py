@@ -25,8 +25,22 @@ import timing
 PARTS = ("grid", "alone", "fit")
 CANDIDATES = (peers.Lstmcore, *peers.PEERS, machine.Peak)
 FORMS = {  # rounds, seconds of each turn, and how much of the other parts
-    "quick": {"rounds": 3, "seconds": 0.015, "shapes": 2, "iterations": 20, "fits": 1},
-    "full": {"rounds": 7, "seconds": 0.05, "shapes": 4, "iterations": 100, "fits": 3},
+    "quick": {
+        "rounds": 3,
+        "seconds": 0.015,
+        "kinds": ((cases.FORWARD, "float32"), (cases.TRAIN, "float64")),
+        "shapes": 2,
+        "iterations": 20,
+        "fits": 1,
+    },
+    "full": {
+        "rounds": 7,
+        "seconds": 0.05,
+        "kinds": cases.KINDS,
+        "shapes": 4,
+        "iterations": 100,
+        "fits": 3,
+    },
 }
 PAUSE = {1: 0.002, 2: 0.02}  # until the last candidate's threads have stopped spinning
 
@@ -49,7 +63,7 @@ def run_grid(results, args, threads, save):
     chosen = cases.full_grid() if args.form == "full" else cases.quick_grid()
     chosen = [c for c in chosen if args.match in str(c) and (threads == 1 or c.work != cases.STEP)]
     if args.form == "quick" and threads > 1:
-        chosen = [c for c in chosen if c.B > 1]
+        chosen = [c for c in chosen if c.B > 1 and (c.work, c.dtype) in effort["kinds"]]
     candidates, versions, missing = timing.start(CANDIDATES, threads)
     results["versions"] |= versions
     results["missing"] |= missing
@@ -66,7 +80,7 @@ def run_grid(results, args, threads, save):
             save()
             ratio, best = report.number(report.ratio(entry)), report.best_peer(entry)
             name = best[0] if best else "nobody"
-            print(f"{case}, {threads} threads: {ratio}× {name}", flush=True)
+            print(f"{case}, {report.count(threads)}: {ratio}× {name}", flush=True)
     finally:
         for candidate in candidates.values():
             candidate.stop()
@@ -86,7 +100,7 @@ def run_alone(results, args, threads, save):
 
 def run_fit(results, args, threads, save):
     effort = FORMS[args.form]
-    print(f"fit by L-BFGS, {threads} threads", flush=True)
+    print(f"fit by L-BFGS, {report.count(threads)}", flush=True)
     results["fits"].append(fit.measure(threads, effort["iterations"], effort["fits"]))
     save()
 

@@ -3,12 +3,16 @@
 Every function yields `row`s for the report; both sides of a ratio take turns in one process.
 """
 
+import ctypes
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 from cases import FORWARD, TRAIN, Case, problem
@@ -71,7 +75,7 @@ def network(case, bidirectional):
 
 def variants(effort):
     """Peepholes, two directions and unequal lengths against the plain, padded layer."""
-    for work, dtype in itertools.product((FORWARD, TRAIN), ("float32", "float64")):
+    for work, dtype in effort["kinds"]:
         case = Case(work, dtype, B=64, T=100, I=32, H=64)
         peepholes = np.full((3, case.H), 0.1, dtype)
         lengths = np.linspace(1, case.T, case.B).astype(int)
@@ -109,7 +113,7 @@ AWKWARD = (  # what is awkward, the shape, its friendly neighbour
 
 def awkward(effort):
     """No cliffs: the time per FLOP of awkward shapes against that of friendly neighbours."""
-    for work, dtype in itertools.product((FORWARD, TRAIN), ("float32", "float64")):
+    for work, dtype in effort["kinds"]:
         friendly = {"B": 16, "T": 20, "I": 32, "H": 64}
         for what, changes, neighbour in AWKWARD:
             cases = [Case(work, dtype, **{**friendly, **c}) for c in (changes, neighbour)]
@@ -120,7 +124,7 @@ def awkward(effort):
 
 def growth(effort):
     """Time per FLOP where T, B or H is four times as large."""
-    for work, dtype in itertools.product((FORWARD, TRAIN), ("float32", "float64")):
+    for work, dtype in effort["kinds"]:
         small = {"B": 16, "T": 50, "I": 32, "H": 64}
         for name, limit in (("T", 1.1), ("B", 1.1), ("H", 1.25)):
             large = {**small, name: 4 * small[name]}
@@ -132,9 +136,7 @@ def growth(effort):
 
 def two_threads(effort):
     shapes = ((16, 128), (64, 128), (256, 32), (64, 512))
-    for work, dtype, (B, H) in itertools.product(
-        (FORWARD, TRAIN), ("float32", "float64"), shapes[: effort["shapes"]]
-    ):
+    for (work, dtype), (B, H) in itertools.product(effort["kinds"], shapes[: effort["shapes"]]):
         case = Case(work, dtype, B, 50, H // 2, H)
         times = alternate({n: layer(case, n_threads=n) for n in (1, 2)}, effort)
         yield row("one thread / two threads", str(case), times[1] / times[2], MINIMUM, 1.8)
@@ -234,6 +236,45 @@ def imports(effort):
     yield row("import lstmcore / import numpy", "fresh interpreters", value, MAXIMUM, 1.3)
 
 
+# One step of RTNeural's C++ templates with their best back end, µs on an AMD Zen 3 core (AVX2): it
+# cannot be installed from a package registry, so this is the one figure that no run takes itself.
+RTNEURAL = {8: 0.05, 16: 0.10, 32: 0.23, 64: 0.90, 128: 3.5}
+LOOP = """
+#include "lstm.c"
+float lstm_loop(long n) {
+    static lstm_state state;
+    float x = 0.5f, y = 0.0f;
+    lstm_reset(&state);
+    for (long k = 0; k < n; k++) lstm_step(&state, &x, &y);
+    return y;
+}
+"""
+
+
+def step_from_c(effort):
+    """The exported C of one LSTM layer and a linear one, one input, one output."""
+    import lstmcore as lc
+
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return
+    for H, given in RTNEURAL.items():
+        net = lc.Network([lc.LSTM(1, H), lc.Dense(H, 1)], dtype="float32", seed=0)
+        with tempfile.TemporaryDirectory() as folder:
+            lc.export_c(net, folder, name="lstm")
+            source, library = Path(folder, "loop.c"), Path(folder, "loop.so")
+            source.write_text(LOOP)
+            flags = ["-O3", "-march=native", "-shared", "-fPIC"]
+            subprocess.run([compiler, *flags, source, "-lm", "-o", library], check=True)
+            loop = ctypes.CDLL(str(library)).lstm_loop
+        loop.argtypes, loop.restype = [ctypes.c_long], ctypes.c_float
+        steps = 1000
+        seconds = alternate({"step": lambda: loop(steps)}, effort)["step"] / steps  # noqa: B023
+        value = 1e6 * seconds / given
+        detail = f"H={H}: {1e6 * seconds:.3g} µs, RTNeural {given} µs on another machine"
+        yield row("one step from C / RTNeural", detail, value, MAXIMUM, 1)
+
+
 class Bench(Lstmcore):
     """The process in which the functions above run."""
 
@@ -243,5 +284,5 @@ class Bench(Lstmcore):
         return list(globals()[function](effort))
 
 
-ONE_THREAD = ("variants", "awkward", "growth", "memory", "imports")
+ONE_THREAD = ("variants", "awkward", "growth", "memory", "imports", "step_from_c")
 TWO_THREADS = ("two_threads", "busy_neighbour")
