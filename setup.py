@@ -22,6 +22,7 @@ from setuptools.errors import CompileError, LinkError
 
 DEBUG = os.environ.get("LSTMCORE_DEBUG", "0") == "1"
 PACKAGE = Path("lstmcore")
+INCLUDE = [PACKAGE.resolve(), PACKAGE.resolve() / "include"]
 ISA_FLAGS = {
     "portable": [],
     "avx2": ["-mavx2", "-mfma"],
@@ -84,7 +85,7 @@ class BuildKernels(build_ext):
                 ("LSTMCORE_OPENMP", str(int(bool(openmp)))),
                 ("LSTMCORE_DEBUG", str(int(DEBUG))),
             ]
-            ext.include_dirs = [str(PACKAGE.resolve()), numpy.get_include()]
+            ext.include_dirs = [*map(str, INCLUDE), numpy.get_include()]
             self.write_wrappers(ext)
         cythonized = cythonize(
             copy.deepcopy(self.extensions),
@@ -169,8 +170,8 @@ def extensions():
     isas = chosen_isas(sysconfig.get_platform())
     sources = dict.fromkeys([f"_kernels_{isa}" for isa in isas], "_kernels.pyx")
     sources.update({p.stem: p.name for p in sorted(PACKAGE.glob("*.pyx")) if p.stem != "_kernels"})
-    headers = [*sorted(PACKAGE.glob("*.pxd")), *sorted(PACKAGE.glob("*.h")), Path("setup.py")]
-    depends = [str(p) for p in headers]
+    headers = [*PACKAGE.glob("*.pxd"), *PACKAGE.glob("*.h"), *PACKAGE.glob("include/*.h")]
+    depends = [str(p) for p in (*sorted(headers), Path("setup.py"))]
     return [
         Extension(f"lstmcore.{name}", [str(PACKAGE / source)], depends=depends)
         for name, source in sources.items()

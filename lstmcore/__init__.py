@@ -12,7 +12,9 @@ True
 """
 
 import importlib
+import os
 
+from ._dispatch import C_API as _C_API  # noqa: F401  (where lstmcore_import of lstmcore.h looks)
 from ._dispatch import get_num_threads, set_num_threads, show_config
 from ._version import __version__
 from .layers import LSTM, RNN, Dense
@@ -45,6 +47,7 @@ __all__ = [
     "datasets",
     "export_c",
     "fit",
+    "get_include",
     "get_num_threads",
     "load",
     "lstm_backward",
@@ -54,6 +57,24 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
+
+
+def get_include():
+    """
+    Return the directory of ``lstmcore.h``, for compilers: see docs/c_api.md.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> import os
+    >>> import lstmcore as lc
+    >>> os.listdir(lc.get_include())
+    ['lstmcore.h']
+    """
+    return os.path.join(os.path.dirname(__file__), "include")
 
 
 def __getattr__(name):

@@ -55,6 +55,7 @@ def _load():
 
 
 ISA, kernels = _load()
+C_API = kernels.C_API  # the table of C functions: include/lstmcore.h
 
 if not kernels.OPENMP:
     warnings.warn(

@@ -1,42 +1,124 @@
-# What the kernels share with code outside: how a layer is described.
+# lstmcore/include/lstmcore.h in Cython: what the kernels share with code outside. There it is
+# documented; `cimport lstmcore` gives outside code these names.
 
-cdef enum:                  # kinds of layer
-    DENSE = 0
-    RNN = 1
-    LSTM = 2
+cdef extern from "Python.h":
+    pass                            # before lstmcore.h, which then has lstmcore_import
 
-cdef enum:                  # activations; the names are in _activations.py
-    IDENTITY = 0
-    LOGISTIC = 1
-    TANH = 2
-    RELU = 3
-    LOGISTIC_1 = 4
-    LOGISTIC_2 = 5
-    SOFTSIGN = 6
-    SOFTPLUS = 7
-    ELU = 8
-    LEAKY_RELU = 9
-    HARD_SIGMOID = 10
-    SCALED_TANH = 11
-    THRESHOLDED_RELU = 12
-    AFFINE = 13
-    EXP = 14                # not an activation of layers: for output units and accuracy tests
+cdef extern from "lstmcore.h" nogil:
+    enum: ABI_VERSION "LSTMCORE_ABI_VERSION"
+    enum: API_VERSION "LSTMCORE_API_VERSION"
+    const char* CAPSULE "LSTMCORE_CAPSULE"
 
+    enum:
+        FLOAT32 "LSTMCORE_FLOAT32"
+        FLOAT64 "LSTMCORE_FLOAT64"
 
-cdef struct Cell:
-    # One direction of one layer, as layers.py describes it (a dict of the same keys).
-    int kind
-    Py_ssize_t inputs               # I
-    Py_ssize_t units                # H
-    Py_ssize_t block_size           # C cells share a block's gates
-    int input_gate, forget_gate, output_gate
-    int coupled                     # b_f = 1 - b_i
-    int peepholes
-    int gate_recurrence             # gates also read the gates' previous activations
-    int act_gate, act_cell, act_output
-    double alpha_gate, beta_gate, alpha_cell, beta_cell, alpha_output, beta_output
+    enum:                           # kinds of layer
+        DENSE "LSTMCORE_DENSE"
+        RNN "LSTMCORE_RNN"
+        LSTM "LSTMCORE_LSTM"
 
+    enum:                           # activations; the names are in _activations.py
+        IDENTITY "LSTMCORE_IDENTITY"
+        LOGISTIC "LSTMCORE_LOGISTIC"
+        TANH "LSTMCORE_TANH"
+        RELU "LSTMCORE_RELU"
+        LOGISTIC_1 "LSTMCORE_LOGISTIC_1"
+        LOGISTIC_2 "LSTMCORE_LOGISTIC_2"
+        SOFTSIGN "LSTMCORE_SOFTSIGN"
+        SOFTPLUS "LSTMCORE_SOFTPLUS"
+        ELU "LSTMCORE_ELU"
+        LEAKY_RELU "LSTMCORE_LEAKY_RELU"
+        HARD_SIGMOID "LSTMCORE_HARD_SIGMOID"
+        SCALED_TANH "LSTMCORE_SCALED_TANH"
+        THRESHOLDED_RELU "LSTMCORE_THRESHOLDED_RELU"
+        AFFINE "LSTMCORE_AFFINE"
 
-cdef struct Activation:
-    int code
-    double alpha, beta
+    enum:                           # output units
+        OUT_IDENTITY "LSTMCORE_OUT_IDENTITY"
+        OUT_LOGISTIC "LSTMCORE_OUT_LOGISTIC"
+        OUT_SOFTMAX "LSTMCORE_OUT_SOFTMAX"
+
+    ctypedef struct Cell "lstmcore_cell":
+        int kind
+        Py_ssize_t inputs               # I
+        Py_ssize_t units                # H
+        Py_ssize_t block_size           # C cells share a block's gates
+        int input_gate, forget_gate, output_gate
+        int coupled                     # b_f = 1 - b_i
+        int peepholes
+        int gate_recurrence             # gates also read the gates' previous activations
+        int act_gate, act_cell, act_output
+        double alpha_gate, beta_gate, alpha_cell, beta_cell, alpha_output, beta_output
+
+    ctypedef struct Layer "lstmcore_layer":
+        pass
+
+    ctypedef struct Sequences "lstmcore_sequences":
+        Py_ssize_t B, t0, t1
+        int reverse
+        int n_threads
+        const Py_ssize_t* order
+        const Py_ssize_t* lengths
+        const void* x
+        const Py_ssize_t* tokens
+        Py_ssize_t x_batch, x_time
+        void* scratch
+        void* tape
+        const void* h0
+        const void* c0
+        Py_ssize_t h0_batch, c0_batch
+        void* y
+        Py_ssize_t y_batch, y_time
+        void* hT
+        void* cT
+        Py_ssize_t hT_batch, cT_batch
+        const void* dy
+        Py_ssize_t dy_batch, dy_time
+        const void* dhT
+        const void* dcT
+        Py_ssize_t dhT_batch, dcT_batch
+        void* dx
+        Py_ssize_t dx_batch, dx_time
+        void* dh0
+        void* dc0
+        Py_ssize_t dh0_batch, dc0_batch
+        void* grad
+
+    ctypedef struct Chain "lstmcore_chain":
+        Py_ssize_t B
+        int n_layers, output, mean_of
+        const Layer** layers
+        void** states
+        void* mean
+
+    ctypedef struct Api "lstmcore_api":
+        int abi_version, api_version
+        const char* isa
+        const char* (*check)(const Cell*) noexcept nogil
+        Py_ssize_t (*layer_bytes)(const Cell*, int) noexcept nogil
+        Layer* (*prepare)(const Cell*, int, const void*, const void*, const void*, const void*,
+                          const void*, void*) noexcept nogil
+        Py_ssize_t (*state_bytes)(const Layer*, Py_ssize_t) noexcept nogil
+        void (*set_state)(const Layer*, Py_ssize_t, const void*, const void*, void*) noexcept nogil
+        void (*get_state)(const Layer*, Py_ssize_t, const void*, void*, void*) noexcept nogil
+        void (*step)(const Layer*, Py_ssize_t, const void*, const Py_ssize_t*, void*,
+                     void*) noexcept nogil
+        Py_ssize_t (*mean_bytes)(const Layer*, Py_ssize_t) noexcept nogil
+        void (*chain_steps)(const Chain*, Py_ssize_t, const void*, const Py_ssize_t*,
+                            void*) noexcept nogil
+        Py_ssize_t (*scratch_bytes)(const Layer*, Py_ssize_t, int, int) noexcept nogil
+        Py_ssize_t (*tape_bytes)(const Layer*, Py_ssize_t, Py_ssize_t) noexcept nogil
+        Py_ssize_t (*grad_bytes)(const Layer*) noexcept nogil
+        void (*forward)(const Layer*, const Sequences*) noexcept nogil
+        void (*backward)(const Layer*, const Sequences*) noexcept nogil
+        void (*unpack)(const Layer*, const void*, void*, void*, void*, void*, void*) noexcept nogil
+        void (*output)(int, int, Py_ssize_t, Py_ssize_t, const void*, void*) noexcept nogil
+
+    bint compatible "lstmcore_compatible"(const Api*)
+    Cell lstm "lstmcore_lstm"(Py_ssize_t inputs, Py_ssize_t units)
+    Cell rnn "lstmcore_rnn"(Py_ssize_t inputs, Py_ssize_t units)
+    Cell dense "lstmcore_dense"(Py_ssize_t inputs, Py_ssize_t units)
+
+cdef extern from "lstmcore.h":
+    const Api* import_api "lstmcore_import"() except NULL

@@ -862,12 +862,8 @@ def sizes(Cell cell, dtype):
 
 def scratch_size(Cell cell, dtype, Py_ssize_t B, int n_threads, bint training):
     """Numbers of workspace that forward and, if training, backward take."""
-    cdef Py_ssize_t item_size = dtype.itemsize
-    cdef Plan p = make_plan(&cell, VF if item_size == 4 else VD)
-    cdef Py_ssize_t size = n_threads * forward_scratch(&p, item_size, B)
-    if training:
-        size = max(size, make_room(&p, item_size, B, n_threads).size)
-    return size
+    cdef Plan p = plan_of(&cell, dtype.itemsize)
+    return workspace(&p, dtype.itemsize, B, n_threads, training)
 
 
 def chunk_rows(Cell cell, dtype, Py_ssize_t B):
@@ -1004,3 +1000,9 @@ cdef extern from *:
 
 OPENMP = bool(LSTMCORE_OPENMP)
 VECTOR_BITS = 32 * VF
+
+
+# ---- for C ---------------------------------------------------------------------------------------
+
+include "_step.pxi"
+include "_capi.pxi"

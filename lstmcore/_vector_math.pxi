@@ -243,6 +243,14 @@ cdef inline vec log1p_unit(vec z) noexcept nogil:
 
 # ---- activations --------------------------------------------------------------------------------
 
+cdef enum:
+    EXP = 14                # not an activation of layers: for output units and accuracy tests
+
+cdef struct Activation:
+    int code
+    double alpha, beta
+
+
 cdef inline vec ratio(vec n, vec a, vec b) noexcept nogil:
     """n / (a + b), |a| >= |b|; in float64 with what the sum lost and the quotient left corrected."""
     cdef vec d = a + b, r, q

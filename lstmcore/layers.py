@@ -121,16 +121,20 @@ class Layer:
     # each direction. Shapes: x (B, L, I) or tokens (B, L); y (B, L, output_size); h and c, and what
     # is called after them, as in `state_sizes`.
 
+    def masked(self, w):
+        """The weights that count: W and R without what the masks exclude."""
+        W, R = (
+            values if mask is None else values * mask
+            for values, mask in zip((w.W, w.R), self._masks, strict=True)
+        )
+        return w._replace(W=W, R=R)
+
     def pack(self, weights, take):
         """The weights in the layout that kernels read: one flat buffer for each direction."""
         packed = []
         for w in weights:
             buffer = take(self._kernel_sizes(w.W.dtype)[0])
-            W, R = (
-                values if mask is None else values * mask
-                for values, mask in zip((w.W, w.R), self._masks, strict=True)
-            )
-            kernels.pack(self.cell, W, R, w.b, w.p, w.Q, buffer)
+            kernels.pack(self.cell, *self.masked(w)[:5], buffer)
             packed.append(buffer)
         return packed
 

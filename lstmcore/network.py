@@ -340,13 +340,15 @@ class Network:
             return y[0], tuple(tuple(values[0] for values in entry) for entry in state)
         return y, state
 
-    def stream(self, batch_size=1):
+    def stream(self, batch_size=1, *, check_finite=True):
         """An object that takes one step a call and keeps the state in between.
 
         Parameters
         ----------
         batch_size : int
             Number of sequences that run side by side.
+        check_finite : bool
+            Refuse NaN and infinity in its inputs.
 
         Returns
         -------
@@ -360,7 +362,7 @@ class Network:
         >>> stream([0.5, -0.5]).shape
         (1,)
         """
-        return Stream(self, batch_size)
+        return Stream(self, batch_size, check_finite)
 
     # ------------------------------------------------------------------------------ the loss
 

@@ -1,0 +1,233 @@
+"""The compiled side of `Stream`: a chain of prepared layers, its state, and the call for one step.
+
+Everything goes through the table of C functions (lstmcore.h), so this is built once for all builds
+of the kernels.
+"""
+
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_New, PyCapsule_SetContext
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.stdint cimport uint32_t, uint64_t
+from lstmcore._kernels cimport FLOAT32, FLOAT64, Api, Cell, Chain, Layer, import_api
+
+cimport numpy as cnp
+
+import numpy as np
+
+cnp.import_array()
+
+cdef const Api* api = import_api()
+
+cdef enum:
+    # Multiply-adds from which on a step lets other threads run: giving the GIL up and taking it
+    # back costs as much as some thousand of them.
+    MUCH = 20000
+
+
+cdef inline bint all_finite(const void* x, Py_ssize_t n, int item_size) noexcept nogil:
+    """Whether no exponent is all ones: a form without branches, which compilers vectorise."""
+    cdef Py_ssize_t k
+    cdef const uint32_t* f = <const uint32_t*>x
+    cdef const uint64_t* d = <const uint64_t*>x
+    cdef uint32_t f_wrong = 0
+    cdef uint64_t d_wrong = 0
+    if item_size == FLOAT32:
+        for k in range(n):
+            f_wrong |= ((f[k] & 0x7f800000u) + 0x00800000u) & 0x80000000u
+        return f_wrong == 0
+    for k in range(n):
+        d_wrong |= ((d[k] & 0x7ff0000000000000u) + 0x0010000000000000u) & 0x8000000000000000u
+    return d_wrong == 0
+
+
+cdef inline void* data(object array) noexcept:
+    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
+
+
+cdef object aligned(Py_ssize_t size):
+    """`size` bytes of zeros that begin a cache line."""
+    raw = np.zeros(size + 64, np.uint8)
+    skip = -<Py_ssize_t>cnp.PyArray_DATA(<cnp.ndarray>raw) % 64
+    return raw[skip + 64 if skip < 0 else skip:][:size]
+
+
+cdef void release_owner(object capsule) noexcept:
+    Py_DECREF(<object>PyCapsule_GetContext(capsule))
+
+
+cdef class Runner:
+    """Layers that run along with their input. `Stream` is the one subclass; it checks arguments.
+
+    Parameters
+    ----------
+    cells : list of dict
+        Of the layers.
+    batch_size : int
+    dtype : dtype
+    output : int
+        Kind of the output units.
+    mean_of : int
+        The layer whose outputs are averaged over time, -1 for none.
+    check_finite : bool
+    """
+
+    cdef Chain chain
+    cdef Py_ssize_t inputs, outputs
+    cdef Py_ssize_t work            # multiply-adds of a step
+    cdef int item_size, type_number
+    cdef bint check_finite, busy
+    cdef list memory                # of layers, then of states: arrays of bytes
+    cdef object mean, cells
+
+    def __cinit__(self):
+        self.inputs = -1                 # which no array has: a call before __init__ goes to `_convert`
+
+    def __init__(self, list cells, Py_ssize_t batch_size, dtype, int output, int mean_of,
+                 bint check_finite):
+        cdef Cell cell
+        cdef Py_ssize_t k, B = batch_size, n = len(cells)
+        if self.memory is not None:
+            raise RuntimeError("a stream is made once")
+        self.chain.layers = <const Layer**>PyMem_Calloc(n, sizeof(Layer*))
+        self.chain.states = <void**>PyMem_Calloc(n, sizeof(void*))
+        if self.chain.layers == NULL or self.chain.states == NULL:
+            raise MemoryError
+        self.item_size = dtype.itemsize
+        self.type_number = cnp.NPY_FLOAT if self.item_size == FLOAT32 else cnp.NPY_DOUBLE
+        self.check_finite = check_finite
+        self.cells = cells
+        self.chain.B = B
+        self.chain.n_layers = <int>n
+        self.chain.output = output
+        self.chain.mean_of = mean_of
+        memory = []
+        for k in range(n):
+            cell = cells[k]
+            memory.append(aligned(api.layer_bytes(&cell, self.item_size)))
+            self.chain.layers[k] = <const Layer*>data(memory[k])
+            self.work += B * cell.units * (cell.inputs + cell.units) * 4
+        self.memory = memory
+        self.outputs = cell.units
+        cell = cells[0]
+        self.inputs = cell.inputs
+
+    def __dealloc__(self):
+        PyMem_Free(<void*>self.chain.layers)
+        PyMem_Free(<void*>self.chain.states)
+
+    def _prepare(self, list weights):
+        """Arrange the weights: for each layer (W, R, b, p, Q), C-contiguous arrays or None."""
+        cdef Cell cell
+        cdef Py_ssize_t k
+        self._begin()
+        for k in range(self.chain.n_layers):
+            cell = self.cells[k]
+            W, R, b, p, Q = weights[k]
+            if api.prepare(&cell, self.item_size, data(W), data(R), data(b), data(p), data(Q),
+                           <void*>self.chain.layers[k]) == NULL:
+                raise AssertionError(api.check(&cell).decode())     # layers.py has let it pass
+        if len(self.memory) == self.chain.n_layers:     # the sizes are known from here on
+            for k in range(self.chain.n_layers):
+                states = aligned(api.state_bytes(self.chain.layers[k], self.chain.B))
+                self.memory.append(states)
+                self.chain.states[k] = data(states)
+            if self.chain.mean_of >= 0:
+                self.mean = aligned(api.mean_bytes(self.chain.layers[self.chain.mean_of], self.chain.B))
+                self.chain.mean = data(self.mean)
+
+    def _begin(self):
+        """Refuse what must not happen while another thread is within a step."""
+        if self.memory is None:
+            raise RuntimeError("stream: not made by Network.stream")
+        if self.busy:
+            raise RuntimeError("stream: another thread is within a step, expected one at a time")
+
+    def _set_state(self, Py_ssize_t k, h, c):
+        """State of layer k from C-contiguous arrays."""
+        self._begin()
+        api.set_state(self.chain.layers[k], self.chain.B, data(h), data(c), self.chain.states[k])
+
+    def _get_state(self, Py_ssize_t k, h, c):
+        """State of layer k into C-contiguous arrays."""
+        self._begin()
+        api.get_state(self.chain.layers[k], self.chain.B, self.chain.states[k], data(h), data(c))
+
+    @property
+    def _mean(self):
+        """What `mean_of` has summed: a flat array that begins with total (B, H), count (B,)."""
+        return self.mean.view(np.float32 if self.item_size == FLOAT32 else np.float64)
+
+    def _run(self, x, y):
+        """One step from checked, C-contiguous arrays: x (B, I), or tokens (B,) of intp."""
+        self._begin()
+        if cnp.PyArray_TYPE(<cnp.ndarray>x) == cnp.NPY_INTP:
+            self.step(NULL, <const Py_ssize_t*>data(x), data(y))
+        else:
+            self.step(data(x), NULL, data(y))
+
+    cdef inline void step(self, const void* x, const Py_ssize_t* tokens, void* y) noexcept:
+        if self.work < MUCH:
+            api.chain_steps(&self.chain, 1, x, tokens, y)
+        else:
+            self.busy = True
+            with nogil:
+                api.chain_steps(&self.chain, 1, x, tokens, y)
+            self.busy = False
+
+    cdef inline bint is_plain(self, object array, Py_ssize_t columns, int flags) noexcept:
+        """An array of the stream's type, rows of `columns` without gaps: (columns,) or (B, columns)."""
+        cdef cnp.ndarray a
+        if not cnp.PyArray_CheckExact(array):
+            return False
+        a = <cnp.ndarray>array
+        if cnp.PyArray_TYPE(a) != self.type_number or not cnp.PyArray_CHKFLAGS(a, flags):
+            return False
+        if not cnp.PyArray_ISNOTSWAPPED(a):
+            return False
+        if cnp.PyArray_NDIM(a) == 1:
+            return self.chain.B == 1 and cnp.PyArray_DIM(a, 0) == columns
+        return (cnp.PyArray_NDIM(a) == 2 and cnp.PyArray_DIM(a, 0) == self.chain.B
+                and cnp.PyArray_DIM(a, 1) == columns)
+
+    def __call__(self, x, out=None):
+        """Outputs of the next step.
+
+        Parameters
+        ----------
+        x : (I,) or (B, I) array_like, or int or (B,) array_like of int
+            As in `Network.step`. An array of the network's dtype without gaps is read as it stands.
+        out : (K,) or (B, K) array, optional
+            Where the outputs are written; nothing is allocated then. May be x itself if I = K.
+
+        Returns
+        -------
+        y : (K,) or (B, K) array
+            Fresh, or `out`.
+        """
+        cdef cnp.npy_intp shape[2]
+        cdef int n_dims
+        if (self.busy or not self.is_plain(x, self.inputs, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED)
+                or (self.check_finite and not all_finite(data(x), self.chain.B * self.inputs, self.item_size))):
+            return self._convert(x, out)
+        n_dims = cnp.PyArray_NDIM(<cnp.ndarray>x)
+        if out is None:
+            shape[0] = self.chain.B
+            shape[n_dims - 1] = self.outputs
+            out = cnp.PyArray_SimpleNew(n_dims, shape, self.type_number)
+        elif not (self.is_plain(out, self.outputs, cnp.NPY_ARRAY_CARRAY)
+                  and cnp.PyArray_NDIM(<cnp.ndarray>out) == n_dims):
+            return self._convert(x, out)
+        self.step(data(x), NULL, data(out))
+        return out
+
+    @property
+    def capsule(self):
+        """The `lstmcore_chain` of this stream for C code, as a PyCapsule named "lstmcore.chain".
+
+        It keeps the stream alive, and shares its state: only one of the two may step at a time.
+        """
+        self._begin()
+        capsule = PyCapsule_New(&self.chain, "lstmcore.chain", release_owner)
+        PyCapsule_SetContext(capsule, <void*><PyObject*>self)
+        Py_INCREF(self)
+        return capsule

@@ -1,0 +1,223 @@
+/* lstmcore for C: the kernels of the build that lstmcore has chosen for this processor, as one table
+ * of functions. docs/c_api.md shows how to use it.
+ *
+ * With Python.h included first, `lstmcore_import()` gets the table. Code without Python takes the
+ * address of the table as an argument and asks `lstmcore_compatible`.
+ *
+ * Every function of the table
+ *   - works on memory of the caller, allocates nothing, touches no Python object and may be called
+ *     without the GIL and from any number of threads, as long as each writes to its own memory;
+ *   - checks nothing but what it says it checks.
+ * Real arrays of a layer have its type, float or double; strides count numbers, sizes count bytes.
+ * Memory whose size a function tells is best aligned to 64 bytes, and must be to 8.
+ */
+#ifndef LSTMCORE_H
+#define LSTMCORE_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The table only grows at its end within one ABI version: it is compatible with code that was
+ * compiled for the same ABI version and no later API version. */
+#define LSTMCORE_ABI_VERSION 1
+#define LSTMCORE_API_VERSION 1
+
+/* types of real numbers: their size in bytes */
+enum { LSTMCORE_FLOAT32 = 4, LSTMCORE_FLOAT64 = 8 };
+
+/* kinds of layer */
+enum { LSTMCORE_DENSE = 0, LSTMCORE_RNN = 1, LSTMCORE_LSTM = 2 };
+
+/* activations; alpha and beta as ONNX names them */
+enum {
+    LSTMCORE_IDENTITY = 0,
+    LSTMCORE_LOGISTIC = 1,
+    LSTMCORE_TANH = 2,
+    LSTMCORE_RELU = 3,
+    LSTMCORE_LOGISTIC_1 = 4,        /* 2/(1 + e^-x) - 1 */
+    LSTMCORE_LOGISTIC_2 = 5,        /* 4/(1 + e^-x) - 2 */
+    LSTMCORE_SOFTSIGN = 6,
+    LSTMCORE_SOFTPLUS = 7,
+    LSTMCORE_ELU = 8,               /* alpha >= 0 */
+    LSTMCORE_LEAKY_RELU = 9,        /* alpha >= 0 */
+    LSTMCORE_HARD_SIGMOID = 10,     /* alpha > 0 */
+    LSTMCORE_SCALED_TANH = 11,      /* alpha != 0 */
+    LSTMCORE_THRESHOLDED_RELU = 12, /* alpha >= 0 */
+    LSTMCORE_AFFINE = 13
+};
+
+/* output units of a chain */
+enum { LSTMCORE_OUT_IDENTITY = 0, LSTMCORE_OUT_LOGISTIC = 1, LSTMCORE_OUT_SOFTMAX = 2 };
+
+/* One direction of one layer. A gate that is not there is the constant 1. RNN and dense layers use
+ * act_output, alpha_output and beta_output alone; block_size is 1 there, the options 0. */
+typedef struct lstmcore_cell {
+    int kind;
+    ptrdiff_t inputs;               /* I */
+    ptrdiff_t units;                /* H */
+    ptrdiff_t block_size;           /* C: cells that share a block's gates; a divisor of H */
+    int input_gate, forget_gate, output_gate;
+    int coupled;                    /* forget gate = 1 - input gate; then forget_gate is 0 */
+    int peepholes;
+    int gate_recurrence;            /* gates also read the gates' previous activations */
+    int act_gate, act_cell, act_output;
+    double alpha_gate, beta_gate, alpha_cell, beta_cell, alpha_output, beta_output;
+} lstmcore_cell;
+
+/* A prepared layer: its weights in the order in which the kernels read them. It holds no pointers:
+ * its bytes may be copied, but are of use to the process that prepared them alone. */
+typedef struct lstmcore_layer lstmcore_layer;
+
+/* What `forward` and `backward` work on: B sequences of unequal lengths, steps t0 <= t < t1 of them.
+ *
+ * Rank r is the place of a sequence in the order of descending length: order[r] is its row in the
+ * arrays, lengths[r] its length. With `reverse` step t of a sequence of length n is row n - 1 - t of
+ * x and y. Arrays that may be absent are NULL; absent states and derivatives count as zero.
+ */
+typedef struct lstmcore_sequences {
+    ptrdiff_t B, t0, t1;
+    int reverse;
+    int n_threads;                  /* 1 in a process made by fork */
+    const ptrdiff_t *order;         /* (B,) */
+    const ptrdiff_t *lengths;       /* (B,) by rank */
+    const void *x;                  /* (B, T, I), or NULL and */
+    const ptrdiff_t *tokens;        /* (B, T), from 0 to I - 1: one-hot inputs */
+    ptrdiff_t x_batch, x_time;      /* strides of whichever of them there is */
+    void *scratch;                  /* scratch_bytes */
+    void *tape;                     /* tape_bytes: OUT of forward (or NULL), IN of backward */
+    /* forward */
+    const void *h0, *c0;            /* (B, H): state before t0, rows as get_state writes them */
+    ptrdiff_t h0_batch, c0_batch;
+    void *y;                        /* OUT (B, T, H), where steps are */
+    ptrdiff_t y_batch, y_time;
+    void *hT, *cT;                  /* OUT (B, H): state after each sequence's last step before t1 */
+    ptrdiff_t hT_batch, cT_batch;
+    /* backward: derivatives of a scalar by the arrays of the same names */
+    const void *dy;                 /* (B, T, H) */
+    ptrdiff_t dy_batch, dy_time;
+    const void *dhT, *dcT;
+    ptrdiff_t dhT_batch, dcT_batch;
+    void *dx;                       /* IN and OUT (B, T, I): added to */
+    ptrdiff_t dx_batch, dx_time;
+    void *dh0, *dc0;                /* OUT */
+    ptrdiff_t dh0_batch, dc0_batch;
+    void *grad;                     /* IN and OUT, grad_bytes: added to, zero before the first call */
+} lstmcore_sequences;
+
+/* Layers that run along with their input, each reading the one before it. */
+typedef struct lstmcore_chain {
+    ptrdiff_t B;
+    int n_layers;
+    int output;                     /* output units, LSTMCORE_OUT_... */
+    int mean_of;                    /* the layer whose outputs are averaged over time; -1: none */
+    const lstmcore_layer **layers;  /* (n_layers,), all of one type */
+    void **states;                  /* (n_layers,): state_bytes each */
+    void *mean;                     /* with mean_of: mean_bytes; zero before the first step */
+} lstmcore_chain;
+
+typedef struct lstmcore_api {
+    int abi_version, api_version;
+    const char *isa;                /* "avx512", "avx2", "neon", "portable" */
+
+    /* NULL if the layer can be, else what is wrong with its description. */
+    const char *(*check)(const lstmcore_cell *cell);
+
+    /* Arrange a layer's weights, row-major; absent blocks are NULL. With G rows of gates i, f, g, o:
+     * W (G, I), R (G, H), b (G,), p (gates, H), Q (gates H/C, gates H/C). NULL if `check` complains
+     * or dtype is none. */
+    ptrdiff_t (*layer_bytes)(const lstmcore_cell *cell, int dtype);
+    lstmcore_layer *(*prepare)(const lstmcore_cell *cell, int dtype, const void *W, const void *R,
+                               const void *b, const void *p, const void *Q, void *memory);
+
+    /* The memory of B running sequences: their state and room for the next step. All bytes zero is
+     * the state 0. h is (B, H), with gate recurrence (B, H + gates H/C): the gates follow h.
+     * c is (B, H), of LSTMs alone. h and c may be NULL: 0, or not wanted. */
+    ptrdiff_t (*state_bytes)(const lstmcore_layer *layer, ptrdiff_t B);
+    void (*set_state)(const lstmcore_layer *layer, ptrdiff_t B, const void *h, const void *c,
+                      void *state);
+    void (*get_state)(const lstmcore_layer *layer, ptrdiff_t B, const void *state, void *h, void *c);
+
+    /* One time step: x (B, I), or NULL and tokens (B,); IN and OUT state; OUT y (B, H) or NULL. */
+    void (*step)(const lstmcore_layer *layer, ptrdiff_t B, const void *x, const ptrdiff_t *tokens,
+                 void *state, void *y);
+
+    /* Time steps of all layers: x (steps, B, I), or NULL and tokens (steps, B); OUT y (steps, B, K)
+     * behind the output units, K those of the last layer. */
+    ptrdiff_t (*mean_bytes)(const lstmcore_layer *layer, ptrdiff_t B);
+    void (*chain_steps)(const lstmcore_chain *chain, ptrdiff_t steps, const void *x,
+                        const ptrdiff_t *tokens, void *y);
+
+    /* Sequences. `steps` is the number of steps of all sequences between t0 and t1. */
+    ptrdiff_t (*scratch_bytes)(const lstmcore_layer *layer, ptrdiff_t B, int n_threads, int training);
+    ptrdiff_t (*tape_bytes)(const lstmcore_layer *layer, ptrdiff_t B, ptrdiff_t steps);
+    ptrdiff_t (*grad_bytes)(const lstmcore_layer *layer);
+    void (*forward)(const lstmcore_layer *layer, const lstmcore_sequences *s);
+    void (*backward)(const lstmcore_layer *layer, const lstmcore_sequences *s);
+
+    /* The gradient that `backward` has summed, as blocks in the layout of `prepare`; NULL: not wanted. */
+    void (*unpack)(const lstmcore_layer *layer, const void *grad, void *dW, void *dR, void *db,
+                   void *dp, void *dQ);
+
+    /* Output units of rows (rows, K): OUT y. */
+    void (*output)(int output, int dtype, ptrdiff_t rows, ptrdiff_t K, const void *a, void *y);
+} lstmcore_api;
+
+/* Whether a table can serve code compiled with this header. */
+static inline int lstmcore_compatible(const lstmcore_api *api)
+{
+    return api->abi_version == LSTMCORE_ABI_VERSION && api->api_version >= LSTMCORE_API_VERSION;
+}
+
+/* The layers that most networks are made of; for variants change the fields. */
+static inline lstmcore_cell lstmcore_dense(ptrdiff_t inputs, ptrdiff_t units)
+{
+    lstmcore_cell cell = {0};
+    cell.kind = LSTMCORE_DENSE;
+    cell.inputs = inputs;
+    cell.units = units;
+    cell.block_size = 1;
+    return cell;
+}
+
+static inline lstmcore_cell lstmcore_rnn(ptrdiff_t inputs, ptrdiff_t units)
+{
+    lstmcore_cell cell = lstmcore_dense(inputs, units);
+    cell.kind = LSTMCORE_RNN;
+    cell.act_output = LSTMCORE_TANH;
+    return cell;
+}
+
+static inline lstmcore_cell lstmcore_lstm(ptrdiff_t inputs, ptrdiff_t units)
+{
+    lstmcore_cell cell = lstmcore_dense(inputs, units);
+    cell.kind = LSTMCORE_LSTM;
+    cell.input_gate = cell.forget_gate = cell.output_gate = 1;
+    cell.act_gate = LSTMCORE_LOGISTIC;
+    cell.act_cell = cell.act_output = LSTMCORE_TANH;
+    return cell;
+}
+
+#define LSTMCORE_CAPSULE "lstmcore._C_API"
+
+#ifdef Py_PYTHON_H
+/* The table, or NULL with an ImportError set. Needs the GIL; the table itself does not. */
+static inline const lstmcore_api *lstmcore_import(void)
+{
+    const lstmcore_api *api = (const lstmcore_api *)PyCapsule_Import(LSTMCORE_CAPSULE, 0);
+    if (api != NULL && !lstmcore_compatible(api)) {
+        PyErr_Format(PyExc_ImportError,
+                     "lstmcore: compiled for ABI %d and API %d or later, the one installed has %d and %d",
+                     LSTMCORE_ABI_VERSION, LSTMCORE_API_VERSION, api->abi_version, api->api_version);
+        return NULL;
+    }
+    return api;
+}
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+#endif
