@@ -66,7 +66,7 @@ def save(net, path):
     """
     if not isinstance(net, Network):
         raise TypeError(f"net: expected a Network, got {describe(net)}")
-    path = Path(os.path.realpath(os.fspath(path)))  # a link stays one
+    path = Path(os.path.realpath(_as_path(path)))  # a link stays one
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(6).hex()}")
     try:
         with open(temporary, "xb") as file:
@@ -112,13 +112,23 @@ def load(path):
     ...     lc.load(path)
     Network([LSTM(3, 8), Dense(8, 2)], loss='squared_error', readout='all', dtype='float64')
     """
-    with open(path, "rb") as file:
+    with open(_as_path(path), "rb") as file:
         try:
             return _read(file)
         except Exception as error:  # whatever a hostile archive makes the parsers raise
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
                 raise  # the disk's; but EINVAL is an archive that points out of the file
             raise ValueError(f"path: expected a network's file, got {path}: {error}") from error
+
+
+def _as_path(path):
+    """`path` as a str; not a file's number, which `open` would take, too."""
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise TypeError(f"path: expected a str or a path, got {describe(path)}")
+    if "\0" in text:
+        raise ValueError(f"path: expected a name without a zero byte, got {path!r}")
+    return text
 
 
 def _write(net, file):

@@ -91,6 +91,7 @@ def fit(
         Show a bar on the standard error stream (by tqdm if installed, else one plain line).
     options : dict, optional
         Further options of the method, as in ``scipy.optimize.minimize``; they go before `max_iter`.
+        An unknown name is refused; values are SciPy's to check.
     n_threads : int, optional
         None chooses by the size of the work.
 
@@ -133,6 +134,9 @@ def fit(
         raise TypeError(f"callback: expected a callable, got {describe(callback)}")
     if not (options is None or isinstance(options, Mapping)):
         raise TypeError(f"options: expected a dict, got {describe(options)}")
+    for name in options or ():
+        if not isinstance(name, str):
+            raise TypeError(f"options: expected names that are strings, got {describe(name)}")
     objective = Objective(
         net,
         X,
@@ -172,7 +176,7 @@ def _minimize(run, method, max_iter, tol, options):
     """SciPy's result, or one like it for a run that was ended from within."""
     from scipy.optimize import OptimizeResult, OptimizeWarning, minimize
 
-    defaults = {"maxiter": max_iter}
+    defaults = {"maxiter": min(max_iter, 2**31 - 1)}  # an int of C
     if method == "TNC":  # knows no limit on iterations; `_Run` counts for it
         del defaults["maxiter"]
     if method in ("TNC", "L-BFGS-B"):  # their limits on evaluations would end long runs too early

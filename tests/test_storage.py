@@ -159,6 +159,15 @@ def test_saving_something_else_is_refused(path):
         save(3, path)
 
 
+@pytest.mark.parametrize("call", [load, lambda path: save(small(), path)], ids=["load", "save"])
+@pytest.mark.parametrize(
+    "wrong, error", [(0, TypeError), (None, TypeError), (b"m.npz", TypeError), ("a\0b", ValueError)]
+)
+def test_what_is_not_a_path_is_refused(call, wrong, error):
+    with pytest.raises(error, match="path: expected"):
+        call(wrong)
+
+
 def test_a_missing_file_is_the_systems_own_error(path):
     with pytest.raises(FileNotFoundError):
         load(path)

@@ -1,6 +1,8 @@
 """`fit`: SciPy's result whole, honest history, and the best parameters however it ends."""
 
 import builtins
+import contextlib
+import inspect
 import io
 import sys
 import threading
@@ -320,6 +322,30 @@ def test_bad_arguments_are_named(case):
     with pytest.raises(error, match=message):
         fit(net, X, Y, **arguments)
     np.testing.assert_array_equal(net.params, before)
+
+
+ODD = [None, True, 0, 3, -1, 0.5, np.nan, 1e-300, 10**30, "L-BFGS-B", b"x", 1j, [], (), (1, 2)]
+ODD += [np.zeros((4, 9)), np.ones(4), print, {}, {"maxiter": 2}, {1: 2}]
+ARGUMENTS = set(inspect.signature(fit).parameters) - {"net"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", sorted(ARGUMENTS))
+def test_whatever_an_argument_is_it_trains_or_says_why_not(name, method):
+    def stop(intermediate):
+        if intermediate.nit == 2:
+            raise StopIteration
+
+    for value in ODD:
+        net, (X, Y) = network(), data()
+        arguments = {"X": X, "Y": Y, "method": method, "callback": stop, "max_iter": 3, name: value}
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                result = quiet_fit(net, **arguments)
+        except (TypeError, ValueError) as error:
+            assert ": expected" in str(error), f"{name}={value!r}"
+        else:
+            assert result.nit <= 3 and np.isfinite(net.params).all()
 
 
 def test_a_validation_objective_of_another_network_is_refused():
