@@ -6,7 +6,6 @@ family of methods (mini-batch ones, say) would be another driver of the same `_R
 """
 
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Mapping
@@ -186,7 +185,7 @@ def _minimize(run, method, max_iter, tol, options):
     start = run.objective.net.params.astype(np.float64)
     try:
         # Warnings' filters belong to all threads: they are touched only where there is a need.
-        with _one_blas_thread, warnings.catch_warnings() if options else nullcontext():
+        with _one_blas_thread(), warnings.catch_warnings() if options else nullcontext():
             if options:
                 warnings.filterwarnings("error", "Unknown solver options", OptimizeWarning)
             return minimize(
@@ -217,39 +216,18 @@ def _minimize(run, method, max_iter, tol, options):
     )
 
 
-class _OneBlasThread:
-    """A context in which BLAS, if threadpoolctl is installed, runs in the calling thread.
+def _one_blas_thread():
+    """A context in which BLAS keeps to the calling thread, where threadpoolctl is installed.
 
     SciPy's methods add and multiply vectors of parameters between evaluations. From 10,000 on,
     OpenBLAS starts threads for those, which then wait by spinning and take the processors from the
-    kernels: fits took several times as long. Fits that run at the same time share one limit.
+    kernels: fits took several times as long.
     """
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._limits = None
-
-    def __enter__(self):
-        with self._lock:
-            if self._inside == 0:
-                try:
-                    from threadpoolctl import threadpool_limits
-                except ImportError:
-                    pass
-                else:
-                    self._limits = threadpool_limits(1, user_api="blas")
-            self._inside += 1
-
-    def __exit__(self, *exception):
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0 and self._limits is not None:
-                self._limits.restore_original_limits()
-                self._limits = None
-
-
-_one_blas_thread = _OneBlasThread()
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    return threadpool_limits(1, user_api="blas")
 
 
 class _Stop(Exception):
