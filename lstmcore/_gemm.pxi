@@ -12,7 +12,8 @@ cdef extern from "_vector.h" nogil:
     enum: ROWS_1
 
 cdef enum:
-    # Rows of B in one pass: a group of them (4 vectors wide) streams through L1 from L2.
+    # Rows of B in one pass over the rows of C: enough to hide the loads and stores of C, few enough
+    # that the group (64 KB with the widest vectors) stays in the second-level cache.
     K_BLOCK = 256
 
 
@@ -328,27 +329,27 @@ cdef void gemm(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
 
     IN a, b, bias; OUT or, without a bias, IN and OUT c.
     """
-    cdef Py_ssize_t L = lanes(b), k0 = 0, k1, j, width
-    cdef const vec* b_j
-    cdef Strip s = Strip(K, a_row, 1, 0, 4 * K * L, c_row, c_row if bias == NULL else 0)
-    cdef const vec* start = bias
-    if bias == NULL:
-        start = c
-    while k0 < K:
-        k1 = k0 + K_BLOCK if K - k0 > K_BLOCK + K_BLOCK // 2 else K
-        s.K = k1 - k0
-        j = 0
-        while j < N:
-            width = group_width(N - j)
-            s.b_k = width * L
-            b_j = at(b, (j * K + k0 * width) * L)
+    cdef Py_ssize_t L = lanes(b), j = 0, k0, k1, width
+    cdef const vec* start
+    cdef Strip s = Strip(K, a_row, 1, 0, 4 * K * L, c_row, 0)
+    while j < N:
+        width = group_width(N - j)
+        s.b_k = width * L
+        start = bias + j
+        s.start_row = 0
+        k0 = 0
+        while k0 < K:
+            if k0 > 0 or bias == NULL:
+                start = c + j
+                s.start_row = c_row
+            k1 = k0 + K_BLOCK if K - k0 > K_BLOCK + K_BLOCK // 2 else K
+            s.K = k1 - k0
             if M == 1 and N - j >= 8:
-                width = 8
-            rows_of_tiles(width, M, &s, at(a, k0), b_j, start + j, c + j)
-            j += width
-        start = c
-        s.start_row = c_row
-        k0 = k1
+                rows_of_tiles(8, M, &s, at(a, k0), at(b, (j * K + k0 * 4) * L), start, c + j)
+            else:
+                rows_of_tiles(width, M, &s, at(a, k0), at(b, (j * K + k0 * width) * L), start, c + j)
+            k0 = k1
+        j += 8 if M == 1 and N - j >= 8 else width
 
 
 cdef inline Py_ssize_t packed_offset(Py_ssize_t K, Py_ssize_t N, Py_ssize_t k, Py_ssize_t j,

@@ -36,9 +36,9 @@ cdef extern from "_vector.h" nogil:
 
 
 cdef enum:
-    # Bytes of pre-activations (forward) or deltas (backward) that are worked on at a time: they
-    # share the second-level cache with the weights.
-    FORWARD_BYTES = 262144
+    # Bytes of pre-activations (forward) or deltas (backward) that are worked on at a time, at most:
+    # measured; see docs/performance.md.
+    FORWARD_BYTES = 1048576
     BACKWARD_BYTES = 524288
 
 

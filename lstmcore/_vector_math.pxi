@@ -157,24 +157,27 @@ cdef inline vec round_halvings(vec x) noexcept nogil:
     return fma(x, like(x, 1.4426950408889634), rounder(x))
 
 cdef inline vec expm1_reduced(vec r) noexcept nogil:
-    """e^r - 1 for |r| <= ln(2)/2: r + r^2 q(r), q the minimax polynomial of (e^r - 1 - r)/r^2."""
-    cdef vec q
+    """e^r - 1 for |r| <= ln(2)/2: r + r^2 q(r), q the minimax polynomial of (e^r - 1 - r)/r^2.
+
+    In float64 q is summed as a tree (Estrin), for the cells wait for it.
+    """
+    cdef vec q, r2 = r * r, r4, low, high
     if vec is vf:
         q = fma(vf_splat(<float>0.0013941121637250828), r, vf_splat(<float>0.008363179811610824))
         q = fma(q, r, vf_splat(<float>0.04166637516010433))
         q = fma(q, r, vf_splat(<float>0.16666576978587402))
         q = fma(q, r, vf_splat(<float>0.500000002694669))
     else:
+        r4 = r2 * r2
+        low = fma(vd_splat(0.16666666666666674), r, vd_splat(0.5000000000000001))
+        high = fma(vd_splat(0.008333333333322208), r, vd_splat(0.04166666666662413))
+        low = fma(high, r2, low)
+        high = fma(vd_splat(2.755724234140122e-06), r, vd_splat(2.480152130002751e-05))
+        q = fma(vd_splat(0.00019841269886587123), r, vd_splat(0.001388888891721134))
+        high = fma(high, r2, q)
         q = fma(vd_splat(2.5110048019267005e-08), r, vd_splat(2.7620086374492805e-07))
-        q = fma(q, r, vd_splat(2.755724234140122e-06))
-        q = fma(q, r, vd_splat(2.480152130002751e-05))
-        q = fma(q, r, vd_splat(0.00019841269886587123))
-        q = fma(q, r, vd_splat(0.001388888891721134))
-        q = fma(q, r, vd_splat(0.008333333333322208))
-        q = fma(q, r, vd_splat(0.04166666666662413))
-        q = fma(q, r, vd_splat(0.16666666666666674))
-        q = fma(q, r, vd_splat(0.5000000000000001))
-    return fma(r * r, q, r)
+        q = fma(fma(q, r4, high), r4, low)
+    return fma(r2, q, r)
 
 cdef inline vec reduced(vec x, vec n) noexcept nogil:
     """x - n ln 2, with ln 2 in two pieces, the first short enough that n times it is exact."""
