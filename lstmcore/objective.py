@@ -64,8 +64,8 @@ class Objective:
     as an argument, so any number of threads may call one objective at the same time.
 
     A float32 network rounds θ and computes in float32, but SciPy wants float64: start it at
-    ``net.params.astype("float64")``, and give Newton-CG, which differentiates the gradient by
-    differences, a step that float32 can see (``options={"eps": 3e-4}``).
+    ``net.params.astype("float64")``, and give Newton-CG and TNC, which differentiate the gradient
+    by differences, a step that float32 can see (``options={"eps": 3e-4}``, ``{"accuracy": 3e-4}``).
 
     Examples
     --------

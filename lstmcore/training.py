@@ -20,6 +20,8 @@ __all__ = ["ConvergenceWarning", "fit"]
 
 # SciPy's methods that need a gradient and nothing more.
 _METHODS = ("CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP", "Newton-CG", "trust-constr")
+# These differentiate the gradient by differences; the option sets a step that the dtype can see.
+_DIFFERENCES = {"Newton-CG": "eps", "TNC": "accuracy"}
 
 _STOPPED = 99  # SciPy's status for a run that the callback stopped
 _NOT_FINITE = 98
@@ -180,8 +182,8 @@ def _minimize(run, method, max_iter, tol, options):
         del defaults["maxiter"]
     if method in ("TNC", "L-BFGS-B"):  # their limits on evaluations would end long runs too early
         defaults["maxfun"] = 10**9
-    if method == "Newton-CG":  # differentiates the gradient by differences, which must be seen
-        defaults["eps"] = float(np.sqrt(np.finfo(run.objective.net.dtype).eps))
+    if method in _DIFFERENCES:
+        defaults[_DIFFERENCES[method]] = float(np.sqrt(np.finfo(run.objective.net.dtype).eps))
     start = run.objective.net.params.astype(np.float64)
     try:
         # Warnings' filters belong to all threads: they are touched only where there is a need.

@@ -90,9 +90,10 @@ def test_every_gradient_method_of_scipy_descends(method, dtype):
     before = net.params.copy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of methods about the few iterations
-        options = {"maxfun" if method == "TNC" else "maxiter": 30}
-        if method == "Newton-CG":  # it differentiates the gradient by differences
-            options["eps"] = np.sqrt(np.finfo(dtype).eps)
+        options = {"maxfun": 100} if method == "TNC" else {"maxiter": 30}
+        if method in ("Newton-CG", "TNC"):  # which differentiate the gradient by differences
+            step = "eps" if method == "Newton-CG" else "accuracy"
+            options[step] = np.sqrt(np.finfo(dtype).eps)
         start = before.astype(np.float64)  # TNC takes nothing else
         result = minimize(objective, start, jac=True, method=method, options=options)
     assert result.fun < 0.5 * objective.fun(before)
