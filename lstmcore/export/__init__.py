@@ -72,7 +72,8 @@ class ExportReport:
                 else ""
             ),
             f"largest difference from the {self.details.get('reference', 'float64')} network's "
-            f"outputs: {self.error:.3g}",
+            f"outputs: {self.error:.3g}"
+            + (f", rms {self.details['rms_error']:.3g}" if "rms_error" in self.details else ""),
         ]
         return "\n".join(lines)
 
