@@ -42,6 +42,8 @@ FORMS = {  # rounds, seconds of each turn, and how much of the other parts
         "fits": 3,
     },
 }
+HERE = Path(__file__).resolve().parent
+FOLDERS = {"quick": HERE.parent / "build" / "bench", "full": HERE / "results"}
 PAUSE = {1: 0.002, 2: 0.02}  # until the last candidate's threads have stopped spinning
 
 
@@ -54,7 +56,8 @@ def arguments():
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--threads", nargs="+", type=int, choices=(1, 2), default=(1, 2))
     parser.add_argument("--match", default="", help="only grid cases whose name contains this")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    where = "by default build/bench, of the full form bench/results"
+    parser.add_argument("--output", type=Path, help=where)
     return parser.parse_args()
 
 
@@ -114,8 +117,9 @@ def lstmcore_isa():
 def main():
     args = arguments()
     began = time.monotonic()
-    args.output.mkdir(parents=True, exist_ok=True)
-    target = args.output / f"{args.form}.json"
+    folder = args.output or FOLDERS[args.form]
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{args.form}.json"
     results = {
         "command": f"python bench/run.py --{args.form}",
         "date": datetime.date.today().isoformat(),
