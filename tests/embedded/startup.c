@@ -1,5 +1,6 @@
 /* Vector table and reset handler for the emulated Cortex-M boards; output and exit by semihosting.
- * No function of the library but exit is used, so that an image's size tells what the program took. */
+ * No function of the library but exit is used, so that an image's size tells what the program took.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 
