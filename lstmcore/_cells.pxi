@@ -109,41 +109,48 @@ cdef inline vec units_only(const Plan* p, Py_ssize_t u, vec x) noexcept nogil:
 # ---- LSTM ---------------------------------------------------------------------------------------
 
 cdef inline void lstm_forward_standard(const int peepholes, const Plan* p, const vec* w,
-                                       Py_ssize_t rows, const vec* a, vec* c, vec* z,
+                                       Py_ssize_t rows, vec* a, vec* c, vec* z,
                                        vec* tape) noexcept nogil:
     """(4.2)-(4.10) for the vanilla LSTM, with (`peepholes`) or without peepholes.
 
-    IN w (i, f, o peephole weights), a; IN and OUT c: s_c(t-1), then s_c(t); OUT z, tape (or NULL).
+    IN w (i, f, o peephole weights), a (overwritten); IN and OUT c: s_c(t-1), then s_c(t); OUT z,
+    tape (or NULL). Two passes over some rows: h(s_c) waits for s_c, and the processor's window is
+    too short to fill that wait with the gates of the next units.
     """
-    cdef Py_ssize_t r, u, n = p.groups
-    cdef vec a_i, a_f, a_o, i, f, g, o, s, tanh_s
+    cdef Py_ssize_t n = p.groups, at_once = max(16 // n, 1), first, r, u, q
+    cdef vec a_i, a_f, a_o, i, f, g, s, tanh_s
     cdef vec* keep
-    for r in range(rows):
-        for u in range(n):
-            s = c[r * n + u]
-            a_i = a[4 * (r * n + u)]
-            a_f = a[4 * (r * n + u) + 1]
-            a_o = a[4 * (r * n + u) + 3]
-            if peepholes:
-                a_i = fma(w[u], s, a_i)                             # (4.2)
-                a_f = fma(w[n + u], s, a_f)                         # (4.4)
-            i = logistic(a_i)                                       # (4.3)
-            f = logistic(a_f)                                       # (4.5)
-            g = tanh(a[4 * (r * n + u) + 2])
-            s = fma(i, g, f * s)                                    # (4.7)
-            if peepholes:
-                a_o = fma(w[2 * n + u], s, a_o)                     # (4.8)
-            o = logistic(a_o)                                       # (4.9)
-            tanh_s = tanh(s)
-            c[r * n + u] = s
-            z[r * n + u] = o * tanh_s                               # (4.10)
+    for first in range(0, (rows + at_once - 1) // at_once):
+        for r in range(first * at_once, min((first + 1) * at_once, rows)):
+            for u in range(n):
+                q = r * n + u
+                s = c[q]
+                a_i = a[4 * q]
+                a_f = a[4 * q + 1]
+                a_o = a[4 * q + 3]
+                if peepholes:
+                    a_i = fma(w[u], s, a_i)                         # (4.2)
+                    a_f = fma(w[n + u], s, a_f)                     # (4.4)
+                i = logistic(a_i)                                   # (4.3)
+                f = logistic(a_f)                                   # (4.5)
+                g = tanh(a[4 * q + 2])
+                s = fma(i, g, f * s)                                # (4.7)
+                if peepholes:
+                    a_o = fma(w[2 * n + u], s, a_o)                 # (4.8)
+                c[q] = s
+                a[4 * q + 3] = logistic(a_o)                        # (4.9)
+                if tape != NULL:
+                    keep = tape + 6 * q
+                    keep[0] = i
+                    keep[1] = f
+                    keep[2] = g
+                    keep[4] = s
+        for q in range(first * at_once * n, min((first + 1) * at_once, rows) * n):
+            tanh_s = tanh(c[q])
+            z[q] = a[4 * q + 3] * tanh_s                            # (4.10)
             if tape != NULL:
-                keep = tape + 6 * (r * n + u)
-                keep[0] = i
-                keep[1] = f
-                keep[2] = g
-                keep[3] = o
-                keep[4] = s
+                keep = tape + 6 * q
+                keep[3] = a[4 * q + 3]
                 keep[5] = tanh_s
 
 

@@ -143,8 +143,12 @@ cdef inline void copy_item(vec* p, Py_ssize_t k, const vec* q, Py_ssize_t j) noe
         (<double*>p)[k] = (<const double*>q)[j]
 
 cdef inline void copy_items(vec* p, const vec* q, Py_ssize_t n) noexcept nogil:
-    """n numbers from q to p."""
-    memcpy(p, q, n * (sizeof(vec) // lanes(q)))
+    """n numbers from q to p. Rows are short: a call of memcpy would take longer than the copy."""
+    cdef Py_ssize_t L = lanes(q), j
+    for j in range(n // L):
+        p[j] = q[j]
+    for j in range(n // L * L, n):
+        copy_item(p, j, q, j)
 
 
 # ---- exponentials -------------------------------------------------------------------------------
