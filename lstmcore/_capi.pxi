@@ -53,8 +53,8 @@ cdef const char* api_check(const Cell* cell) noexcept nogil:
         return "inputs, units: must be from 1 to 2^24"
     if cell.block_size < 1 or cell.units % cell.block_size:
         return "block_size: must be a divisor of units"
-    if (cell.input_gate not in (0, 1) or cell.forget_gate not in (0, 1) or cell.output_gate not in (0, 1)
-            or cell.coupled not in (0, 1) or cell.peepholes not in (0, 1)
+    if (cell.input_gate not in (0, 1) or cell.forget_gate not in (0, 1)
+            or cell.output_gate not in (0, 1) or cell.coupled not in (0, 1) or cell.peepholes not in (0, 1)
             or cell.gate_recurrence not in (0, 1)):
         return "options: must be 0 or 1"
     if cell.kind != LSTM and (gates or cell.coupled or cell.peepholes or cell.gate_recurrence
@@ -114,7 +114,8 @@ cdef Task task_of_state(const Plan* p, Py_ssize_t* zero) noexcept nogil:
     return k
 
 
-cdef void run_set_state(const Plan* p, Py_ssize_t B, const vec* h, const vec* c, vec* z) noexcept nogil:
+cdef void run_set_state(const Plan* p, Py_ssize_t B, const vec* h, const vec* c,
+                        vec* z) noexcept nogil:
     cdef Py_ssize_t zero = 0, b
     cdef Task k = task_of_state(p, &zero)
     for b in range(B):
@@ -154,8 +155,8 @@ cdef void api_get_state(const Layer* layer, Py_ssize_t B, const void* state, voi
         run_get_state(&prepared(layer).plan, B, <const vd*>state, <vd*>h, <vd*>c)
 
 
-cdef void run_step(const Prepared* layer, Py_ssize_t B, const vec* x, const Py_ssize_t* tokens, vec* z,
-                   vec* y) noexcept nogil:
+cdef void run_step(const Prepared* layer, Py_ssize_t B, const vec* x, const Py_ssize_t* tokens,
+                   vec* z, vec* y) noexcept nogil:
     cdef Py_ssize_t b, H = layer.plan.cell.units
     cdef unsigned long long mode = flush_denormals()
     step_layer(layer, B, x, layer.plan.cell.inputs, tokens, z)
@@ -276,9 +277,11 @@ cdef void api_backward(const Layer* layer, const Sequences* s) noexcept nogil:
 cdef void api_unpack(const Layer* layer, const void* grad, void* dW, void* dR, void* db, void* dp,
                      void* dQ) noexcept nogil:
     if single(layer):
-        run_unpack(&prepared(layer).plan, <const vf*>grad, <vf*>dW, <vf*>dR, <vf*>db, <vf*>dp, <vf*>dQ)
+        run_unpack(&prepared(layer).plan, <const vf*>grad, <vf*>dW, <vf*>dR, <vf*>db, <vf*>dp,
+                   <vf*>dQ)
     else:
-        run_unpack(&prepared(layer).plan, <const vd*>grad, <vd*>dW, <vd*>dR, <vd*>db, <vd*>dp, <vd*>dQ)
+        run_unpack(&prepared(layer).plan, <const vd*>grad, <vd*>dW, <vd*>dR, <vd*>db, <vd*>dp,
+                   <vd*>dQ)
 
 
 cdef void api_output(int output, int dtype, Py_ssize_t rows, Py_ssize_t K, const void* a,

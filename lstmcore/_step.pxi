@@ -16,7 +16,7 @@ cdef inline Py_ssize_t weights_at() noexcept nogil:
     return round_up(sizeof(Prepared), LINE)
 
 cdef inline Py_ssize_t c_at(const Plan* p, Py_ssize_t B) noexcept nogil:
-    """Numbers from z to c in the memory of B running sequences: whole cache lines, as from c to a."""
+    """Numbers from z to c in the memory of B running sequences: whole cache lines."""
     return round_up(B * p.z_row, LINE)
 
 cdef inline Py_ssize_t a_at(const Plan* p, Py_ssize_t B) noexcept nogil:
@@ -24,8 +24,9 @@ cdef inline Py_ssize_t a_at(const Plan* p, Py_ssize_t B) noexcept nogil:
     return c_at(p, B) + (round_up(B * p.padded, LINE) if p.cell.kind == LSTM else 0)
 
 
-cdef inline void row_tile(const int N, const Plan* p, const vec* packed, Py_ssize_t j, const vec* start,
-                          Py_ssize_t I, const vec* x, const vec* z, vec* a) noexcept nogil:
+cdef inline void row_tile(const int N, const Plan* p, const vec* packed, Py_ssize_t j,
+                          const vec* start, Py_ssize_t I, const vec* x, const vec* z,
+                          vec* a) noexcept nogil:
     """a = start + W x + R z of one row, the N vectors from column vector j on.
 
     The order is that of `gemm`: k ascending. N is 1, 2, 4, or 8: two groups of 4.
@@ -87,8 +88,8 @@ cdef void step_row(const Plan* p, const vec* packed, const vec* x, const Py_ssiz
                    bint backwards, const vec* z, vec* a) noexcept nogil:
     """The pre-activations of one sequence.
 
-    A step goes through the tiles backwards if the one before it went forwards: where the weights are
-    more than the first-level cache holds, it begins with those that are still there.
+    A step goes through the tiles backwards if the one before it went forwards: where the weights
+    are more than the first-level cache holds, it begins with those that are still there.
     """
     cdef Py_ssize_t q, j, N = p.column_vectors, tiles = N // 8, I = p.cell.inputs
     cdef const vec* start = at(packed, p.bias)

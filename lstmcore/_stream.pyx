@@ -80,7 +80,7 @@ cdef class Runner:
     cdef object mean, cells
 
     def __cinit__(self):
-        self.inputs = -1                 # which no array has: a call before __init__ goes to `_convert`
+        self.inputs = -1            # which no array has: calls before __init__ go to `_convert`
 
     def __init__(self, list cells, Py_ssize_t batch_size, dtype, int output, int mean_of,
                  bint check_finite):
@@ -118,6 +118,7 @@ cdef class Runner:
     def _prepare(self, list weights):
         """Arrange the weights: for each layer (W, R, b, p, Q), C-contiguous arrays or None."""
         cdef Cell cell
+        cdef const Layer* layer
         cdef Py_ssize_t k
         self._begin()
         for k in range(self.chain.n_layers):
@@ -132,7 +133,8 @@ cdef class Runner:
                 self.memory.append(states)
                 self.chain.states[k] = data(states)
             if self.chain.mean_of >= 0:
-                self.mean = aligned(api.mean_bytes(self.chain.layers[self.chain.mean_of], self.chain.B))
+                layer = self.chain.layers[self.chain.mean_of]
+                self.mean = aligned(api.mean_bytes(layer, self.chain.B))
                 self.chain.mean = data(self.mean)
 
     def _begin(self):
@@ -175,7 +177,7 @@ cdef class Runner:
             self.busy = False
 
     cdef inline bint is_plain(self, object array, Py_ssize_t columns, int flags) noexcept:
-        """An array of the stream's type, rows of `columns` without gaps: (columns,) or (B, columns)."""
+        """An array of the stream's type without gaps, (columns,) or (B, columns)."""
         cdef cnp.ndarray a
         if not cnp.PyArray_CheckExact(array):
             return False
@@ -206,8 +208,9 @@ cdef class Runner:
         """
         cdef cnp.npy_intp shape[2]
         cdef int n_dims
-        if (self.busy or not self.is_plain(x, self.inputs, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED)
-                or (self.check_finite and not all_finite(data(x), self.chain.B * self.inputs, self.item_size))):
+        if self.busy or not self.is_plain(x, self.inputs, cnp.NPY_ARRAY_CARRAY_RO):
+            return self._convert(x, out)
+        if self.check_finite and not all_finite(data(x), self.chain.B * self.inputs, self.item_size):
             return self._convert(x, out)
         n_dims = cnp.PyArray_NDIM(<cnp.ndarray>x)
         if out is None:

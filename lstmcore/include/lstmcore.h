@@ -1,5 +1,5 @@
-/* lstmcore for C: the kernels of the build that lstmcore has chosen for this processor, as one table
- * of functions. docs/c_api.md shows how to use it.
+/* lstmcore for C: the kernels of the build that lstmcore has chosen for this processor, as one
+ * table of functions. docs/c_api.md shows how to use it.
  *
  * With Python.h included first, `lstmcore_import()` gets the table. Code without Python takes the
  * address of the table as an argument and asks `lstmcore_compatible`.
@@ -15,6 +15,7 @@
 #define LSTMCORE_H
 
 #include <stddef.h>
+#include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -71,11 +72,11 @@ typedef struct lstmcore_cell {
  * its bytes may be copied, but are of use to the process that prepared them alone. */
 typedef struct lstmcore_layer lstmcore_layer;
 
-/* What `forward` and `backward` work on: B sequences of unequal lengths, steps t0 <= t < t1 of them.
+/* What `forward` and `backward` work on: steps t0 <= t < t1 of B sequences of unequal lengths.
  *
  * Rank r is the place of a sequence in the order of descending length: order[r] is its row in the
- * arrays, lengths[r] its length. With `reverse` step t of a sequence of length n is row n - 1 - t of
- * x and y. Arrays that may be absent are NULL; absent states and derivatives count as zero.
+ * arrays, lengths[r] its length. With `reverse` step t of a sequence of length n is row n - 1 - t
+ * of x and y. Arrays that may be absent are NULL; absent states and derivatives count as zero.
  */
 typedef struct lstmcore_sequences {
     ptrdiff_t B, t0, t1;
@@ -93,7 +94,7 @@ typedef struct lstmcore_sequences {
     ptrdiff_t h0_batch, c0_batch;
     void *y;                        /* OUT (B, T, H), where steps are */
     ptrdiff_t y_batch, y_time;
-    void *hT, *cT;                  /* OUT (B, H): state after each sequence's last step before t1 */
+    void *hT, *cT;                  /* OUT (B, H): state after each last step before t1 */
     ptrdiff_t hT_batch, cT_batch;
     /* backward: derivatives of a scalar by the arrays of the same names */
     const void *dy;                 /* (B, T, H) */
@@ -104,7 +105,7 @@ typedef struct lstmcore_sequences {
     ptrdiff_t dx_batch, dx_time;
     void *dh0, *dc0;                /* OUT */
     ptrdiff_t dh0_batch, dc0_batch;
-    void *grad;                     /* IN and OUT, grad_bytes: added to, zero before the first call */
+    void *grad;                     /* IN and OUT, grad_bytes: added to; begin with zero */
 } lstmcore_sequences;
 
 /* Layers that run along with their input, each reading the one before it. */
@@ -125,9 +126,9 @@ typedef struct lstmcore_api {
     /* NULL if the layer can be, else what is wrong with its description. */
     const char *(*check)(const lstmcore_cell *cell);
 
-    /* Arrange a layer's weights, row-major; absent blocks are NULL. With G rows of gates i, f, g, o:
-     * W (G, I), R (G, H), b (G,), p (gates, H), Q (gates H/C, gates H/C). NULL if `check` complains
-     * or dtype is none. */
+    /* Arrange a layer's weights, row-major; absent blocks are NULL. With G rows of the gates that
+     * there are, in the order i, f, g, o: W (G, I), R (G, H), b (G,), p (gates, H) and
+     * Q (gates H/C, gates H/C), where g is no gate. NULL if `check` complains or dtype is none. */
     ptrdiff_t (*layer_bytes)(const lstmcore_cell *cell, int dtype);
     lstmcore_layer *(*prepare)(const lstmcore_cell *cell, int dtype, const void *W, const void *R,
                                const void *b, const void *p, const void *Q, void *memory);
@@ -138,7 +139,8 @@ typedef struct lstmcore_api {
     ptrdiff_t (*state_bytes)(const lstmcore_layer *layer, ptrdiff_t B);
     void (*set_state)(const lstmcore_layer *layer, ptrdiff_t B, const void *h, const void *c,
                       void *state);
-    void (*get_state)(const lstmcore_layer *layer, ptrdiff_t B, const void *state, void *h, void *c);
+    void (*get_state)(const lstmcore_layer *layer, ptrdiff_t B, const void *state, void *h,
+                      void *c);
 
     /* One time step: x (B, I), or NULL and tokens (B,); IN and OUT state; OUT y (B, H) or NULL. */
     void (*step)(const lstmcore_layer *layer, ptrdiff_t B, const void *x, const ptrdiff_t *tokens,
@@ -151,13 +153,15 @@ typedef struct lstmcore_api {
                         const ptrdiff_t *tokens, void *y);
 
     /* Sequences. `steps` is the number of steps of all sequences between t0 and t1. */
-    ptrdiff_t (*scratch_bytes)(const lstmcore_layer *layer, ptrdiff_t B, int n_threads, int training);
+    ptrdiff_t (*scratch_bytes)(const lstmcore_layer *layer, ptrdiff_t B, int n_threads,
+                               int training);
     ptrdiff_t (*tape_bytes)(const lstmcore_layer *layer, ptrdiff_t B, ptrdiff_t steps);
     ptrdiff_t (*grad_bytes)(const lstmcore_layer *layer);
     void (*forward)(const lstmcore_layer *layer, const lstmcore_sequences *s);
     void (*backward)(const lstmcore_layer *layer, const lstmcore_sequences *s);
 
-    /* The gradient that `backward` has summed, as blocks in the layout of `prepare`; NULL: not wanted. */
+    /* The gradient that `backward` has summed, as blocks like those of `prepare`; NULL: not
+     * wanted. */
     void (*unpack)(const lstmcore_layer *layer, const void *grad, void *dW, void *dR, void *db,
                    void *dp, void *dQ);
 
@@ -174,7 +178,8 @@ static inline int lstmcore_compatible(const lstmcore_api *api)
 /* The layers that most networks are made of; for variants change the fields. */
 static inline lstmcore_cell lstmcore_dense(ptrdiff_t inputs, ptrdiff_t units)
 {
-    lstmcore_cell cell = {0};
+    lstmcore_cell cell;
+    memset(&cell, 0, sizeof cell);
     cell.kind = LSTMCORE_DENSE;
     cell.inputs = inputs;
     cell.units = units;
@@ -209,8 +214,9 @@ static inline const lstmcore_api *lstmcore_import(void)
     const lstmcore_api *api = (const lstmcore_api *)PyCapsule_Import(LSTMCORE_CAPSULE, 0);
     if (api != NULL && !lstmcore_compatible(api)) {
         PyErr_Format(PyExc_ImportError,
-                     "lstmcore: compiled for ABI %d and API %d or later, the one installed has %d and %d",
-                     LSTMCORE_ABI_VERSION, LSTMCORE_API_VERSION, api->abi_version, api->api_version);
+                     "lstmcore: compiled for ABI %d and API %d or later, got ABI %d and API %d",
+                     LSTMCORE_ABI_VERSION, LSTMCORE_API_VERSION, api->abi_version,
+                     api->api_version);
         return NULL;
     }
     return api;

@@ -1,0 +1,90 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""An extension outside lstmcore that works through `cimport lstmcore`."""
+
+cimport lstmcore
+
+import numpy as np
+
+cdef const lstmcore.Api* api = lstmcore.import_api()
+
+
+def isa():
+    return api.isa.decode()
+
+
+def check(**changes):
+    """What the table says of a peephole LSTM with changes in its description."""
+    cdef lstmcore.Cell cell = lstmcore.lstm(2, 4)
+    description = cell
+    cell = {**description, **changes}
+    cdef const char* wrong = api.check(&cell)
+    return None if wrong == NULL else wrong.decode()
+
+
+cdef unsigned char[::1] room(Py_ssize_t size):
+    return np.zeros(size, np.uint8)
+
+
+def forward_and_backward(
+    double[:, ::1] W, double[:, ::1] R, double[::1] b, double[:, ::1] p, double[:, :, ::1] x,
+    Py_ssize_t[::1] order, Py_ssize_t[::1] lengths, double[:, :, ::1] dy, int n_threads,
+):
+    """(y, dx, dW, dR, db, dp) of a peephole LSTM, everything between buffers and results nogil."""
+    cdef Py_ssize_t B = x.shape[0], T = x.shape[1], I = x.shape[2], H = R.shape[1], steps = 0, r
+    cdef lstmcore.Cell cell = lstmcore.lstm(I, H)
+    cdef const lstmcore.Layer* layer
+    cdef lstmcore.Sequences s
+    cell.peepholes = 1
+    for r in range(B):
+        steps += lengths[r]
+    cdef unsigned char[::1] memory = room(api.layer_bytes(&cell, lstmcore.FLOAT64))
+    with nogil:
+        layer = api.prepare(
+            &cell, lstmcore.FLOAT64, &W[0, 0], &R[0, 0], &b[0], &p[0, 0], NULL, &memory[0]
+        )
+    cdef unsigned char[::1] scratch = room(api.scratch_bytes(layer, B, n_threads, 1))
+    cdef unsigned char[::1] tape = room(api.tape_bytes(layer, B, steps))
+    cdef unsigned char[::1] grad = room(api.grad_bytes(layer))
+    cdef double[:, :, ::1] y = np.zeros((B, T, H)), dx = np.zeros((B, T, I))
+    cdef double[:, ::1] dW = np.empty((4 * H, I)), dR = np.empty((4 * H, H)), dp = np.empty((3, H))
+    cdef double[::1] db = np.empty(4 * H)
+    s = {
+        "B": B, "t0": 0, "t1": T, "reverse": 0, "n_threads": n_threads,
+        "order": &order[0], "lengths": &lengths[0],
+        "x": &x[0, 0, 0], "tokens": NULL, "x_batch": T * I, "x_time": I,
+        "scratch": &scratch[0], "tape": &tape[0],
+        "h0": NULL, "c0": NULL, "h0_batch": 0, "c0_batch": 0,
+        "y": &y[0, 0, 0], "y_batch": T * H, "y_time": H,
+        "hT": NULL, "cT": NULL, "hT_batch": 0, "cT_batch": 0,
+        "dy": &dy[0, 0, 0], "dy_batch": T * H, "dy_time": H,
+        "dhT": NULL, "dcT": NULL, "dhT_batch": 0, "dcT_batch": 0,
+        "dx": &dx[0, 0, 0], "dx_batch": T * I, "dx_time": I,
+        "dh0": NULL, "dc0": NULL, "dh0_batch": 0, "dc0_batch": 0, "grad": &grad[0],
+    }
+    with nogil:
+        api.forward(layer, &s)
+        api.backward(layer, &s)
+        api.unpack(layer, &grad[0], &dW[0, 0], &dR[0, 0], &db[0], &dp[0, 0], NULL)
+    return tuple(map(np.asarray, (y, dx, dW, dR, db, dp)))
+
+
+def steps(
+    float[:, ::1] W, float[:, ::1] R, float[::1] b, float[:, :, ::1] x, float[:, ::1] h,
+    float[:, ::1] c,
+):
+    """Outputs (T, B, H) of an LSTM, step by step from a state, which is overwritten by the last."""
+    cdef Py_ssize_t T = x.shape[0], B = x.shape[1], I = x.shape[2], H = R.shape[1], t
+    cdef lstmcore.Cell cell = lstmcore.lstm(I, H)
+    cdef const lstmcore.Layer* layer
+    cdef float[:, :, ::1] y = np.empty((T, B, H), np.float32)
+    cdef unsigned char[::1] memory = room(api.layer_bytes(&cell, lstmcore.FLOAT32)), state
+    layer = api.prepare(
+        &cell, lstmcore.FLOAT32, &W[0, 0], &R[0, 0], &b[0], NULL, NULL, &memory[0]
+    )
+    state = room(api.state_bytes(layer, B))
+    with nogil:
+        api.set_state(layer, B, &h[0, 0], &c[0, 0], &state[0])
+        for t in range(T):
+            api.step(layer, B, &x[t, 0, 0], NULL, &state[0], &y[t, 0, 0])
+        api.get_state(layer, B, &state[0], &h[0, 0], &c[0, 0])
+    return np.asarray(y)
