@@ -54,8 +54,8 @@ cdef const char* api_check(const Cell* cell) noexcept nogil:
     if cell.block_size < 1 or cell.units % cell.block_size:
         return "block_size: must be a divisor of units"
     if (cell.input_gate not in (0, 1) or cell.forget_gate not in (0, 1)
-            or cell.output_gate not in (0, 1) or cell.coupled not in (0, 1) or cell.peepholes not in (0, 1)
-            or cell.gate_recurrence not in (0, 1)):
+            or cell.output_gate not in (0, 1) or cell.coupled not in (0, 1)
+            or cell.peepholes not in (0, 1) or cell.gate_recurrence not in (0, 1)):
         return "options: must be 0 or 1"
     if cell.kind != LSTM and (gates or cell.coupled or cell.peepholes or cell.gate_recurrence
                               or cell.block_size != 1):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import lstmcore as lc
-from lstmcore._stream import Runner
+from lstmcore.streaming import Stream
 
 T = 6
 
@@ -258,7 +258,7 @@ def test_a_stream_is_made_by_its_network_and_once():
     stream, x = network().stream(), inputs(1)[0, 0]
     with pytest.raises(RuntimeError, match="once"):
         stream.__init__(network())
-    bare = Runner.__new__(type(stream))
+    bare = Stream.__new__(Stream)
     for call in (lambda: bare(x), lambda: bare.state, lambda: bare.capsule, bare.reset):
         with pytest.raises((RuntimeError, AttributeError)):
             call()
