@@ -170,7 +170,7 @@ def extensions():
     isas = chosen_isas(sysconfig.get_platform())
     sources = dict.fromkeys([f"_kernels_{isa}" for isa in isas], "_kernels.pyx")
     sources.update({p.stem: p.name for p in sorted(PACKAGE.glob("*.pyx")) if p.stem != "_kernels"})
-    headers = [*PACKAGE.glob("*.pxd"), *PACKAGE.glob("*.h"), *PACKAGE.glob("include/*.h")]
+    headers = [*PACKAGE.glob("*.p?[di]"), *PACKAGE.glob("*.h"), *PACKAGE.glob("include/*.h")]
     depends = [str(p) for p in (*sorted(headers), Path("setup.py"))]
     return [
         Extension(f"lstmcore.{name}", [str(PACKAGE / source)], depends=depends)

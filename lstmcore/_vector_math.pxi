@@ -30,6 +30,8 @@ cdef extern from "_vector.h" nogil:
     vd vd_pow2(vd)
     float VF_ROUND
     double VD_ROUND
+    unsigned long long flush_denormals()
+    void restore_denormals(unsigned long long)
 
 ctypedef fused vec:
     vf

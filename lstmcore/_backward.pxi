@@ -1,0 +1,319 @@
+# BPTT.
+#
+# The steps are worked through backwards in chunks. Within a chunk the threads first share the
+# sequences (the recurrence), then, behind one barrier, the weights and the rows of dx.
+
+cdef struct Room:
+    # Offsets into the workspace of BPTT, in numbers.
+    Py_ssize_t rows             # rows of a chunk, at most
+    Py_ssize_t R_back, W_back   # R and W packed for products with delta
+    Py_ssize_t delta, x, z      # of the chunk's rows
+    Py_ssize_t dx
+    Py_ssize_t dz, dc           # (B,) what the later steps add
+    Py_ssize_t zeros
+    Py_ssize_t panels, panel    # one for each thread
+    Py_ssize_t size
+
+
+cdef inline Py_ssize_t chunk_target(const Plan* p, Py_ssize_t item_size, Py_ssize_t B) noexcept nogil:
+    """Rows that make a chunk: a matter of the problem, never of the threads.
+
+    A power of two, so that where a layer's chunk begins one of every layer with smaller chunks does.
+    """
+    cdef Py_ssize_t rows = 128
+    while rows < B or (rows < 1024 and 2 * rows * p.columns * item_size <= BACKWARD_BYTES):
+        rows *= 2
+    return rows
+
+
+cdef Room make_room(const Plan* p, Py_ssize_t item_size, Py_ssize_t B, int n_threads) noexcept nogil:
+    cdef Room m
+    cdef Py_ssize_t I_padded = p.input_vectors * p.lanes
+    m.rows = chunk_target(p, item_size, B) + B
+    m.R_back = 0
+    m.W_back = p.sources * p.columns * p.padded
+    m.delta = m.W_back + p.columns * I_padded
+    m.x = m.delta + m.rows * p.columns
+    m.z = m.x + m.rows * p.cell.inputs
+    m.dx = round_up(m.z + m.rows * p.z_row, 64)
+    m.dz = m.dx + m.rows * I_padded
+    m.dc = m.dz + B * p.z_row
+    m.zeros = round_up(m.dc + B * p.padded, 64)
+    m.panels = m.zeros + round_up(max(p.padded, I_padded), 64)
+    m.panel = m.rows * 4 * p.lanes
+    m.size = m.panels + n_threads * m.panel
+    return m
+
+
+cdef void pack_back(const Plan* p, Py_ssize_t n, const vec* packed, vec* back) noexcept nogil:
+    """Packed (n, columns) to packed (columns, n): row j of the one is column j of the other."""
+    cdef Py_ssize_t L = p.lanes, N = (n + L - 1) // L, i, j, lane, first, width, left
+    memset(back, 0, N * p.columns * sizeof(vec))
+    for i in range(n):
+        first = i // L // 4 * 4                     # the group of columns that i is in
+        left = N - first
+        width = group_width(left)
+        if left == 3 and i // L == first + 2:
+            first += 2
+            width = 1
+        for j in range(p.column_vectors):
+            for lane in range(L):
+                copy_item(back, (first * p.columns + (j * L + lane) * width) * L + i - first * L,
+                          packed, packed_offset(n, p.column_vectors, i, j, L) + lane)
+
+
+cdef void backward_recurrence(const Task* k, const Room* m, Py_ssize_t t0, Py_ssize_t t1,
+                              Py_ssize_t r0, Py_ssize_t r1, vec* type_of) noexcept nogil:
+    """delta, x and z of the rows of the steps t0 to t1, for the ranks r0 to r1 - 1; dz, dc on the way."""
+    cdef const Plan* p = &k.plan
+    cdef const vec* packed = <const vec*>k.packed
+    cdef vec* scratch = <vec*>k.scratch
+    cdef vec* dz = at(scratch, m.dz + r0 * p.z_row)
+    cdef vec* dc = at(scratch, m.dc + r0 * p.padded)
+    cdef const vec* zeros = at(scratch, m.zeros)
+    cdef vec* delta
+    cdef vec* d
+    cdef Py_ssize_t t, r, n, j, b, place, source, first = rows_before(k, t0), row = rows_before(k, t1)
+    cdef Py_ssize_t I = p.cell.inputs, H = p.cell.units, n_all, n_before
+    cdef Py_ssize_t tape_first = k.B + first - rows_before(k, k.t0)     # tape row of rank 0 at t0
+    n_all = count_active(k, t1, k.B)
+    for t in range(t1 - 1, t0 - 1, -1):
+        while n_all < k.B and k.lengths[n_all] > t:
+            n_all += 1
+        n_before = n_all                            # n(t - 1), or all the initial states
+        while n_before < k.B and (t == k.t0 or k.lengths[n_before] > t - 1):
+            n_before += 1
+        row -= n_all
+        n = min(n_all, r1) - r0
+        if n <= 0:
+            continue
+        for r in range(n):
+            b = k.order[r0 + r]
+            place = place_in_time(k, r0 + r, t)
+            if k.tokens == NULL and k.x != NULL:
+                copy_items(at(scratch, m.x + (row - first + r0 + r) * I),
+                           at(<const vec*>k.x, b * k.x_batch + place * k.x_time), I)
+            d = at(dz, r * p.z_row)
+            if p.cell.kind == DENSE:
+                memset(d, 0, p.padded * (sizeof(vec) // p.lanes))
+            if k.y != NULL:
+                add_items(d, at(<const vec*>k.y, b * k.y_batch + place * k.y_time), H)
+        delta = at(scratch, m.delta + (row - first + r0) * p.columns)
+        cell_backward(p, packed, n,
+                      at(<const vec*>k.tape, (tape_first + row - first + r0) * p.tape_row),
+                      at(<const vec*>k.tape, (tape_first + row - first + r0 - n_before) * p.tape_row),
+                      dz, dc, delta, at(scratch, m.z + (row - first + r0) * p.z_row))
+        for source in range(p.sources):
+            gemm(n, p.groups, p.columns, delta, p.columns,
+                 at(scratch, m.R_back + source * p.columns * p.padded), zeros,
+                 at(dz, source * p.padded), p.z_row)
+
+
+cdef void backward_weights(const Task* k, const Room* m, Py_ssize_t rows, Py_ssize_t t0,
+                           Py_ssize_t j0, Py_ssize_t width, Py_ssize_t part, Py_ssize_t parts,
+                           vec* panel) noexcept nogil:
+    """Gradients of `width` column vectors from j0 by the chunk's rows; of the parts that the rows of
+    the weight matrices are cut into, one. (3.35)"""
+    cdef const Plan* p = &k.plan
+    cdef vec* scratch = <vec*>k.scratch
+    cdef vec* grad = <vec*>k.grad
+    cdef const vec* delta = at(scratch, m.delta + j0 * p.lanes)
+    cdef vec* g
+    cdef vec total
+    cdef Py_ssize_t L = p.lanes, I = p.cell.inputs, H = p.cell.units, q, n, source, i0, i1
+    cdef Strip s = Strip(rows, 1, 0, width * L, 0, p.columns, p.columns)    # A transposed: k is the row
+    for q in range(rows):
+        for n in range(width):
+            at(panel, q * width * L)[n] = at(delta, q * p.columns)[n]
+    if k.tokens == NULL:
+        i0 = I * part // parts
+        i1 = I * (part + 1) // parts
+        s.a_k = I
+        g = at(grad, p.W + i0 * p.columns + j0 * L)
+        rows_of_tiles(width, i1 - i0, &s, at(scratch, m.x + i0), panel, g, g)
+    i0 = H * part // parts
+    i1 = H * (part + 1) // parts
+    for source in range(p.sources):
+        s.a_k = p.z_row
+        g = at(grad, p.R + (source * H + i0) * p.columns + j0 * L)
+        rows_of_tiles(width, i1 - i0, &s, at(scratch, m.z + source * p.padded + i0), panel,
+                      g, g)
+    if part == 0:
+        for n in range(width):
+            g = at(grad, p.bias + (j0 + n) * L)
+            total = g[0]
+            for q in range(rows):
+                total = total + at(panel, q * width * L)[n]
+            g[0] = total
+
+
+cdef void backward_vectors(const Task* k, const Room* m, Py_ssize_t rows, Py_ssize_t t0,
+                           Py_ssize_t t1, vec* type_of) noexcept nogil:
+    """What a chunk adds to the gradients of the peepholes and, for tokens, of W."""
+    cdef const Plan* p = &k.plan
+    cdef vec* scratch = <vec*>k.scratch
+    cdef vec* grad = <vec*>k.grad
+    cdef const vec* tape
+    cdef const vec* before
+    cdef const vec* delta
+    cdef vec* g
+    cdef Py_ssize_t t, r, q = 0, u, j, n, n_before, row, place, groups = p.groups
+    if not (p.cell.peepholes or k.tokens != NULL):
+        return
+    n = count_active(k, t0, k.B)
+    n_before = k.B if t0 == k.t0 else count_active(k, t0 - 1, k.B)
+    row = k.B + rows_before(k, t0) - rows_before(k, k.t0)
+    for t in range(t0, t1):
+        n = count_active(k, t, n)
+        for r in range(n):
+            delta = at(scratch, m.delta + q * p.columns)
+            if k.tokens != NULL:
+                place = k.tokens[k.order[r] * k.x_batch + place_in_time(k, r, t) * k.x_time]
+                g = at(grad, p.W + place * p.columns)
+                for j in range(p.column_vectors):
+                    g[j] = g[j] + delta[j]
+            if p.cell.peepholes:
+                tape = at(<const vec*>k.tape, (row + r) * p.tape_row)
+                before = at(<const vec*>k.tape, (row - n_before + r) * p.tape_row)
+                g = at(grad, p.peepholes)
+                if p.cell.block_size == 1:
+                    for u in range(groups):
+                        if p.i != ABSENT:
+                            g[u] = fma(delta[u * p.vectors + p.i], before[u * p.slots + p.c], g[u])
+                        if p.f != ABSENT:
+                            g[groups + u] = fma(delta[u * p.vectors + p.f],
+                                                before[u * p.slots + p.c], g[groups + u])
+                        if p.o != ABSENT:
+                            g[2 * groups + u] = fma(delta[u * p.vectors + p.o],
+                                                    tape[u * p.slots + p.c], g[2 * groups + u])
+                else:
+                    block_peephole_gradient(p, p.i, delta, before, g)
+                    block_peephole_gradient(p, p.f, delta, before, g + groups)
+                    block_peephole_gradient(p, p.o, delta, tape, g + 2 * groups)
+            q += 1
+        n_before = n
+        row += n
+
+
+cdef void block_peephole_gradient(const Plan* p, int place, const vec* delta, const vec* tape,
+                                  vec* g) noexcept nogil:
+    """g += delta of the block's gate (folded) times s_c, for every cell."""
+    cdef Py_ssize_t L = p.lanes, C = p.cell.block_size, j, first
+    if place == ABSENT:
+        return
+    for j in range(p.cell.units):
+        first = j // C * C
+        add_item(g, j, item(delta, (first // L * p.vectors + place) * L + first % L)
+                 * item(tape, (j // L * p.slots + p.c) * L + j % L))
+
+
+cdef void backward_inputs(const Task* k, const Room* m, Py_ssize_t rows, Py_ssize_t t0,
+                          Py_ssize_t t1, Py_ssize_t q0, Py_ssize_t q1, vec* type_of) noexcept nogil:
+    """dx += W' delta for the rows q0 to q1 - 1 of the chunk."""
+    cdef const Plan* p = &k.plan
+    cdef vec* scratch = <vec*>k.scratch
+    cdef Py_ssize_t I_padded = p.input_vectors * p.lanes, t, r, q = 0, n
+    cdef vec* room = at(scratch, m.dx + q0 * I_padded)
+    gemm(q1 - q0, p.input_vectors, p.columns, at(scratch, m.delta + q0 * p.columns), p.columns,
+         at(scratch, m.W_back), at(scratch, m.zeros), room, I_padded)
+    n = count_active(k, t0, k.B)
+    for t in range(t0, t1):
+        n = count_active(k, t, n)
+        for r in range(max(q0 - q, 0), min(q1 - q, n)):
+            add_items(at(<vec*>k.dx, k.order[r] * k.dx_batch + place_in_time(k, r, t) * k.dx_time),
+                      at(scratch, m.dx + (q + r) * I_padded), p.cell.inputs)
+        q += n
+
+
+cdef inline void add_items(vec* p, const vec* q, Py_ssize_t n) noexcept nogil:
+    """p += q, n numbers."""
+    cdef Py_ssize_t L = lanes(q), j
+    for j in range(n // L):
+        p[j] = p[j] + q[j]
+    for j in range(n // L * L, n):
+        add_item(p, j, item(q, j))
+
+
+cdef void backward_recurrence_part(const Task* k, const Room* m, Py_ssize_t t0, Py_ssize_t t1,
+                                   Py_ssize_t part, vec* type_of) noexcept nogil:
+    cdef unsigned long long mode = flush_denormals()
+    backward_recurrence(k, m, t0, t1, share(k, t0, t1, part, k.n_threads),
+                        share(k, t0, t1, part + 1, k.n_threads), type_of)
+    restore_denormals(mode)
+
+
+cdef void backward_chunk_part(const Task* k, const Room* m, Py_ssize_t rows, Py_ssize_t t0,
+                              Py_ssize_t t1, Py_ssize_t part, Py_ssize_t parts, Py_ssize_t cuts,
+                              int thread, vec* type_of) noexcept nogil:
+    """The part-th piece of what follows the recurrence: columns of the weights, then rows of dx."""
+    cdef const Plan* p = &k.plan
+    cdef Py_ssize_t j
+    cdef unsigned long long mode = flush_denormals()
+    if part == 0:
+        backward_vectors(k, m, rows, t0, t1, type_of)
+    elif part > parts:
+        part -= parts + 1
+        backward_inputs(k, m, rows, t0, t1, rows * part // k.n_threads,
+                        rows * (part + 1) // k.n_threads, type_of)
+    else:
+        part -= 1
+        j = part // cuts * 4
+        while j < min(part // cuts * 4 + 4, p.column_vectors):
+            backward_weights(k, m, rows, t0, j, group_width(p.column_vectors - j), part % cuts, cuts,
+                             at(<vec*>k.scratch, m.panels + thread * m.panel))
+            j += group_width(p.column_vectors - j)
+    restore_denormals(mode)
+
+
+cdef void run_backward(const Task* k, vec* type_of) noexcept nogil:
+    cdef const Plan* p = &k.plan
+    cdef Py_ssize_t size = sizeof(vec) // p.lanes
+    cdef Room m = make_room(p, size, k.B, k.n_threads)
+    cdef vec* scratch = <vec*>k.scratch
+    cdef const vec* packed = <const vec*>k.packed
+    cdef Py_ssize_t H = p.cell.units, r, t0, t1, source, seen, chunk, rows, parts, cuts
+    cdef Py_ssize_t target = chunk_target(p, size, k.B)
+    cdef int part, pieces
+    cdef unsigned long long mode = flush_denormals()
+    memset(at(scratch, m.zeros), 0, (m.panels - m.zeros) * size)
+    for source in range(p.sources):
+        pack_back(p, H, at(packed, p.R + source * H * p.columns),
+                  at(scratch, m.R_back + source * p.columns * p.padded))
+    if k.dx != NULL:
+        pack_back(p, p.cell.inputs, at(packed, p.W), at(scratch, m.W_back))
+    for r in range(k.B):
+        load_state(k, r, at(scratch, m.dz + r * p.z_row), at(scratch, m.dc + r * p.padded))
+    # The rows of delta are cut in threads' shares of column groups, and where there are too few
+    # groups the rows of the weight matrices as well.
+    parts = (p.column_vectors + 3) // 4
+    cuts = (k.n_threads + parts - 1) // parts
+    parts *= cuts
+    pieces = <int>(1 + parts + (k.n_threads if k.dx != NULL else 0))
+    t1 = min(k.t1, k.lengths[0] if k.B else 0)
+    seen = rows_before(k, t1)
+    while t1 > k.t0:
+        # A chunk holds the steps whose first row's number has the same quotient by target.
+        t0 = t1
+        rows = 0
+        chunk = -1
+        while t0 > k.t0:
+            r = count_active(k, t0 - 1, k.B)
+            if chunk >= 0 and (seen - r) // target != chunk:
+                break
+            chunk = (seen - r) // target
+            seen -= r
+            rows += r
+            t0 -= 1
+        if k.n_threads == 1:
+            backward_recurrence(k, &m, t0, t1, 0, k.B, type_of)
+            for part in range(pieces):
+                backward_chunk_part(k, &m, rows, t0, t1, part, parts, cuts, 0, type_of)
+        else:
+            for part in prange(k.n_threads, num_threads=k.n_threads, schedule='static', chunksize=1):
+                backward_recurrence_part(k, &m, t0, t1, part, type_of)
+            for part in prange(pieces, num_threads=k.n_threads, schedule='dynamic', chunksize=1):
+                backward_chunk_part(k, &m, rows, t0, t1, part, parts, cuts, threadid(), type_of)
+        t1 = t0
+    for r in range(k.B):
+        store_state(k, r, at(scratch, m.dz + r * p.z_row), at(scratch, m.dc + r * p.padded))
+    restore_denormals(mode)
