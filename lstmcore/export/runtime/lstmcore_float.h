@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Layers of an exported network in floating point: one time step of one sequence.
  *
  * Dimensions: I inputs, H units, G rows of a layer's weights (H of a Dense or RNN layer).
@@ -226,7 +227,7 @@ LSTMCORE_INLINE void lstmcore_lstm_step(const lstmcore_lstm *layer, const lstmco
     const size_t n_gates = before_o + (layer->output_gate ? blocks : 0);
     lstmcore_real *const i = a, *const f = a + before_f, *const o = a + before_o;
     lstmcore_real *const g = a + n_gates;
-    const int early_o = !layer->peepholes; /* o is known with i and f unless it looks at the new c */
+    const int early_o = !layer->peepholes; /* o comes with i and f unless it looks at the new c */
     size_t j;
 
     lstmcore_affine(n_gates + H, NULL, layer->weights, x, layer->inputs, h, H, a);

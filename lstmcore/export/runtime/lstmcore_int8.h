@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Layers of an exported network in integers: one time step of one sequence.
  *
  * Weights are int8 with one scale a row, signals between layers int16, sums int32. A number v with
@@ -68,7 +69,7 @@ typedef struct {
     const int32_t *c0;
 } lstmcore_lstm;
 
-/* ---- fixed-point numbers ----------------------------------------------------------------------- */
+/* ---- fixed-point numbers --------------------------------------------------------------------- */
 
 LSTMCORE_INLINE int32_t lstmcore_int32(int64_t v)
 {
@@ -236,8 +237,8 @@ typedef struct {
 } lstmcore_sums;
 
 /* sums += W x over n columns of a tile of four rows, or of one; returns where the next begin */
-LSTMCORE_INLINE const int8_t *lstmcore_columns(int tile, const int8_t *w, const int16_t *x, size_t n,
-                                               lstmcore_sums *sums)
+LSTMCORE_INLINE const int8_t *lstmcore_columns(int tile, const int8_t *w, const int16_t *x,
+                                               size_t n, lstmcore_sums *sums)
 {
     lstmcore_sums s = *sums;
     const int16_t *const fours = x + n / 4 * 4, *const end = x + n;
@@ -413,7 +414,7 @@ LSTMCORE_INLINE void lstmcore_lstm_step(const lstmcore_lstm *layer, const int16_
     const int32_t one = (int32_t)(1u << gate_bits);
     int32_t *const i = a, *const f = a + before_f, *const o = a + before_o;
     int32_t *const g = a + n_gates;
-    const int early_o = !layer->peepholes; /* o is known with i and f unless it looks at the new c */
+    const int early_o = !layer->peepholes; /* o comes with i and f unless it looks at the new c */
     size_t j;
 
     lstmcore_affine(&layer->matrix, x, h, 0, a);
@@ -427,8 +428,8 @@ LSTMCORE_INLINE void lstmcore_lstm_step(const lstmcore_lstm *layer, const int16_
     lstmcore_activate_int(layer->cell, g, H);                                     /* (4.6) */
 
     for (j = 0; j < H; j++) {                                                     /* (4.7) */
-        const int32_t forget = layer->forget_gate ? f[j / C] : layer->coupled ? one - i[j / C] : one;
         const int32_t input = layer->input_gate ? i[j / C] : one;
+        const int32_t forget = layer->forget_gate ? f[j / C] : layer->coupled ? one - input : one;
         const int32_t cell = lstmcore_rescaled(g[j], layer->cell.bits, c_bits);
         c[j] = lstmcore_int32(((int64_t)forget * c[j] + (int64_t)input * cell) >> gate_bits);
         g[j] = lstmcore_rescaled(c[j], c_bits, LSTMCORE_A_BITS);
@@ -491,7 +492,9 @@ LSTMCORE_INLINE void lstmcore_mean(const int64_t *sum, size_t steps, int16_t *me
 {
     size_t j;
     for (j = 0; j < n; j++)
-        mean[j] = steps ? (int16_t)lstmcore_rounded((lstmcore_real)sum[j] / (lstmcore_real)steps) : 0;
+        mean[j] = (int16_t)(steps == 0 ? 0
+                                       : lstmcore_rounded((lstmcore_real)sum[j] /
+                                                          (lstmcore_real)steps));
 }
 
 #endif

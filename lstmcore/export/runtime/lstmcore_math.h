@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* Numbers and activation functions of an exported network.
  *
  * Everything is computed here, with + - * / and comparisons: no library is needed, and two machines
@@ -128,9 +129,9 @@ LSTMCORE_INLINE lstmcore_real lstmcore_at_most(lstmcore_real x, lstmcore_real li
  * below the exponents), the result e^r - 1 = r + r^2 q(r) with q the minimax polynomial.
  *
  * Adding 1.5 * 2^(mantissa bits) rounds x / ln 2 to n and leaves n in the low bits of the sum, from
- * where a shift takes it to the exponent's place. n ln 2 is subtracted in two pieces, the first short
- * enough for an exact product; one is enough for a float with fused multiply-add, as ln 2 happens to
- * lie within 2e-9 of one. */
+ * where a shift takes it to the exponent's place. n ln 2 is subtracted in two pieces, the first
+ * short enough for an exact product; one is enough for a float with fused multiply-add, as ln 2
+ * happens to lie within 2e-9 of one. */
 LSTMCORE_INLINE lstmcore_real lstmcore_reduced_expm1(lstmcore_real x, lstmcore_real *scale)
 {
     lstmcore_real n, r, r2, q;

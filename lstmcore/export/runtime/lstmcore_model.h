@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* The functions of one exported network, made from its chain of layers.
  *
  * Included last by the generated file of a network, which has included the network's own header and
@@ -5,8 +6,8 @@
  * bidirectional one two, `layer<k>_forward` and `layer<k>_backward`), and says:
  *     LSTMCORE_NAME(suffix)    the network's name in front of a suffix
  *     LSTMCORE_INPUTS, LSTMCORE_OUTPUTS
- *     LSTMCORE_BODY            the layers up to the last recurrent one (all but the last, where there
- *                              is none), as calls of the macros below: LSTMCORE_LSTM(0) ...
+ *     LSTMCORE_BODY            the layers up to the last recurrent one (all but the last, where
+ *                              there is none), as calls of the macros below: LSTMCORE_LSTM(0) ...
  *     LSTMCORE_HEAD            those behind it
  *     LSTMCORE_READOUT         what the head reads: LSTMCORE_ALL, LSTMCORE_LAST or LSTMCORE_MEAN
  *     LSTMCORE_READ            how many numbers that is
@@ -17,9 +18,9 @@
  *                              body
  *     LSTMCORE_HALF            numbers a time step takes in the buffer's first half, if not 0
  *
- * The state has, for every layer k, a member `layer<k>` with the arrays h, c and gates as far as the
- * layer has them (h of a Dense layer: its outputs), of a bidirectional layer two such, `forward` and
- * `backward`; further `work`, and `read`, `sum`, `steps` as far as the readout needs them.
+ * The state has, for every layer k, a member `layer<k>` with the arrays h, c and gates as far as
+ * the layer has them (h of a Dense layer: its outputs), of a bidirectional layer two such,
+ * `forward` and `backward`; further `work`, and `read`, `sum`, `steps` as far as the readout needs them.
  */
 
 #define LSTMCORE_ALL 0
@@ -64,7 +65,7 @@ void LSTMCORE_NAME(reset)(LSTMCORE_NAME(state) *s)
 #undef LSTMCORE_BIDIRECTIONAL_LSTM
 #undef LSTMCORE_BIDIRECTIONAL_FGR_LSTM
 
-/* ---- one time step, from `in` to the member h ------------------------------------------------- */
+/* ---- one time step, from `in` to the member h ------------------------------------------------ */
 
 #define LSTMCORE_STEP_DENSE(layer, part) lstmcore_dense_step(&layer, in, s->part.h);
 #define LSTMCORE_STEP_RNN(layer, part) lstmcore_rnn_step(&layer, in, s->part.h, s->work);
@@ -73,7 +74,7 @@ void LSTMCORE_NAME(reset)(LSTMCORE_NAME(state) *s)
 #define LSTMCORE_STEP_FGR_LSTM(layer, part)                                                        \
     lstmcore_lstm_step(&layer, in, s->part.h, s->part.c, s->part.gates, s->work);
 
-/* ---- from what the head reads to the outputs -------------------------------------------------- */
+/* ---- from what the head reads to the outputs ------------------------------------------------- */
 
 #define LSTMCORE_DENSE(k)                                                                          \
     LSTMCORE_STEP_DENSE(layer##k, layer##k)                                                        \
@@ -109,7 +110,7 @@ LSTMCORE_INLINE const lstmcore_signal *LSTMCORE_NAME(read)(LSTMCORE_NAME(state) 
 
 #if !LSTMCORE_BIDIRECTIONAL
 
-/* ---- streams ---------------------------------------------------------------------------------- */
+/* ---- streams --------------------------------------------------------------------------------- */
 
 #define LSTMCORE_RNN(k)                                                                            \
     LSTMCORE_STEP_RNN(layer##k, layer##k)                                                          \
@@ -156,10 +157,10 @@ void LSTMCORE_NAME(sequence)(LSTMCORE_NAME(state) *s, const lstmcore_real *x, si
 
 #else
 
-/* ---- whole sequences, layer by layer ----------------------------------------------------------- */
+/* ---- whole sequences, layer by layer --------------------------------------------------------- */
 
-/* All steps of one direction of a layer: from the sequence `from` to `column` and what follows it in
- * the rows, `width` long, of the sequence `to`. */
+/* All steps of one direction of a layer: from the sequence `from` to `column` and what follows it
+ * in the rows, `width` long, of the sequence `to`. */
 #define LSTMCORE_RUN(CELL, layer, part, backwards, column, width)                                  \
     for (t = 0; t < n_steps; t++) {                                                                \
         const size_t at = backwards ? n_steps - 1 - t : t;                                         \

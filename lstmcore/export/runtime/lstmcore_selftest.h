@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
 /* The main program of a network's self-test: recorded inputs must give the recorded outputs.
  *
  * Included last by the generated NAME_selftest.c, which has declared the network, the recorded
