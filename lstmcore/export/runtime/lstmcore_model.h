@@ -20,7 +20,8 @@
  *
  * The state has, for every layer k, a member `layer<k>` with the arrays h, c and gates as far as
  * the layer has them (h of a Dense layer: its outputs), of a bidirectional layer two such,
- * `forward` and `backward`; further `work`, and `read`, `sum`, `steps` as far as the readout needs them.
+ * `forward` and `backward`; further `work`, and `read`, `sum`, `steps` as far as the readout needs
+ * them.
  */
 
 #define LSTMCORE_ALL 0
