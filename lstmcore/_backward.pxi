@@ -106,7 +106,7 @@ cdef void backward_recurrence(const Task* k, const Room* m, Py_ssize_t t0, Py_ss
         for source in range(p.sources):
             gemm(n, p.groups, p.columns, delta, p.columns,
                  at(scratch, m.R_back + source * p.columns * p.padded), zeros,
-                 at(dz, source * p.padded), p.z_row)
+                 at(dz, source * p.padded), p.z_row, t & 1)
 
 
 cdef void backward_weights(const Task* k, const Room* m, Py_ssize_t rows, Py_ssize_t t0,
@@ -215,7 +215,7 @@ cdef void backward_inputs(const Task* k, const Room* m, Py_ssize_t rows, Py_ssiz
     cdef Py_ssize_t I_padded = p.input_vectors * p.lanes, t, r, q = 0, n
     cdef vec* room = at(scratch, m.dx + q0 * I_padded)
     gemm(q1 - q0, p.input_vectors, p.columns, at(scratch, m.delta + q0 * p.columns), p.columns,
-         at(scratch, m.W_back), at(scratch, m.zeros), room, I_padded)
+         at(scratch, m.W_back), at(scratch, m.zeros), room, I_padded, 0)
     n = count_active(k, t0, k.B)
     for t in range(t0, t1):
         n = count_active(k, t, n)

@@ -163,7 +163,7 @@ cdef void input_products(const Task* k, Py_ssize_t r0, Py_ssize_t t0, Py_ssize_t
     if not gather:                      # one sequence: its steps are rows as they stand
         source = at(<const vec*>k.x, k.order[r0] * k.x_batch + place_in_time(k, r0, t0) * k.x_time)
         source_row = -k.x_time if k.reverse else k.x_time
-    gemm(rows, p.column_vectors, I, source, source_row, W, at(packed, p.bias), a, p.columns)
+    gemm(rows, p.column_vectors, I, source, source_row, W, at(packed, p.bias), a, p.columns, 0)
 
 
 cdef void forward_block(const Task* k, Py_ssize_t r0, Py_ssize_t n, Py_ssize_t room_rows,
@@ -205,7 +205,8 @@ cdef void forward_block(const Task* k, Py_ssize_t r0, Py_ssize_t n, Py_ssize_t r
         while t < chunk:
             for source in range(p.sources):
                 gemm(n, p.column_vectors, H, at(z, source * p.padded), p.z_row,
-                     at(packed, p.R + source * H * p.columns), <const vec*>NULL, a_t, p.columns)
+                     at(packed, p.R + source * H * p.columns), <const vec*>NULL, a_t, p.columns,
+                     t & 1)
             cell_forward(p, packed, n, a_t, c, z_next, tape)
             z, z_next = z_next, z
             if k.y != NULL:

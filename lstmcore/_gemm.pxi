@@ -321,35 +321,45 @@ cdef void rows_of_tiles(Py_ssize_t N, Py_ssize_t M, const Strip* s, const vec* a
         tiles -= 1
 
 
+cdef void gemm_columns(Py_ssize_t width, Py_ssize_t M, Py_ssize_t K,
+                       const vec* a, Py_ssize_t a_row,
+                       const vec* b, Py_ssize_t b_k, const vec* bias,
+                       vec* c, Py_ssize_t c_row) noexcept nogil:
+    """One column group of `gemm`: c, bias and b at its first vector."""
+    cdef Py_ssize_t k0 = 0, k1
+    cdef const vec* start = bias
+    cdef Strip s = Strip(K, a_row, 1, b_k, K * b_k, c_row, 0)
+    while k0 < K:
+        if k0 > 0 or bias == NULL:
+            start = c
+            s.start_row = c_row
+        k1 = k0 + K_BLOCK if K - k0 > K_BLOCK + K_BLOCK // 2 else K
+        s.K = k1 - k0
+        rows_of_tiles(width, M, &s, at(a, k0), at(b, k0 * b_k), start, c)
+        k0 = k1
+
+
 cdef void gemm(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
                const vec* a, Py_ssize_t a_row,
                const vec* b, const vec* bias,
-               vec* c, Py_ssize_t c_row) noexcept nogil:
+               vec* c, Py_ssize_t c_row, bint backwards) noexcept nogil:
     """C (M, N vectors) = bias (N vectors), or C where that is NULL, + A (M, K) packed B (K, N vectors).
 
-    IN a, b, bias; OUT or, without a bias, IN and OUT c.
+    IN a, b, bias; OUT or, without a bias, IN and OUT c. `backwards` takes the columns from the last
+    to the first: a step that follows one in the other direction begins with those of B that the
+    caches still hold.
     """
-    cdef Py_ssize_t L = lanes(b), j = 0, k0, k1, width
-    cdef const vec* start
-    cdef Strip s = Strip(K, a_row, 1, 0, 4 * K * L, c_row, 0)
+    cdef Py_ssize_t L = lanes(b), group = 8 if M == 1 else 4, groups = N // group, q, j, width
+    for q in range(groups):
+        j = group * (groups - 1 - q if backwards else q)
+        gemm_columns(group, M, K, a, a_row, at(b, j * K * L), 4 * L,
+                     bias + j if bias != NULL else bias, c + j, c_row)
+    j = group * groups
     while j < N:
         width = group_width(N - j)
-        s.b_k = width * L
-        start = bias + j
-        s.start_row = 0
-        k0 = 0
-        while k0 < K:
-            if k0 > 0 or bias == NULL:
-                start = c + j
-                s.start_row = c_row
-            k1 = k0 + K_BLOCK if K - k0 > K_BLOCK + K_BLOCK // 2 else K
-            s.K = k1 - k0
-            if M == 1 and N - j >= 8:
-                rows_of_tiles(8, M, &s, at(a, k0), at(b, (j * K + k0 * 4) * L), start, c + j)
-            else:
-                rows_of_tiles(width, M, &s, at(a, k0), at(b, (j * K + k0 * width) * L), start, c + j)
-            k0 = k1
-        j += 8 if M == 1 and N - j >= 8 else width
+        gemm_columns(width, M, K, a, a_row, at(b, j * K * L), width * L,
+                     bias + j if bias != NULL else bias, c + j, c_row)
+        j += width
 
 
 cdef inline Py_ssize_t packed_offset(Py_ssize_t K, Py_ssize_t N, Py_ssize_t k, Py_ssize_t j,

@@ -119,10 +119,10 @@ cdef void step_rows(const Plan* p, const vec* packed, Py_ssize_t B, const vec* x
             add_token(p, packed, tokens[b], at(a, b * p.columns))
     else:
         gemm(B, p.column_vectors, p.cell.inputs, x, x_row, at(packed, p.W), at(packed, p.bias), a,
-             p.columns)
+             p.columns, 0)
     for source in range(p.sources):
         gemm(B, p.column_vectors, H, at(z, source * p.padded), p.z_row,
-             at(packed, p.R + source * H * p.columns), <const vec*>NULL, a, p.columns)
+             at(packed, p.R + source * H * p.columns), <const vec*>NULL, a, p.columns, 0)
 
 
 cdef inline void step_layer(const Prepared* layer, Py_ssize_t B, const vec* x, Py_ssize_t x_row,
