@@ -290,7 +290,7 @@ cdef void run_backward(const Task* k, vec* type_of) noexcept nogil:
     parts *= cuts
     pieces = <int>(1 + parts + (k.n_threads if k.dx != NULL else 0))
     t1 = min(k.t1, k.lengths[0] if k.B else 0)
-    seen = rows_before(k, t1)
+    seen = k.first_row + rows_before(k, t1)
     while t1 > k.t0:
         # A chunk holds the steps whose first row's number has the same quotient by target.
         t0 = t1

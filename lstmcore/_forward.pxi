@@ -18,6 +18,7 @@ cdef struct Task:
     const Py_ssize_t* order         # (B,) rank -> sequence
     const Py_ssize_t* lengths       # (B,) by rank
     Py_ssize_t B, t0, t1
+    Py_ssize_t first_row            # BPTT: rows before step 0 that belong to an earlier segment
     int reverse
     void* y                         # y or dy
     Py_ssize_t y_batch, y_time

@@ -85,15 +85,23 @@ cdef void run_squash(int kind, Py_ssize_t rows, Py_ssize_t n, const vec* a, vec*
     restore_denormals(mode)
 
 
+cdef void run_sum(Py_ssize_t B, Py_ssize_t K, const Py_ssize_t* lengths, const vec* y, Py_ssize_t y_batch,
+                  Py_ssize_t y_time, vec* total) noexcept nogil:
+    """total += each sequence's own steps, in their order."""
+    cdef Py_ssize_t b, t
+    for b in range(B):
+        for t in range(lengths[b]):
+            add_items(at(total, b * K), at(y, b * y_batch + t * y_time), K)
+
+
 cdef void run_mean(Py_ssize_t B, Py_ssize_t K, const Py_ssize_t* lengths, const vec* y, Py_ssize_t y_batch,
                    Py_ssize_t y_time, vec* out) noexcept nogil:
     """The mean over each sequence's own steps, summed in their order."""
-    cdef Py_ssize_t b, t, j
+    cdef Py_ssize_t b, j
     cdef vec n
     memset(out, 0, B * K * (sizeof(vec) // lanes(y)))
+    run_sum(B, K, lengths, y, y_batch, y_time, out)
     for b in range(B):
-        for t in range(lengths[b]):
-            add_items(at(out, b * K), at(y, b * y_batch + t * y_time), K)
         if lengths[b] > 0:
             n = like(item(out, 0), <double>lengths[b])
             for j in range(K):
@@ -133,6 +141,7 @@ cdef Task make_task(const Cell* cell, packed, x, order, lengths, y, h_in, c_in, 
     k.B = cnp.PyArray_DIM(<cnp.ndarray>lengths, 0)
     k.t0 = t0
     k.t1 = t1
+    k.first_row = 0
     k.reverse = reverse
     k.y = address(y)
     k.y_batch = stride(y, 0)
@@ -224,8 +233,12 @@ def forward(Cell cell, packed, x, order, lengths, h0, c0, y, hT, cT, tape, scrat
 
 
 def backward(Cell cell, packed, x, order, lengths, tape, dy, dhT, dcT, dx, dh0, dc0, grad, scratch,
-             Py_ssize_t t0, Py_ssize_t t1, int reverse, int n_threads):
-    """BPTT through the same steps. IN and OUT dx, grad (added to); OUT dh0, dc0."""
+             Py_ssize_t t0, Py_ssize_t t1, int reverse, int n_threads, Py_ssize_t first_row=0):
+    """BPTT through the same steps. IN and OUT dx, grad (added to); OUT dh0, dc0.
+
+    first_row: rows of longer sequences, of which these are a segment, before their step 0; chunks
+    begin where they would with the sequences whole.
+    """
     cdef Task k = make_task(&cell, packed, x, order, lengths, dy, dhT, dcT, dh0, dc0, tape, scratch,
                             t0, t1, reverse, n_threads)
     cdef bint single = is_single(packed)
@@ -233,11 +246,27 @@ def backward(Cell cell, packed, x, order, lengths, tape, dy, dhT, dcT, dx, dh0, 
     k.dx_batch = stride(dx, 0)
     k.dx_time = stride(dx, 1)
     k.grad = address(grad)
+    k.first_row = first_row
     with nogil:
         if single:
             run_backward[vf](&k, NULL)
         else:
             run_backward[vd](&k, NULL)
+
+
+def add_over_time(y, lengths, total):
+    """total (B, K) += the sum of y (B, T, K) over t < lengths. IN and OUT total."""
+    cdef void* y_ = address(y)
+    cdef void* total_ = address(total)
+    cdef Py_ssize_t B = cnp.PyArray_DIM(<cnp.ndarray>total, 0), K = cnp.PyArray_DIM(<cnp.ndarray>total, 1)
+    cdef Py_ssize_t y_batch = stride(y, 0), y_time = stride(y, 1)
+    cdef const Py_ssize_t* lengths_ = <const Py_ssize_t*>address(lengths)
+    cdef bint single = is_single(total)
+    with nogil:
+        if single:
+            run_sum[vf](B, K, lengths_, <vf*>y_, y_batch, y_time, <vf*>total_)
+        else:
+            run_sum[vd](B, K, lengths_, <vd*>y_, y_batch, y_time, <vd*>total_)
 
 
 def mean_over_time(y, lengths, out):

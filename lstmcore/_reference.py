@@ -312,7 +312,7 @@ def forward(
 
 def backward(
     cell, packed, x, order, lengths, tape, dy, dhT, dcT, dx, dh0, dc0, grad, scratch,
-    t0, t1, reverse, n_threads,
+    t0, t1, reverse, n_threads, first_row=0,
 ):  # fmt: skip
     """Backpropagate through the steps that `forward` did with the same arguments.
 
@@ -334,6 +334,9 @@ def backward(
         Not used here.
     n_threads : int
         Not used here.
+    first_row : int
+        Rows before step 0 where the sequences are a segment of longer ones: chunks of BPTT are
+        counted from there. Not used here.
     """
     blocks, dblocks = _block_views(cell, packed), _block_views(cell, grad)
     B, dtype = len(order), packed.dtype
@@ -513,6 +516,13 @@ def _block_sums(cells, block_size):
 # ------------------------------------------------------------------------- readout, outputs
 
 
+def add_over_time(y, lengths, total):
+    """total[b] += the sum of y[b, t] over t < lengths[b]; arguments as in `mean_over_time`."""
+    for b, length in enumerate(lengths):
+        for t in range(length):
+            total[b] += y[b, t]
+
+
 def mean_over_time(y, lengths, out):
     """out[b] = mean of y[b, t] over t < lengths[b]; 0 for length 0.
 
@@ -524,10 +534,9 @@ def mean_over_time(y, lengths, out):
     out : (B, K) array
         Overwritten.
     """
+    out[...] = 0
+    add_over_time(y, lengths, out)
     for b, length in enumerate(lengths):
-        out[b] = 0
-        for t in range(length):
-            out[b] += y[b, t]
         if length:
             out[b] /= length
 
