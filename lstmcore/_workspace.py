@@ -16,7 +16,7 @@ class Workspace:
     """A stack of uninitialised arrays. One call at a time uses it; see `WorkspacePool`."""
 
     def __init__(self, dtype):
-        self._dtype = dtype
+        self.dtype = dtype
         self._buffer = np.empty(0, dtype)
         self._size = self._top = self._peak = 0
 
@@ -24,7 +24,8 @@ class Workspace:
         """Forget all arrays handed out, and grow to what the last call has needed."""
         if self._peak > self._size:
             self._size = self._peak
-            raw = np.empty(self._size + _ALIGNMENT, self._dtype)
+            self._buffer = None  # gone before the larger one is there
+            raw = np.empty(self._size + _ALIGNMENT, self.dtype)
             skip = -(raw.ctypes.data // raw.itemsize) % _ALIGNMENT
             self._buffer = raw[skip : skip + self._size]
         self._top = 0
@@ -37,7 +38,7 @@ class Workspace:
         self._top = top = start + (size + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT
         if top > self._size:
             self._peak = max(self._peak, top)
-            return np.empty(shape, self._dtype)
+            return np.empty(shape, self.dtype)
         array = self._buffer[start : start + size]
         return array if flat else array.reshape(shape)
 
@@ -46,6 +47,11 @@ class Workspace:
         array = self.take(*shape)
         array.fill(0)
         return array
+
+    @property
+    def needed(self):
+        """The most scalars that were in use at one time, over all calls so far."""
+        return max(self._size, self._peak)
 
     @property
     def mark(self):

@@ -361,11 +361,14 @@ def _backward(cls, dh, tape, dfinal, check_finite, n_threads):
     blocks = {block.name: np.empty(block.shape, dtype) for block in layer.blocks()}
     dx = None if batch.x.ndim == 2 else np.zeros((B, T, layer.input_size), dtype)
     dinitial = tuple(np.empty((B, size), dtype) for size in layer.state_sizes)
+    workspace = Workspace(dtype)
+    buffers = layer.gradient_buffers(dtype, workspace.take_zeros)
+    pair = [(*dinitial, None)[:2]]
     layer.backward(
         packed, tape._tapes, batch.x, batch, dh, [(*dstates, None)[:2]],
-        None if dx is None else dx[:, :L], [(*dinitial, None)[:2]],
-        [Weights(**dict.fromkeys(Weights._fields) | blocks)], Workspace(dtype), n_threads,
+        None if dx is None else dx[:, :L], pair, buffers, workspace, n_threads,
     )  # fmt: skip
+    layer.unpack(buffers, pair, [Weights(**dict.fromkeys(Weights._fields) | blocks)])
     grads = blocks if dx is None else {"x": dx, **blocks}
     for name, value, shape in zip(("h0", "c0"), dinitial, tape._state_shapes, strict=False):
         grads[name] = value if value.shape == shape else value.sum(axis=0)

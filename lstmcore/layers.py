@@ -193,8 +193,21 @@ class Layer:
             tapes.append(tape)
         return tapes if training else None
 
+    def state_arrays(self, B, take):
+        """Room for the states (h, c) of B sequences, by direction; None for what there is not."""
+        sizes = self.state_sizes
+        return [
+            tuple(take(B, sizes[k]) if k < len(sizes) else None for k in range(2))
+            for _ in range(self.directions)
+        ]
+
+    def gradient_buffers(self, dtype, take_zeros):
+        """What `backward` adds to: one flat buffer for each direction."""
+        size = self._kernel_sizes(dtype)[2]
+        return [take_zeros(size) for _ in range(self.directions)]
+
     def backward(
-        self, packed, tapes, x, batch, dy, dfinal, dx, dinitial, gradient, workspace, n_threads
+        self, packed, tapes, x, batch, dy, dfinal, dx, dinitial, buffers, workspace, n_threads
     ):
         """Backpropagate through what `forward` did with the same arguments.
 
@@ -209,32 +222,41 @@ class Layer:
         dx : array or None
             dL/dx is added to it.
         dinitial : list of (dh0, dc0) or None
-            (B, H) arrays, overwritten where they are not None.
-        gradient : list of Weights
-            The gradient's views, overwritten.
+            (B, H) arrays, overwritten where they are not None; they may be those of `dfinal`.
+        buffers : list of arrays
+            From `gradient_buffers`: the weights' gradient is added to them, for `unpack`.
         workspace : Workspace
         n_threads : int or None
         """
         cell, B, H = self.cell, batch.size, self.hidden_size
         dtype = packed[0].dtype
         n_threads = choose_threads(2 * self._work(x, batch), n_threads)
-        grad_size = self._kernel_sizes(dtype)[2]
-        for d, blocks in enumerate(gradient):
-            mark = workspace.mark
-            scratch = workspace.take(kernels.scratch_size(cell, dtype, B, n_threads, True))
-            grad = workspace.take_zeros(grad_size)
+        mark = workspace.mark
+        scratch = workspace.take(kernels.scratch_size(cell, dtype, B, n_threads, True))
+        for d, grad in enumerate(buffers):
             dhT, dcT = (None, None) if dfinal is None else dfinal[d]
             dh0, dc0 = (None, None) if dinitial is None else dinitial[d]
-            if dh0 is None and blocks.h0 is not None:
-                dh0 = workspace.take(B, self.state_sizes[0])
-            if dc0 is None and blocks.c0 is not None:
-                dc0 = workspace.take(B, H)
             dy_d = dy if dy is None or self.directions == 1 else dy[..., d * H : (d + 1) * H]
             kernels.backward(
                 cell, packed[d], x, batch.order, batch.ranked, tapes[d], dy_d, dhT, dcT, dx, dh0,
-                dc0, grad, scratch, 0, batch.max_length, d, n_threads,
+                dc0, grad, scratch, 0, batch.max_length, d, n_threads, batch.first_row,
             )  # fmt: skip
-            kernels.unpack(cell, grad, *blocks[:5])
+        workspace.drop(mark)
+
+    def unpack(self, buffers, dinitial, gradient):
+        """Write the gradient that `backward` has summed.
+
+        Parameters
+        ----------
+        buffers : list of arrays
+        dinitial : list of (dh0, dc0)
+            What learned initial states get; not read where there are none.
+        gradient : list of Weights
+            The gradient's views, overwritten.
+        """
+        H = self.hidden_size
+        for grad, (dh0, dc0), blocks in zip(buffers, dinitial, gradient, strict=True):
+            kernels.unpack(self.cell, grad, *blocks[:5])
             for values, mask in zip((blocks.W, blocks.R), self._masks, strict=True):
                 if mask is not None:
                     values *= mask
@@ -242,7 +264,6 @@ class Layer:
                 np.sum(dh0[:, :H], axis=0, out=blocks.h0)
             if blocks.c0 is not None:
                 np.sum(dc0, axis=0, out=blocks.c0)
-            workspace.drop(mark)
 
     def _work(self, x, batch):
         """Multiply-adds of a forward pass in one direction; a token costs none of W's."""

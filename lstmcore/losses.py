@@ -207,18 +207,20 @@ class CrossEntropy(Loss):
 
     def value_and_delta(self, a, targets, weights, lengths=None):
         with np.errstate(over="ignore", invalid="ignore"):
-            shifted = a - a.max(axis=-1, keepdims=True)
-            delta = np.exp(shifted)
+            delta = a - a.max(axis=-1, keepdims=True)
+            at_label = targets[..., None] if targets.ndim == weights.ndim else None
+            if at_label is not None:
+                scores = np.take_along_axis(delta, at_label, -1)[..., 0]
+            else:
+                scores = np.einsum("...k,...k->...", targets, delta)
+            np.exp(delta, out=delta)
             total = delta.sum(axis=-1, keepdims=True)
+            terms = np.log(total[..., 0]) - scores
             delta /= total
-            log_total = np.log(total[..., 0])
-            if targets.ndim == weights.ndim:
-                at_label = targets[..., None]
-                terms = log_total - np.take_along_axis(shifted, at_label, -1)[..., 0]
+            if at_label is not None:
                 at = np.take_along_axis(delta, at_label, -1)
                 np.put_along_axis(delta, at_label, at - 1, -1)
             else:
-                terms = log_total - np.einsum("...k,...k->...", targets, shifted)
                 delta -= targets
             delta *= weights.astype(a.dtype)[..., None]
             return _weighted_sum(terms, weights), delta

@@ -1,7 +1,8 @@
 """`Network`: a chain of layers, a readout, a loss, and one flat vector of parameters.
 
-Everything that computes goes through `Network._forward` and `Network._backward`; the parameters are
-an argument there, so that optimizers can ask for any point without touching `Network.params`.
+What computes outputs goes through `Network._forward`, the loss and its gradient through
+`Network.evaluate`; the parameters are an argument there, so that optimizers can ask for any point
+without touching `Network.params`.
 """
 
 from dataclasses import replace
@@ -9,9 +10,12 @@ from types import MappingProxyType
 
 import numpy as np
 
+from ._bptt import Evaluation, segments
+from ._chain import Chain, mean_of
 from ._checks import (
     as_choice,
     as_flag,
+    as_integer,
     as_ndarray,
     as_number,
     as_real,
@@ -100,6 +104,8 @@ class Network:
             raise ValueError(f"readout: expected 'all' without a recurrent layer, got {readout!r}")
         # The layer that is read out; none with readout "all".
         self._read_layer = recurrent[-1] if readout != "all" else None
+        seen = len(self.layers) if self._read_layer is None else self._read_layer + 1
+        self._body, self._head = slice(0, seen), slice(seen, len(self.layers))
         self.input_size = self.layers[0].input_size
         self.output_size = self.layers[-1].output_size
 
@@ -368,7 +374,7 @@ class Network:
 
     def loss_and_grad(
         self, X, Y, lengths=None, *, mask=None, sample_weight=None, step_weight=None, l2=0.0,
-        reduction="mean", check_finite=True, n_threads=None,
+        reduction="mean", check_finite=True, checkpoint=None, n_threads=None,
     ):  # fmt: skip
         """The objective and its gradient at `params`.
 
@@ -393,14 +399,21 @@ class Network:
             "sum" leaves the division by the sum of the weights out.
         check_finite : bool
             Refuse NaN and infinity.
+        checkpoint : int, True or None
+            Bounds the memory for long sequences: what BPTT needs is kept for segments of at least
+            so many time steps, one at a time, instead of all T; True takes √T. Costs a second
+            forward pass. Not with bidirectional layers.
         n_threads : int, optional
             By default a choice by the size of the work.
 
         Returns
         -------
         f : float
+            Without a readout `checkpoint` may change the last bits, for terms are summed up by
+            segments.
         g : (P,) array
-            Fresh, of the network's dtype. The same bits for any number of threads.
+            Fresh, of the network's dtype. The same bits for any number of threads and with any
+            `checkpoint`.
 
         Raises
         ------
@@ -423,11 +436,13 @@ class Network:
             X, Y, lengths, mask=mask, sample_weight=sample_weight, step_weight=step_weight,
             reduction=reduction, check_finite=check_finite,
         )  # fmt: skip
-        return self.evaluate(None, examples, l2=l2, n_threads=n_threads)
+        return self.evaluate(
+            None, examples, l2=l2, checkpoint=checkpoint, n_threads=n_threads
+        )
 
     def loss(
         self, X, Y, lengths=None, *, mask=None, sample_weight=None, step_weight=None, l2=0.0,
-        reduction="mean", check_finite=True, n_threads=None,
+        reduction="mean", check_finite=True, checkpoint=None, n_threads=None,
     ):  # fmt: skip
         """The objective alone; arguments as in `loss_and_grad`.
 
@@ -440,7 +455,9 @@ class Network:
             X, Y, lengths, mask=mask, sample_weight=sample_weight, step_weight=step_weight,
             reduction=reduction, check_finite=check_finite,
         )  # fmt: skip
-        return self.evaluate(None, examples, l2=l2, gradient=False, n_threads=n_threads)[0]
+        return self.evaluate(
+            None, examples, l2=l2, gradient=False, checkpoint=checkpoint, n_threads=n_threads
+        )[0]
 
     def prepare(
         self, X, Y, lengths=None, *, mask=None, sample_weight=None, step_weight=None,
@@ -465,7 +482,9 @@ class Network:
         )
         return Examples(batch, targets, weights, reduction)
 
-    def evaluate(self, params, examples, *, l2=0.0, gradient=True, n_threads=None):
+    def evaluate(
+        self, params, examples, *, l2=0.0, gradient=True, checkpoint=None, n_threads=None
+    ):
         """The objective, and its gradient, at any parameters.
 
         Parameters
@@ -476,6 +495,8 @@ class Network:
             From `prepare`.
         l2 : float
         gradient : bool
+        checkpoint : int, True or None
+            As in `loss_and_grad`.
         n_threads : int, optional
 
         Returns
@@ -484,6 +505,8 @@ class Network:
         g : (P,) array or None
         """
         l2 = as_number(l2, "l2", 0)
+        gradient = as_flag(gradient, "gradient")
+        checkpoint = self.check_checkpoint(checkpoint)
         n_threads = as_threads(n_threads)
         if not isinstance(examples, Examples):
             raise TypeError(f"examples: expected Examples, got {describe(examples)}")
@@ -492,19 +515,19 @@ class Network:
         else:
             params = self._check_params(params, "params")
             weights = self._views(params)
-        batch = examples.batch
         workspace = self._pool.acquire()
         packed = self._pack(weights, workspace.take)
-        a, _, tapes = self._forward(
-            weights, packed, batch, None, False, gradient, workspace, n_threads
-        )
-        f, delta = self._loss.value_and_delta(
-            a, examples.targets, examples.weights * examples.scale, batch.lengths
-        )
-        g = None
+        body, head = self._chains(packed, workspace, n_threads)
+        evaluation = Evaluation(
+            body, head, self.readout, self._loss, examples,
+            segments(body.layers, examples.batch, self.dtype, checkpoint),
+            body.initial(weights[self._body], examples.batch.size), workspace, gradient,
+        )  # fmt: skip
+        f, g = evaluation.value(), None
         if gradient:
             g = np.empty(self.table.size, self.dtype)
-            self._backward(packed, tapes, batch, delta, self._views(g), workspace, n_threads)
+            views = self._views(g)
+            evaluation.gradient(views[self._body], views[self._head])
         if l2:
             with np.errstate(over="ignore"):
                 for weights_slice in self._weight_slices:
@@ -514,6 +537,20 @@ class Network:
                         g[weights_slice] += self.dtype.type(l2) * theta
         self._pool.release(workspace)
         return f, g
+
+    def check_checkpoint(self, checkpoint):
+        """`checkpoint` as `loss_and_grad` takes it: None, True or an int; refused if it is none."""
+        if checkpoint is None:
+            return None
+        if checkpoint is not True:
+            checkpoint = as_integer(checkpoint, "checkpoint", 1)
+        for k, layer in enumerate(self.layers):
+            if layer.directions == 2:
+                raise ValueError(
+                    f"checkpoint: expected None, for layers[{k}] is bidirectional and reads "
+                    f"sequences from both ends, got {checkpoint}"
+                )
+        return checkpoint
 
     # ---------------------------------------------------------------- forward and backward
 
@@ -544,8 +581,8 @@ class Network:
         workspace = self._pool.acquire()
         if packed is None:
             packed = self._packed_params()
-        y, state, _ = self._forward(
-            weights, packed, batch, state, return_state, False, workspace, n_threads
+        y, state = self._forward(
+            weights, packed, batch, state, return_state, workspace, n_threads
         )
         if self._loss.output != "identity":
             rows = y.reshape(-1, self.output_size)
@@ -557,86 +594,56 @@ class Network:
             y = batch.scatter(y)
         return y, state
 
-    def _forward(
-        self, weights, packed, batch, state, return_state, training, workspace, n_threads
-    ):
-        """Output pre-activations, the state after, and what `_backward` needs.
+    def _chains(self, packed, workspace, n_threads):
+        """The layers that see time steps, and those that see the sequences as read out."""
+        return [
+            Chain(self.layers[part], packed[part], workspace, n_threads)
+            for part in (self._body, self._head)
+        ]
+
+    def _forward(self, weights, packed, batch, state, return_state, workspace, n_threads):
+        """Output pre-activations, and the state after if wanted.
 
         The pre-activations are a fresh array (B, L, K), zero where no step is, or (B, K) if read
-        out. All else is in the workspace.
+        out.
         """
-        B, last = batch.size, len(self.layers) - 1
-        x, rows = batch.x, batch
-        new_state, tapes = [], []
-        for k, layer in enumerate(self.layers):
-            H, D = layer.hidden_size, layer.directions
-            reads = k == self._read_layer
-            if state is None:
-                initial = layer.initial(weights[k], B, workspace.take)
-            else:
-                initial = [_pair(state[k])]
-            final = None
-            if reads:
-                read = workspace.take(B, D * H) if k < last else np.empty((B, D * H), self.dtype)
-            if return_state:
-                new_state.append(
-                    tuple(np.empty((B, size), self.dtype) for size in layer.state_sizes)
-                )
-                final = [_pair(new_state[k])]
-            elif reads and self.readout == "last":
-                final = [(workspace.take(B, layer.state_sizes[0]), None) for _ in range(D)]
-            if reads and self.readout == "last":
-                y = None
-            elif k == last:
-                shape = (B, rows.max_length, D * H)
-                y = (np.zeros if rows.is_padded else np.empty)(shape, self.dtype)
-            else:
-                y = workspace.take(B, rows.max_length, D * H)
-            tape = layer.forward(
-                packed[k], x, rows, initial, y, final, training, workspace, n_threads
-            )
-            tapes.append((tape, x, rows))
-            x = y
-            if reads:
-                if self.readout == "last":
-                    for d, (hT, _) in enumerate(final):
-                        read[:, d * H : (d + 1) * H] = hT[:, :H]
-                elif state is None and not return_state:
-                    kernels.mean_over_time(y, rows.lengths, read)
-                else:
-                    running = _running_mean(y, rows, None if state is None else state[-1], read)
-                x = read.reshape(B, 1, D * H)
-                rows = single_steps(x)
-        a = x if self._read_layer is None else x.reshape(B, self.output_size)
-        if return_state and self.readout == "mean":
-            new_state.append(running)
-        return a, tuple(new_state), tapes
-
-    def _backward(self, packed, tapes, batch, delta, gradient, workspace, n_threads):
-        """Write the gradient of what `_forward` did, given that at its pre-activations."""
         B = batch.size
-        dy = delta if self._read_layer is None else delta.reshape(B, 1, self.output_size)
-        for k in reversed(range(len(self.layers))):
-            layer = self.layers[k]
-            H, D = layer.hidden_size, layer.directions
-            tape, x, rows = tapes[k]
-            dfinal = None
-            if k == self._read_layer:
-                dread = dy.reshape(B, D * H)
-                if self.readout == "last":
-                    dy, dfinal = None, []
-                    for d in range(D):
-                        dhT = workspace.take_zeros(B, layer.state_sizes[0])
-                        dhT[:, :H] = dread[:, d * H : (d + 1) * H]
-                        dfinal.append((dhT, None))
-                else:
-                    dread = dread / np.maximum(rows.lengths, 1).astype(self.dtype)[:, None]
-                    dy = np.broadcast_to(dread[:, None], (B, rows.max_length, D * H))
-            dx = workspace.take_zeros(B, rows.max_length, layer.input_size) if k else None
-            layer.backward(
-                packed[k], tape, x, rows, dy, dfinal, dx, None, gradient[k], workspace, n_threads
-            )
-            dy = dx
+        body, head = self._chains(packed, workspace, n_threads)
+        if state is None:
+            initial = body.initial(weights[self._body], B)
+        else:
+            initial = [[_pair(entry)] for entry in state[self._body]]
+        new_state, final = [], None
+        if return_state:
+            new_state = [
+                tuple(np.empty((B, size), self.dtype) for size in layer.state_sizes)
+                for layer in self.layers
+            ]
+            final = [[_pair(entry)] for entry in new_state[self._body]]
+        elif self.readout == "last":
+            final = body.state_arrays(B)
+
+        shape = (B, batch.max_length, body.output_size)
+        if self.readout == "all":
+            y = (np.zeros if batch.is_padded else np.empty)(shape, self.dtype)
+        else:
+            y = workspace.take(*shape) if self.readout == "mean" else None
+        body.forward(batch, initial, y, final)
+        if self.readout == "all":
+            return y, tuple(new_state)
+        if self.readout == "last":
+            read = body.outputs(final)
+        elif state is None and not return_state:
+            read = np.empty((B, body.output_size), self.dtype)
+            kernels.mean_over_time(y, batch.lengths, read)
+        else:
+            total, count = self._no_mean(B) if state is None else state[-1]
+            total = total.copy()
+            kernels.add_over_time(y, batch.lengths, total)
+            count = count + batch.lengths.astype(self.dtype)
+            read = mean_of(total, count)
+            new_state.append((total, count))
+        return head.forward_rows(read)[0], tuple(new_state)
 
     def _initial_state(self, weights, B):
         """The state before the first step, as fresh arrays."""
@@ -648,9 +655,13 @@ class Network:
                     values[:, : len(learned)] = learned
             state.append(entry)
         if self.readout == "mean":
-            read = self.layers[self._read_layer].hidden_size
-            state.append((np.zeros((B, read), self.dtype), np.zeros(B, self.dtype)))
+            state.append(self._no_mean(B))
         return tuple(state)
+
+    def _no_mean(self, B):
+        """The mean over time of no steps yet: (total, count)."""
+        read = self.layers[self._read_layer].output_size
+        return np.zeros((B, read), self.dtype), np.zeros(B, self.dtype)
 
     # ------------------------------------------------------------------------------- checks
 
@@ -740,20 +751,3 @@ def _check_entry(entry, name, length):
 def _pair(entry):
     """A layer's state as (h, c), None for what it does not have."""
     return (*entry, None, None)[:2]
-
-
-def _running_mean(y, rows, before, out):
-    """Mean over time of sequences that go on: (total, count) after, and the mean in `out`.
-
-    The additions are those of `kernels.mean_over_time`, in its order.
-    """
-    if before is None:
-        total, count = np.zeros_like(out), np.zeros(rows.size, out.dtype)
-    else:
-        total, count = before[0].copy(), before[1]
-    for t in range(rows.max_length):
-        there = rows.lengths > t
-        total[there] += y[there, t]
-    count = count + rows.lengths.astype(out.dtype)
-    out[...] = total / np.maximum(count, 1)[:, None]
-    return total, count

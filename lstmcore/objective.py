@@ -42,6 +42,8 @@ class Objective:
         "sum" leaves out the division by the weights' sum.
     check_finite : bool
         Refuse NaN and infinity in the data.
+    checkpoint : int, True or None
+        Bounds the memory for long sequences: see `Network.loss_and_grad`.
     n_threads : int, optional
         None chooses by the size of the work.
 
@@ -51,6 +53,7 @@ class Objective:
     examples : Examples
         The data as prepared; they may share memory with X, which must then stay as it is.
     l2 : float
+    checkpoint : int, True or None
     n_threads : int or None
 
     Raises
@@ -93,12 +96,14 @@ class Objective:
         l2=0.0,
         reduction="mean",
         check_finite=True,
+        checkpoint=None,
         n_threads=None,
     ):
         if not isinstance(net, Network):
             raise TypeError(f"net: expected a Network, got {describe(net)}")
         self.net = net
         self.l2 = as_number(l2, "l2", 0.0)
+        self.checkpoint = net.check_checkpoint(checkpoint)
         self.n_threads = as_threads(n_threads)
         self.examples = net.prepare(
             X,
@@ -126,5 +131,6 @@ class Objective:
 
     def _evaluate(self, theta, gradient):
         return self.net.evaluate(
-            theta, self.examples, l2=self.l2, gradient=gradient, n_threads=self.n_threads
-        )
+            theta, self.examples, l2=self.l2, gradient=gradient, checkpoint=self.checkpoint,
+            n_threads=self.n_threads,
+        )  # fmt: skip

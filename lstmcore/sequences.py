@@ -39,12 +39,18 @@ class Batch:
         Time axis of the user's array. T > L where every sequence is padded.
     mask : (B, T) bool array or None
         The steps that are there, if they have holes between them.
+    first_row : int
+        Of a segment of longer sequences: how many rows (steps of a sequence) are before it.
     """
 
-    __slots__ = ("x", "lengths", "order", "ranked", "size", "max_length", "n_steps", "T", "mask")
+    __slots__ = (
+        "x", "lengths", "order", "ranked", "size", "max_length", "n_steps", "T", "mask",
+        "first_row",
+    )  # fmt: skip
 
     def __init__(self, x, lengths, T, mask=None):
         self.x = x
+        self.first_row = 0
         self.size, self.max_length = x.shape[:2]
         if lengths is None:
             self.order, self.lengths = _equal_lengths(self.size, self.max_length)
@@ -89,6 +95,22 @@ class Batch:
         else:
             padded[self.mask] = array[self.valid]
         return padded
+
+    def rows_before(self, t):
+        """Rows (steps of a sequence) before step t."""
+        if not self.is_padded:
+            return self.size * t
+        return int(np.minimum(self.lengths, t).sum())
+
+    def segment(self, t0, t1):
+        """The batch of the steps t0 to t1 alone; the sequences keep their ranks."""
+        part = Batch(self.x[:, t0:t1], None, t1 - t0)
+        part.order, part.first_row = self.order, self.rows_before(t0)
+        if self.is_padded:
+            part.lengths = np.clip(self.lengths - t0, 0, t1 - t0)
+            part.ranked = part.lengths[self.order]
+            part.n_steps = int(part.lengths.sum())
+        return part
 
     def take(self, indices):
         """The batch of some of the sequences."""

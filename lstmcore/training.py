@@ -58,6 +58,7 @@ def fit(
     progress=False,
     options=None,
     check_finite=True,
+    checkpoint=None,
     n_threads=None,
 ):
     """Train a network on the whole data set with one of SciPy's gradient methods.
@@ -71,7 +72,7 @@ def fit(
     ----------
     net : Network
         Trained in place, from the parameters that it has.
-    X, Y, lengths, mask, sample_weight, step_weight, l2, reduction, check_finite
+    X, Y, lengths, mask, sample_weight, step_weight, l2, reduction, check_finite, checkpoint
         The data and the objective: see `Objective`.
     method : str
         One of SciPy's: CG, BFGS, L-BFGS-B, TNC, SLSQP, Newton-CG, trust-constr.
@@ -149,9 +150,10 @@ def fit(
         l2=l2,
         reduction=reduction,
         check_finite=check_finite,
+        checkpoint=checkpoint,
         n_threads=n_threads,
     )
-    validation = _as_validation(validation_data, net, check_finite, n_threads)
+    validation = _as_validation(validation_data, net, check_finite, checkpoint, n_threads)
     bar = _progress_bar(method, max_iter) if as_flag(progress, "progress") else _NoBar()
     max_nit = max_iter if method == "TNC" else None
     run = _Run(objective, validation, patience, max_nit, callback, bar)
@@ -332,7 +334,7 @@ class _Run:
             raise _Stop("`callback` raised `StopIteration`.", _STOPPED) from None
 
 
-def _as_validation(data, net, check_finite, n_threads):
+def _as_validation(data, net, check_finite, checkpoint, n_threads):
     if data is None:
         return None
     if isinstance(data, Objective):
@@ -343,7 +345,9 @@ def _as_validation(data, net, check_finite, n_threads):
         raise TypeError(
             f"validation_data: expected a tuple (X, Y) or an Objective, got {describe(data)}"
         )
-    return Objective(net, *data, check_finite=check_finite, n_threads=n_threads)
+    return Objective(
+        net, *data, check_finite=check_finite, checkpoint=checkpoint, n_threads=n_threads
+    )
 
 
 class _NoBar:
