@@ -59,8 +59,11 @@ class Lstmcore:
         lc = self.lc
         if case.work == STEP:
             return self._prepare_step(case, p)
-        if case.work == FORWARD:
-            return lambda: lc.lstm_forward(p.x, p.W, p.R, p.b, save=False), lambda r: {"y": r[0]}
+        if case.work == FORWARD:  # of a network, which keeps its packed weights, as the peers do
+            net = lc.Network([lc.LSTM(case.I, case.H)], dtype=case.dtype)
+            for name, value in (("0.W", p.W), ("0.R", p.R), ("0.b", p.b)):
+                net.blocks[name][...] = value
+            return lambda: net.predict(p.x), lambda y: {"y": y}
 
         def train():
             y, _, tape = lc.lstm_forward(p.x, p.W, p.R, p.b)

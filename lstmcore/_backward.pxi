@@ -3,6 +3,8 @@
 # The steps are worked through backwards in chunks. Within a chunk the threads first share the
 # sequences (the recurrence), then, behind one barrier, the weights and the rows of dx.
 
+from cython.parallel cimport prange, threadid
+
 cdef struct Room:
     # Offsets into the workspace of BPTT, in numbers.
     Py_ssize_t rows             # rows of a chunk, at most
@@ -15,10 +17,12 @@ cdef struct Room:
     Py_ssize_t size
 
 
-cdef inline Py_ssize_t chunk_target(const Plan* p, Py_ssize_t item_size, Py_ssize_t B) noexcept nogil:
+cdef inline Py_ssize_t chunk_target(const Plan* p, Py_ssize_t item_size,
+                                    Py_ssize_t B) noexcept nogil:
     """Rows that make a chunk: a matter of the problem, never of the threads.
 
-    A power of two, so that where a layer's chunk begins one of every layer with smaller chunks does.
+    A power of two, so that where a layer's chunk begins, one of every layer with smaller chunks
+    begins.
     """
     cdef Py_ssize_t rows = 128
     while rows < B or (rows < 1024 and 2 * rows * p.columns * item_size <= BACKWARD_BYTES):
@@ -26,7 +30,8 @@ cdef inline Py_ssize_t chunk_target(const Plan* p, Py_ssize_t item_size, Py_ssiz
     return rows
 
 
-cdef Room make_room(const Plan* p, Py_ssize_t item_size, Py_ssize_t B, int n_threads) noexcept nogil:
+cdef Room make_room(const Plan* p, Py_ssize_t item_size, Py_ssize_t B,
+                    int n_threads) noexcept nogil:
     cdef Room m
     cdef Py_ssize_t I_padded = p.input_vectors * p.lanes
     m.rows = chunk_target(p, item_size, B) + B
@@ -64,7 +69,7 @@ cdef void pack_back(const Plan* p, Py_ssize_t n, const vec* packed, vec* back) n
 
 cdef void backward_recurrence(const Task* k, const Room* m, Py_ssize_t t0, Py_ssize_t t1,
                               Py_ssize_t r0, Py_ssize_t r1, vec* type_of) noexcept nogil:
-    """delta, x and z of the rows of the steps t0 to t1, for the ranks r0 to r1 - 1; dz, dc on the way."""
+    """delta, x and z of the rows of the steps t0 to t1, ranks r0 to r1 - 1; dz, dc on the way."""
     cdef const Plan* p = &k.plan
     cdef const vec* packed = <const vec*>k.packed
     cdef vec* scratch = <vec*>k.scratch
@@ -73,7 +78,8 @@ cdef void backward_recurrence(const Task* k, const Room* m, Py_ssize_t t0, Py_ss
     cdef const vec* zeros = at(scratch, m.zeros)
     cdef vec* delta
     cdef vec* d
-    cdef Py_ssize_t t, r, n, j, b, place, source, first = rows_before(k, t0), row = rows_before(k, t1)
+    cdef Py_ssize_t t, r, n, b, place, source
+    cdef Py_ssize_t first = rows_before(k, t0), row = rows_before(k, t1)
     cdef Py_ssize_t I = p.cell.inputs, H = p.cell.units, n_all, n_before
     cdef Py_ssize_t tape_first = k.B + first - rows_before(k, k.t0)     # tape row of rank 0 at t0
     n_all = count_active(k, t1, k.B)
@@ -101,7 +107,8 @@ cdef void backward_recurrence(const Task* k, const Room* m, Py_ssize_t t0, Py_ss
         delta = at(scratch, m.delta + (row - first + r0) * p.columns)
         cell_backward(p, packed, n,
                       at(<const vec*>k.tape, (tape_first + row - first + r0) * p.tape_row),
-                      at(<const vec*>k.tape, (tape_first + row - first + r0 - n_before) * p.tape_row),
+                      at(<const vec*>k.tape,
+                         (tape_first + row - first + r0 - n_before) * p.tape_row),
                       dz, dc, delta, at(scratch, m.z + (row - first + r0) * p.z_row))
         for source in range(p.sources):
             gemm(n, p.groups, p.columns, delta, p.columns,
@@ -109,11 +116,11 @@ cdef void backward_recurrence(const Task* k, const Room* m, Py_ssize_t t0, Py_ss
                  at(dz, source * p.padded), p.z_row, t & 1)
 
 
-cdef void backward_weights(const Task* k, const Room* m, Py_ssize_t rows, Py_ssize_t t0,
-                           Py_ssize_t j0, Py_ssize_t width, Py_ssize_t part, Py_ssize_t parts,
+cdef void backward_weights(const Task* k, const Room* m, Py_ssize_t rows, Py_ssize_t j0,
+                           Py_ssize_t width, Py_ssize_t part, Py_ssize_t parts,
                            vec* panel) noexcept nogil:
-    """Gradients of `width` column vectors from j0 by the chunk's rows; of the parts that the rows of
-    the weight matrices are cut into, one. (3.35)"""
+    """Gradients of `width` column vectors from j0 by the chunk's rows (3.35); of the parts that the
+    rows of the weight matrices are cut into, one."""
     cdef const Plan* p = &k.plan
     cdef vec* scratch = <vec*>k.scratch
     cdef vec* grad = <vec*>k.grad
@@ -121,7 +128,7 @@ cdef void backward_weights(const Task* k, const Room* m, Py_ssize_t rows, Py_ssi
     cdef vec* g
     cdef vec total
     cdef Py_ssize_t L = p.lanes, I = p.cell.inputs, H = p.cell.units, q, n, source, i0, i1
-    cdef Strip s = Strip(rows, 1, 0, width * L, 0, p.columns, p.columns)    # A transposed: k is the row
+    cdef Strip s = Strip(rows, 1, 0, width * L, 0, p.columns, p.columns)    # k is the row of A
     for q in range(rows):
         for n in range(width):
             at(panel, q * width * L)[n] = at(delta, q * p.columns)[n]
@@ -259,7 +266,7 @@ cdef void backward_chunk_part(const Task* k, const Room* m, Py_ssize_t rows, Py_
         part -= 1
         j = part // cuts * 4
         while j < min(part // cuts * 4 + 4, p.column_vectors):
-            backward_weights(k, m, rows, t0, j, group_width(p.column_vectors - j), part % cuts, cuts,
+            backward_weights(k, m, rows, j, group_width(p.column_vectors - j), part % cuts, cuts,
                              at(<vec*>k.scratch, m.panels + thread * m.panel))
             j += group_width(p.column_vectors - j)
     restore_denormals(mode)
@@ -309,7 +316,8 @@ cdef void run_backward(const Task* k, vec* type_of) noexcept nogil:
             for part in range(pieces):
                 backward_chunk_part(k, &m, rows, t0, t1, part, parts, cuts, 0, type_of)
         else:
-            for part in prange(k.n_threads, num_threads=k.n_threads, schedule='static', chunksize=1):
+            for part in prange(k.n_threads, num_threads=k.n_threads, schedule='static',
+                               chunksize=1):
                 backward_recurrence_part(k, &m, t0, t1, part, type_of)
             for part in prange(pieces, num_threads=k.n_threads, schedule='dynamic', chunksize=1):
                 backward_chunk_part(k, &m, rows, t0, t1, part, parts, cuts, threadid(), type_of)

@@ -191,7 +191,7 @@ cdef void api_chain_steps(const Chain* chain, Py_ssize_t steps, const void* x,
 cdef Py_ssize_t workspace(const Plan* p, Py_ssize_t item_size, Py_ssize_t B, int n_threads,
                           int training) noexcept nogil:
     """Numbers of workspace that forward and, if training, backward take."""
-    cdef Py_ssize_t size = n_threads * forward_scratch(p, item_size, B)
+    cdef Py_ssize_t size = n_threads * forward_scratch(p, item_size)
     if training:
         size = max(size, make_room(p, item_size, B, n_threads).size)
     return size

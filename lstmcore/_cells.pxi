@@ -26,7 +26,7 @@ cdef struct Plan:
     Py_ssize_t column_vectors   # vectors in a row of a
     Py_ssize_t columns          # the same in numbers
     Py_ssize_t input_vectors    # vectors that hold I numbers
-    Py_ssize_t sources          # matrices in R: one that reads h, one for each gate that is read back
+    Py_ssize_t sources          # matrices in R: one that reads h, and one for each gate read back
     Py_ssize_t z_row            # numbers in a row of z
     Py_ssize_t tape_row         # numbers in a row of the tape
     Py_ssize_t bias, peepholes, W, R, packed        # offsets in the packed weights and the gradient
@@ -96,7 +96,7 @@ cdef inline int gate_place(const Plan* p, int which) noexcept nogil:
 
 
 cdef inline vec units_only(const Plan* p, Py_ssize_t u, vec x) noexcept nogil:
-    """x with 0 in the lanes of group u behind the last unit, which nothing reads and must not overflow."""
+    """x with 0 in the lanes behind the last unit: nobody reads them, but nothing may grow there."""
     cdef vec lane = x
     cdef Py_ssize_t k
     if p.cell.units - u * p.lanes >= p.lanes:
@@ -199,7 +199,7 @@ cdef inline void lstm_backward_standard(const int peepholes, const Plan* p, cons
 
 cdef void add_block_peepholes(const Plan* p, int place, const vec* w, const vec* s,
                               vec* a) noexcept nogil:
-    """a of one gate += sum of w s over the cells of each block, the same for all cells of the block."""
+    """a of one gate += sum of w s over the cells of each block, the same for all its cells."""
     cdef Py_ssize_t C = p.cell.block_size, block, first, k, L = p.lanes
     cdef vec total
     for block in range(p.cell.units // C):
@@ -212,7 +212,7 @@ cdef void add_block_peepholes(const Plan* p, int place, const vec* w, const vec*
 
 
 cdef void fold_blocks(const Plan* p, int place, vec* delta) noexcept nogil:
-    """The deltas of a gate summed over the cells of each block, left at its first cell, 0 elsewhere."""
+    """A gate's deltas summed over the cells of each block, left at its first cell, 0 elsewhere."""
     cdef Py_ssize_t C = p.cell.block_size, block, first, k, j, L = p.lanes
     cdef vec other
     for block in range(p.cell.units // C):
@@ -241,7 +241,7 @@ cdef void lstm_forward_any(const Plan* p, const vec* w, Py_ssize_t rows, vec* a,
     """(4.2)-(4.10) with every option. Arguments as above; a is overwritten by the activations."""
     cdef Py_ssize_t r, u, n = p.groups
     cdef int blocks = p.cell.block_size > 1, k, place
-    cdef int alone = p.cell.peepholes and not blocks        # a peephole weight for each cell's own gate
+    cdef int alone = p.cell.peepholes and not blocks        # each cell has gates of its own
     cdef vec i, f, s, o, tanh_s, one
     cdef vec* v
     cdef vec* keep
@@ -425,7 +425,8 @@ cdef void cell_forward(const Plan* p, const vec* packed, Py_ssize_t rows, vec* a
 
 
 cdef void cell_backward(const Plan* p, const vec* packed, Py_ssize_t rows, const vec* tape,
-                        const vec* before, const vec* dz, vec* dc, vec* delta, vec* z) noexcept nogil:
+                        const vec* before, const vec* dz, vec* dc, vec* delta,
+                        vec* z) noexcept nogil:
     cdef const vec* w = at(packed, p.peepholes)
     if p.cell.kind != LSTM:
         squash_backward_rows(p, rows, tape, before, dz, delta, z)

@@ -59,7 +59,9 @@ C_API = kernels.C_API  # the table of C functions: include/lstmcore.h
 
 if not kernels.OPENMP:
     warnings.warn(
-        "lstmcore was built without OpenMP: every call uses one thread", RuntimeWarning, stacklevel=2
+        "lstmcore was built without OpenMP: every call uses one thread",
+        RuntimeWarning,
+        stacklevel=2,
     )
 
 
@@ -82,7 +84,7 @@ _forked = False
 
 
 def _after_fork():
-    """OpenMP's threads do not survive a fork and its runtime waits for them for ever: one thread."""
+    """OpenMP's threads do not survive a fork, and its runtime waits for them for ever."""
     global _forked
     _forked = True
 
@@ -98,7 +100,8 @@ def set_num_threads(n_threads):
     Parameters
     ----------
     n_threads : int
-        At least 1. The default is ``OMP_NUM_THREADS``, else the processors that the process may use.
+        At least 1. The default is ``OMP_NUM_THREADS``, else the processors that the process may
+        use.
 
     Raises
     ------

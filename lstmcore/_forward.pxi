@@ -1,5 +1,7 @@
 # Whole sequences: which rows there are at a step, the products, the cells, step after step.
 
+from cython.parallel cimport prange
+
 cdef enum:
     # Bytes of pre-activations (forward) or deltas (backward) that are worked on at a time, at most:
     # measured; see docs/performance.md.
@@ -85,7 +87,8 @@ cdef void load_state(const Task* k, Py_ssize_t r, vec* z, vec* c) noexcept nogil
         load_units(p, at(z, source * p.padded), <const vec*>NULL, 0)
         if h != NULL:
             for j in range(nb):     # a block's first cell sends, and receives, for all of it
-                copy_item(z, source * p.padded + j * p.cell.block_size, h, H + (source - 1) * nb + j)
+                copy_item(z, source * p.padded + j * p.cell.block_size,
+                          h, H + (source - 1) * nb + j)
     if p.cell.kind == LSTM:
         load_units(p, c, at(<const vec*>k.c_in, b * k.c_in_batch) if k.c_in != NULL else NULL, H)
 
@@ -98,22 +101,23 @@ cdef void store_state(const Task* k, Py_ssize_t r, const vec* z, const vec* c) n
         copy_items(h, z, H)
         for source in range(1, p.sources):
             for j in range(nb):
-                copy_item(h, H + (source - 1) * nb + j, z, source * p.padded + j * p.cell.block_size)
+                copy_item(h, H + (source - 1) * nb + j,
+                          z, source * p.padded + j * p.cell.block_size)
     if k.c_out != NULL:
         copy_items(at(<vec*>k.c_out, b * k.c_out_batch), c, H)
 
 
 # ---- forward ------------------------------------------------------------------------------------
 
-cdef inline Py_ssize_t forward_rows(const Plan* p, Py_ssize_t item_size, Py_ssize_t B) noexcept nogil:
+cdef inline Py_ssize_t forward_rows(const Plan* p, Py_ssize_t item_size) noexcept nogil:
     """Rows of pre-activations that are worked on at a time."""
     cdef Py_ssize_t rows = FORWARD_BYTES // (max(p.columns, 1) * item_size) // 12 * 12
     return max(min(rows, 96), 12)
 
 
-cdef Py_ssize_t forward_scratch(const Plan* p, Py_ssize_t item_size, Py_ssize_t B) noexcept nogil:
+cdef Py_ssize_t forward_scratch(const Plan* p, Py_ssize_t item_size) noexcept nogil:
     """Numbers that one thread needs."""
-    cdef Py_ssize_t rows = forward_rows(p, item_size, B)
+    cdef Py_ssize_t rows = forward_rows(p, item_size)
     return round_up(rows * (p.columns + p.cell.inputs + 2 * p.z_row + p.padded), 64)
 
 
@@ -155,9 +159,11 @@ cdef void input_products(const Task* k, Py_ssize_t r0, Py_ssize_t t0, Py_ssize_t
                 row = at(a, rows * p.columns)
                 place = k.tokens[b * k.x_batch + place * k.x_time]
                 for j in range(p.column_vectors):
-                    row[j] = at(packed, p.bias)[j] + at(W, packed_offset(I, p.column_vectors, place, j, p.lanes))[0]
+                    row[j] = at(packed, p.bias)[j] + at(
+                        W, packed_offset(I, p.column_vectors, place, j, p.lanes))[0]
             elif gather:
-                copy_items(at(room, rows * I), at(<const vec*>k.x, b * k.x_batch + place * k.x_time), I)
+                copy_items(at(room, rows * I),
+                           at(<const vec*>k.x, b * k.x_batch + place * k.x_time), I)
             rows += 1
     if k.tokens != NULL or rows == 0:
         return
@@ -229,10 +235,10 @@ cdef void forward_block(const Task* k, Py_ssize_t r0, Py_ssize_t n, Py_ssize_t r
 cdef void forward_part(const Task* k, Py_ssize_t part, vec* type_of) noexcept nogil:
     """The part-th thread's ranks, in blocks that fit the workspace."""
     cdef const Plan* p = &k.plan
-    cdef Py_ssize_t size = sizeof(vec) // p.lanes, rows = forward_rows(p, size, k.B)
+    cdef Py_ssize_t size = sizeof(vec) // p.lanes, rows = forward_rows(p, size)
     cdef Py_ssize_t r0 = 0, r1 = k.B, n, blocks
     cdef unsigned long long mode = flush_denormals()
-    cdef vec* scratch = at(<vec*>k.scratch, part * forward_scratch(p, size, k.B))
+    cdef vec* scratch = at(<vec*>k.scratch, part * forward_scratch(p, size))
     if k.n_threads > 1:
         r0 = share(k, k.t0, k.t1, part, k.n_threads) if part else 0
         r1 = share(k, k.t0, k.t1, part + 1, k.n_threads) if part + 1 < k.n_threads else k.B

@@ -23,9 +23,9 @@ cdef inline Py_ssize_t group_width(Py_ssize_t left) noexcept nogil:
 
 
 cdef struct Strip:
-    # What the tiles of one call share: c[m, n] += sum over k < K of a[m*a_row + k*a_k] b[k*b_k + n],
-    # vectors n = 4… of b b_group numbers behind the first four. The sum starts from `start`, which
-    # is c itself, or the bias with start_row = 0.
+    # What the tiles of one call share: c[m, n] = start[m, n] + sum over k < K of
+    # a[m*a_row + k*a_k] b[k*b_k + n], vectors n >= 4 of b b_group numbers behind the first four.
+    # `start` is c itself, or the bias with start_row = 0.
     Py_ssize_t K, a_row, a_k, b_k, b_group, c_row, start_row
 
 
@@ -343,7 +343,7 @@ cdef void gemm(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
                const vec* a, Py_ssize_t a_row,
                const vec* b, const vec* bias,
                vec* c, Py_ssize_t c_row, bint backwards) noexcept nogil:
-    """C (M, N vectors) = bias (N vectors), or C where that is NULL, + A (M, K) packed B (K, N vectors).
+    """C = bias, or C where that is NULL, + A (M, K) packed B (K, N vectors); C (M, N vectors).
 
     IN a, b, bias; OUT or, without a bias, IN and OUT c. `backwards` takes the columns from the last
     to the first: a step that follows one in the other direction begins with those of B that the

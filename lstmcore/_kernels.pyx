@@ -21,7 +21,6 @@ the rest of the batch, on padding, or on how a sequence is cut into calls.
 This source is compiled once per instruction set, as _kernels_<isa>.
 """
 
-from cython.parallel cimport prange, threadid
 cimport numpy as cnp
 
 cnp.import_array()
@@ -85,8 +84,8 @@ cdef void run_squash(int kind, Py_ssize_t rows, Py_ssize_t n, const vec* a, vec*
     restore_denormals(mode)
 
 
-cdef void run_sum(Py_ssize_t B, Py_ssize_t K, const Py_ssize_t* lengths, const vec* y, Py_ssize_t y_batch,
-                  Py_ssize_t y_time, vec* total) noexcept nogil:
+cdef void run_sum(Py_ssize_t B, Py_ssize_t K, const Py_ssize_t* lengths, const vec* y,
+                  Py_ssize_t y_batch, Py_ssize_t y_time, vec* total) noexcept nogil:
     """total += each sequence's own steps, in their order."""
     cdef Py_ssize_t b, t
     for b in range(B):
@@ -94,8 +93,8 @@ cdef void run_sum(Py_ssize_t B, Py_ssize_t K, const Py_ssize_t* lengths, const v
             add_items(at(total, b * K), at(y, b * y_batch + t * y_time), K)
 
 
-cdef void run_mean(Py_ssize_t B, Py_ssize_t K, const Py_ssize_t* lengths, const vec* y, Py_ssize_t y_batch,
-                   Py_ssize_t y_time, vec* out) noexcept nogil:
+cdef void run_mean(Py_ssize_t B, Py_ssize_t K, const Py_ssize_t* lengths, const vec* y,
+                   Py_ssize_t y_batch, Py_ssize_t y_time, vec* out) noexcept nogil:
     """The mean over each sequence's own steps, summed in their order."""
     cdef Py_ssize_t b, j
     cdef vec n
@@ -258,7 +257,8 @@ def add_over_time(y, lengths, total):
     """total (B, K) += the sum of y (B, T, K) over t < lengths. IN and OUT total."""
     cdef void* y_ = address(y)
     cdef void* total_ = address(total)
-    cdef Py_ssize_t B = cnp.PyArray_DIM(<cnp.ndarray>total, 0), K = cnp.PyArray_DIM(<cnp.ndarray>total, 1)
+    cdef Py_ssize_t B = cnp.PyArray_DIM(<cnp.ndarray>total, 0)
+    cdef Py_ssize_t K = cnp.PyArray_DIM(<cnp.ndarray>total, 1)
     cdef Py_ssize_t y_batch = stride(y, 0), y_time = stride(y, 1)
     cdef const Py_ssize_t* lengths_ = <const Py_ssize_t*>address(lengths)
     cdef bint single = is_single(total)
@@ -273,7 +273,8 @@ def mean_over_time(y, lengths, out):
     """out (B, K): the mean of y (B, T, K) over t < lengths. OUT out."""
     cdef void* y_ = address(y)
     cdef void* out_ = address(out)
-    cdef Py_ssize_t B = cnp.PyArray_DIM(<cnp.ndarray>out, 0), K = cnp.PyArray_DIM(<cnp.ndarray>out, 1)
+    cdef Py_ssize_t B = cnp.PyArray_DIM(<cnp.ndarray>out, 0)
+    cdef Py_ssize_t K = cnp.PyArray_DIM(<cnp.ndarray>out, 1)
     cdef Py_ssize_t y_batch = stride(y, 0), y_time = stride(y, 1)
     cdef const Py_ssize_t* lengths_ = <const Py_ssize_t*>address(lengths)
     cdef bint single = is_single(out)

@@ -16,7 +16,7 @@ cdef inline Py_ssize_t block_row(const Plan* p, int place, Py_ssize_t unit,
 
 
 cdef void pack_matrix(const Plan* p, Py_ssize_t n, const vec* W, vec* packed) noexcept nogil:
-    """W (rows by gates, n) to packed (n, columns), transposed. Sixteen k at a time stay in cache."""
+    """W (rows by gates, n) to packed (n, columns). Sixteen k at a time stay in cache."""
     cdef Py_ssize_t L = p.lanes, N = p.column_vectors, j, lane, k, k0, k1, first, width, unit, units
     cdef const vec* source
     cdef vec* to
@@ -38,16 +38,22 @@ cdef void pack_matrix(const Plan* p, Py_ssize_t n, const vec* W, vec* packed) no
 
 
 cdef void pack_gate_matrix(const Plan* p, int source, const vec* Q, vec* packed) noexcept nogil:
-    """The columns of Q for one sending gate to packed (H, columns): only a block's first cell sends."""
-    cdef Py_ssize_t L = p.lanes, H = p.cell.units, C = p.cell.block_size, nb = H // C, k, unit
+    """The columns of Q for one sending gate to packed (H, columns): a block's first cell sends."""
+    cdef Py_ssize_t L = p.lanes, H = p.cell.units, C = p.cell.block_size, nb = H // C, j, k, unit
     cdef int q, place
     memset(packed, 0, H * p.column_vectors * sizeof(vec))
     for q in range(p.gates):
         place = gate_place(p, q)
         for unit in range(H):
+            j = unit // L * p.vectors + place
             for k in range(nb):
-                copy_item(packed, packed_offset(H, p.column_vectors, k * C, unit // L * p.vectors + place, L)
-                          + unit % L, Q, (q * nb + unit // C) * p.gates * nb + source * nb + k)
+                copy_item(packed, packed_offset(H, p.column_vectors, k * C, j, L) + unit % L,
+                          Q, (q * nb + unit // C) * p.gates * nb + source * nb + k)
+
+
+cdef inline Py_ssize_t peephole_offset(const Plan* p, int place) noexcept nogil:
+    """Where a gate's peepholes stand: room for i, f, o, whether the layer has them or not."""
+    return p.peepholes + (0 if place == p.i else 1 if place == p.f else 2) * p.padded
 
 
 cdef void run_pack(const Plan* p, const vec* W, const vec* R, const vec* b, const vec* peepholes,
@@ -64,7 +70,7 @@ cdef void run_pack(const Plan* p, const vec* W, const vec* R, const vec* b, cons
     if p.cell.peepholes:
         for q in range(p.gates):
             place = gate_place(p, q)
-            w = at(packed, p.peepholes + (0 if place == p.i else 1 if place == p.f else 2) * p.padded)
+            w = at(packed, peephole_offset(p, place))
             copy_items(w, at(peepholes, q * H), H)
     pack_matrix(p, p.cell.inputs, W, at(packed, p.W))
     if p.sources:
@@ -74,7 +80,7 @@ cdef void run_pack(const Plan* p, const vec* W, const vec* R, const vec* b, cons
 
 
 cdef void unpack_matrix(const Plan* p, Py_ssize_t n, const vec* grad, vec* dW) noexcept nogil:
-    """The gradient (n, columns) to dW (rows by gates, n); of a block's gates the first cell's (folded)."""
+    """The gradient (n, columns) to dW (rows by gates, n); of a block's gates the first cell's."""
     cdef Py_ssize_t L = p.lanes, j, lane, k, k0, k1, unit, units
     cdef const vec* source
     cdef vec* to
@@ -92,13 +98,14 @@ cdef void unpack_matrix(const Plan* p, Py_ssize_t n, const vec* grad, vec* dW) n
 
 
 cdef inline bint is_first_cell(const Plan* p, int place, Py_ssize_t unit) noexcept nogil:
-    """Whether a gate's gradient is kept at this unit: at every one for g, else at a block's first."""
+    """Whether a gate's gradient is kept at this unit: for g at all, else at a block's first."""
     return p.cell.block_size == 1 or place == p.g or unit % p.cell.block_size == 0
 
 
 cdef void run_unpack(const Plan* p, const vec* grad, vec* dW, vec* dR, vec* db, vec* dp,
                      vec* dQ) noexcept nogil:
-    cdef Py_ssize_t L = p.lanes, H = p.cell.units, C = p.cell.block_size, nb = H // C, unit, j, k, source
+    cdef Py_ssize_t L = p.lanes, H = p.cell.units, C = p.cell.block_size, nb = H // C
+    cdef Py_ssize_t unit, j, k, source
     cdef int q, place
     if dW != NULL:
         unpack_matrix(p, p.cell.inputs, at(grad, p.W), dW)
@@ -113,8 +120,7 @@ cdef void run_unpack(const Plan* p, const vec* grad, vec* dW, vec* dR, vec* db, 
     for q in range(p.gates):
         place = gate_place(p, q)
         if dp != NULL:
-            copy_items(at(dp, q * H), at(grad, p.peepholes
-                       + (0 if place == p.i else 1 if place == p.f else 2) * p.padded), H)
+            copy_items(at(dp, q * H), at(grad, peephole_offset(p, place)), H)
         if dQ != NULL:
             for source in range(p.gates):
                 for j in range(nb):

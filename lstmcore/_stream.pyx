@@ -8,7 +8,7 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_New, PyCapsule_SetContext
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.stdint cimport uint32_t, uint64_t
-from lstmcore._kernels cimport FLOAT32, FLOAT64, Api, Cell, Chain, Layer, import_api
+from lstmcore._kernels cimport FLOAT32, Api, Cell, Chain, Layer, import_api
 
 cimport numpy as cnp
 
@@ -210,7 +210,8 @@ cdef class Runner:
         cdef int n_dims
         if self.busy or not self.is_plain(x, self.inputs, cnp.NPY_ARRAY_CARRAY_RO):
             return self._convert(x, out)
-        if self.check_finite and not all_finite(data(x), self.chain.B * self.inputs, self.item_size):
+        if self.check_finite and not all_finite(data(x), self.chain.B * self.inputs,
+                                                self.item_size):
             return self._convert(x, out)
         n_dims = cnp.PyArray_NDIM(<cnp.ndarray>x)
         if out is None:

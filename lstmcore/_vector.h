@@ -1,8 +1,8 @@
 /* The vector types and the few operations on them that Cython cannot say.
  *
- * vf holds VF floats, vd holds VD doubles. They are the compiler's own vector types, so + - * / are
- * written as usual; what stands here is only: multiply-add with one rounding, broadcast, a choice by
- * comparison, 2^n, and the processor's mode for denormal numbers.
+ * vf holds VF floats, vd holds VD doubles. They are the compiler's own vector types, so + - * /
+ * are written as usual; what stands here is only: multiply-add with one rounding, broadcast, choice
+ * by comparison, signs and exponents, and the processor's mode for denormal numbers.
  *
  * Compile with -ffp-contract=off: where a product and a sum round once is said by fma, and nowhere
  * else, so that a result does not depend on the function into which a line was inlined.
@@ -17,14 +17,12 @@
 
 #if defined(__GNUC__) || defined(__clang__)
 #define LSTMCORE_INLINE static inline __attribute__((always_inline))
-#define LSTMCORE_NOINLINE __attribute__((noinline))
-/* Every `cdef inline` that follows must vanish into its caller: tiles and cells are written once for
- * all sizes and specialised by the constants that they are called with. */
+/* Every `cdef inline` that follows must vanish into its caller: tiles and cells are written once
+ * for all sizes and specialised by the constants that they are called with. */
 #undef CYTHON_INLINE
 #define CYTHON_INLINE inline __attribute__((always_inline))
 #else
 #define LSTMCORE_INLINE static __inline
-#define LSTMCORE_NOINLINE
 #endif
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -79,14 +77,20 @@ LSTMCORE_INLINE vd vd_splat(double s) { return s; }
 
 /* a*b + c, rounded once where the processor can */
 #if VBYTES == 64
-LSTMCORE_INLINE vf vf_fma(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
-LSTMCORE_INLINE vd vd_fma(vd a, vd b, vd c) { return (vd)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c); }
+LSTMCORE_INLINE vf vf_fma(vf a, vf b, vf c)
+{ return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+LSTMCORE_INLINE vd vd_fma(vd a, vd b, vd c)
+{ return (vd)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c); }
 #elif VBYTES == 32 && defined(__FMA__)
-LSTMCORE_INLINE vf vf_fma(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
-LSTMCORE_INLINE vd vd_fma(vd a, vd b, vd c) { return (vd)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c); }
+LSTMCORE_INLINE vf vf_fma(vf a, vf b, vf c)
+{ return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+LSTMCORE_INLINE vd vd_fma(vd a, vd b, vd c)
+{ return (vd)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c); }
 #elif VBYTES == 16 && defined(__ARM_NEON) && defined(__aarch64__)
-LSTMCORE_INLINE vf vf_fma(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
-LSTMCORE_INLINE vd vd_fma(vd a, vd b, vd c) { return (vd)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b); }
+LSTMCORE_INLINE vf vf_fma(vf a, vf b, vf c)
+{ return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+LSTMCORE_INLINE vd vd_fma(vd a, vd b, vd c)
+{ return (vd)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b); }
 #else
 LSTMCORE_INLINE vf vf_fma(vf a, vf b, vf c) { return a * b + c; }
 LSTMCORE_INLINE vd vd_fma(vd a, vd b, vd c) { return a * b + c; }
@@ -115,14 +119,18 @@ LSTMCORE_INLINE vd vd_remainder(vd n, vd q, vd d)
 /* lane by lane: x < y ? a : b (a NaN compares false) */
 #if VBYTES == 64
 LSTMCORE_INLINE vf vf_where_less(vf x, vf y, vf a, vf b)
-{ return (vf)_mm512_mask_blend_ps(_mm512_cmp_ps_mask((__m512)x, (__m512)y, _CMP_LT_OQ), (__m512)b, (__m512)a); }
+{ return (vf)_mm512_mask_blend_ps(
+      _mm512_cmp_ps_mask((__m512)x, (__m512)y, _CMP_LT_OQ), (__m512)b, (__m512)a); }
 LSTMCORE_INLINE vd vd_where_less(vd x, vd y, vd a, vd b)
-{ return (vd)_mm512_mask_blend_pd(_mm512_cmp_pd_mask((__m512d)x, (__m512d)y, _CMP_LT_OQ), (__m512d)b, (__m512d)a); }
+{ return (vd)_mm512_mask_blend_pd(
+      _mm512_cmp_pd_mask((__m512d)x, (__m512d)y, _CMP_LT_OQ), (__m512d)b, (__m512d)a); }
 #elif VBYTES == 32
 LSTMCORE_INLINE vf vf_where_less(vf x, vf y, vf a, vf b)
-{ return (vf)_mm256_blendv_ps((__m256)b, (__m256)a, _mm256_cmp_ps((__m256)x, (__m256)y, _CMP_LT_OQ)); }
+{ return (vf)_mm256_blendv_ps((__m256)b, (__m256)a,
+      _mm256_cmp_ps((__m256)x, (__m256)y, _CMP_LT_OQ)); }
 LSTMCORE_INLINE vd vd_where_less(vd x, vd y, vd a, vd b)
-{ return (vd)_mm256_blendv_pd((__m256d)b, (__m256d)a, _mm256_cmp_pd((__m256d)x, (__m256d)y, _CMP_LT_OQ)); }
+{ return (vd)_mm256_blendv_pd((__m256d)b, (__m256d)a,
+      _mm256_cmp_pd((__m256d)x, (__m256d)y, _CMP_LT_OQ)); }
 #elif VBYTES
 LSTMCORE_INLINE vf vf_where_less(vf x, vf y, vf a, vf b)
 { vf_bits m = (vf_bits)(x < y); return (vf)((m & (vf_bits)a) | (~m & (vf_bits)b)); }
@@ -135,15 +143,23 @@ LSTMCORE_INLINE vd vd_where_less(vd x, vd y, vd a, vd b) { return x < y ? a : b;
 
 /* x, but not less (not more) than the limit; a NaN stays a NaN */
 #if VBYTES == 64
-LSTMCORE_INLINE vf vf_at_least(vf x, vf limit) { return (vf)_mm512_max_ps((__m512)limit, (__m512)x); }
-LSTMCORE_INLINE vd vd_at_least(vd x, vd limit) { return (vd)_mm512_max_pd((__m512d)limit, (__m512d)x); }
-LSTMCORE_INLINE vf vf_at_most(vf x, vf limit) { return (vf)_mm512_min_ps((__m512)limit, (__m512)x); }
-LSTMCORE_INLINE vd vd_at_most(vd x, vd limit) { return (vd)_mm512_min_pd((__m512d)limit, (__m512d)x); }
+LSTMCORE_INLINE vf vf_at_least(vf x, vf limit)
+{ return (vf)_mm512_max_ps((__m512)limit, (__m512)x); }
+LSTMCORE_INLINE vd vd_at_least(vd x, vd limit)
+{ return (vd)_mm512_max_pd((__m512d)limit, (__m512d)x); }
+LSTMCORE_INLINE vf vf_at_most(vf x, vf limit)
+{ return (vf)_mm512_min_ps((__m512)limit, (__m512)x); }
+LSTMCORE_INLINE vd vd_at_most(vd x, vd limit)
+{ return (vd)_mm512_min_pd((__m512d)limit, (__m512d)x); }
 #elif VBYTES == 32
-LSTMCORE_INLINE vf vf_at_least(vf x, vf limit) { return (vf)_mm256_max_ps((__m256)limit, (__m256)x); }
-LSTMCORE_INLINE vd vd_at_least(vd x, vd limit) { return (vd)_mm256_max_pd((__m256d)limit, (__m256d)x); }
-LSTMCORE_INLINE vf vf_at_most(vf x, vf limit) { return (vf)_mm256_min_ps((__m256)limit, (__m256)x); }
-LSTMCORE_INLINE vd vd_at_most(vd x, vd limit) { return (vd)_mm256_min_pd((__m256d)limit, (__m256d)x); }
+LSTMCORE_INLINE vf vf_at_least(vf x, vf limit)
+{ return (vf)_mm256_max_ps((__m256)limit, (__m256)x); }
+LSTMCORE_INLINE vd vd_at_least(vd x, vd limit)
+{ return (vd)_mm256_max_pd((__m256d)limit, (__m256d)x); }
+LSTMCORE_INLINE vf vf_at_most(vf x, vf limit)
+{ return (vf)_mm256_min_ps((__m256)limit, (__m256)x); }
+LSTMCORE_INLINE vd vd_at_most(vd x, vd limit)
+{ return (vd)_mm256_min_pd((__m256d)limit, (__m256d)x); }
 #else
 LSTMCORE_INLINE vf vf_at_least(vf x, vf limit) { return vf_where_less(x, limit, limit, x); }
 LSTMCORE_INLINE vd vd_at_least(vd x, vd limit) { return vd_where_less(x, limit, limit, x); }
@@ -160,8 +176,10 @@ LSTMCORE_INLINE vd vd_at_most(vd x, vd limit) { return vd_where_less(limit, x, l
 #if VBYTES
 LSTMCORE_INLINE vf vf_abs(vf x) { return (vf)((vf_bits)x & 0x7fffffffu); }
 LSTMCORE_INLINE vd vd_abs(vd x) { return (vd)((vd_bits)x & 0x7fffffffffffffffu); }
-LSTMCORE_INLINE vf vf_signed_as(vf y, vf x) { return (vf)((vf_bits)y | ((vf_bits)x & 0x80000000u)); }
-LSTMCORE_INLINE vd vd_signed_as(vd y, vd x) { return (vd)((vd_bits)y | ((vd_bits)x & 0x8000000000000000u)); }
+LSTMCORE_INLINE vf vf_signed_as(vf y, vf x)
+{ return (vf)((vf_bits)y | ((vf_bits)x & 0x80000000u)); }
+LSTMCORE_INLINE vd vd_signed_as(vd y, vd x)
+{ return (vd)((vd_bits)y | ((vd_bits)x & 0x8000000000000000u)); }
 LSTMCORE_INLINE vf vf_pow2(vf rounded) { return (vf)((vf_bits)rounded << 23); }
 LSTMCORE_INLINE vd vd_pow2(vd rounded) { return (vd)((vd_bits)rounded << 52); }
 #else
@@ -175,8 +193,8 @@ LSTMCORE_INLINE vd vd_pow2(vd rounded)
 { uint64_t u; memcpy(&u, &rounded, 8); u <<= 52; memcpy(&rounded, &u, 8); return rounded; }
 #endif
 
-/* Denormal numbers cost a hundred cycles each and mean nothing here: flushed to zero between the two
- * calls, which keep and restore the caller's mode. */
+/* Denormal numbers cost a hundred cycles each and mean nothing here: they are flushed to zero
+ * between the two calls, which keep and restore the caller's mode. */
 #if defined(__x86_64__) || defined(_M_X64)
 LSTMCORE_INLINE uint64_t flush_denormals(void)
 { unsigned int mode = _mm_getcsr(); _mm_setcsr(mode | 0x8040u); return mode; }

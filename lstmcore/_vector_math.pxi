@@ -201,7 +201,7 @@ cdef inline vec exp(vec x) noexcept nogil:
     else:
         x = at_least(at_most(x, 746), -746)
     n = round_halvings(x) - rounder(x)
-    half = fma(n, like(x, 0.5), rounder(x))     # 2^n in two factors: 2^128 is not a number, e^88.7 is
+    half = fma(n, like(x, 0.5), rounder(x))     # 2^n in two factors, for 2^128 is no float
     p = expm1_reduced(reduced(x, n))
     return (like(x, 1) + p) * pow2(half) * pow2(n - (half - rounder(x)) + rounder(x))
 
@@ -261,7 +261,7 @@ cdef struct Activation:
 
 
 cdef inline vec ratio(vec n, vec a, vec b) noexcept nogil:
-    """n / (a + b), |a| >= |b|; in float64 with what the sum lost and the quotient left corrected."""
+    """n / (a + b), |a| >= |b|; float64 is corrected by what the sum lost and the quotient left."""
     cdef vec d = a + b, r, q
     if vec is vf:
         return n / d
