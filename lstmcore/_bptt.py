@@ -76,10 +76,7 @@ class Evaluation:
         self._states = [initial]  # at the segments' beginnings and, in the end, after the last
         self._wants_gradient = gradient
         if gradient:
-            self._dstates = body.state_arrays(batch.size)
-            for values in (v for layer in self._dstates for pair in layer for v in pair):
-                if values is not None:
-                    values.fill(0)
+            self._dstates = body.zero_states(batch.size)
             self._buffers = body.gradient_buffers()
             self._head_buffers = head.gradient_buffers()
 
@@ -90,7 +87,8 @@ class Evaluation:
     def gradient(self, body, head):
         """Write the gradient into its views for the two chains, lists of `Weights`."""
         self._body.unpack(self._buffers, self._dstates, body)
-        self._head.unpack(self._head_buffers, self._head.state_arrays(self._batch.size), head)
+        if head:
+            self._head.unpack(self._head_buffers, self._head.zero_states(0), head)
 
     def _by_step(self):
         """Every step's outputs are scored, one segment's at a time."""
@@ -128,15 +126,18 @@ class Evaluation:
         )
         if not self._wants_gradient:
             return value
-        dread, dy = self._head.backward_rows(kept, delta, self._head_buffers), None
+        dread = self._head.backward_rows(kept, delta, self._head_buffers)
         if is_mean:
-            dy = mean_of(dread, batch.lengths)[:, None]  # the same at every step
+            dmean = mean_of(dread, batch.lengths)[:, None]
         else:
             self._body.set_outputs(self._dstates, dread)
-        self._back(last, tapes, dy)
-        self._workspace.drop(mark)
-        for j in range(last - 1, -1, -1):
-            _, tapes = self._with_tape(j, False)
+        for j in range(last, -1, -1):
+            if j < last:
+                _, tapes = self._with_tape(j, False)
+            dy = None
+            if is_mean:  # the same at every step
+                length = self._segments[j].max_length
+                dy = np.broadcast_to(dmean, (batch.size, length, dmean.shape[2]))
             self._back(j, tapes, dy)
             self._workspace.drop(mark)
         return value
@@ -158,11 +159,8 @@ class Evaluation:
         return y, self._body.forward(self._segments[j], self._states[j], y, final, training=True)
 
     def _back(self, j, tapes, dy):
-        """Backpropagate through segment j; dy may stand for all of its steps at once."""
-        segment = self._segments[j]
-        if dy is not None:
-            dy = np.broadcast_to(dy, (segment.size, segment.max_length, dy.shape[2]))
-        self._body.backward(segment, tapes, dy, self._dstates, None, self._buffers)
+        """Backpropagate through segment j."""
+        self._body.backward(self._segments[j], tapes, dy, self._dstates, None, self._buffers)
 
     def _room(self, j):
         """Room for the outputs of segment j, finite where no step is."""

@@ -42,7 +42,13 @@ class Chain:
 
     def state_arrays(self, B):
         """Room for states."""
-        return [layer.state_arrays(B, self._workspace.take) for layer in self.layers]
+        take = self._workspace.take
+        return [layer.state_arrays(B, take) for layer in self.layers]
+
+    def zero_states(self, B):
+        """States of zeros."""
+        take_zeros = self._workspace.take_zeros
+        return [layer.state_arrays(B, take_zeros) for layer in self.layers]
 
     def forward(self, batch, initial, y, final=None, training=False):
         """Run over a batch.
@@ -148,15 +154,11 @@ class Chain:
 
     def _rooms(self, widths, batch, all_kept):
         """An array (B, L, width) for each; of those that are not all kept, two at a time are."""
-        if not widths:
-            return []
-        rows = batch.size * batch.max_length
-        n = len(widths) if all_kept else 2
-        flat = [self._workspace.take(rows * max(widths[k::n], default=0)) for k in range(n)]
-        shape = batch.size, batch.max_length
-        return [
-            flat[k % n][: rows * width].reshape(*shape, width) for k, width in enumerate(widths)
-        ]
+        take, B, L = self._workspace.take, batch.size, batch.max_length
+        if all_kept or len(widths) <= 2:
+            return [take(B, L, width) for width in widths]
+        flat = [take(B * L * max(widths[k::2])) for k in range(2)]
+        return [flat[k % 2][: B * L * width].reshape(B, L, width) for k, width in enumerate(widths)]
 
 
 def mean_of(total, count):

@@ -195,9 +195,8 @@ class Layer:
 
     def state_arrays(self, B, take):
         """Room for the states (h, c) of B sequences, by direction; None for what there is not."""
-        sizes = self.state_sizes
         return [
-            tuple(take(B, sizes[k]) if k < len(sizes) else None for k in range(2))
+            (*[take(B, size) for size in self.state_sizes], None, None)[:2]
             for _ in range(self.directions)
         ]
 

@@ -596,10 +596,11 @@ class Network:
 
     def _chains(self, packed, workspace, n_threads):
         """The layers that see time steps, and those that see the sequences as read out."""
-        return [
-            Chain(self.layers[part], packed[part], workspace, n_threads)
-            for part in (self._body, self._head)
-        ]
+        body, head = self._body, self._head
+        return (
+            Chain(self.layers[body], packed[body], workspace, n_threads),
+            Chain(self.layers[head], packed[head], workspace, n_threads),
+        )
 
     def _forward(self, weights, packed, batch, state, return_state, workspace, n_threads):
         """Output pre-activations, and the state after if wanted.
