@@ -50,23 +50,6 @@ cdef Room make_room(const Plan* p, Py_ssize_t item_size, Py_ssize_t B,
     return m
 
 
-cdef void pack_back(const Plan* p, Py_ssize_t n, const vec* packed, vec* back) noexcept nogil:
-    """Packed (n, columns) to packed (columns, n): row j of the one is column j of the other."""
-    cdef Py_ssize_t L = p.lanes, N = (n + L - 1) // L, i, j, lane, first, width, left
-    memset(back, 0, N * p.columns * sizeof(vec))
-    for i in range(n):
-        first = i // L // 4 * 4                     # the group of columns that i is in
-        left = N - first
-        width = group_width(left)
-        if left == 3 and i // L == first + 2:
-            first += 2
-            width = 1
-        for j in range(p.column_vectors):
-            for lane in range(L):
-                copy_item(back, (first * p.columns + (j * L + lane) * width) * L + i - first * L,
-                          packed, packed_offset(n, p.column_vectors, i, j, L) + lane)
-
-
 cdef void backward_recurrence(const Task* k, const Room* m, Py_ssize_t t0, Py_ssize_t t1,
                               Py_ssize_t r0, Py_ssize_t r1, vec* type_of) noexcept nogil:
     """delta, x and z of the rows of the steps t0 to t1, ranks r0 to r1 - 1; dz, dc on the way."""

@@ -28,9 +28,9 @@ cnp.import_array()
 include "_vector_math.pxi"      # exp, tanh, logistic, the other activations
 include "_gemm.pxi"             # products on register tiles
 include "_cells.pxi"            # the equations of one step
+include "_packing.pxi"          # weights in, gradients out
 include "_forward.pxi"          # whole sequences
 include "_backward.pxi"         # BPTT
-include "_packing.pxi"          # weights in, gradients out
 
 
 # ---- output units and elementwise functions ------------------------------------------------------

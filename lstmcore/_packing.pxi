@@ -15,26 +15,59 @@ cdef inline Py_ssize_t block_row(const Plan* p, int place, Py_ssize_t unit,
             + (unit + lane) // p.cell.block_size)
 
 
+cdef void transpose(const vec* rows, vec* columns) noexcept nogil:
+    """L vectors to L vectors: number k of row i is number i of column k."""
+    cdef Py_ssize_t L = lanes(rows), i, k
+    for i in range(L):
+        for k in range(L):
+            copy_item(columns + k, i, rows + i, k)
+
+
+cdef inline void load_some(vec* to, const vec* source, Py_ssize_t n) noexcept nogil:
+    """A vector of the first n numbers at source, then 0."""
+    if n >= lanes(source):
+        to[0] = source[0]
+    else:
+        to[0] = like(to[0], 0)
+        copy_items(to, source, n)
+
+
 cdef void pack_matrix(const Plan* p, Py_ssize_t n, const vec* W, vec* packed) noexcept nogil:
-    """W (rows by gates, n) to packed (n, columns). Sixteen k at a time stay in cache."""
-    cdef Py_ssize_t L = p.lanes, N = p.column_vectors, j, lane, k, k0, k1, first, width, unit, units
-    cdef const vec* source
-    cdef vec* to
+    """W (rows by gates, n) to packed (n, columns), transposed block by block."""
+    cdef Py_ssize_t L = p.lanes, N = p.column_vectors, j, lane, k, k0, first, width, unit
+    cdef vec rows[MOST_LANES]
+    cdef vec columns[MOST_LANES]
     for j in range(N):
         first = packed_offset(n, N, 0, j, L)
         width = packed_offset(n, N, 1, j, L) - first
         unit = j // p.vectors * L
-        units = min(p.cell.units - unit, L)
-        for k0 in range(0, n, 16):
-            k1 = min(k0 + 16, n)
-            for lane in range(units):
-                source = at(W, block_row(p, <int>(j % p.vectors), unit, lane) * n)
-                to = at(packed, first + lane)
-                for k in range(k0, k1):
-                    copy_item(to, k * width, source, k)
-            for lane in range(units, L):
-                for k in range(k0, k1):
-                    set_item(packed, first + lane + k * width, 0)
+        k0 = 0
+        while k0 < n:
+            for lane in range(L):
+                rows[lane] = like(rows[0], 0)
+                if unit + lane < p.cell.units:
+                    load_some(rows + lane, at(W, block_row(p, <int>(j % p.vectors), unit, lane) * n
+                                              + k0), n - k0)
+            transpose(rows, columns)
+            for k in range(k0, min(k0 + L, n)):
+                at(packed, first + k * width)[0] = columns[k - k0]
+            k0 += L
+
+
+cdef void pack_back(const Plan* p, Py_ssize_t n, const vec* packed, vec* back) noexcept nogil:
+    """Packed (n, columns) to packed (columns, n): row j of the one is column j of the other."""
+    cdef Py_ssize_t L = p.lanes, N = (n + L - 1) // L, i, j, lane, k
+    cdef vec rows[MOST_LANES]
+    cdef vec columns[MOST_LANES]
+    for i in range(N):
+        for j in range(p.column_vectors):
+            for k in range(L):
+                rows[k] = like(rows[0], 0)
+                if i * L + k < n:
+                    rows[k] = at(packed, packed_offset(n, p.column_vectors, i * L + k, j, L))[0]
+            transpose(rows, columns)
+            for lane in range(L):
+                at(back, packed_offset(p.columns, N, j * L + lane, i, L))[0] = columns[lane]
 
 
 cdef void pack_gate_matrix(const Plan* p, int source, const vec* Q, vec* packed) noexcept nogil:
@@ -81,20 +114,21 @@ cdef void run_pack(const Plan* p, const vec* W, const vec* R, const vec* b, cons
 
 cdef void unpack_matrix(const Plan* p, Py_ssize_t n, const vec* grad, vec* dW) noexcept nogil:
     """The gradient (n, columns) to dW (rows by gates, n); of a block's gates the first cell's."""
-    cdef Py_ssize_t L = p.lanes, j, lane, k, k0, k1, unit, units
-    cdef const vec* source
-    cdef vec* to
+    cdef Py_ssize_t L = p.lanes, j, lane, k, k0, unit
+    cdef vec rows[MOST_LANES]
+    cdef vec columns[MOST_LANES]
     for j in range(p.column_vectors):
         unit = j // p.vectors * L
-        units = min(p.cell.units - unit, L)
-        for k0 in range(0, n, 16):
-            k1 = min(k0 + 16, n)
-            for lane in range(units):
+        k0 = 0
+        while k0 < n:
+            for k in range(min(L, n - k0)):
+                rows[k] = at(grad, (k0 + k) * p.columns + j * L)[0]
+            transpose(rows, columns)
+            for lane in range(min(L, p.cell.units - unit)):
                 if is_first_cell(p, <int>(j % p.vectors), unit + lane):
-                    to = at(dW, block_row(p, <int>(j % p.vectors), unit, lane) * n)
-                    source = at(grad, j * L + lane)
-                    for k in range(k0, k1):
-                        copy_item(to, k, source, k * p.columns)
+                    copy_items(at(dW, block_row(p, <int>(j % p.vectors), unit, lane) * n + k0),
+                               columns + lane, min(L, n - k0))
+            k0 += L
 
 
 cdef inline bint is_first_cell(const Plan* p, int place, Py_ssize_t unit) noexcept nogil:

@@ -37,6 +37,9 @@ ctypedef fused vec:
     vf
     vd
 
+cdef enum:
+    MOST_LANES = 16             # floats in the widest vector
+
 
 cdef inline vec like(vec x, double value) noexcept nogil:
     """`value` in every lane of a vector of x's type."""
