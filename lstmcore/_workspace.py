@@ -64,10 +64,14 @@ class Workspace:
 
 
 class WorkspacePool:
-    """The workspaces of one network: as many as calls have run at the same time."""
+    """The workspaces of one network: as many as calls have run at the same time.
 
-    def __init__(self, dtype):
+    Those that have grown beyond `most` scalars are not kept.
+    """
+
+    def __init__(self, dtype, most=None):
         self._dtype = dtype
+        self._most = most
         self._free = []
 
     def acquire(self):
@@ -81,7 +85,8 @@ class WorkspacePool:
 
     def release(self, workspace):
         """Hand a workspace back. One that is not (after an exception) is simply freed."""
-        self._free.append(workspace)
+        if self._most is None or workspace.peak <= self._most:
+            self._free.append(workspace)
 
     def clear(self):
         """Free the memory."""

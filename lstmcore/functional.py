@@ -16,24 +16,37 @@ from ._checks import (
     rows_contiguous,
     shaped,
 )
-from ._workspace import Workspace
+from ._workspace import WorkspacePool
 from .layers import LSTM, RNN, Weights
 from .sequences import make_batch
 
 __all__ = ["lstm_backward", "lstm_forward", "rnn_backward", "rnn_forward"]
 
 
+# Memory is kept from call to call, up to 128 MB each: fresh pages would cost a tenth of the time.
+_POOLS = {
+    dtype: WorkspacePool(dtype, 2**27 // dtype.itemsize)
+    for dtype in (np.dtype(np.float32), np.dtype(np.float64))
+}
+
+
 class Tape:
     """What a forward pass keeps for its backward pass. It refers to x, which must stay as it is."""
 
-    __slots__ = ("_layer", "_batch", "_packed", "_tapes", "_state_shapes")
+    __slots__ = ("_workspace", "_pool", "_layer", "_batch", "_packed", "_tapes", "_state_shapes")
 
-    def __init__(self, layer, batch, packed, tapes, state_shapes):
+    def __init__(self, workspace, pool, layer, batch, packed, tapes, state_shapes):
+        self._workspace = workspace  # in which packed and tapes are
+        self._pool = pool
         self._layer = layer
         self._batch = batch
         self._packed = packed
         self._tapes = tapes
         self._state_shapes = state_shapes  # of h0 and c0 as they were given
+
+    def __del__(self):
+        if hasattr(self, "_pool"):
+            self._pool.release(self._workspace)
 
     def __repr__(self):
         return f"<Tape of {self._layer!r} over {self._batch.size} sequences>"
@@ -323,7 +336,8 @@ def _forward(layer, blocks, batch, initial, save, check_finite, n_threads):
             shapes.append((B, size))
         states.append(value)
 
-    workspace = Workspace(dtype)  # a fresh one: the tape outlives the call
+    pool = _POOLS[dtype]
+    workspace = pool.acquire()
     weights = [Weights(**blocks, h0=None, c0=None)]
     packed = layer.pack(weights, workspace.take)
     h = np.zeros((B, T, H), dtype) if batch.n_steps < B * T else np.empty((B, T, H), dtype)
@@ -332,8 +346,10 @@ def _forward(layer, blocks, batch, initial, save, check_finite, n_threads):
         packed, batch.x, batch, [(*states, None)[:2]], h[:, : batch.max_length],
         [(*final, None)[:2]], save, workspace, n_threads,
     )  # fmt: skip
-    tape = Tape(layer, batch, packed, tapes, shapes) if save else None
-    return h, final, tape
+    if save:
+        return h, final, Tape(workspace, pool, layer, batch, packed, tapes, shapes)
+    pool.release(workspace)
+    return h, final, None
 
 
 def _backward(cls, dh, tape, dfinal, check_finite, n_threads):
@@ -361,7 +377,7 @@ def _backward(cls, dh, tape, dfinal, check_finite, n_threads):
     blocks = {block.name: np.empty(block.shape, dtype) for block in layer.blocks()}
     dx = None if batch.x.ndim == 2 else np.zeros((B, T, layer.input_size), dtype)
     dinitial = tuple(np.empty((B, size), dtype) for size in layer.state_sizes)
-    workspace = Workspace(dtype)
+    workspace = _POOLS[dtype].acquire()
     buffers = layer.gradient_buffers(dtype, workspace.take_zeros)
     pair = [(*dinitial, None)[:2]]
     layer.backward(
@@ -369,6 +385,7 @@ def _backward(cls, dh, tape, dfinal, check_finite, n_threads):
         None if dx is None else dx[:, :L], pair, buffers, workspace, n_threads,
     )  # fmt: skip
     layer.unpack(buffers, pair, [Weights(**dict.fromkeys(Weights._fields) | blocks)])
+    _POOLS[dtype].release(workspace)
     grads = blocks if dx is None else {"x": dx, **blocks}
     for name, value, shape in zip(("h0", "c0"), dinitial, tape._state_shapes, strict=False):
         grads[name] = value if value.shape == shape else value.sum(axis=0)
