@@ -85,7 +85,7 @@ class WorkspacePool:
 
     def release(self, workspace):
         """Hand a workspace back. One that is not (after an exception) is simply freed."""
-        if self._most is None or workspace.peak <= self._most:
+        if self._most is None or workspace.needed <= self._most:
             self._free.append(workspace)
 
     def clear(self):
