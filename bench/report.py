@@ -247,7 +247,7 @@ def picture(results, path):
     if not kinds:
         return
     figure, axes = plt.subplots(
-        len(kinds), figsize=(9, 2.6 * len(kinds)), layout="constrained", squeeze=False
+        len(kinds), figsize=(13, 2.6 * len(kinds)), layout="constrained", squeeze=False
     )
     for axis, ((work, dtype), entries) in zip(axes.flat, kinds.items(), strict=True):
         cases = sorted({case_of(e) for e in entries}, key=lambda c: (c.B, c.H))
