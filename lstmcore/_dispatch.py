@@ -22,7 +22,7 @@ _BUILDS = {
 
 # One more thread for each so many multiply-adds: waking a thread costs some 10 microseconds, and a
 # busy neighbour on its core can cost milliseconds.
-_WORK_PER_THREAD = 16_000_000
+_WORK_PER_THREAD = 32_000_000
 
 
 def _features():
