@@ -219,7 +219,8 @@ def _from_list(X, input_size, dtype, check_finite, name):
         raise ValueError(f"{name}: expected at least one sequence, got an empty list")
     arrays = [as_ndarray(x, f"{name}[{b}]") for b, x in enumerate(X)]
     filled = [x for x in arrays if x.size]
-    is_tokens = all(x.ndim == 1 for x in arrays) and all(x.dtype.kind in "iu" for x in filled)
+    # an empty list has no dtype of its own: NumPy makes it float64
+    is_tokens = all(x.ndim == 1 and x.dtype.kind in ("iu" if x.size else "iuf") for x in arrays)
     lengths = np.array([len(x) if x.ndim else 0 for x in arrays], dtype=_INDEX)
     longest = int(lengths.max())
     if is_tokens and filled:
