@@ -165,8 +165,8 @@ cdef inline vec round_halvings(vec x) noexcept nogil:
     """x / ln 2 + rounder"""
     return fma(x, like(x, 1.4426950408889634), rounder(x))
 
-cdef inline vec expm1_reduced(vec r) noexcept nogil:
-    """e^r - 1 for |r| <= ln(2)/2: r + r^2 q(r), q the minimax polynomial of (e^r - 1 - r)/r^2.
+cdef inline vec expm1_factor(vec r) noexcept nogil:
+    """q(r), the minimax polynomial of (e^r - 1 - r)/r^2 for |r| <= ln(2)/2.
 
     In float64 q is summed as a tree (Estrin), for the cells wait for it.
     """
@@ -186,7 +186,11 @@ cdef inline vec expm1_reduced(vec r) noexcept nogil:
         high = fma(high, r2, q)
         q = fma(vd_splat(2.5110048019267005e-08), r, vd_splat(2.7620086374492805e-07))
         q = fma(fma(q, r4, high), r4, low)
-    return fma(r2, q, r)
+    return q
+
+cdef inline vec expm1_reduced(vec r) noexcept nogil:
+    """e^r - 1 = r + r^2 q(r) for |r| <= ln(2)/2."""
+    return fma(r * r, expm1_factor(r), r)
 
 cdef inline vec reduced(vec x, vec n) noexcept nogil:
     """x - n ln 2, with ln 2 in two pieces, the first short enough that n times it is exact."""
@@ -263,24 +267,31 @@ cdef struct Activation:
     double alpha, beta
 
 
-cdef inline vec ratio(vec n, vec a, vec b) noexcept nogil:
-    """n / (a + b), |a| >= |b|; float64 is corrected by what the sum lost and the quotient left."""
+cdef inline vec ratio(vec n, vec a, vec b, vec lost) noexcept nogil:
+    """(n + lost) / (a + b + lost), |a| >= |b| >> |lost|, from a + b rounded.
+
+    float64 is corrected by what the sum lost, what the quotient left, and `lost`.
+    """
     cdef vec d = a + b, r, q
     if vec is vf:
         return n / d
     else:
         r = vd_splat(1) / d
         q = n * r
-        return fma(vd_remainder(n, q, d) - q * (b - (d - a)), r, q)
+        return fma(vd_remainder(n, q, d) - q * (b - (d - a)) + lost * (vd_splat(1) - q), r, q)
 
 cdef inline vec tanh(vec x) noexcept nogil:
     """t / (t + 2) with t = e^2|x| - 1, which has no cancellation near 0, and the sign of x."""
-    cdef vec y = at_most(absolute(x), 20), two = like(x, 2)
-    cdef vec t = expm1_moderate(y + y)
+    cdef vec y = at_most(absolute(x), 20), one = like(x, 1), two = like(x, 2)
+    cdef vec rounded = round_halvings(y + y)
+    cdef vec s = pow2(rounded), r = reduced(y + y, rounded - rounder(x)), q = expm1_factor(r)
+    cdef vec p = fma(r * r, q, r)
+    cdef vec t = fma(s, p, s - one)
     if vec is vf:
         t = t / (t + two)
     else:
-        t = ratio(t, where_less(t, two, two, t), where_less(t, two, t, two))
+        t = ratio(t, where_less(t, two, two, t), where_less(t, two, t, two),
+                  s * fma(r * r, q, r - p))         # what the rounding of p lost
     return signed_as(t, x)
 
 cdef inline vec logistic(vec x) noexcept nogil:
@@ -290,7 +301,7 @@ cdef inline vec logistic(vec x) noexcept nogil:
         return one / (one + exp_moderate(zero - x))
     else:
         e = exp_moderate(zero - absolute(x))
-        return ratio(where_less(x, zero, e, one), one, e)
+        return ratio(where_less(x, zero, e, one), one, e, zero)
 
 cdef inline vec softplus(vec x) noexcept nogil:
     """ln(1 + e^x)"""
