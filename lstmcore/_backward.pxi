@@ -1,9 +1,7 @@
 # BPTT.
 #
 # The steps are worked through backwards in chunks. Within a chunk the threads first share the
-# sequences (the recurrence), then, behind one barrier, the weights and the rows of dx.
-
-from cython.parallel cimport prange, threadid
+# sequences or the units (the recurrence), then, once all are there, the weights and the rows of dx.
 
 cdef struct Room:
     # Offsets into the workspace of BPTT, in numbers.
@@ -50,8 +48,35 @@ cdef Room make_room(const Plan* p, Py_ssize_t item_size, Py_ssize_t B,
     return m
 
 
-cdef void backward_recurrence(const Task* k, const Room* m, Py_ssize_t t0, Py_ssize_t t1,
-                              Py_ssize_t r0, Py_ssize_t r1, vec* type_of) noexcept nogil:
+cdef void backward_cells(const Plan* p, const Member* me, const vec* packed, Py_ssize_t rows,
+                         const vec* tape, const vec* before, const vec* dz, vec* dc, vec* delta,
+                         vec* z) noexcept nogil:
+    """`cell_backward` for the member's units of some rows."""
+    cdef Py_ssize_t r
+    if me.own.groups == 0:
+        return
+    if not me.shares_units:
+        cell_backward(p, packed, rows, tape, before, dz, dc, delta, z)
+        return
+    tape = tape + me.u0 * p.slots
+    before = before + me.u0 * p.slots
+    dz = dz + me.u0
+    dc = dc + me.u0
+    delta = delta + me.u0 * p.vectors
+    z = z + me.u0
+    for r in range(rows):
+        cell_backward(&me.own, packed, 1, tape, before, dz, dc, delta, z)
+        tape = at(tape, p.tape_row)
+        before = at(before, p.tape_row)
+        dz = at(dz, p.z_row)
+        dc = at(dc, p.padded)
+        delta = at(delta, p.columns)
+        z = at(z, p.z_row)
+
+
+cdef void backward_recurrence(const Task* k, const Room* m, const Member* me, Py_ssize_t t0,
+                              Py_ssize_t t1, Py_ssize_t r0, Py_ssize_t r1,
+                              vec* type_of) noexcept nogil:
     """delta, x and z of the rows of the steps t0 to t1, ranks r0 to r1 - 1; dz, dc on the way."""
     cdef const Plan* p = &k.plan
     cdef const vec* packed = <const vec*>k.packed
@@ -65,6 +90,7 @@ cdef void backward_recurrence(const Task* k, const Room* m, Py_ssize_t t0, Py_ss
     cdef Py_ssize_t first = rows_before(k, t0), row = rows_before(k, t1)
     cdef Py_ssize_t I = p.cell.inputs, H = p.cell.units, n_all, n_before
     cdef Py_ssize_t tape_first = k.B + first - rows_before(k, k.t0)     # tape row of rank 0 at t0
+    cdef Py_ssize_t u = me.u0 * p.lanes             # the member's first unit
     n_all = count_active(k, t1, k.B)
     for t in range(t1 - 1, t0 - 1, -1):
         while n_all < k.B and k.lengths[n_all] > t:
@@ -79,24 +105,26 @@ cdef void backward_recurrence(const Task* k, const Room* m, Py_ssize_t t0, Py_ss
         for r in range(n):
             b = k.order[r0 + r]
             place = place_in_time(k, r0 + r, t)
-            if k.tokens == NULL and k.x != NULL:
+            if k.tokens == NULL and k.x != NULL and is_mine(me, r):
                 copy_items(at(scratch, m.x + (row - first + r0 + r) * I),
                            at(<const vec*>k.x, b * k.x_batch + place * k.x_time), I)
-            d = at(dz, r * p.z_row)
+            d = at(dz, r * p.z_row + u)
             if p.cell.kind == DENSE:
                 memset(d, 0, p.padded * (sizeof(vec) // p.lanes))
             if k.y != NULL:
-                add_items(d, at(<const vec*>k.y, b * k.y_batch + place * k.y_time), H)
+                add_items(d, at(<const vec*>k.y, b * k.y_batch + place * k.y_time + u),
+                          me.own.cell.units)
         delta = at(scratch, m.delta + (row - first + r0) * p.columns)
-        cell_backward(p, packed, n,
-                      at(<const vec*>k.tape, (tape_first + row - first + r0) * p.tape_row),
-                      at(<const vec*>k.tape,
-                         (tape_first + row - first + r0 - n_before) * p.tape_row),
-                      dz, dc, delta, at(scratch, m.z + (row - first + r0) * p.z_row))
+        backward_cells(p, me, packed, n,
+                       at(<const vec*>k.tape, (tape_first + row - first + r0) * p.tape_row),
+                       at(<const vec*>k.tape,
+                          (tape_first + row - first + r0 - n_before) * p.tape_row),
+                       dz, dc, delta, at(scratch, m.z + (row - first + r0) * p.z_row))
+        meet_over_units(me)
         for source in range(p.sources):
-            gemm(n, p.groups, p.columns, delta, p.columns,
-                 at(scratch, m.R_back + source * p.columns * p.padded), zeros,
-                 at(dz, source * p.padded), p.z_row, t & 1)
+            gemm(n, me.own.groups, p.columns, delta, p.columns,
+                 at(scratch, m.R_back + (source * p.padded + u) * p.columns), zeros,
+                 at(dz, source * p.padded + u), p.z_row, t & 1)
 
 
 cdef void backward_weights(const Task* k, const Room* m, Py_ssize_t rows, Py_ssize_t j0,
@@ -215,70 +243,57 @@ cdef void backward_inputs(const Task* k, const Room* m, Py_ssize_t rows, Py_ssiz
         q += n
 
 
-cdef inline void add_items(vec* p, const vec* q, Py_ssize_t n) noexcept nogil:
-    """p += q, n numbers."""
-    cdef Py_ssize_t L = lanes(q), j
-    for j in range(n // L):
-        p[j] = p[j] + q[j]
-    for j in range(n // L * L, n):
-        add_item(p, j, item(q, j))
-
-
-cdef void backward_recurrence_part(const Task* k, const Room* m, Py_ssize_t t0, Py_ssize_t t1,
-                                   Py_ssize_t part, vec* type_of) noexcept nogil:
-    cdef unsigned long long mode = flush_denormals()
-    backward_recurrence(k, m, t0, t1, share(k, t0, t1, part, k.n_threads),
-                        share(k, t0, t1, part + 1, k.n_threads), type_of)
-    restore_denormals(mode)
-
-
-cdef void backward_chunk_part(const Task* k, const Room* m, Py_ssize_t rows, Py_ssize_t t0,
-                              Py_ssize_t t1, Py_ssize_t part, Py_ssize_t parts, Py_ssize_t cuts,
-                              int thread, vec* type_of) noexcept nogil:
-    """The part-th piece of what follows the recurrence: columns of the weights, then rows of dx."""
+cdef void backward_piece(const Task* k, const Room* m, int piece, int inputs, int weights, int cuts,
+                         Py_ssize_t rows, Py_ssize_t t0, Py_ssize_t t1, int thread,
+                         vec* type_of) noexcept nogil:
+    """What follows a chunk's recurrence, in pieces: rows of dx, columns of weights, the rest."""
     cdef const Plan* p = &k.plan
     cdef Py_ssize_t j
-    cdef unsigned long long mode = flush_denormals()
-    if part == 0:
-        backward_vectors(k, m, rows, t0, t1, type_of)
-    elif part > parts:
-        part -= parts + 1
-        backward_inputs(k, m, rows, t0, t1, rows * part // k.n_threads,
-                        rows * (part + 1) // k.n_threads, type_of)
-    else:
-        part -= 1
-        j = part // cuts * 4
-        while j < min(part // cuts * 4 + 4, p.column_vectors):
-            backward_weights(k, m, rows, j, group_width(p.column_vectors - j), part % cuts, cuts,
+    if piece < inputs:
+        backward_inputs(k, m, rows, t0, t1, rows * piece // inputs, rows * (piece + 1) // inputs,
+                        type_of)
+    elif piece < inputs + weights:
+        piece -= inputs
+        j = piece // cuts * 4
+        while j < min(piece // cuts * 4 + 4, p.column_vectors):
+            backward_weights(k, m, rows, j, group_width(p.column_vectors - j), piece % cuts, cuts,
                              at(<vec*>k.scratch, m.panels + thread * m.panel))
             j += group_width(p.column_vectors - j)
-    restore_denormals(mode)
+    else:
+        backward_vectors(k, m, rows, t0, t1, type_of)
 
 
-cdef void run_backward(const Task* k, vec* type_of) noexcept nogil:
+cdef void backward_member(const Task* k, Team* team, int index, int members,
+                          vec* type_of) noexcept nogil:
     cdef const Plan* p = &k.plan
     cdef Py_ssize_t size = sizeof(vec) // p.lanes
     cdef Room m = make_room(p, size, k.B, k.n_threads)
+    cdef Member me = make_member(k, team, index, members, size)
     cdef vec* scratch = <vec*>k.scratch
     cdef const vec* packed = <const vec*>k.packed
-    cdef Py_ssize_t H = p.cell.units, r, t0, t1, source, seen, chunk, rows, parts, cuts
+    cdef Py_ssize_t H = p.cell.units, r, r0 = 0, r1 = k.B, t0, t1, source, seen, chunk, rows
     cdef Py_ssize_t target = chunk_target(p, size, k.B)
-    cdef int part, pieces
+    cdef Py_ssize_t j0 = p.column_vectors * index // members
+    cdef Py_ssize_t j1 = p.column_vectors * (index + 1) // members
+    cdef int groups, weights, cuts, inputs, piece
     cdef unsigned long long mode = flush_denormals()
-    memset(at(scratch, m.zeros), 0, (m.panels - m.zeros) * size)
+    if index == 0:
+        memset(at(scratch, m.zeros), 0, (m.panels - m.zeros) * size)
     for source in range(p.sources):
-        pack_back(p, H, at(packed, p.R + source * H * p.columns),
+        pack_back(p, H, j0, j1, at(packed, p.R + source * H * p.columns),
                   at(scratch, m.R_back + source * p.columns * p.padded))
     if k.dx != NULL:
-        pack_back(p, p.cell.inputs, at(packed, p.W), at(scratch, m.W_back))
+        pack_back(p, p.cell.inputs, j0, j1, at(packed, p.W), at(scratch, m.W_back))
     for r in range(k.B):
-        load_state(k, r, at(scratch, m.dz + r * p.z_row), at(scratch, m.dc + r * p.padded))
-    # The rows of delta are cut in threads' shares of column groups, and where there are too few
-    # groups the rows of the weight matrices as well.
-    parts = (p.column_vectors + 3) // 4
-    cuts = (k.n_threads + parts - 1) // parts
-    parts *= cuts
-    pieces = <int>(1 + parts + (k.n_threads if k.dx != NULL else 0))
+        if r % members == index:
+            load_state(k, r, at(scratch, m.dz + r * p.z_row), at(scratch, m.dc + r * p.padded))
+    # Pieces: column groups of the weights, cut in rows of the weight matrices as well where there
+    # are too few groups; some for dx; one for what is left.
+    groups = <int>((p.column_vectors + 3) // 4)
+    cuts = (members + groups - 1) // groups
+    weights = groups * cuts
+    inputs = 0 if k.dx == NULL else 1 if members == 1 else 2 * members
+    team_meet(team, members)
     t1 = min(k.t1, k.lengths[0] if k.B else 0)
     seen = k.first_row + rows_before(k, t1)
     while t1 > k.t0:
@@ -294,17 +309,28 @@ cdef void run_backward(const Task* k, vec* type_of) noexcept nogil:
             seen -= r
             rows += r
             t0 -= 1
-        if k.n_threads == 1:
-            backward_recurrence(k, &m, t0, t1, 0, k.B, type_of)
-            for part in range(pieces):
-                backward_chunk_part(k, &m, rows, t0, t1, part, parts, cuts, 0, type_of)
-        else:
-            for part in prange(k.n_threads, num_threads=k.n_threads, schedule='static',
-                               chunksize=1):
-                backward_recurrence_part(k, &m, t0, t1, part, type_of)
-            for part in prange(pieces, num_threads=k.n_threads, schedule='dynamic', chunksize=1):
-                backward_chunk_part(k, &m, rows, t0, t1, part, parts, cuts, threadid(), type_of)
+        if not me.shares_units:
+            r0 = share(k, t0, t1, index, members)
+            r1 = share(k, t0, t1, index + 1, members)
+        backward_recurrence(k, &m, &me, t0, t1, r0, r1, type_of)
+        team_meet(team, members)
+        piece = team_take(team)
+        while piece < inputs + weights + 1:
+            backward_piece(k, &m, piece, inputs, weights, cuts, rows, t0, t1, index, type_of)
+            piece = team_take(team)
+        team_meet(team, members)
         t1 = t0
     for r in range(k.B):
-        store_state(k, r, at(scratch, m.dz + r * p.z_row), at(scratch, m.dc + r * p.padded))
+        if r % members == index:
+            store_state(k, r, at(scratch, m.dz + r * p.z_row), at(scratch, m.dc + r * p.padded))
     restore_denormals(mode)
+
+
+cdef void run_backward(const Task* k, vec* type_of) noexcept nogil:
+    cdef Team team
+    memset(&team, 0, sizeof(Team))
+    if k.n_threads == 1:
+        backward_member(k, &team, 0, 1, type_of)
+    else:
+        with parallel(num_threads=k.n_threads):
+            backward_member(k, &team, threadid(), team_size(), type_of)

@@ -22,6 +22,7 @@ cdef struct Plan:
     int standard                # an LSTM with all gates, logistic and tanh, one cell per block
     Py_ssize_t lanes            # L
     Py_ssize_t groups           # groups of L units
+    Py_ssize_t all_groups       # the same, but of the whole layer where this is a part of one
     Py_ssize_t padded           # H, padded to whole groups
     Py_ssize_t column_vectors   # vectors in a row of a
     Py_ssize_t columns          # the same in numbers
@@ -74,7 +75,7 @@ cdef Plan make_plan(const Cell* cell, Py_ssize_t L) noexcept nogil:
                   and not cell.gate_recurrence and cell.act_gate == LOGISTIC
                   and cell.act_cell == TANH and cell.act_output == TANH)
     p.lanes = L
-    p.groups = (cell.units + L - 1) // L
+    p.groups = p.all_groups = (cell.units + L - 1) // L
     p.padded = p.groups * L
     p.column_vectors = p.groups * p.vectors
     p.columns = p.column_vectors * L
@@ -88,6 +89,15 @@ cdef Plan make_plan(const Cell* cell, Py_ssize_t L) noexcept nogil:
     p.R = p.W + cell.inputs * p.columns
     p.packed = p.R + p.sources * cell.units * p.columns
     return p
+
+
+cdef Plan part_of_layer(const Plan* p, Py_ssize_t u0, Py_ssize_t u1) noexcept nogil:
+    """The plan for the cells of the unit groups u0 to u1 - 1, a row at a time."""
+    cdef Plan own = p[0]
+    own.groups = u1 - u0
+    own.cell.units = max(min(p.cell.units, u1 * p.lanes) - u0 * p.lanes, 0)
+    own.peepholes = p.peepholes + u0 * p.lanes
+    return own
 
 
 cdef inline int gate_place(const Plan* p, int which) noexcept nogil:
@@ -117,7 +127,7 @@ cdef inline void lstm_forward_standard(const int peepholes, const Plan* p, const
     tape (or NULL). Two passes over some rows: h(s_c) waits for s_c, and the processor's window is
     too short to fill that wait with the gates of the next units.
     """
-    cdef Py_ssize_t n = p.groups, at_once = max(16 // n, 1), first, r, u, q
+    cdef Py_ssize_t n = p.groups, all_n = p.all_groups, at_once = max(16 // n, 1), first, r, u, q
     cdef vec a_i, a_f, a_o, i, f, g, s, tanh_s
     cdef vec* keep
     for first in range(0, (rows + at_once - 1) // at_once):
@@ -130,13 +140,13 @@ cdef inline void lstm_forward_standard(const int peepholes, const Plan* p, const
                 a_o = a[4 * q + 3]
                 if peepholes:
                     a_i = fma(w[u], s, a_i)                         # (4.2)
-                    a_f = fma(w[n + u], s, a_f)                     # (4.4)
+                    a_f = fma(w[all_n + u], s, a_f)                  # (4.4)
                 i = logistic(a_i)                                   # (4.3)
                 f = logistic(a_f)                                   # (4.5)
                 g = tanh(a[4 * q + 2])
                 s = fma(i, g, f * s)                                # (4.7)
                 if peepholes:
-                    a_o = fma(w[2 * n + u], s, a_o)                 # (4.8)
+                    a_o = fma(w[2 * all_n + u], s, a_o)              # (4.8)
                 c[q] = s
                 a[4 * q + 3] = logistic(a_o)                        # (4.9)
                 if tape != NULL:
@@ -162,7 +172,7 @@ cdef inline void lstm_backward_standard(const int peepholes, const Plan* p, cons
     IN tape, before (the tape a step earlier), dz: eps_c; IN and OUT dc: what the later steps add to
     eps_s, then what this one adds to the earlier; OUT delta, z (the recurrent input of this step).
     """
-    cdef Py_ssize_t r, u, n = p.groups
+    cdef Py_ssize_t r, u, n = p.groups, all_n = p.all_groups
     cdef vec i, f, g, o, tanh_s, s_before, eps_c, eps_s, d_i, d_f, d_o, one
     cdef const vec* t
     cdef const vec* b
@@ -184,7 +194,7 @@ cdef inline void lstm_backward_standard(const int peepholes, const Plan* p, cons
             d_o = o * (one - o) * (tanh_s * eps_c)                          # (4.12)
             eps_s = fma(o * (one - tanh_s * tanh_s), eps_c, dc[r * n + u])  # (4.13)
             if peepholes:
-                eps_s = fma(w[2 * n + u], d_o, eps_s)
+                eps_s = fma(w[2 * all_n + u], d_o, eps_s)
             d[2] = i * (one - g * g) * eps_s                                # (4.14)
             d_f = f * (one - f) * (s_before * eps_s)                        # (4.15)
             d_i = i * (one - i) * (g * eps_s)                               # (4.16)
@@ -193,7 +203,7 @@ cdef inline void lstm_backward_standard(const int peepholes, const Plan* p, cons
             d[3] = d_o
             s_before = f * eps_s
             if peepholes:
-                s_before = fma(w[u], d_i, fma(w[n + u], d_f, s_before))
+                s_before = fma(w[u], d_i, fma(w[all_n + u], d_f, s_before))
             dc[r * n + u] = s_before
 
 
@@ -239,8 +249,8 @@ cdef void spread_block_peepholes(const Plan* p, int place, const vec* w, const v
 cdef void lstm_forward_any(const Plan* p, const vec* w, Py_ssize_t rows, vec* a, vec* c, vec* z,
                            vec* tape) noexcept nogil:
     """(4.2)-(4.10) with every option. Arguments as above; a is overwritten by the activations."""
-    cdef Py_ssize_t r, u, n = p.groups
-    cdef int blocks = p.cell.block_size > 1, k, place
+    cdef Py_ssize_t r, u, n = p.groups, all_n = p.all_groups
+    cdef int blocks = p.cell.block_size > 1, k
     cdef int alone = p.cell.peepholes and not blocks        # each cell has gates of its own
     cdef vec i, f, s, o, tanh_s, one
     cdef vec* v
@@ -261,7 +271,8 @@ cdef void lstm_forward_any(const Plan* p, const vec* w, Py_ssize_t rows, vec* a,
                 i = activate(&p.gate, fma(w[u], s, v[p.i]) if alone else v[p.i])        # (4.3)
                 v[p.i] = i
             if p.f != ABSENT:
-                f = activate(&p.gate, fma(w[n + u], s, v[p.f]) if alone else v[p.f])    # (4.5)
+                f = activate(&p.gate,
+                             fma(w[all_n + u], s, v[p.f]) if alone else v[p.f])         # (4.5)
                 v[p.f] = f
             elif p.cell.coupled:
                 f = one - i
@@ -275,12 +286,12 @@ cdef void lstm_forward_any(const Plan* p, const vec* w, Py_ssize_t rows, vec* a,
             tanh_s = activate(&p.output, s)
             z[u] = tanh_s
             if p.o != ABSENT:
-                o = activate(&p.gate, fma(w[2 * n + u], s, v[p.o]) if alone else v[p.o])    # (4.9)
+                o = activate(&p.gate,
+                             fma(w[2 * all_n + u], s, v[p.o]) if alone else v[p.o])     # (4.9)
                 v[p.o] = o
                 z[u] = o * tanh_s                                   # (4.10)
             for k in range(1, <int>p.sources):
-                place = gate_place(p, k - 1)
-                z[k * n + u] = v[place]
+                z[k * all_n + u] = v[gate_place(p, k - 1)]
             if tape != NULL:
                 keep = tape + u * p.slots
                 for k in range(p.vectors):
@@ -300,7 +311,7 @@ cdef void lstm_backward_any(const Plan* p, const vec* w, Py_ssize_t rows, const 
                             const vec* before, const vec* dz, vec* dc, vec* delta,
                             vec* z) noexcept nogil:
     """(4.11)-(4.16) with every option. Arguments as above."""
-    cdef Py_ssize_t r, u, n = p.groups
+    cdef Py_ssize_t r, u, n = p.groups, all_n = p.all_groups
     cdef int blocks = p.cell.block_size > 1, k, source_i = 0, source_f = 0, source_o = 0
     cdef int alone = p.cell.peepholes and not blocks
     cdef vec i, f, g, o, tanh_s, s_before, eps, eps_s, ds, one
@@ -326,16 +337,16 @@ cdef void lstm_backward_any(const Plan* p, const vec* w, Py_ssize_t rows, const 
             else:
                 z[u] = b[p.tanh_c]
             for k in range(1, <int>p.sources):
-                z[k * n + u] = b[gate_place(p, k - 1)]
+                z[k * all_n + u] = b[gate_place(p, k - 1)]
             if p.o != ABSENT:
                 o = t[p.o]
                 eps = tanh_s * dz[u]
                 if source_o:
-                    eps = eps + dz[source_o * n + u]
+                    eps = eps + dz[source_o * all_n + u]
                 d[p.o] = derivative(&p.gate, o) * eps                           # (4.12)
             dc[u] = fma(o * derivative(&p.output, tanh_s), dz[u], dc[u])        # (4.13)
             if alone and p.o != ABSENT:
-                dc[u] = fma(w[2 * n + u], d[p.o], dc[u])
+                dc[u] = fma(w[2 * all_n + u], d[p.o], dc[u])
         if blocks and p.o != ABSENT:
             fold_blocks(p, p.o, delta)
             if p.cell.peepholes:
@@ -355,14 +366,14 @@ cdef void lstm_backward_any(const Plan* p, const vec* w, Py_ssize_t rows, const 
             if p.f != ABSENT:
                 eps = s_before * eps_s
                 if source_f:
-                    eps = eps + dz[source_f * n + u]
+                    eps = eps + dz[source_f * all_n + u]
                 d[p.f] = derivative(&p.gate, f) * eps                           # (4.15)
                 if alone:
-                    ds = fma(w[n + u], d[p.f], ds)
+                    ds = fma(w[all_n + u], d[p.f], ds)
             if p.i != ABSENT:
                 eps = (g - s_before if p.cell.coupled else g) * eps_s
                 if source_i:
-                    eps = eps + dz[source_i * n + u]
+                    eps = eps + dz[source_i * all_n + u]
                 d[p.i] = derivative(&p.gate, i) * eps                           # (4.16)
                 if alone:
                     ds = fma(w[u], d[p.i], ds)

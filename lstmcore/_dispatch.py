@@ -20,9 +20,15 @@ _BUILDS = {
     "portable": (),
 }
 
-# One more thread for each so many multiply-adds: waking a thread costs some 10 microseconds, and a
-# busy neighbour on its core can cost milliseconds.
-_WORK_PER_THREAD = 32_000_000
+# One more thread for each so many bytes of numbers multiplied and added, 0.2 milliseconds and more:
+# waking a thread costs some 10 microseconds, a busy neighbour on its core milliseconds.
+_WORK_PER_THREAD = 64_000_000
+
+# How OpenMP's threads wait for the next call where nobody has said otherwise: GCC's look so often,
+# some 30 microseconds, others not at all; then they sleep. Left to themselves those of GCC spin for
+# milliseconds, and beside a busy process a call of 1.6 ms took 125. Threads that sleep at once are
+# woken for every layer of a network, on some machines all on one core: see docs/performance.md.
+_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
 
 
 def _features():
@@ -54,24 +60,23 @@ def _load():
     )
 
 
-def _load_with_sleeping_threads():
-    """Load the kernels; where nobody has said otherwise, OpenMP's threads then wait by sleeping.
+def _load_with_patient_threads():
+    """Load the kernels, with OpenMP's threads waiting as _WAITING says.
 
-    By default those of GCC wait by spinning, and beside anything else that wants their processors
-    a call of 1.6 ms took 125 with two threads, where sleeping threads took 2. The runtime reads the
-    variable when it is loaded, which is now unless another package has brought it; afterwards the
-    environment is what it was.
+    The runtime reads the variables when it is loaded, which is now unless another package has
+    brought it; afterwards the environment is what it was.
     """
-    if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    if _WAITING.keys() & os.environ.keys():
         return _load()
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ.update(_WAITING)
     try:
         return _load()
     finally:
-        del os.environ["OMP_WAIT_POLICY"]
+        for name in _WAITING:
+            del os.environ[name]
 
 
-ISA, kernels = _load_with_sleeping_threads()
+ISA, kernels = _load_with_patient_threads()
 C_API = kernels.C_API  # the table of C functions: include/lstmcore.h
 
 if not kernels.OPENMP:
@@ -168,9 +173,11 @@ def _checked(n_threads):
     return int(n_threads)
 
 
-def choose_threads(work, n_threads=None):
+def choose_threads(work, dtype, n_threads=None):
     """
-    Threads for a call: as told, else what the work (in multiply-adds) pays for within the limit.
+    Threads for a call: as told, else what the work pays for within the limit.
+
+    work: multiply-adds of numbers of the dtype
 
     The result changes the time and nothing else: every output has the same bits for any number.
     """
@@ -179,7 +186,7 @@ def choose_threads(work, n_threads=None):
         return 1 if _forked else n_threads
     if _forked:
         return 1
-    return max(1, min(_limit, int(work) // _WORK_PER_THREAD))
+    return max(1, min(_limit, int(work) * dtype.itemsize // _WORK_PER_THREAD))
 
 
 def show_config():

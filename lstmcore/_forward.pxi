@@ -1,12 +1,26 @@
 # Whole sequences: which rows there are at a step, the products, the cells, step after step.
 
-from cython.parallel cimport prange
+from cython.parallel cimport parallel, threadid
+
+cdef extern from "_team.h" nogil:
+    ctypedef struct Team:
+        pass
+    int team_size()                             # threads of this parallel region
+    void team_meet(Team* team, int size)        # wait for all; numbers of pieces begin at 0 again
+    int team_take(Team* team)                   # the next number
 
 cdef enum:
     # Bytes of pre-activations (forward) or deltas (backward) that are worked on at a time, at most:
     # measured; see docs/performance.md.
     FORWARD_BYTES = 1048576
     BACKWARD_BYTES = 524288
+    # Rows for which a step takes no longer than for one, because it reads R: while R stays in the
+    # second-level cache, and beyond.
+    ROWS_OF_R = 4
+    ROWS_OF_LARGE_R = 16
+    LARGE_R = 786432
+    # Multiply-adds of a thread in a step that pay for a meeting.
+    WORK_PER_MEETING = 125000
 
 
 cdef struct Task:
@@ -36,6 +50,69 @@ cdef struct Task:
     void* grad
     void* scratch
     int n_threads
+
+
+cdef struct Member:
+    # One thread of those that work on a task. They share the sequences, or they share the units and
+    # meet after every step.
+    Team* team
+    int index, members
+    int shares_units
+    Plan own                        # of its unit groups: all of them where sequences are shared
+    Py_ssize_t u0                   # the first of them
+    Py_ssize_t row0, row_step       # its rows in what is not done by units
+
+
+# ---- who does what ------------------------------------------------------------------------------
+
+cdef inline Py_ssize_t first_group(const Plan* p, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
+    """Where a part of the units begins: in fours, so that its columns are whole column groups."""
+    return min((p.groups + 3) // 4 * min(part, parts) // parts * 4, p.groups)
+
+
+cdef Py_ssize_t unit_parts(const Plan* p, Py_ssize_t item_size, Py_ssize_t B,
+                           int members) noexcept nogil:
+    """Into how many parts the units are cut; 1 where the members share the sequences.
+
+    In rows, a step takes a member its share of the sequences, or all of them for its share of the
+    units, but never less than it takes to read the weights.
+    """
+    cdef Py_ssize_t parts = min(members, (p.groups + 3) // 4)
+    cdef Py_ssize_t R_size = p.sources * p.cell.units * p.columns
+    cdef Py_ssize_t least = ROWS_OF_R if R_size * item_size < LARGE_R else ROWS_OF_LARGE_R
+    if (p.cell.block_size > 1 or B * R_size < WORK_PER_MEETING * parts
+            or max(B, least) >= max((B + members - 1) // members, least) * parts):
+        return 1
+    return parts
+
+
+cdef Member make_member(const Task* k, Team* team, int index, int members,
+                        Py_ssize_t item_size) noexcept nogil:
+    cdef const Plan* p = &k.plan
+    cdef Py_ssize_t parts = unit_parts(p, item_size, k.B, members)
+    cdef Member me
+    me.team = team
+    me.index = index
+    me.members = members
+    me.shares_units = parts > 1
+    me.own = p[0]
+    me.u0 = me.row0 = 0
+    me.row_step = 1
+    if me.shares_units:
+        me.u0 = first_group(p, index, parts)
+        me.own = part_of_layer(p, me.u0, first_group(p, index + 1, parts))
+        me.row0 = index
+        me.row_step = members
+    return me
+
+
+cdef inline bint is_mine(const Member* me, Py_ssize_t r) noexcept nogil:
+    return r % me.row_step == me.row0
+
+
+cdef inline void meet_over_units(const Member* me) noexcept nogil:
+    if me.shares_units:
+        team_meet(me.team, me.members)
 
 
 # ---- ranks and rows -----------------------------------------------------------------------------
@@ -173,8 +250,55 @@ cdef void input_products(const Task* k, Py_ssize_t r0, Py_ssize_t t0, Py_ssize_t
     gemm(rows, p.column_vectors, I, source, source_row, W, at(packed, p.bias), a, p.columns, 0)
 
 
-cdef void forward_block(const Task* k, Py_ssize_t r0, Py_ssize_t n, Py_ssize_t room_rows,
-                        vec* scratch) noexcept nogil:
+cdef void share_input_products(const Task* k, const Member* me, Py_ssize_t r0, Py_ssize_t t0,
+                               Py_ssize_t t1, Py_ssize_t n, vec* room, vec* a) noexcept nogil:
+    """`input_products` of the steps that are the member's share of t0 to t1."""
+    cdef Py_ssize_t t, rows = 0
+    cdef Py_ssize_t begin = t0 + (t1 - t0) * me.row0 // me.row_step
+    cdef Py_ssize_t end = t0 + (t1 - t0) * (me.row0 + 1) // me.row_step
+    for t in range(t0, begin):
+        n = count_active(k, t, r0 + n) - r0
+        rows += n
+    if begin < end:
+        input_products(k, r0, begin, end, n, at(room, rows * k.plan.cell.inputs),
+                       at(a, rows * k.plan.columns))
+
+
+cdef void store_states(const Task* k, const Member* me, Py_ssize_t r0, Py_ssize_t first,
+                       Py_ssize_t last, const vec* z, const vec* c) noexcept nogil:
+    """`store_state` for those of the ranks r0 + first to r0 + last - 1 that are the member's."""
+    cdef const Plan* p = &k.plan
+    cdef Py_ssize_t r
+    for r in range(first, last):
+        if is_mine(me, r):
+            store_state(k, r0 + r, at(z, r * p.z_row), at(c, r * p.padded))
+
+
+cdef void forward_cells(const Plan* p, const Member* me, const vec* packed, Py_ssize_t rows, vec* a,
+                        vec* c, vec* z, vec* tape) noexcept nogil:
+    """`cell_forward` for the member's units of some rows."""
+    cdef Py_ssize_t r
+    if me.own.groups == 0:
+        return
+    if not me.shares_units:
+        cell_forward(p, packed, rows, a, c, z, tape)
+        return
+    a = a + me.u0 * p.vectors
+    c = c + me.u0
+    z = z + me.u0
+    if tape != NULL:
+        tape = tape + me.u0 * p.slots
+    for r in range(rows):
+        cell_forward(&me.own, packed, 1, a, c, z, tape)
+        a = at(a, p.columns)
+        c = at(c, p.padded)
+        z = at(z, p.z_row)
+        if tape != NULL:
+            tape = at(tape, p.tape_row)
+
+
+cdef void forward_block(const Task* k, const Member* me, Py_ssize_t r0, Py_ssize_t n,
+                        Py_ssize_t room_rows, vec* scratch) noexcept nogil:
     """All steps of the ranks r0 to r0 + n - 1, at most room_rows of them."""
     cdef const Plan* p = &k.plan
     cdef const vec* packed = <const vec*>k.packed
@@ -186,7 +310,10 @@ cdef void forward_block(const Task* k, Py_ssize_t r0, Py_ssize_t n, Py_ssize_t r
     cdef vec* tape = NULL
     cdef vec* a_t
     cdef Py_ssize_t H = p.cell.units, r, t, chunk, source, next_n, next_rows, rows, all_n
+    cdef Py_ssize_t u = me.u0 * p.lanes, j = me.u0 * p.vectors      # its first unit, column vector
     for r in range(n):
+        if not is_mine(me, r):
+            continue
         load_state(k, r0 + r, at(z, r * p.z_row), at(c, r * p.padded))
         if k.tape != NULL:
             tape_initial_state(p, at(z, r * p.z_row), at(c, r * p.padded),
@@ -196,8 +323,7 @@ cdef void forward_block(const Task* k, Py_ssize_t r0, Py_ssize_t n, Py_ssize_t r
         tape = at(<vec*>k.tape, (k.B + r0) * p.tape_row)
     t = k.t0
     next_n = max(count_active(k, t, r0 + n) - r0, 0) if t < k.t1 else 0
-    for r in range(next_n, n):
-        store_state(k, r0 + r, at(z, r * p.z_row), at(c, r * p.padded))
+    store_states(k, me, r0, next_n, n, z, c)
     n = next_n
     while t < k.t1 and n > 0:
         chunk = t                       # as many steps as the room for a takes
@@ -207,54 +333,66 @@ cdef void forward_block(const Task* k, Py_ssize_t r0, Py_ssize_t n, Py_ssize_t r
             rows += next_rows
             chunk += 1
             next_rows = count_active(k, chunk, r0 + next_rows) - r0
-        input_products(k, r0, t, chunk, n, room, a)
+        share_input_products(k, me, r0, t, chunk, n, room, a)
+        meet_over_units(me)
         a_t = a
         while t < chunk:
             for source in range(p.sources):
-                gemm(n, p.column_vectors, H, at(z, source * p.padded), p.z_row,
-                     at(packed, p.R + source * H * p.columns), <const vec*>NULL, a_t, p.columns,
-                     t & 1)
-            cell_forward(p, packed, n, a_t, c, z_next, tape)
+                gemm(n, me.own.groups * p.vectors, H, at(z, source * p.padded), p.z_row,
+                     at(packed, p.R + (source * p.column_vectors + j) * p.lanes * H),
+                     <const vec*>NULL, a_t + j, p.columns, t & 1)
+            forward_cells(p, me, packed, n, a_t, c, z_next, tape)
             z, z_next = z_next, z
             if k.y != NULL:
                 for r in range(n):
                     copy_items(at(<vec*>k.y, k.order[r0 + r] * k.y_batch
-                                  + place_in_time(k, r0 + r, t) * k.y_time),
-                               at(z, r * p.z_row), H)
+                                  + place_in_time(k, r0 + r, t) * k.y_time + u),
+                               at(z, r * p.z_row + u), me.own.cell.units)
+            meet_over_units(me)
             t += 1
             if tape != NULL:
                 tape = at(tape, all_n * p.tape_row)
                 all_n = count_active(k, t, all_n)
             a_t = at(a_t, n * p.columns)
             next_n = max(count_active(k, t, r0 + n) - r0, 0) if t < k.t1 else 0
-            for r in range(next_n, n):
-                store_state(k, r0 + r, at(z, r * p.z_row), at(c, r * p.padded))
+            store_states(k, me, r0, next_n, n, z, c)
             n = next_n
 
 
-cdef void forward_part(const Task* k, Py_ssize_t part, vec* type_of) noexcept nogil:
-    """The part-th thread's ranks, in blocks that fit the workspace."""
+cdef void forward_part(const Task* k, const Member* me, Py_ssize_t part, Py_ssize_t parts,
+                       vec* scratch) noexcept nogil:
+    """One of the parts that the sequences are cut into, in blocks that fit the workspace."""
     cdef const Plan* p = &k.plan
-    cdef Py_ssize_t size = sizeof(vec) // p.lanes, rows = forward_rows(p, size)
-    cdef Py_ssize_t r0 = 0, r1 = k.B, n, blocks
-    cdef unsigned long long mode = flush_denormals()
-    cdef vec* scratch = at(<vec*>k.scratch, part * forward_scratch(p, size))
-    if k.n_threads > 1:
-        r0 = share(k, k.t0, k.t1, part, k.n_threads) if part else 0
-        r1 = share(k, k.t0, k.t1, part + 1, k.n_threads) if part + 1 < k.n_threads else k.B
-    blocks = (r1 - r0 + rows - 1) // rows
+    cdef Py_ssize_t rows = forward_rows(p, sizeof(vec) // p.lanes)
+    cdef Py_ssize_t r0 = share(k, k.t0, k.t1, part, parts) if part else 0
+    cdef Py_ssize_t r1 = share(k, k.t0, k.t1, part + 1, parts) if part + 1 < parts else k.B, n
+    cdef Py_ssize_t blocks = (r1 - r0 + rows - 1) // rows
     while blocks > 0:
         n = (r1 - r0 + blocks - 1) // blocks
-        forward_block(k, r0, n, rows, scratch)
+        forward_block(k, me, r0, n, rows, scratch)
         r0 += n
         blocks -= 1
+
+
+cdef void forward_member(const Task* k, Team* team, int index, int members,
+                         vec* type_of) noexcept nogil:
+    cdef Py_ssize_t size = sizeof(vec) // k.plan.lanes
+    cdef Member me = make_member(k, team, index, members, size)
+    cdef unsigned long long mode = flush_denormals()
+    cdef vec* scratch = <vec*>k.scratch
+    if me.shares_units:
+        forward_part(k, &me, 0, 1, scratch)
+    else:
+        scratch = at(scratch, index * forward_scratch(&k.plan, size))
+        forward_part(k, &me, index, members, scratch)
     restore_denormals(mode)
 
 
 cdef void run_forward(const Task* k, vec* type_of) noexcept nogil:
-    cdef int part
+    cdef Team team
+    memset(&team, 0, sizeof(Team))
     if k.n_threads == 1:
-        forward_part(k, 0, type_of)
+        forward_member(k, &team, 0, 1, type_of)
     else:
-        for part in prange(k.n_threads, num_threads=k.n_threads, schedule='static', chunksize=1):
-            forward_part(k, part, type_of)
+        with parallel(num_threads=k.n_threads):
+            forward_member(k, &team, threadid(), team_size(), type_of)

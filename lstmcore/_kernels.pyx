@@ -184,6 +184,13 @@ def chunk_rows(Cell cell, dtype, Py_ssize_t B):
     return chunk_target(&p, item_size, B)
 
 
+def shares_units(Cell cell, dtype, Py_ssize_t B, int n_threads):
+    """Whether so many threads share the units, not the sequences, of so many sequences."""
+    cdef Py_ssize_t item_size = dtype.itemsize
+    cdef Plan p = make_plan(&cell, VF if item_size == 4 else VD)
+    return unit_parts(&p, item_size, B, n_threads) > 1
+
+
 def pack(Cell cell, W, R, b, p, Q, packed):
     """Arrange a layer's blocks for the tiles. OUT packed."""
     cdef Plan plan = make_plan(&cell, VF if is_single(packed) else VD)

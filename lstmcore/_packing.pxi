@@ -54,13 +54,17 @@ cdef void pack_matrix(const Plan* p, Py_ssize_t n, const vec* W, vec* packed) no
             k0 += L
 
 
-cdef void pack_back(const Plan* p, Py_ssize_t n, const vec* packed, vec* back) noexcept nogil:
-    """Packed (n, columns) to packed (columns, n): row j of the one is column j of the other."""
+cdef void pack_back(const Plan* p, Py_ssize_t n, Py_ssize_t j0, Py_ssize_t j1, const vec* packed,
+                    vec* back) noexcept nogil:
+    """Packed (n, columns) to packed (columns, n): row j of the one is column j of the other.
+
+    Only what comes of the column vectors j0 to j1 - 1.
+    """
     cdef Py_ssize_t L = p.lanes, N = (n + L - 1) // L, i, j, lane, k
     cdef vec rows[MOST_LANES]
     cdef vec columns[MOST_LANES]
     for i in range(N):
-        for j in range(p.column_vectors):
+        for j in range(j0, j1):
             for k in range(L):
                 rows[k] = like(rows[0], 0)
                 if i * L + k < n:

@@ -155,6 +155,14 @@ cdef inline void copy_items(vec* p, const vec* q, Py_ssize_t n) noexcept nogil:
     for j in range(n // L * L, n):
         copy_item(p, j, q, j)
 
+cdef inline void add_items(vec* p, const vec* q, Py_ssize_t n) noexcept nogil:
+    """p += q, n numbers."""
+    cdef Py_ssize_t L = lanes(q), j
+    for j in range(n // L):
+        p[j] = p[j] + q[j]
+    for j in range(n // L * L, n):
+        add_item(p, j, item(q, j))
+
 
 # ---- exponentials -------------------------------------------------------------------------------
 

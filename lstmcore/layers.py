@@ -175,7 +175,7 @@ class Layer:
         """
         cell, B, H = self.cell, batch.size, self.hidden_size
         dtype = packed[0].dtype
-        n_threads = choose_threads(self._work(x, batch), n_threads)
+        n_threads = choose_threads(self._work(x, batch), dtype, n_threads)
         tape_row = self._kernel_sizes(dtype)[1]
         tapes = []
         for d in range(self.directions):
@@ -229,7 +229,7 @@ class Layer:
         """
         cell, B, H = self.cell, batch.size, self.hidden_size
         dtype = packed[0].dtype
-        n_threads = choose_threads(2 * self._work(x, batch), n_threads)
+        n_threads = choose_threads(2 * self._work(x, batch), dtype, n_threads)
         mark = workspace.mark
         scratch = workspace.take(kernels.scratch_size(cell, dtype, B, n_threads, True))
         for d, grad in enumerate(buffers):

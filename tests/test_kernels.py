@@ -299,6 +299,24 @@ def test_nothing_depends_on_the_number_of_threads(
         assert_same_bits(run(kernels, problem, n_threads=n_threads), one)
 
 
+@dtypes
+@pytest.mark.parametrize("tokens", [False, True], ids=["real inputs", "tokens"])
+@pytest.mark.parametrize("reverse", [0, 1], ids=["forward", "reverse"])
+@pytest.mark.parametrize("lengths", [[7], [4, 0, 7, 2, 7]], ids=["one sequence", "five sequences"])
+@pytest.mark.parametrize("make_cell", [c for name, c in CELLS.items() if name != "dense"])
+def test_threads_that_share_the_units_give_the_same_bits(
+    kernels, make_cell, lengths, reverse, tokens, dtype
+):
+    # few sequences and a wide layer: a thread has a part of the units, not of the sequences
+    cell = make_cell(5, 330 if len(lengths) > 1 else 720)
+    problem = random_problem(cell, lengths, T=9, reverse=reverse, tokens=tokens, dtype=dtype)
+    one = run(kernels, problem)
+    for n_threads in (2, 3, 4):
+        assert kernels.shares_units(cell, problem.dtype, len(lengths), n_threads)
+    for n_threads in (2, 3, 4, 7):
+        assert_same_bits(run(kernels, problem, n_threads=n_threads), one)
+
+
 def cuts_of(steps):
     return {
         "step by step": [(t, t + 1) for t in range(steps)],
