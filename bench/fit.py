@@ -32,12 +32,18 @@ def split(theta):
     return [v.reshape(s) for v, s in zip(parts, [(G, I), (G, H), (G,), (1, H), (1,)], strict=True)]
 
 
-def scipy_fit(objective, theta, iterations):
-    """(loss, evaluations) after a number of iterations, which no tolerance cuts short."""
+def scipy_fit(objective, theta, iterations, blas_threads=1):
+    """(loss, evaluations) after a number of iterations, which no tolerance cuts short.
+
+    The optimizer's own BLAS keeps to one thread: its others spin, on processors that the gradients
+    want. Only NumPy's gradients are themselves made by BLAS.
+    """
     from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
 
     options = {"maxiter": iterations, "maxfun": 10**6, "maxcor": 10, "ftol": 0, "gtol": 0}
-    result = minimize(objective, theta, jac=True, method="L-BFGS-B", options=options)
+    with threadpool_limits(blas_threads, user_api="blas"):
+        result = minimize(objective, theta, jac=True, method="L-BFGS-B", options=options)
     return result.fun, result.nfev
 
 
@@ -162,7 +168,7 @@ class NumPyFit(NumPy):
             gradient += [np.tensordot(da, h[1:], ((0, 1), (0, 1))), da.sum()]
             return 0.5 * np.mean(error * error), np.concatenate([np.ravel(g) for g in gradient])
 
-        return lambda: scipy_fit(objective, start, iterations)
+        return lambda: scipy_fit(objective, start, iterations, None)
 
 
 FITS = (LstmcoreFit, TorchFit, TorchOptimizer, JaxFit, NumPyFit)
