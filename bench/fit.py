@@ -4,6 +4,8 @@ The network is one LSTM layer and a linear one with a single output; the objecti
 all steps of half the squared error. Everyone starts from the same vector, in lstmcore's order.
 """
 
+from time import sleep
+
 import numpy as np
 from cases import TRAIN, Case, problem
 from peers import Jax, Lstmcore, NumPy, Torch, numpy_backward, numpy_forward, sequence_first
@@ -11,6 +13,8 @@ from timing import CandidateError, start, summary
 
 CASE = Case(TRAIN, "float64", B=64, T=50, I=8, H=32)
 DIGITS = 1e-6
+TURN = 0.5  # seconds
+PAUSE = 0.1  # for the threads of the one before to fall asleep
 
 
 def data():
@@ -188,7 +192,8 @@ def measure(threads, iterations, rounds):
         samples = {name: [] for name in candidates}
         for _ in range(rounds):
             for name, candidate in candidates.items():
-                samples[name] += candidate.ask("time", 0)
+                sleep(PAUSE)
+                samples[name] += candidate.ask("time", TURN)
         times = {name: summary(s) for name, s in samples.items()}
     finally:
         for candidate in candidates.values():

@@ -31,7 +31,9 @@ def environment(threads):
     flags = "--xla_cpu_multi_thread_eigen=" + ("true" if threads > 1 else "false")
     names = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
     counts = {f"{name}_NUM_THREADS": str(threads) for name in names}
-    return {**counts, "NPROC": str(threads), "XLA_FLAGS": flags, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    others = {"NPROC": str(threads), "XLA_FLAGS": flags, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    # 2^22 ticks, 2 ms: by default OpenBLAS's threads spin 100 ms into the others' turns.
+    return {**counts, **others, "OPENBLAS_THREAD_TIMEOUT": "22"}
 
 
 def _serve(connection, factory, threads):
