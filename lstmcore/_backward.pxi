@@ -11,6 +11,7 @@ cdef struct Room:
     Py_ssize_t dx
     Py_ssize_t dz, dc           # (B,) what the later steps add
     Py_ssize_t zeros
+    Py_ssize_t dw               # (B, 3, H) each sequence's sums for the peepholes, in this chunk
     Py_ssize_t panels, panel    # one for each thread
     Py_ssize_t size
 
@@ -42,7 +43,8 @@ cdef Room make_room(const Plan* p, Py_ssize_t item_size, Py_ssize_t B,
     m.dz = m.dx + m.rows * I_padded
     m.dc = m.dz + B * p.z_row
     m.zeros = round_up(m.dc + B * p.padded, 64)
-    m.panels = m.zeros + round_up(max(p.padded, I_padded), 64)
+    m.dw = m.zeros + round_up(max(p.padded, I_padded), 64)
+    m.panels = m.dw + (round_up(B * 3 * p.padded, 64) if p.cell.peepholes else 0)
     m.panel = m.rows * 4 * p.lanes
     m.size = m.panels + n_threads * m.panel
     return m
@@ -50,13 +52,13 @@ cdef Room make_room(const Plan* p, Py_ssize_t item_size, Py_ssize_t B,
 
 cdef void backward_cells(const Plan* p, const Member* me, const vec* packed, Py_ssize_t rows,
                          const vec* tape, const vec* before, const vec* dz, vec* dc, vec* delta,
-                         vec* z) noexcept nogil:
+                         vec* z, vec* dw) noexcept nogil:
     """`cell_backward` for the member's units of some rows."""
     cdef Py_ssize_t r
     if me.own.groups == 0:
         return
     if not me.shares_units:
-        cell_backward(p, packed, rows, tape, before, dz, dc, delta, z)
+        cell_backward(p, packed, rows, tape, before, dz, dc, delta, z, dw)
         return
     tape = tape + me.u0 * p.slots
     before = before + me.u0 * p.slots
@@ -64,14 +66,16 @@ cdef void backward_cells(const Plan* p, const Member* me, const vec* packed, Py_
     dc = dc + me.u0
     delta = delta + me.u0 * p.vectors
     z = z + me.u0
+    dw = dw + me.u0
     for r in range(rows):
-        cell_backward(&me.own, packed, 1, tape, before, dz, dc, delta, z)
+        cell_backward(&me.own, packed, 1, tape, before, dz, dc, delta, z, dw)
         tape = at(tape, p.tape_row)
         before = at(before, p.tape_row)
         dz = at(dz, p.z_row)
         dc = at(dc, p.padded)
         delta = at(delta, p.columns)
         z = at(z, p.z_row)
+        dw = at(dw, 3 * p.padded)
 
 
 cdef void backward_recurrence(const Task* k, const Room* m, const Member* me, Py_ssize_t t0,
@@ -119,7 +123,8 @@ cdef void backward_recurrence(const Task* k, const Room* m, const Member* me, Py
                        at(<const vec*>k.tape, (tape_first + row - first + r0) * p.tape_row),
                        at(<const vec*>k.tape,
                           (tape_first + row - first + r0 - n_before) * p.tape_row),
-                       dz, dc, delta, at(scratch, m.z + (row - first + r0) * p.z_row))
+                       dz, dc, delta, at(scratch, m.z + (row - first + r0) * p.z_row),
+                       at(scratch, m.dw + r0 * 3 * p.padded))
         meet_over_units(me)
         for source in range(p.sources):
             gemm(n, me.own.groups, p.columns, delta, p.columns,
@@ -165,64 +170,35 @@ cdef void backward_weights(const Task* k, const Room* m, Py_ssize_t rows, Py_ssi
             g[0] = total
 
 
-cdef void backward_vectors(const Task* k, const Room* m, Py_ssize_t rows, Py_ssize_t t0,
-                           Py_ssize_t t1, vec* type_of) noexcept nogil:
+cdef void backward_vectors(const Task* k, const Room* m, Py_ssize_t t0, Py_ssize_t t1,
+                           vec* type_of) noexcept nogil:
     """What a chunk adds to the gradients of the peepholes and, for tokens, of W."""
     cdef const Plan* p = &k.plan
     cdef vec* scratch = <vec*>k.scratch
     cdef vec* grad = <vec*>k.grad
-    cdef const vec* tape
-    cdef const vec* before
     cdef const vec* delta
     cdef vec* g
-    cdef Py_ssize_t t, r, q = 0, u, j, n, n_before, row, place, groups = p.groups
-    if not (p.cell.peepholes or k.tokens != NULL):
+    cdef vec* dw
+    cdef Py_ssize_t t, r, q = 0, j, n, place
+    if p.cell.peepholes:
+        g = at(grad, p.peepholes)
+        for r in range(k.B):
+            dw = at(scratch, m.dw + r * 3 * p.padded)
+            for j in range(3 * p.groups):
+                g[j] = g[j] + dw[j]
+                dw[j] = like(dw[j], 0)
+    if k.tokens == NULL:
         return
     n = count_active(k, t0, k.B)
-    n_before = k.B if t0 == k.t0 else count_active(k, t0 - 1, k.B)
-    row = k.B + rows_before(k, t0) - rows_before(k, k.t0)
     for t in range(t0, t1):
         n = count_active(k, t, n)
         for r in range(n):
             delta = at(scratch, m.delta + q * p.columns)
-            if k.tokens != NULL:
-                place = k.tokens[k.order[r] * k.x_batch + place_in_time(k, r, t) * k.x_time]
-                g = at(grad, p.W + place * p.columns)
-                for j in range(p.column_vectors):
-                    g[j] = g[j] + delta[j]
-            if p.cell.peepholes:
-                tape = at(<const vec*>k.tape, (row + r) * p.tape_row)
-                before = at(<const vec*>k.tape, (row - n_before + r) * p.tape_row)
-                g = at(grad, p.peepholes)
-                if p.cell.block_size == 1:
-                    for u in range(groups):
-                        if p.i != ABSENT:
-                            g[u] = fma(delta[u * p.vectors + p.i], before[u * p.slots + p.c], g[u])
-                        if p.f != ABSENT:
-                            g[groups + u] = fma(delta[u * p.vectors + p.f],
-                                                before[u * p.slots + p.c], g[groups + u])
-                        if p.o != ABSENT:
-                            g[2 * groups + u] = fma(delta[u * p.vectors + p.o],
-                                                    tape[u * p.slots + p.c], g[2 * groups + u])
-                else:
-                    block_peephole_gradient(p, p.i, delta, before, g)
-                    block_peephole_gradient(p, p.f, delta, before, g + groups)
-                    block_peephole_gradient(p, p.o, delta, tape, g + 2 * groups)
+            place = k.tokens[k.order[r] * k.x_batch + place_in_time(k, r, t) * k.x_time]
+            g = at(grad, p.W + place * p.columns)
+            for j in range(p.column_vectors):
+                g[j] = g[j] + delta[j]
             q += 1
-        n_before = n
-        row += n
-
-
-cdef void block_peephole_gradient(const Plan* p, int place, const vec* delta, const vec* tape,
-                                  vec* g) noexcept nogil:
-    """g += delta of the block's gate (folded) times s_c, for every cell."""
-    cdef Py_ssize_t L = p.lanes, C = p.cell.block_size, j, first
-    if place == ABSENT:
-        return
-    for j in range(p.cell.units):
-        first = j // C * C
-        add_item(g, j, item(delta, (first // L * p.vectors + place) * L + first % L)
-                 * item(tape, (j // L * p.slots + p.c) * L + j % L))
 
 
 cdef void backward_inputs(const Task* k, const Room* m, Py_ssize_t rows, Py_ssize_t t0,
@@ -260,7 +236,7 @@ cdef void backward_piece(const Task* k, const Room* m, int piece, int inputs, in
                              at(<vec*>k.scratch, m.panels + thread * m.panel))
             j += group_width(p.column_vectors - j)
     else:
-        backward_vectors(k, m, rows, t0, t1, type_of)
+        backward_vectors(k, m, t0, t1, type_of)
 
 
 cdef void backward_member(const Task* k, Team* team, int index, int members,

@@ -128,7 +128,7 @@ cdef inline void lstm_forward_standard(const int peepholes, const Plan* p, const
     too short to fill that wait with the gates of the next units.
     """
     cdef Py_ssize_t n = p.groups, all_n = p.all_groups, at_once = max(16 // n, 1), first, r, u, q
-    cdef vec a_i, a_f, a_o, i, f, g, s, tanh_s
+    cdef vec a_i, a_f, i, f, g, o, s, tanh_s
     cdef vec* keep
     for first in range(0, (rows + at_once - 1) // at_once):
         for r in range(first * at_once, min((first + 1) * at_once, rows)):
@@ -137,18 +137,16 @@ cdef inline void lstm_forward_standard(const int peepholes, const Plan* p, const
                 s = c[q]
                 a_i = a[4 * q]
                 a_f = a[4 * q + 1]
-                a_o = a[4 * q + 3]
                 if peepholes:
                     a_i = fma(w[u], s, a_i)                         # (4.2)
-                    a_f = fma(w[all_n + u], s, a_f)                  # (4.4)
+                    a_f = fma(w[all_n + u], s, a_f)                 # (4.4)
                 i = logistic(a_i)                                   # (4.3)
                 f = logistic(a_f)                                   # (4.5)
                 g = tanh(a[4 * q + 2])
                 s = fma(i, g, f * s)                                # (4.7)
-                if peepholes:
-                    a_o = fma(w[2 * all_n + u], s, a_o)              # (4.8)
                 c[q] = s
-                a[4 * q + 3] = logistic(a_o)                        # (4.9)
+                if peepholes:
+                    a[4 * q + 3] = fma(w[2 * all_n + u], s, a[4 * q + 3])   # (4.8)
                 if tape != NULL:
                     keep = tape + 6 * q
                     keep[0] = i
@@ -157,23 +155,26 @@ cdef inline void lstm_forward_standard(const int peepholes, const Plan* p, const
                     keep[4] = s
         for q in range(first * at_once * n, min((first + 1) * at_once, rows) * n):
             tanh_s = tanh(c[q])
-            z[q] = a[4 * q + 3] * tanh_s                            # (4.10)
+            o = logistic(a[4 * q + 3])                              # (4.9)
+            z[q] = o * tanh_s                                       # (4.10)
             if tape != NULL:
                 keep = tape + 6 * q
-                keep[3] = a[4 * q + 3]
+                keep[3] = o
                 keep[5] = tanh_s
 
 
 cdef inline void lstm_backward_standard(const int peepholes, const Plan* p, const vec* w,
                                         Py_ssize_t rows, const vec* tape, const vec* before,
-                                        const vec* dz, vec* dc, vec* delta, vec* z) noexcept nogil:
+                                        const vec* dz, vec* dc, vec* delta, vec* z,
+                                        vec* dw) noexcept nogil:
     """(4.11)-(4.16) for the vanilla LSTM.
 
     IN tape, before (the tape a step earlier), dz: eps_c; IN and OUT dc: what the later steps add to
-    eps_s, then what this one adds to the earlier; OUT delta, z (the recurrent input of this step).
+    eps_s, then what this one adds to the earlier; OUT delta, z (the recurrent input of this step);
+    IN and OUT dw: each row's sums for the gradients of the peepholes.
     """
-    cdef Py_ssize_t r, u, n = p.groups, all_n = p.all_groups
-    cdef vec i, f, g, o, tanh_s, s_before, eps_c, eps_s, d_i, d_f, d_o, one
+    cdef Py_ssize_t r, u, k, n = p.groups, all_n = p.all_groups
+    cdef vec i, f, g, o, tanh_s, s_before, eps_c, eps_s, d_i, d_f, d_o, ds, one
     cdef const vec* t
     cdef const vec* b
     cdef vec* d
@@ -201,10 +202,14 @@ cdef inline void lstm_backward_standard(const int peepholes, const Plan* p, cons
             d[0] = d_i
             d[1] = d_f
             d[3] = d_o
-            s_before = f * eps_s
+            ds = f * eps_s
             if peepholes:
-                s_before = fma(w[u], d_i, fma(w[all_n + u], d_f, s_before))
-            dc[r * n + u] = s_before
+                ds = fma(w[u], d_i, fma(w[all_n + u], d_f, ds))
+                k = 3 * r * all_n + u
+                dw[k] = fma(d_i, s_before, dw[k])
+                dw[k + all_n] = fma(d_f, s_before, dw[k + all_n])
+                dw[k + 2 * all_n] = fma(d_o, t[4], dw[k + 2 * all_n])
+            dc[r * n + u] = ds
 
 
 cdef void add_block_peepholes(const Plan* p, int place, const vec* w, const vec* s,
@@ -234,9 +239,12 @@ cdef void fold_blocks(const Plan* p, int place, vec* delta) noexcept nogil:
             set_item(delta, (k // L * p.vectors + place) * L + k % L, 0)
 
 
-cdef void spread_block_peepholes(const Plan* p, int place, const vec* w, const vec* delta,
-                                 vec* ds) noexcept nogil:
-    """ds += w delta, every cell with the delta of its block's gate (folded)."""
+cdef void block_peepholes_backward(const Plan* p, int place, const vec* w, const vec* delta,
+                                   const vec* tape, vec* ds, vec* dw) noexcept nogil:
+    """ds += w delta and dw += delta s_c, every cell with the delta of its block's gate (folded).
+
+    s_c is that of the tape's row.
+    """
     cdef Py_ssize_t C = p.cell.block_size, block, first, k, L = p.lanes
     cdef vec d
     for block in range(p.cell.units // C):
@@ -244,6 +252,7 @@ cdef void spread_block_peepholes(const Plan* p, int place, const vec* w, const v
         d = item(delta, (first // L * p.vectors + place) * L + first % L)
         for k in range(first, first + C):
             add_item(ds, k, item(w, k) * d)
+            add_item(dw, k, d * item(tape, (k // L * p.slots + p.c) * L + k % L))
 
 
 cdef void lstm_forward_any(const Plan* p, const vec* w, Py_ssize_t rows, vec* a, vec* c, vec* z,
@@ -308,8 +317,8 @@ cdef void lstm_forward_any(const Plan* p, const vec* w, Py_ssize_t rows, vec* a,
 
 
 cdef void lstm_backward_any(const Plan* p, const vec* w, Py_ssize_t rows, const vec* tape,
-                            const vec* before, const vec* dz, vec* dc, vec* delta,
-                            vec* z) noexcept nogil:
+                            const vec* before, const vec* dz, vec* dc, vec* delta, vec* z,
+                            vec* dw) noexcept nogil:
     """(4.11)-(4.16) with every option. Arguments as above."""
     cdef Py_ssize_t r, u, n = p.groups, all_n = p.all_groups
     cdef int blocks = p.cell.block_size > 1, k, source_i = 0, source_f = 0, source_o = 0
@@ -347,10 +356,11 @@ cdef void lstm_backward_any(const Plan* p, const vec* w, Py_ssize_t rows, const 
             dc[u] = fma(o * derivative(&p.output, tanh_s), dz[u], dc[u])        # (4.13)
             if alone and p.o != ABSENT:
                 dc[u] = fma(w[2 * all_n + u], d[p.o], dc[u])
+                dw[2 * all_n + u] = fma(d[p.o], t[p.c], dw[2 * all_n + u])
         if blocks and p.o != ABSENT:
             fold_blocks(p, p.o, delta)
             if p.cell.peepholes:
-                spread_block_peepholes(p, p.o, w + 2 * n, delta, dc)
+                block_peepholes_backward(p, p.o, w + 2 * n, delta, tape, dc, dw + 2 * n)
         for u in range(n):
             t = tape + u * p.slots
             b = before + u * p.slots
@@ -370,6 +380,7 @@ cdef void lstm_backward_any(const Plan* p, const vec* w, Py_ssize_t rows, const 
                 d[p.f] = derivative(&p.gate, f) * eps                           # (4.15)
                 if alone:
                     ds = fma(w[all_n + u], d[p.f], ds)
+                    dw[all_n + u] = fma(d[p.f], s_before, dw[all_n + u])
             if p.i != ABSENT:
                 eps = (g - s_before if p.cell.coupled else g) * eps_s
                 if source_i:
@@ -377,22 +388,25 @@ cdef void lstm_backward_any(const Plan* p, const vec* w, Py_ssize_t rows, const 
                 d[p.i] = derivative(&p.gate, i) * eps                           # (4.16)
                 if alone:
                     ds = fma(w[u], d[p.i], ds)
+                    dw[u] = fma(d[p.i], s_before, dw[u])
             dc[u] = ds
         if blocks:
             if p.f != ABSENT:
                 fold_blocks(p, p.f, delta)
                 if p.cell.peepholes:
-                    spread_block_peepholes(p, p.f, w + n, delta, dc)
+                    block_peepholes_backward(p, p.f, w + n, delta, before, dc, dw + n)
             if p.i != ABSENT:
                 fold_blocks(p, p.i, delta)
                 if p.cell.peepholes:
-                    spread_block_peepholes(p, p.i, w, delta, dc)
+                    block_peepholes_backward(p, p.i, w, delta, before, dc, dw)
         tape += p.slots * n
         before += p.slots * n
         dz += p.sources * n
         dc += n
         delta += p.column_vectors
         z += p.sources * n
+        if p.cell.peepholes:
+            dw += 3 * all_n
 
 
 # ---- RNN and Dense ------------------------------------------------------------------------------
@@ -436,14 +450,14 @@ cdef void cell_forward(const Plan* p, const vec* packed, Py_ssize_t rows, vec* a
 
 
 cdef void cell_backward(const Plan* p, const vec* packed, Py_ssize_t rows, const vec* tape,
-                        const vec* before, const vec* dz, vec* dc, vec* delta,
-                        vec* z) noexcept nogil:
+                        const vec* before, const vec* dz, vec* dc, vec* delta, vec* z,
+                        vec* dw) noexcept nogil:
     cdef const vec* w = at(packed, p.peepholes)
     if p.cell.kind != LSTM:
         squash_backward_rows(p, rows, tape, before, dz, delta, z)
     elif not p.standard:
-        lstm_backward_any(p, w, rows, tape, before, dz, dc, delta, z)
+        lstm_backward_any(p, w, rows, tape, before, dz, dc, delta, z, dw)
     elif p.cell.peepholes:
-        lstm_backward_standard(1, p, w, rows, tape, before, dz, dc, delta, z)
+        lstm_backward_standard(1, p, w, rows, tape, before, dz, dc, delta, z, dw)
     else:
-        lstm_backward_standard(0, p, w, rows, tape, before, dz, dc, delta, z)
+        lstm_backward_standard(0, p, w, rows, tape, before, dz, dc, delta, z, dw)

@@ -5,6 +5,8 @@ from numbers import Real
 
 import numpy as np
 
+from ._dispatch import kernels
+
 _REAL_KINDS = frozenset("fiub")
 
 
@@ -71,9 +73,16 @@ def format_shape(shape):
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
 
+def all_finite(array):
+    """Whether there is neither NaN nor infinity in an array of float32 or float64."""
+    if array.flags.c_contiguous:
+        return kernels.all_finite(array)
+    return bool(np.isfinite(array).all())
+
+
 def refuse_nonfinite(array, name):
     """Raise if there is a NaN or an infinity in `array`."""
-    if not np.isfinite(array).all():
+    if not all_finite(array):
         raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
 
 

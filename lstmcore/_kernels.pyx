@@ -305,6 +305,34 @@ def squash(int kind, a, y):
             run_squash[vd](kind, N, K, <vd*>a_, <vd*>y_)
 
 
+cdef bint run_all_finite(Py_ssize_t n, const vec* x) noexcept nogil:
+    cdef Py_ssize_t L = lanes(x), j, _
+    cdef vec rest = item(x, 0), zero = rest - rest      # of an infinity or a NaN: NaN
+    for _ in range(n // (4 * L)):
+        zero = zero + (((x[0] - x[0]) + (x[1] - x[1])) + ((x[2] - x[2]) + (x[3] - x[3])))
+        x = x + 4
+    for j in range(n % (4 * L)):
+        rest = item(x, j)
+        zero = zero + (rest - rest)
+    rest = like(rest, 0)
+    return memcmp(&zero, &rest, sizeof(vec)) == 0
+
+
+def all_finite(x):
+    """Whether a contiguous array holds neither NaN nor infinity."""
+    cdef void* x_ = address(x)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(<cnp.ndarray>x)
+    cdef bint single = is_single(x), result
+    if n == 0:
+        return True
+    with nogil:
+        if single:
+            result = run_all_finite[vf](n, <vf*>x_)
+        else:
+            result = run_all_finite[vd](n, <vd*>x_)
+    return result
+
+
 def same_bytes(a, b):
     """Whether two arrays of one size hold the same bytes."""
     return memcmp(address(a), address(b), cnp.PyArray_NBYTES(<cnp.ndarray>a)) == 0

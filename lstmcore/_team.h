@@ -1,9 +1,9 @@
 /* The threads of one parallel region: they wait for each other, and take pieces of work by number.
  *
- * OpenMP starts and ends the region. Its barriers stay out of it: at those of libgomp the last thread
- * always makes a system call, which a step of a recurrence is too short to pay for. Here a thread
- * spins for as long as a meeting usually takes, then offers its processor each time it looks: beside
- * a busy process the one waited for may be queued behind it.
+ * OpenMP starts and ends the region. Its barriers stay out of it: at those of libgomp the last
+ * thread always makes a system call, which a step of a recurrence is too short to pay for. Here a
+ * thread spins for as long as a meeting usually takes, then offers its processor each time it
+ * looks: beside a busy process the one waited for may be queued behind it.
  */
 #ifndef LSTMCORE_TEAM_H
 #define LSTMCORE_TEAM_H

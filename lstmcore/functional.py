@@ -30,6 +30,12 @@ _POOLS = {
 }
 
 
+_LSTM_OPTIONS = (
+    "peepholes", "gate_recurrence", "input_gate", "forget_gate", "output_gate", "coupled",
+    "block_size", "gate_activation", "cell_activation", "output_activation",
+)  # fmt: skip
+
+
 class Tape:
     """What a forward pass keeps for its backward pass. It refers to x, which must stay as it is."""
 
@@ -117,19 +123,11 @@ def lstm_forward(
     """
     dtype = _dtype_of(W)
     blocks = _real_blocks(dtype, check_finite, W=W, R=R, b=b, p=p, Q=Q)
-    options = {
-        "peepholes": p is not None,
-        "gate_recurrence": Q is not None,
-        "input_gate": input_gate,
-        "forget_gate": forget_gate,
-        "output_gate": output_gate,
-        "coupled": coupled,
-        "block_size": block_size,
-        "gate_activation": gate_activation,
-        "cell_activation": cell_activation,
-        "output_activation": output_activation,
-    }
-    layer = _layer(LSTM, blocks, options)
+    options = (
+        p is not None, Q is not None, input_gate, forget_gate, output_gate, coupled, block_size,
+        gate_activation, cell_activation, output_activation,
+    )  # fmt: skip
+    layer = _layer(LSTM, blocks, _LSTM_OPTIONS, options)
     batch = make_batch(x, layer.input_size, dtype, lengths, None, check_finite, "x")
     initial = {"h0": h0, "c0": c0}
     return _forward(layer, blocks, batch, initial, save, check_finite, n_threads)
@@ -230,7 +228,7 @@ def rnn_forward(
     """
     dtype = _dtype_of(W)
     blocks = _real_blocks(dtype, check_finite, W=W, R=R, b=b, p=None, Q=None)
-    layer = _layer(RNN, blocks, {"activation": activation})
+    layer = _layer(RNN, blocks, ("activation",), (activation,))
     batch = make_batch(x, layer.input_size, dtype, lengths, None, check_finite, "x")
     h, (hT,), tape = _forward(layer, blocks, batch, {"h0": h0}, save, check_finite, n_threads)
     return h, hT, tape
@@ -292,30 +290,27 @@ def _real_blocks(dtype, check_finite, **given):
     return blocks
 
 
-def _layer(cls, blocks, options):
+def _layer(cls, blocks, names, options):
     """The layer whose blocks these are; its options are checked the first time."""
-    for name in "WR":
-        if blocks[name].ndim != 2 or 0 in blocks[name].shape:
-            raise ValueError(f"{name}: expected a matrix, got {describe(blocks[name])}")
-    key = tuple(
-        (name, tuple(value) if isinstance(value, list) else value)
-        for name, value in options.items()
-    )
-    sizes = blocks["W"].shape[1], blocks["R"].shape[1]
+    W, R = blocks["W"], blocks["R"]
+    for name, matrix in (("W", W), ("R", R)):
+        if matrix.ndim != 2 or 0 in matrix.shape:
+            raise ValueError(f"{name}: expected a matrix, got {describe(matrix)}")
     try:
-        hash(key)
-    except TypeError:  # cannot be a valid option either, and the constructor says so
-        layer = cls(*sizes, **options)
-    else:
-        layer = _cached_layer(cls, *sizes, *(value for pair in key for value in pair))
+        layer = _cached_layer(cls, W.shape[1], R.shape[1], names, *options)
+    except TypeError:  # a list, which cannot be a key, or what is no option: there it will be said
+        layer = _new_layer(cls, W.shape[1], R.shape[1], names, *options)
     for block in layer.blocks():
-        shaped(blocks[block.name], block.name, block.shape)
+        if blocks[block.name].shape != block.shape:
+            shaped(blocks[block.name], block.name, block.shape)
     return layer
 
 
-@lru_cache(maxsize=256, typed=True)
-def _cached_layer(cls, input_size, hidden_size, *options):
-    return cls(input_size, hidden_size, **dict(zip(options[::2], options[1::2], strict=True)))
+def _new_layer(cls, input_size, hidden_size, names, *options):
+    return cls(input_size, hidden_size, **dict(zip(names, options, strict=True)))
+
+
+_cached_layer = lru_cache(maxsize=256, typed=True)(_new_layer)
 
 
 def _forward(layer, blocks, batch, initial, save, check_finite, n_threads):

@@ -67,8 +67,11 @@ class Layer:
             **cell,
         }
         self._masks = masks
+        self._is_masked = any(mask is not None for mask in masks)
         self._sizes = {}
-        if options.get("learn_initial_state"):
+        self._learns_states = bool(options.get("learn_initial_state"))
+        self._no_states = [(None, None)] * self.directions
+        if self._learns_states:
             blocks += [Block(f"{s}0", (hidden_size,), STATE, zeros()) for s in self.states]
         self._blocks = blocks  # of one direction
         self._multiplications = sum(block.size for block in blocks if block.kind == WEIGHTS)
@@ -123,6 +126,8 @@ class Layer:
 
     def masked(self, w):
         """The weights that count: W and R without what the masks exclude."""
+        if not self._is_masked:
+            return w
         W, R = (
             values if mask is None else values * mask
             for values, mask in zip((w.W, w.R), self._masks, strict=True)
@@ -140,6 +145,8 @@ class Layer:
 
     def initial(self, weights, B, take):
         """The learned initial states (h0, c0) of B sequences; None for zero."""
+        if not self._learns_states:
+            return self._no_states
         return [
             tuple(
                 None if learned is None else _rows(learned, B, size, take)
@@ -256,9 +263,10 @@ class Layer:
         H = self.hidden_size
         for grad, (dh0, dc0), blocks in zip(buffers, dinitial, gradient, strict=True):
             kernels.unpack(self.cell, grad, *blocks[:5])
-            for values, mask in zip((blocks.W, blocks.R), self._masks, strict=True):
-                if mask is not None:
-                    values *= mask
+            if self._is_masked:
+                for values, mask in zip((blocks.W, blocks.R), self._masks, strict=True):
+                    if mask is not None:
+                        values *= mask
             if blocks.h0 is not None:
                 np.sum(dh0[:, :H], axis=0, out=blocks.h0)
             if blocks.c0 is not None:

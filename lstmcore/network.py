@@ -29,7 +29,7 @@ from ._checks import (
 from ._dispatch import kernels
 from ._examples import Examples, check_weights
 from ._params import WEIGHTS, BlockTable
-from ._workspace import WorkspacePool
+from ._workspace import WorkspacePool, aligned_empty
 from .layers import Layer, Weights
 from .losses import find_loss
 from .sequences import check_tokens, make_batch, single_steps
@@ -572,7 +572,7 @@ class Network:
         kept = self._packed
         if kept is None or not kernels.same_bytes(kept[0], self._params):
             params = self._params.copy()
-            packed = self._pack(self._views(params), lambda size: np.empty(size, self.dtype))
+            packed = self._pack(self._views(params), lambda size: aligned_empty(size, self.dtype))
             self._packed = kept = params, packed
         return kept[1]
 

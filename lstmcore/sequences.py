@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from ._checks import (
+    all_finite,
     as_ndarray,
     as_real,
     describe,
@@ -202,7 +203,7 @@ def make_batch(X, input_size, dtype, lengths=None, mask=None, check_finite=True,
         x = check_tokens(x, valid, input_size, name)
     else:
         x = rows_contiguous(x)
-        if check_finite and not np.isfinite(x).all():
+        if check_finite and not all_finite(x):
             refuse_nonfinite(x if valid is None else x[valid], name)
     return Batch(x, lengths, T, holes)
 
@@ -237,7 +238,7 @@ def _from_list(X, input_size, dtype, check_finite, name):
                 f"integer tokens of shape (T,), the same for every sequence, got {describe(x)}"
             )
         padded[b, : len(x)] = as_real(x, f"{name}[{b}]", dtype)
-    if check_finite and not np.isfinite(padded).all():
+    if check_finite and not all_finite(padded):
         wrong = int(np.argmin(np.isfinite(padded).all(axis=(1, 2))))
         refuse_nonfinite(padded[wrong], f"{name}[{wrong}]")
     return Batch(padded, lengths, longest)

@@ -619,3 +619,17 @@ def test_ranks_are_by_descending_length():
     order, lengths = ranked(np.array([2, 5, 0, 5]))
     assert order.tolist() == [1, 3, 0, 2]
     assert lengths.tolist() == [5, 5, 2, 0]
+
+
+@dtypes
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_number_that_is_not_finite_is_found_wherever_it_is(kernels, value, dtype):
+    for size in (1, 3, 16, 64, 65, 200):
+        x = np.full(size, np.finfo(dtype).max, dtype)
+        x[::2] *= -1
+        assert kernels.all_finite(x)
+        for k in range(size):
+            y = x.copy()
+            y[k] = value
+            assert not kernels.all_finite(y)
+    assert kernels.all_finite(np.empty(0, dtype))
