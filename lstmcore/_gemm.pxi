@@ -15,6 +15,9 @@ cdef enum:
     # Rows of B in one pass over the rows of C: enough to hide the loads and stores of C, few enough
     # that the group (64 KB with the widest vectors) stays in the second-level cache.
     K_BLOCK = 256
+    # Bytes of B up to which a single row takes two column groups at a time: more than that comes
+    # from the second-level cache, which feeds one stream faster than two.
+    NEAR_BYTES = 65536
 
 
 cdef inline Py_ssize_t group_width(Py_ssize_t left) noexcept nogil:
@@ -349,7 +352,9 @@ cdef void gemm(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
     to the first: a step that follows one in the other direction begins with those of B that the
     caches still hold.
     """
-    cdef Py_ssize_t L = lanes(b), group = 8 if M == 1 else 4, groups = N // group, q, j, width
+    cdef Py_ssize_t L = lanes(b), q, j, width
+    cdef Py_ssize_t group = 8 if M == 1 and K * N * <Py_ssize_t>sizeof(vec) <= NEAR_BYTES else 4
+    cdef Py_ssize_t groups = N // group
     for q in range(groups):
         j = group * (groups - 1 - q if backwards else q)
         gemm_columns(group, M, K, a, a_row, at(b, j * K * L), 4 * L,
