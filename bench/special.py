@@ -200,17 +200,18 @@ def status(name):
 dtype, B, T, I, H = sys.argv[1], *map(int, sys.argv[2:])
 net = lc.Network([lc.LSTM(I, H)], loss="squared_error", dtype=dtype, seed=0)
 X, Y = np.ones((B, T, I), dtype), np.ones((B, T, H), dtype)
+examples = net.prepare(X, Y)
 net.loss_and_grad(X[:, :2], Y[:, :2], n_threads=1)
 with open("/proc/self/clear_refs", "w") as reset:
     reset.write("5")
 before = status("VmRSS")
-net.loss_and_grad(X, Y, n_threads=1)
+net.evaluate(None, examples, n_threads=1)
 print(status("VmHWM") - before)
 """
 
 
 def memory(effort):
-    """Peak memory of loss and gradient against the saved i, f, g, o, c and h of every step."""
+    """Peak memory of an evaluation, as in training, against the saved i, f, g, o, c and h(c)."""
     if not os.path.exists("/proc/self/clear_refs"):
         return
     for dtype, B, T, I, H in (("float32", 64, 200, 32, 64), ("float64", 16, 200, 64, 128)):

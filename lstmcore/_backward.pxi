@@ -304,9 +304,10 @@ cdef void backward_member(const Task* k, Team* team, int index, int members,
 
 cdef void run_backward(const Task* k, vec* type_of) noexcept nogil:
     cdef Team team
+    cdef int members = useful_threads(k, sizeof(vec) // k.plan.lanes, k.n_threads)
     memset(&team, 0, sizeof(Team))
-    if k.n_threads == 1:
+    if members == 1:
         backward_member(k, &team, 0, 1, type_of)
     else:
-        with parallel(num_threads=k.n_threads):
+        with parallel(num_threads=members):
             backward_member(k, &team, threadid(), team_size(), type_of)

@@ -14,13 +14,13 @@ cdef enum:
     # measured; see docs/performance.md.
     FORWARD_BYTES = 1048576
     BACKWARD_BYTES = 524288
-    # Rows for which a step takes no longer than for one, because it reads R: while R stays in the
-    # second-level cache, and beyond.
+    # Rows for which a step takes no longer than for one, because it has R to read: while R stays in
+    # the second-level cache (so many bytes), and beyond.
     ROWS_OF_R = 4
     ROWS_OF_LARGE_R = 16
     LARGE_R = 786432
-    # Multiply-adds of a thread in a step that pay for a meeting.
-    WORK_PER_MEETING = 125000
+    # Bytes of numbers that a thread multiplies and adds in a step that pays for a meeting.
+    WORK_PER_MEETING = 250000
 
 
 cdef struct Task:
@@ -80,7 +80,7 @@ cdef Py_ssize_t unit_parts(const Plan* p, Py_ssize_t item_size, Py_ssize_t B,
     cdef Py_ssize_t parts = min(members, (p.groups + 3) // 4)
     cdef Py_ssize_t R_size = p.sources * p.cell.units * p.columns
     cdef Py_ssize_t least = ROWS_OF_R if R_size * item_size < LARGE_R else ROWS_OF_LARGE_R
-    if (p.cell.block_size > 1 or B * R_size < WORK_PER_MEETING * parts
+    if (p.cell.block_size > 1 or B * R_size * item_size < WORK_PER_MEETING * parts
             or max(B, least) >= max((B + members - 1) // members, least) * parts):
         return 1
     return parts
@@ -106,8 +106,14 @@ cdef Member make_member(const Task* k, Team* team, int index, int members,
     return me
 
 
+cdef int useful_threads(const Task* k, Py_ssize_t item_size, Py_ssize_t most) noexcept nogil:
+    """Threads that find work: as many as there are parts of the units, else n_threads or `most`."""
+    cdef Py_ssize_t parts = unit_parts(&k.plan, item_size, k.B, k.n_threads)
+    return <int>(parts if parts > 1 else max(min(k.n_threads, most), 1))
+
+
 cdef inline bint is_mine(const Member* me, Py_ssize_t r) noexcept nogil:
-    return r % me.row_step == me.row0
+    return me.row_step == 1 or r % me.row_step == me.row0
 
 
 cdef inline void meet_over_units(const Member* me) noexcept nogil:
@@ -390,9 +396,10 @@ cdef void forward_member(const Task* k, Team* team, int index, int members,
 
 cdef void run_forward(const Task* k, vec* type_of) noexcept nogil:
     cdef Team team
+    cdef int members = useful_threads(k, sizeof(vec) // k.plan.lanes, k.B)
     memset(&team, 0, sizeof(Team))
-    if k.n_threads == 1:
+    if members == 1:
         forward_member(k, &team, 0, 1, type_of)
     else:
-        with parallel(num_threads=k.n_threads):
+        with parallel(num_threads=members):
             forward_member(k, &team, threadid(), team_size(), type_of)

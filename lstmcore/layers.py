@@ -23,6 +23,9 @@ __all__ = ["RNN", "LSTM", "Dense", "Layer"]
 # One direction's blocks, or its gradient's, in the order of the flat vector; None where absent.
 Weights = namedtuple("Weights", "W R b p Q h0 c0")
 
+# Sequences for which a step takes no longer than for one, which reads all weights as well.
+_ROWS_OF_WEIGHTS = 4
+
 # So that no product of sizes leaves 64 bits; what memory cannot hold is a MemoryError.
 _LARGEST = 1 << 24
 
@@ -273,9 +276,12 @@ class Layer:
                 np.sum(dc0, axis=0, out=blocks.c0)
 
     def _work(self, x, batch):
-        """Multiply-adds of a forward pass in one direction; a token costs none of W's."""
+        """Multiply-adds of a forward pass in one direction; a token costs none of W's.
+
+        A step of few sequences takes as long as one of some more, for it has the weights to read.
+        """
         a_step = self._multiplications - (self._W_size if x.ndim == 2 else 0)
-        return a_step * batch.n_steps
+        return a_step * max(batch.n_steps, _ROWS_OF_WEIGHTS * batch.max_length)
 
     def _kernel_sizes(self, dtype):
         """(packed, tape_row, grad) in scalars."""

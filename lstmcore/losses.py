@@ -94,7 +94,7 @@ class Loss:
         Parameters
         ----------
         a : (B, T, K) or (B, K) array
-            Output pre-activations; not written to.
+            Output pre-activations. Overwritten: a large batch's outputs are there once, not twice.
         targets : ndarray
             From `prepare_targets`.
         weights : (B, T) or (B,) float64 array
@@ -107,7 +107,7 @@ class Loss:
         value : float
             Summed in float64. Infinite or NaN where the loss is; no warning is raised.
         delta : ndarray
-            d value / d a, with the shape and dtype of `a`.
+            d value / d a, in the memory of `a`.
         """
         raise NotImplementedError
 
@@ -139,9 +139,13 @@ class Loss:
 
     def _convert(self, Y, scored, n_outputs, dtype, check_finite):
         """Real targets, with an axis K, in the network's dtype."""
-        targets = np.zeros((*scored.shape, n_outputs), dtype=dtype)
+        shape = (*scored.shape, n_outputs)
         with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused so
-            targets[scored] = Y.reshape(targets.shape)[scored]
+            if scored.all():
+                targets = np.array(Y.reshape(shape), dtype=dtype, order="C")
+            else:
+                targets = np.zeros(shape, dtype=dtype)
+                targets[scored] = Y.reshape(shape)[scored]
         if check_finite:
             refuse_nonfinite(targets, "Y")
         return targets
@@ -160,7 +164,7 @@ class SquaredError(Loss):
 
     def value_and_delta(self, a, targets, weights, lengths=None):
         with np.errstate(over="ignore", invalid="ignore"):
-            delta = a - targets
+            delta = np.subtract(a, targets, out=a)
             terms = 0.5 * np.einsum("...k,...k->...", delta, delta, dtype=np.float64)
             delta *= weights.astype(a.dtype)[..., None]
             return _weighted_sum(terms, weights), delta
@@ -207,7 +211,7 @@ class CrossEntropy(Loss):
 
     def value_and_delta(self, a, targets, weights, lengths=None):
         with np.errstate(over="ignore", invalid="ignore"):
-            delta = a - a.max(axis=-1, keepdims=True)
+            delta = np.subtract(a, a.max(axis=-1, keepdims=True), out=a)
             at_label = targets[..., None] if targets.ndim == weights.ndim else None
             if at_label is not None:
                 scores = np.take_along_axis(delta, at_label, -1)[..., 0]
@@ -247,7 +251,7 @@ class BinaryCrossEntropy(Loss):
             decay = np.exp(-np.abs(a))
             # softplus(a) - a z
             terms = np.maximum(a, 0) - a * targets + np.log1p(decay)
-            delta = np.where(a >= 0, 1, decay) / (1 + decay)
+            delta = np.divide(np.where(a >= 0, 1, decay), 1 + decay, out=a)
             delta -= targets
             delta *= weights.astype(a.dtype)[..., None]
             return _weighted_sum(terms.sum(axis=-1, dtype=np.float64), weights), delta

@@ -39,7 +39,7 @@ def test_delta_is_the_derivative_of_the_value(name, per_sequence):
     a = rng.normal(size=(*shape, K))
     weights = rng.random(shape) * (1 if per_sequence else SCORED)
     targets = prepare(name, targets_of(name, rng, (*shape, K)), per_sequence=per_sequence)
-    _, delta = LOSSES[name].value_and_delta(a, targets, weights)
+    _, delta = LOSSES[name].value_and_delta(a.copy(), targets, weights)
     direction = rng.normal(size=a.shape)
     step = 1e-5
     up, _ = LOSSES[name].value_and_delta(a + step * direction, targets, weights)
@@ -62,7 +62,7 @@ def test_values_are_those_of_the_definition(name):
         y = 1 / (1 + np.exp(-a))
         expected = -z * np.log(y) - (1 - z) * np.log(1 - y)
     weights = np.array([1.0, 0.5, 0.0])
-    value, _ = LOSSES[name].value_and_delta(a, read_out(name, z), weights)
+    value, _ = LOSSES[name].value_and_delta(a.copy(), read_out(name, z), weights)
     assert type(value) is float
     assert value == pytest.approx((expected * weights[:, None]).sum(), rel=1e-14)
 
@@ -72,8 +72,8 @@ def test_labels_and_one_hot_rows_are_the_same_targets():
     a, labels = rng.normal(size=(B, T, K)), rng.integers(K, size=(B, T))
     loss = LOSSES["cross_entropy"]
     weights = SCORED / SCORED.sum()
-    by_label = loss.value_and_delta(a, prepare("cross_entropy", labels), weights)
-    by_row = loss.value_and_delta(a, prepare("cross_entropy", np.eye(K)[labels]), weights)
+    by_label = loss.value_and_delta(a.copy(), prepare("cross_entropy", labels), weights)
+    by_row = loss.value_and_delta(a.copy(), prepare("cross_entropy", np.eye(K)[labels]), weights)
     assert by_label[0] == pytest.approx(by_row[0], rel=1e-15)
     np.testing.assert_allclose(by_label[1], by_row[1], atol=1e-17)
 
@@ -86,7 +86,7 @@ def test_extreme_pre_activations_do_not_overflow(name, dtype):
     Y = np.array([[1, 0, 0], [1, 0, 0]], dtype=dtype)
     targets = read_out(name, Y, K=3, dtype=dtype)
     with np.errstate(all="raise", under="ignore"):
-        value, delta = LOSSES[name].value_and_delta(a, targets, np.ones(2))
+        value, delta = LOSSES[name].value_and_delta(a.copy(), targets, np.ones(2))
     assert np.isfinite(value) and value >= large
     assert delta.dtype == dtype and np.isfinite(delta).all() and np.abs(delta).max() <= 1
 
@@ -96,29 +96,29 @@ def test_non_finite_outputs_give_a_non_finite_value_without_a_warning(name):
     a = np.full((2, K), np.inf)
     targets = read_out(name, np.full((2, K), 1 / K))
     with np.errstate(all="raise"):
-        value, _ = LOSSES[name].value_and_delta(a, targets, np.ones(2))
+        value, _ = LOSSES[name].value_and_delta(a.copy(), targets, np.ones(2))
     assert not np.isfinite(value)
 
 
 def test_the_value_is_summed_in_float64():
     a = np.full((100_000, 1), 1.1, dtype=np.float32)
     targets = np.zeros_like(a)
-    value, delta = LOSSES["squared_error"].value_and_delta(a, targets, np.ones(len(a)))
+    value, delta = LOSSES["squared_error"].value_and_delta(a.copy(), targets, np.ones(len(a)))
     assert value == pytest.approx(len(a) * 0.5 * float(a[0, 0]) ** 2, rel=1e-12)
     assert delta.dtype == np.float32
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_inputs_are_not_written_to(name):
+def test_only_the_pre_activations_are_written_to(name):
     rng = np.random.default_rng(3)
     a, Y = rng.normal(size=(B, K)), targets_of(name, rng, (B, K))
     weights = np.ones(B)
-    copies = a.copy(), Y.copy(), weights.copy()
-    for array in (a, Y, weights):
+    targets = read_out(name, Y)
+    assert not np.shares_memory(targets, Y)
+    for array in (Y, targets, weights):
         array.setflags(write=False)
-    LOSSES[name].value_and_delta(a, read_out(name, Y), weights)
-    for array, copy in zip((a, Y, weights), copies, strict=True):
-        np.testing.assert_array_equal(array, copy)
+    _, delta = LOSSES[name].value_and_delta(a, targets, weights)
+    assert np.shares_memory(delta, a)
 
 
 def test_lists_of_unequal_lengths_equal_their_padded_form():
