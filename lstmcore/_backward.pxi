@@ -304,7 +304,9 @@ cdef void backward_member(const Task* k, Team* team, int index, int members,
 
 cdef void run_backward(const Task* k, vec* type_of) noexcept nogil:
     cdef Team team
-    cdef int members = useful_threads(k, sizeof(vec) // k.plan.lanes, k.n_threads)
+    # Without a recurrence there is nothing but the pieces, which do not come by sequences.
+    cdef int members = useful_threads(k, sizeof(vec) // k.plan.lanes,
+                                      k.B if k.plan.sources else k.n_threads)
     memset(&team, 0, sizeof(Team))
     if members == 1:
         backward_member(k, &team, 0, 1, type_of)
