@@ -56,6 +56,33 @@ print(time.perf_counter() - start)
     assert min(float(run_python(code)) for _ in range(3)) < 0.1
 
 
+def test_import_leaves_the_environment_as_it_was():
+    code = "import os; before = dict(os.environ); import lstmcore; print(os.environ == before)"
+    assert run_python(code) == "True\n"
+    assert run_python(code, OMP_WAIT_POLICY="ACTIVE") == "True\n"
+
+
+FEWER_THREADS = """
+import numpy as np
+import lstmcore as lc
+rng = np.random.default_rng(0)
+for B, H in ((1, 512), (7, 40)):        # threads share the units; the sequences
+    shapes = (B, 9, 5), (4 * H, 5), (4 * H, H), (4 * H,)
+    blocks = [rng.normal(size=shape) / H**0.5 for shape in shapes]
+    results = []
+    for n_threads in (1, 4):
+        h, _, tape = lc.lstm_forward(*blocks, n_threads=n_threads)
+        grads = lc.lstm_backward(np.cos(h), tape, n_threads=n_threads)
+        results.append([h, *grads.values()])
+    print(all((a == b).all() for a, b in zip(*results, strict=True)))
+"""
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_fewer_threads_than_asked_for_neither_hang_nor_change_a_bit(limit):
+    assert run_python(FEWER_THREADS, OMP_THREAD_LIMIT=str(limit)) == "True\nTrue\n"
+
+
 def rooms_and_their_imports():
     """Modules of the package and the modules of it that they import when they are imported."""
     folder = Path(lc.__file__).parent
