@@ -1,5 +1,6 @@
 """`checkpoint=`: the gradient's bits, whatever the network and the lengths; memory like √T."""
 
+import tracemalloc
 from functools import partial
 from itertools import pairwise
 
@@ -218,6 +219,20 @@ def test_training_needs_little_more_than_the_saved_activations(layers, readout, 
         constant += layer.directions * (packed + grad)
         constant = constant + kernels.scratch_size(layer.cell, net.dtype, B, 1, True)
     assert needed(net, data, n_threads=1) <= 1.25 * saved + constant
+
+
+def test_deltas_take_the_place_of_the_outputs():
+    net = lc.Network([lc.LSTM(8, 64)], seed=0)
+    rng = np.random.default_rng(0)
+    data = net.prepare(rng.normal(size=(16, 200, 8)), rng.normal(size=(16, 200, 64)))
+    net.evaluate(None, data)  # from now on the workspace is there
+    tracemalloc.start()
+    try:
+        net.evaluate(None, data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < data.targets.nbytes / 4
 
 
 def test_inference_holds_two_layers_outputs():
