@@ -71,7 +71,10 @@ class Chain:
         tapes : list
             For `backward`: each layer's inputs and what it keeps.
         """
-        hidden = self._rooms([layer.output_size for layer in self.layers[:-1]], batch, training)
+        hidden = []
+        if len(self.layers) > 1:
+            widths = [layer.output_size for layer in self.layers[:-1]]
+            hidden = self._rooms(widths, batch, training)
         tapes, x = [], batch.x
         for k, (layer, out) in enumerate(zip(self.layers, [*hidden, y], strict=True)):
             tape = layer.forward(

@@ -186,7 +186,7 @@ class Layer:
         cell, B, H = self.cell, batch.size, self.hidden_size
         dtype = packed[0].dtype
         n_threads = choose_threads(self._work(x, batch), dtype, n_threads)
-        tape_row = self._kernel_sizes(dtype)[1]
+        tape_row = self._kernel_sizes(dtype)[1] if training else 0
         tapes = []
         for d in range(self.directions):
             tape = workspace.take(tape_row * (B + batch.n_steps)) if training else None

@@ -517,7 +517,8 @@ class Network:
             weights = self._views(params)
         workspace = self._pool.acquire()
         packed = self._pack(weights, workspace.take)
-        body, head = self._chains(packed, workspace, n_threads)
+        body = self._chain(self._body, packed, workspace, n_threads)
+        head = self._chain(self._head, packed, workspace, n_threads)
         evaluation = Evaluation(
             body, head, self.readout, self._loss, examples,
             segments(body.layers, examples.batch, self.dtype, checkpoint),
@@ -594,13 +595,9 @@ class Network:
             y = batch.scatter(y)
         return y, state
 
-    def _chains(self, packed, workspace, n_threads):
-        """The layers that see time steps, and those that see the sequences as read out."""
-        body, head = self._body, self._head
-        return (
-            Chain(self.layers[body], packed[body], workspace, n_threads),
-            Chain(self.layers[head], packed[head], workspace, n_threads),
-        )
+    def _chain(self, part, packed, workspace, n_threads):
+        """The layers of `_body`, which see time steps, or of `_head`, behind the readout."""
+        return Chain(self.layers[part], packed[part], workspace, n_threads)
 
     def _forward(self, weights, packed, batch, state, return_state, workspace, n_threads):
         """Output pre-activations, and the state after if wanted.
@@ -609,7 +606,7 @@ class Network:
         out.
         """
         B = batch.size
-        body, head = self._chains(packed, workspace, n_threads)
+        body = self._chain(self._body, packed, workspace, n_threads)
         if state is None:
             initial = body.initial(weights[self._body], B)
         else:
@@ -644,6 +641,7 @@ class Network:
             count = count + batch.lengths.astype(self.dtype)
             read = mean_of(total, count)
             new_state.append((total, count))
+        head = self._chain(self._head, packed, workspace, n_threads)
         return head.forward_rows(read)[0], tuple(new_state)
 
     def _initial_state(self, weights, B):
