@@ -21,10 +21,12 @@ cdef inline Py_ssize_t chunk_target(const Plan* p, Py_ssize_t item_size,
     """Rows that make a chunk: a matter of the problem, never of the threads.
 
     A power of two, so that where a layer's chunk begins, one of every layer with smaller chunks
-    begins.
+    begins. More than 128 while the deltas stay in the second-level cache, or where the weights'
+    gradient does not: every chunk reads and writes all of it.
     """
-    cdef Py_ssize_t rows = 128
-    while rows < B or (rows < 1024 and 2 * rows * p.columns * item_size <= BACKWARD_BYTES):
+    cdef Py_ssize_t rows = 128, row = p.columns * item_size, gradient = p.packed * item_size
+    while rows < B or (rows < 1024 and 2 * rows * row <= BACKWARD_BYTES) or (
+            rows < 512 and 2 * rows * GRADIENT_BYTES <= gradient):
         rows *= 2
     return rows
 
@@ -144,7 +146,7 @@ cdef void backward_weights(const Task* k, const Room* m, Py_ssize_t rows, Py_ssi
     cdef vec* g
     cdef vec total
     cdef Py_ssize_t L = p.lanes, I = p.cell.inputs, H = p.cell.units, q, n, source, i0, i1
-    cdef Strip s = Strip(rows, 1, 0, width * L, 0, p.columns, p.columns)    # k is the row of A
+    cdef Strip s = Strip(rows, 1, 0, width * L, 0, width * L, width * L)    # k is the row of A
     for q in range(rows):
         for n in range(width):
             at(panel, q * width * L)[n] = at(delta, q * p.columns)[n]
@@ -152,13 +154,14 @@ cdef void backward_weights(const Task* k, const Room* m, Py_ssize_t rows, Py_ssi
         i0 = I * part // parts
         i1 = I * (part + 1) // parts
         s.a_k = I
-        g = at(grad, p.W + i0 * p.columns + j0 * L)
+        g = at(grad, p.W + packed_offset(I, p.column_vectors, i0, j0, L))
         rows_of_tiles(width, i1 - i0, &s, at(scratch, m.x + i0), panel, g, g)
     i0 = H * part // parts
     i1 = H * (part + 1) // parts
     for source in range(p.sources):
         s.a_k = p.z_row
-        g = at(grad, p.R + (source * H + i0) * p.columns + j0 * L)
+        g = at(grad, p.R + source * H * p.columns
+               + packed_offset(H, p.column_vectors, i0, j0, L))
         rows_of_tiles(width, i1 - i0, &s, at(scratch, m.z + source * p.padded + i0), panel,
                       g, g)
     if part == 0:
@@ -195,9 +198,9 @@ cdef void backward_vectors(const Task* k, const Room* m, Py_ssize_t t0, Py_ssize
         for r in range(n):
             delta = at(scratch, m.delta + q * p.columns)
             place = k.tokens[k.order[r] * k.x_batch + place_in_time(k, r, t) * k.x_time]
-            g = at(grad, p.W + place * p.columns)
             for j in range(p.column_vectors):
-                g[j] = g[j] + delta[j]
+                g = at(grad, p.W + packed_offset(p.cell.inputs, p.column_vectors, place, j, p.lanes))
+                g[0] = g[0] + delta[j]
             q += 1
 
 

@@ -15,12 +15,12 @@ cdef inline Py_ssize_t block_row(const Plan* p, int place, Py_ssize_t unit,
             + (unit + lane) // p.cell.block_size)
 
 
-cdef void transpose(const vec* rows, vec* columns) noexcept nogil:
-    """L vectors to L vectors: number k of row i is number i of column k."""
-    cdef Py_ssize_t L = lanes(rows), i, k
-    for i in range(L):
-        for k in range(L):
-            copy_item(columns + k, i, rows + i, k)
+cdef inline void transpose(vec* square) noexcept nogil:
+    """L vectors in place: number k of row i becomes number i of row k."""
+    if vec is vf:
+        vf_transpose(square)
+    else:
+        vd_transpose(square)
 
 
 cdef inline void load_some(vec* to, const vec* source, Py_ssize_t n) noexcept nogil:
@@ -34,23 +34,27 @@ cdef inline void load_some(vec* to, const vec* source, Py_ssize_t n) noexcept no
 
 cdef void pack_matrix(const Plan* p, Py_ssize_t n, const vec* W, vec* packed) noexcept nogil:
     """W (rows by gates, n) to packed (n, columns), transposed block by block."""
-    cdef Py_ssize_t L = p.lanes, N = p.column_vectors, j, lane, k, k0, first, width, unit
-    cdef vec rows[MOST_LANES]
-    cdef vec columns[MOST_LANES]
+    cdef Py_ssize_t L = p.lanes, N = p.column_vectors, j, lane, k, k0, width, unit, some, units
+    cdef Py_ssize_t[MOST_LANES] rows
+    cdef vec[MOST_LANES] block
+    cdef vec* column
     for j in range(N):
-        first = packed_offset(n, N, 0, j, L)
-        width = packed_offset(n, N, 1, j, L) - first
+        column = at(packed, packed_offset(n, N, 0, j, L))
+        width = packed_offset(n, N, 1, j, L) - packed_offset(n, N, 0, j, L)
         unit = j // p.vectors * L
+        units = min(L, p.cell.units - unit)
+        for lane in range(units):
+            rows[lane] = block_row(p, <int>(j % p.vectors), unit, lane) * n
         k0 = 0
         while k0 < n:
-            for lane in range(L):
-                rows[lane] = like(rows[0], 0)
-                if unit + lane < p.cell.units:
-                    load_some(rows + lane, at(W, block_row(p, <int>(j % p.vectors), unit, lane) * n
-                                              + k0), n - k0)
-            transpose(rows, columns)
-            for k in range(k0, min(k0 + L, n)):
-                at(packed, first + k * width)[0] = columns[k - k0]
+            some = min(L, n - k0)
+            for lane in range(units):
+                load_some(block + lane, at(W, rows[lane] + k0), some)
+            for lane in range(units, L):
+                block[lane] = like(block[0], 0)
+            transpose(block)
+            for k in range(some):
+                at(column, (k0 + k) * width)[0] = block[k]
             k0 += L
 
 
@@ -60,18 +64,25 @@ cdef void pack_back(const Plan* p, Py_ssize_t n, Py_ssize_t j0, Py_ssize_t j1, c
 
     Only what comes of the column vectors j0 to j1 - 1.
     """
-    cdef Py_ssize_t L = p.lanes, N = (n + L - 1) // L, i, j, lane, k
-    cdef vec rows[MOST_LANES]
-    cdef vec columns[MOST_LANES]
+    cdef Py_ssize_t L = p.lanes, N = (n + L - 1) // L, i, j, k, width, back_width, some
+    cdef vec[MOST_LANES] block
+    cdef const vec* column
+    cdef vec* back_column
     for i in range(N):
+        back_column = at(back, packed_offset(p.columns, N, 0, i, L))
+        back_width = packed_offset(p.columns, N, 1, i, L) - packed_offset(p.columns, N, 0, i, L)
+        some = min(L, n - i * L)
         for j in range(j0, j1):
+            column = at(packed, packed_offset(n, p.column_vectors, i * L, j, L))
+            width = packed_offset(n, p.column_vectors, 1, j, L) - packed_offset(
+                n, p.column_vectors, 0, j, L)
+            for k in range(some):
+                block[k] = at(column, k * width)[0]
+            for k in range(some, L):
+                block[k] = like(block[0], 0)
+            transpose(block)
             for k in range(L):
-                rows[k] = like(rows[0], 0)
-                if i * L + k < n:
-                    rows[k] = at(packed, packed_offset(n, p.column_vectors, i * L + k, j, L))[0]
-            transpose(rows, columns)
-            for lane in range(L):
-                at(back, packed_offset(p.columns, N, j * L + lane, i, L))[0] = columns[lane]
+                at(back_column, (j * L + k) * back_width)[0] = block[k]
 
 
 cdef void pack_gate_matrix(const Plan* p, int source, const vec* Q, vec* packed) noexcept nogil:
@@ -117,21 +128,25 @@ cdef void run_pack(const Plan* p, const vec* W, const vec* R, const vec* b, cons
 
 
 cdef void unpack_matrix(const Plan* p, Py_ssize_t n, const vec* grad, vec* dW) noexcept nogil:
-    """The gradient (n, columns) to dW (rows by gates, n); of a block's gates the first cell's."""
-    cdef Py_ssize_t L = p.lanes, j, lane, k, k0, unit
-    cdef vec rows[MOST_LANES]
-    cdef vec columns[MOST_LANES]
-    for j in range(p.column_vectors):
+    """The gradient, packed (n, columns), to dW (rows by gates, n); of a block's gates the first
+    cell's."""
+    cdef Py_ssize_t L = p.lanes, N = p.column_vectors, j, lane, k, k0, width, unit, some
+    cdef vec[MOST_LANES] block
+    cdef const vec* column
+    for j in range(N):
+        column = at(grad, packed_offset(n, N, 0, j, L))
+        width = packed_offset(n, N, 1, j, L) - packed_offset(n, N, 0, j, L)
         unit = j // p.vectors * L
         k0 = 0
         while k0 < n:
-            for k in range(min(L, n - k0)):
-                rows[k] = at(grad, (k0 + k) * p.columns + j * L)[0]
-            transpose(rows, columns)
+            some = min(L, n - k0)
+            for k in range(some):
+                block[k] = at(column, (k0 + k) * width)[0]
+            transpose(block)
             for lane in range(min(L, p.cell.units - unit)):
                 if is_first_cell(p, <int>(j % p.vectors), unit + lane):
                     copy_items(at(dW, block_row(p, <int>(j % p.vectors), unit, lane) * n + k0),
-                               columns + lane, min(L, n - k0))
+                               block + lane, some)
             k0 += L
 
 
@@ -163,6 +178,7 @@ cdef void run_unpack(const Plan* p, const vec* grad, vec* dW, vec* dR, vec* db, 
             for source in range(p.gates):
                 for j in range(nb):
                     for k in range(nb):
-                        copy_item(dQ, (q * nb + j) * p.gates * nb + source * nb + k, grad,
-                                  p.R + ((source + 1) * H + k * C) * p.columns
-                                  + (j * C // L * p.vectors + place) * L + j * C % L)
+                        copy_item(dQ, (q * nb + j) * p.gates * nb + source * nb + k,
+                                  at(grad, p.R + (source + 1) * H * p.columns),
+                                  packed_offset(H, p.column_vectors, k * C,
+                                                j * C // L * p.vectors + place, L) + j * C % L)

@@ -193,6 +193,48 @@ LSTMCORE_INLINE vd vd_pow2(vd rounded)
 { uint64_t u; memcpy(&u, &rounded, 8); u <<= 52; memcpy(&rounded, &u, 8); return rounded; }
 #endif
 
+/* The L vectors at x as a square matrix, transposed in place: blocks off the diagonal change places,
+ * those of half a vector first, then those within the halves. Numbers k of two rows that lie `size`
+ * apart, the rows before and behind the exchange: */
+#if VBYTES
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLE(bits, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(bits, a, b, ...) __builtin_shuffle(a, b, (bits){__VA_ARGS__})
+#endif
+#define UPPER(k, size, n) ((k) & (size) ? (n) + (k) - (size) : (k))
+#define LOWER(k, size, n) ((k) & (size) ? (n) + (k) : (k) + (size))
+#define OF_2(F, k, size, n) F(k, size, n), F((k) + 1, size, n)
+#define OF_4(F, k, size, n) OF_2(F, k, size, n), OF_2(F, (k) + 2, size, n)
+#define OF_8(F, k, size, n) OF_4(F, k, size, n), OF_4(F, (k) + 4, size, n)
+#define OF_16(F, k, size, n) OF_8(F, k, size, n), OF_8(F, (k) + 8, size, n)
+#define EXCHANGE(type, size, n, OF) \
+    for (int i = 0; i < n; i++) \
+        if (!(i & (size))) { \
+            type upper = x[i], lower = x[i + (size)]; \
+            x[i] = SHUFFLE(type##_bits, upper, lower, OF(UPPER, 0, size, n)); \
+            x[i + (size)] = SHUFFLE(type##_bits, upper, lower, OF(LOWER, 0, size, n)); \
+        }
+#if VBYTES == 64
+LSTMCORE_INLINE void vf_transpose(vf *x)
+{ EXCHANGE(vf, 8, 16, OF_16) EXCHANGE(vf, 4, 16, OF_16) EXCHANGE(vf, 2, 16, OF_16)
+  EXCHANGE(vf, 1, 16, OF_16) }
+LSTMCORE_INLINE void vd_transpose(vd *x)
+{ EXCHANGE(vd, 4, 8, OF_8) EXCHANGE(vd, 2, 8, OF_8) EXCHANGE(vd, 1, 8, OF_8) }
+#elif VBYTES == 32
+LSTMCORE_INLINE void vf_transpose(vf *x)
+{ EXCHANGE(vf, 4, 8, OF_8) EXCHANGE(vf, 2, 8, OF_8) EXCHANGE(vf, 1, 8, OF_8) }
+LSTMCORE_INLINE void vd_transpose(vd *x)
+{ EXCHANGE(vd, 2, 4, OF_4) EXCHANGE(vd, 1, 4, OF_4) }
+#else
+LSTMCORE_INLINE void vf_transpose(vf *x) { EXCHANGE(vf, 2, 4, OF_4) EXCHANGE(vf, 1, 4, OF_4) }
+LSTMCORE_INLINE void vd_transpose(vd *x) { EXCHANGE(vd, 1, 2, OF_2) }
+#endif
+#else
+LSTMCORE_INLINE void vf_transpose(vf *x) { (void)x; }
+LSTMCORE_INLINE void vd_transpose(vd *x) { (void)x; }
+#endif
+
 /* Denormal numbers cost a hundred cycles each and mean nothing here: they are flushed to zero
  * between the two calls, which keep and restore the caller's mode. */
 #if defined(__x86_64__) || defined(_M_X64)
