@@ -222,16 +222,16 @@ cdef inline vec exp(vec x) noexcept nogil:
     p = expm1_reduced(reduced(x, n))
     return (like(x, 1) + p) * pow2(half) * pow2(n - (half - rounder(x)) + rounder(x))
 
-cdef inline vec exp_moderate(vec x) noexcept nogil:
-    """e^x in one factor, for x that this keeps within the exponents: from 0 to e^88 or e^709."""
+cdef inline vec exp_minus(vec x) noexcept nogil:
+    """e^-x in one factor, for x that this keeps within the exponents: from 0 to e^88 or e^709."""
     cdef vec rounded, s, p
     if vec is vf:
-        x = at_least(at_most(x, 88), -88)       # at -88, n is -127, which pow2 turns into 0
+        x = at_least(at_most(x, 88), -88)       # at 88, n is -127, which pow2 turns into 0
     else:
         x = at_least(at_most(x, 709), -709)
-    rounded = round_halvings(x)
+    rounded = fma(x, like(x, -1.4426950408889634), rounder(x))
     s = pow2(rounded)
-    p = expm1_reduced(reduced(x, rounded - rounder(x)))
+    p = expm1_reduced(reduced(-x, rounded - rounder(x)))
     if FUSED:
         return fma(s, p, s)
     return (like(x, 1) + p) * s                 # s*p alone may be denormal
@@ -288,7 +288,7 @@ cdef inline vec ratio(vec n, vec a, vec b, vec lost) noexcept nogil:
     else:
         r = vd_splat(1) / d
         q = n * r
-        return fma(vd_remainder(n, q, d) - q * (b - (d - a)) + lost * (vd_splat(1) - q), r, q)
+        return fma(fma(lost, vd_splat(1) - q, fma(-q, b - (d - a), vd_remainder(n, q, d))), r, q)
 
 cdef inline vec tanh(vec x) noexcept nogil:
     """t / (t + 2) with t = e^2|x| - 1, which has no cancellation near 0, and the sign of x."""
@@ -300,24 +300,31 @@ cdef inline vec tanh(vec x) noexcept nogil:
     if vec is vf:
         t = t / (t + two)
     else:
-        t = ratio(t, where_less(t, two, two, t), where_less(t, two, t, two),
+        t = ratio(t, at_least(t, 2), at_most(t, 2),
                   s * fma(r * r, q, r - p))         # what the rounding of p lost
     return signed_as(t, x)
 
 cdef inline vec logistic(vec x) noexcept nogil:
-    """1 / (1 + e^-x). In float64 e^x / (1 + e^x) where x < 0, with a corrected quotient."""
-    cdef vec zero = like(x, 0), one = like(x, 1), e
+    """1 / (1 + e^-x), in float64 with a corrected quotient."""
+    cdef vec one = like(x, 1), e, d, y
     if vec is vf:
-        return one / (one + exp_moderate(zero - x))
-    else:
-        e = exp_moderate(zero - absolute(x))
-        return ratio(where_less(x, zero, e, one), one, e, zero)
+        return one / (one + exp_minus(x))
+    elif FUSED:
+        e = exp_minus(x)
+        d = one + e
+        y = one / d
+        # What the quotient left, and what the sum lost: all of it where e > 1; else half of it may
+        # stay, but there e carries little error.
+        return fma(fma(-y, one - (d - e), vd_remainder(one, y, d)), y, y)
+    else:                               # e^x / (1 + e^x) where x < 0: the remainder needs d <= 2
+        e = exp_minus(absolute(x))
+        y = like(x, 0)
+        return ratio(where_less(x, y, e, one), one, e, y)
 
 cdef inline vec softplus(vec x) noexcept nogil:
     """ln(1 + e^x)"""
     cdef vec zero = like(x, 0)
-    cdef vec e = exp_moderate(zero - absolute(x))
-    return where_less(zero, x, x, zero) + log1p_unit(e)
+    return where_less(zero, x, x, zero) + log1p_unit(exp_minus(absolute(x)))
 
 cdef vec activate(const Activation* f, vec x) noexcept nogil:
     """Any activation of the list."""
