@@ -6,9 +6,9 @@
 cdef struct Room:
     # Offsets into the workspace of BPTT, in numbers.
     Py_ssize_t rows             # rows of a chunk, at most
-    Py_ssize_t R_back, W_back   # R and W packed for products with delta
+    Py_ssize_t R_back, W_back   # R and, for dx, W packed for products with delta
     Py_ssize_t delta, x, z      # of the chunk's rows
-    Py_ssize_t dx
+    Py_ssize_t dx               # of the chunk's rows, if it is wanted
     Py_ssize_t dz, dc           # (B,) what the later steps add
     Py_ssize_t zeros
     Py_ssize_t dw               # (B, 3, H) each sequence's sums for the peepholes, in this chunk
@@ -31,10 +31,10 @@ cdef inline Py_ssize_t chunk_target(const Plan* p, Py_ssize_t item_size,
     return rows
 
 
-cdef Room make_room(const Plan* p, Py_ssize_t item_size, Py_ssize_t B,
-                    int n_threads) noexcept nogil:
+cdef Room make_room(const Plan* p, Py_ssize_t item_size, Py_ssize_t B, int n_threads,
+                    bint with_dx) noexcept nogil:
     cdef Room m
-    cdef Py_ssize_t I_padded = p.input_vectors * p.lanes
+    cdef Py_ssize_t I_padded = p.input_vectors * p.lanes if with_dx else 0
     m.rows = chunk_target(p, item_size, B) + B
     m.R_back = 0
     m.W_back = p.sources * p.columns * p.padded
@@ -199,7 +199,8 @@ cdef void backward_vectors(const Task* k, const Room* m, Py_ssize_t t0, Py_ssize
             delta = at(scratch, m.delta + q * p.columns)
             place = k.tokens[k.order[r] * k.x_batch + place_in_time(k, r, t) * k.x_time]
             for j in range(p.column_vectors):
-                g = at(grad, p.W + packed_offset(p.cell.inputs, p.column_vectors, place, j, p.lanes))
+                g = at(grad, p.W + packed_offset(p.cell.inputs, p.column_vectors, place, j,
+                                                 p.lanes))
                 g[0] = g[0] + delta[j]
             q += 1
 
@@ -246,7 +247,7 @@ cdef void backward_member(const Task* k, Team* team, int index, int members,
                           vec* type_of) noexcept nogil:
     cdef const Plan* p = &k.plan
     cdef Py_ssize_t size = sizeof(vec) // p.lanes
-    cdef Room m = make_room(p, size, k.B, k.n_threads)
+    cdef Room m = make_room(p, size, k.B, k.n_threads, k.dx != NULL)
     cdef Member me = make_member(k, team, index, members, size)
     cdef vec* scratch = <vec*>k.scratch
     cdef const vec* packed = <const vec*>k.packed

@@ -189,18 +189,18 @@ cdef void api_chain_steps(const Chain* chain, Py_ssize_t steps, const void* x,
 # ---- sequences ----------------------------------------------------------------------------------
 
 cdef Py_ssize_t workspace(const Plan* p, Py_ssize_t item_size, Py_ssize_t B, int n_threads,
-                          int training) noexcept nogil:
-    """Numbers of workspace that forward and, if training, backward take."""
+                          bint training, bint with_dx) noexcept nogil:
+    """Numbers of workspace that forward and, if training, backward take, with or without dx."""
     cdef Py_ssize_t size = n_threads * forward_scratch(p, item_size)
     if training:
-        size = max(size, make_room(p, item_size, B, n_threads).size)
+        size = max(size, make_room(p, item_size, B, n_threads, with_dx).size)
     return size
 
 
 cdef Py_ssize_t api_scratch_bytes(const Layer* layer, Py_ssize_t B, int n_threads,
                                   int training) noexcept nogil:
     return workspace(&prepared(layer).plan, prepared(layer).item_size, B, n_threads,
-                     training) * prepared(layer).item_size
+                     training, True) * prepared(layer).item_size
 
 
 cdef Py_ssize_t api_tape_bytes(const Layer* layer, Py_ssize_t B, Py_ssize_t steps) noexcept nogil:

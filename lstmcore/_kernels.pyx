@@ -168,10 +168,10 @@ def sizes(Cell cell, dtype):
     return p.packed, p.tape_row, p.packed
 
 
-def scratch_size(Cell cell, dtype, Py_ssize_t B, int n_threads, bint training):
-    """Numbers of workspace that forward and, if training, backward take."""
+def scratch_size(Cell cell, dtype, Py_ssize_t B, int n_threads, bint training, bint with_dx):
+    """Numbers of workspace that forward and, if training, backward take, with or without dx."""
     cdef Plan p = plan_of(&cell, dtype.itemsize)
-    return workspace(&p, dtype.itemsize, B, n_threads, training)
+    return workspace(&p, dtype.itemsize, B, n_threads, training, with_dx)
 
 
 def chunk_rows(Cell cell, dtype, Py_ssize_t B):

@@ -202,7 +202,7 @@ def sizes(cell, dtype):
     return weights, record, weights
 
 
-def scratch_size(cell, dtype, B, n_threads, training):
+def scratch_size(cell, dtype, B, n_threads, training, with_dx):
     """Number of scalars of scratch: none, NumPy allocates its own."""
     return 0
 

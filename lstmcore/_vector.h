@@ -193,9 +193,9 @@ LSTMCORE_INLINE vd vd_pow2(vd rounded)
 { uint64_t u; memcpy(&u, &rounded, 8); u <<= 52; memcpy(&rounded, &u, 8); return rounded; }
 #endif
 
-/* The L vectors at x as a square matrix, transposed in place: blocks off the diagonal change places,
- * those of half a vector first, then those within the halves. Numbers k of two rows that lie `size`
- * apart, the rows before and behind the exchange: */
+/* The vectors at x, as many as each has numbers, transposed in place: the two blocks off the
+ * diagonal change places, those of half the size first, then those within the halves, and so on.
+ * UPPER, LOWER: where number k comes from in the upper, the lower of two rows `size` apart. */
 #if VBYTES
 #if defined(__clang__) || __GNUC__ >= 12
 #define SHUFFLE(bits, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)

@@ -178,14 +178,14 @@ cdef inline vec round_halvings(vec x) noexcept nogil:
 cdef inline vec expm1_factor(vec r) noexcept nogil:
     """q(r), the minimax polynomial of (e^r - 1 - r)/r^2 for |r| <= ln(2)/2.
 
-    In float64 q is summed as a tree (Estrin), for the cells wait for it.
+    Summed as a tree (Estrin), for the cells wait for it.
     """
     cdef vec q, r2 = r * r, r4, low, high
     if vec is vf:
-        q = fma(vf_splat(<float>0.0013941121637250828), r, vf_splat(<float>0.008363179811610824))
-        q = fma(q, r, vf_splat(<float>0.04166637516010433))
-        q = fma(q, r, vf_splat(<float>0.16666576978587402))
-        q = fma(q, r, vf_splat(<float>0.500000002694669))
+        low = fma(vf_splat(<float>0.16666576978587402), r, vf_splat(<float>0.500000002694669))
+        high = fma(vf_splat(<float>0.008363179811610824), r, vf_splat(<float>0.04166637516010433))
+        high = fma(vf_splat(<float>0.0013941121637250828), r2, high)
+        q = fma(high, r2, low)
     else:
         r4 = r2 * r2
         low = fma(vd_splat(0.16666666666666674), r, vd_splat(0.5000000000000001))
@@ -292,13 +292,13 @@ cdef inline vec ratio(vec n, vec a, vec b, vec lost) noexcept nogil:
 
 cdef inline vec tanh(vec x) noexcept nogil:
     """t / (t + 2) with t = e^2|x| - 1, which has no cancellation near 0, and the sign of x."""
-    cdef vec y = at_most(absolute(x), 20), one = like(x, 1), two = like(x, 2)
-    cdef vec rounded = round_halvings(y + y)
+    cdef vec y = at_most(absolute(x), 20), one = like(x, 1)
+    cdef vec rounded = fma(y, like(x, 2 * 1.4426950408889634), rounder(x))
     cdef vec s = pow2(rounded), r = reduced(y + y, rounded - rounder(x)), q = expm1_factor(r)
     cdef vec p = fma(r * r, q, r)
     cdef vec t = fma(s, p, s - one)
     if vec is vf:
-        t = t / (t + two)
+        t = t / (t + like(x, 2))
     else:
         t = ratio(t, at_least(t, 2), at_most(t, 2),
                   s * fma(r * r, q, r - p))         # what the rounding of p lost

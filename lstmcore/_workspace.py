@@ -11,6 +11,10 @@ import numpy as np
 # Scalars; 64 bytes in float32, so that every array begins on a cache line of its own.
 _ALIGNMENT = 16
 
+# Arrays that are kept: calls of one kind take the same ones in the same order, and making one takes
+# longer than a small layer's step.
+_MOST_ARRAYS = 256
+
 
 def aligned_empty(size, dtype):
     """An uninitialised array that begins on a cache line: a vector's load never takes two."""
@@ -26,26 +30,38 @@ class Workspace:
         self.dtype = dtype
         self._buffer = np.empty(0, dtype)
         self._size = self._top = self._peak = 0
+        self._arrays = {}  # (start, *shape): (array, where it ends), as handed out before
 
     def begin(self):
         """Forget all arrays handed out, and grow to what the last call has needed."""
         if self._peak > self._size:
             self._size = self._peak
+            self._arrays.clear()
             self._buffer = None  # gone before the larger one is there
             self._buffer = aligned_empty(self._size, self.dtype)
         self._top = 0
 
     def take(self, *shape):
         """An array with whatever the memory held before."""
-        flat = len(shape) == 1
-        size = shape[0] if flat else prod(shape)
-        start = self._top
+        key = (self._top, *shape)
+        kept = self._arrays.get(key)
+        if kept is None:
+            return self._take_new(key)
+        array, self._top = kept
+        return array
+
+    def _take_new(self, key):
+        start, *shape = key
+        size = prod(shape)
         self._top = top = start + (size + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT
         if top > self._size:
             self._peak = max(self._peak, top)
             return np.empty(shape, self.dtype)
-        array = self._buffer[start : start + size]
-        return array if flat else array.reshape(shape)
+        array = self._buffer[start : start + size].reshape(shape)
+        if len(self._arrays) == _MOST_ARRAYS:
+            self._arrays.clear()
+        self._arrays[key] = array, top
+        return array
 
     def take_zeros(self, *shape):
         """An array of zeros."""

@@ -191,7 +191,7 @@ class Layer:
         for d in range(self.directions):
             tape = workspace.take(tape_row * (B + batch.n_steps)) if training else None
             mark = workspace.mark
-            scratch = workspace.take(kernels.scratch_size(cell, dtype, B, n_threads, training))
+            scratch = workspace.take(kernels.scratch_size(cell, dtype, B, n_threads, False, False))
             h0, c0 = initial[d]
             hT, cT = (None, None) if final is None else final[d]
             y_d = y if y is None or self.directions == 1 else y[..., d * H : (d + 1) * H]
@@ -241,7 +241,9 @@ class Layer:
         dtype = packed[0].dtype
         n_threads = choose_threads(2 * self._work(x, batch), dtype, n_threads)
         mark = workspace.mark
-        scratch = workspace.take(kernels.scratch_size(cell, dtype, B, n_threads, True))
+        scratch = workspace.take(
+            kernels.scratch_size(cell, dtype, B, n_threads, True, dx is not None)
+        )
         for d, grad in enumerate(buffers):
             dhT, dcT = (None, None) if dfinal is None else dfinal[d]
             dh0, dc0 = (None, None) if dinitial is None else dinitial[d]

@@ -242,9 +242,9 @@ def _packed(kernels, problem):
     return packed
 
 
-def _scratch(kernels, problem, n_threads, training):
+def _scratch(kernels, problem, n_threads, training, with_dx):
     size = kernels.scratch_size(
-        problem.cell, problem.dtype, len(problem.lengths), n_threads, training
+        problem.cell, problem.dtype, len(problem.lengths), n_threads, training, with_dx
     )
     return np.full(size, np.nan, problem.dtype)  # scratch promises nothing about its contents
 
@@ -270,7 +270,7 @@ def run_forward(kernels, problem, *, n_threads=1, spans=None, training=True, out
     cell, dtype, B, H = problem.cell, problem.dtype, len(problem.lengths), problem.cell["units"]
     order, lengths = ranked(problem.lengths)
     packed = _packed(kernels, problem)
-    scratch = _scratch(kernels, problem, n_threads, training)
+    scratch = _scratch(kernels, problem, n_threads, False, False)
     row = kernels.sizes(cell, dtype)[1]
     out = {"y": np.zeros((B, problem.x.shape[1], H), dtype)} | (out or {})
     h, c, tapes = problem.h0, problem.c0, []
@@ -299,11 +299,11 @@ def run_backward(kernels, problem, tapes, *, n_threads=1, spans=None, out=None):
     cell, dtype = problem.cell, problem.dtype
     order, lengths = ranked(problem.lengths)
     packed = _packed(kernels, problem)
-    scratch = _scratch(kernels, problem, n_threads, True)
     out = {
         "grad": np.zeros(kernels.sizes(cell, dtype)[2], dtype),
         "dx": np.zeros(problem.x.shape, dtype) if problem.x.ndim == 3 else None,
     } | (out or {})
+    scratch = _scratch(kernels, problem, n_threads, True, out["dx"] is not None)
     dh, dc = problem.dhT, problem.dcT
     spans = _spans(problem, spans)
     for (t0, t1), tape in reversed(list(zip(spans, tapes, strict=True))):
