@@ -6,6 +6,7 @@ without touching `Network.params`.
 """
 
 from dataclasses import replace
+from sys import getrefcount
 from types import MappingProxyType
 
 import numpy as np
@@ -61,7 +62,8 @@ class Network:
     ----------
     params : (P,) array
         All parameters, layer by layer (direction by direction), each W, R, b, p, Q, h0, c0 as far
-        as it has them. Write into it, or assign a vector to copy it in.
+        as it has them. Write into it, or assign a vector to copy it in. A write through a bare
+        address, with no array or view of it held, is not noticed.
     blocks : mapping of str to ndarray
         Named views of `params`: ``"0.W"``, ``"1.forward.R"``.
     layers : tuple of Layer
@@ -118,26 +120,33 @@ class Network:
             layer.places(self._blocks_of(k)) for k, layer in enumerate(self.layers)
         ]
         self._weight_slices = self.table.slices(WEIGHTS)
-        self._set_params(self.table.start(_check_seed(seed), self.dtype))
+        self._pool = WorkspacePool(self.dtype)
+        self._params = self.table.start(_check_seed(seed), self.dtype)
+        self._weights = self._views(self._params)
+        self._packed = None  # parameters that were packed last, and their packed form
+        # Whether somebody may have written to the parameters since. Every view of an array holds
+        # it: while there are no more references than these, nobody else can.
+        self._own_references = getrefcount(self._params)
+        self._may_have_changed = False
 
     def _blocks_of(self, k):
         """The placed blocks of layer k."""
         return [block for block in self.table if block.name.startswith(f"{k}.")]
 
-    def _set_params(self, params):
-        self._params = params
-        self.blocks = MappingProxyType(self.table.views(params))
-        self._weights = self._views(params)
-        self._pool = WorkspacePool(self.dtype)
-        self._packed = None  # parameters that were packed last, and their packed form
-
     @property
     def params(self):
-        return self._params
+        params = self._params
+        self._may_have_changed = True  # once there is one more reference: see `_packed_params`
+        return params
 
     @params.setter
     def params(self, value):
         self._params[...] = self._check_params(value, "params")
+        self._may_have_changed = True
+
+    @property
+    def blocks(self):
+        return MappingProxyType(self.table.views(self.params))
 
     @property
     def loss_name(self):
@@ -154,12 +163,12 @@ class Network:
         }
 
     def __getstate__(self):
-        return self.options | {"params": self._params}
+        return self.options | {"params": self.params}
 
     def __setstate__(self, state):
         params = state.pop("params")
         self.__init__(**state, seed=0)
-        self._params[...] = params
+        self.params = params
 
     def __repr__(self):
         layers = ", ".join(map(repr, self.layers))
@@ -569,12 +578,22 @@ class Network:
         return [layer.pack(w, take) for layer, w in zip(self.layers, weights, strict=True)]
 
     def _packed_params(self):
-        """The network's own parameters, packed; kept until they are found changed."""
+        """The network's own parameters, packed; kept until they are found changed.
+
+        Looking for a change takes a tenth of a single sequence's time, so it is done only where
+        there may be one: since the last time somebody has asked for the parameters or holds them.
+        """
         kept = self._packed
-        if kept is None or not kernels.same_bytes(kept[0], self._params):
-            params = self._params.copy()
-            packed = self._pack(self._views(params), lambda size: aligned_empty(size, self.dtype))
-            self._packed = kept = params, packed
+        if kept is None or self._may_have_changed:
+            self._may_have_changed = False  # before looking: who asks meanwhile sets it again
+            if getrefcount(self._params) > self._own_references:
+                self._may_have_changed = True
+            if kept is None or not kernels.same_bytes(kept[0], self._params):
+                params = self._params.copy()
+                packed = self._pack(
+                    self._views(params), lambda size: aligned_empty(size, self.dtype)
+                )
+                self._packed = kept = params, packed
         return kept[1]
 
     def _predict(self, weights, batch, state, return_state, n_threads, packed=None):

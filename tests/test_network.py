@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import lstmcore as lc
+from lstmcore._dispatch import kernels
 
 LENGTHS = [4, 2, 0]
 
@@ -60,6 +61,74 @@ def test_assigning_parameters_copies_into_the_same_memory():
     assert net.params is memory
     assert (memory == values).all()
     assert (net.blocks["0.W"].ravel() == values[: net.blocks["0.W"].size]).all()
+
+
+def assign(net):
+    net.params = net.params * 2
+
+
+def write_at_once(net):
+    net.params[...] *= 2
+
+
+def write_a_block(net):
+    net.blocks["0.W"][...] *= 2
+
+
+# What somebody may hold while the network predicts, and how he writes through it later.
+HELD = {
+    "params": (lambda net: net.params, lambda held: np.multiply(held, 2, out=held)),
+    "slice": (lambda net: net.params[3:9], lambda held: np.multiply(held, 2, out=held)),
+    "block": (lambda net: net.blocks["0.R"].T, lambda held: np.multiply(held, 2, out=held)),
+    "blocks": (lambda net: net.blocks, lambda held: held["1.b"].fill(3)),
+    "memoryview": (lambda net: memoryview(net.params), lambda held: held.__setitem__(4, 7.0)),
+    "state": (lambda net: net.__getstate__(), lambda held: held["params"].fill(0.25)),
+}
+
+
+@pytest.mark.parametrize("change", [assign, write_at_once, write_a_block])
+def test_predict_sees_every_change_of_the_parameters(change):
+    net, x = network(), inputs()
+    for _ in range(3):
+        before = net.predict(x)
+        assert (net.predict(x) == before).all()
+        change(net)
+        after = net.predict(x)
+        assert (after != before).any()
+        assert (after == pickle.loads(pickle.dumps(net)).predict(x)).all()
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_predict_sees_changes_through_what_was_taken_long_before(name):
+    take, write = HELD[name]
+    net, x = network(), inputs()
+    held = take(net)
+    for _ in range(3):
+        before = net.predict(x)
+    write(held)
+    after = net.predict(x)
+    assert (after != before).any()
+    assert (after == pickle.loads(pickle.dumps(net)).predict(x)).all()
+
+
+def test_predict_looks_for_changes_only_where_there_may_be_some(monkeypatch):
+    net, x = network(), inputs()
+    looks = []
+
+    def same_bytes(a, b):
+        looks.append(len(a))
+        return original(a, b)
+
+    original = kernels.same_bytes
+    monkeypatch.setattr(kernels, "same_bytes", same_bytes)
+    expected = net.predict(x)
+    for _ in range(3):
+        assert (net.predict(x) == expected).all()
+    assert looks == []
+    assert np.isfinite(net.params).all() and np.isfinite(net.blocks["0.W"]).all()
+    for _ in range(3):
+        assert (net.predict(x) == expected).all()
+    assert looks == [net.params.size]  # somebody has asked since, but holds nothing
 
 
 def test_blocks_cannot_be_exchanged_by_mistake():
