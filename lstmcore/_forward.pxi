@@ -14,7 +14,8 @@ cdef enum:
     # measured; see docs/performance.md.
     FORWARD_BYTES = 1048576
     BACKWARD_BYTES = 524288
-    # Bytes of a large gradient that BPTT reads and writes for a row, at most.
+    # A chunk of BPTT grows, up to 512 rows, while the gradient has twice so many bytes for each of
+    # its rows.
     GRADIENT_BYTES = 12288
     # Rows for which a step takes no longer than for one, because it has R to read: while R stays in
     # the second-level cache (so many bytes), and beyond.

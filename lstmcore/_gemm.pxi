@@ -374,3 +374,9 @@ cdef inline Py_ssize_t packed_offset(Py_ssize_t K, Py_ssize_t N, Py_ssize_t k, P
     if N - first == 3 and j == first + 2:       # 3 left: a group of 2, then a group of 1
         return (j * K + k) * L
     return (first * K + k * group_width(N - first) + j - first) * L
+
+
+cdef inline Py_ssize_t packed_step(Py_ssize_t K, Py_ssize_t N, Py_ssize_t j,
+                                   Py_ssize_t L) noexcept nogil:
+    """From vector j of a row of packed B (K, N vectors) to that of the next row."""
+    return packed_offset(K, N, 1, j, L) - packed_offset(K, N, 0, j, L)

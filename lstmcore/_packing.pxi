@@ -40,7 +40,7 @@ cdef void pack_matrix(const Plan* p, Py_ssize_t n, const vec* W, vec* packed) no
     cdef vec* column
     for j in range(N):
         column = at(packed, packed_offset(n, N, 0, j, L))
-        width = packed_offset(n, N, 1, j, L) - packed_offset(n, N, 0, j, L)
+        width = packed_step(n, N, j, L)
         unit = j // p.vectors * L
         units = min(L, p.cell.units - unit)
         for lane in range(units):
@@ -70,12 +70,11 @@ cdef void pack_back(const Plan* p, Py_ssize_t n, Py_ssize_t j0, Py_ssize_t j1, c
     cdef vec* back_column
     for i in range(N):
         back_column = at(back, packed_offset(p.columns, N, 0, i, L))
-        back_width = packed_offset(p.columns, N, 1, i, L) - packed_offset(p.columns, N, 0, i, L)
+        back_width = packed_step(p.columns, N, i, L)
         some = min(L, n - i * L)
         for j in range(j0, j1):
             column = at(packed, packed_offset(n, p.column_vectors, i * L, j, L))
-            width = packed_offset(n, p.column_vectors, 1, j, L) - packed_offset(
-                n, p.column_vectors, 0, j, L)
+            width = packed_step(n, p.column_vectors, j, L)
             for k in range(some):
                 block[k] = at(column, k * width)[0]
             for k in range(some, L):
@@ -135,7 +134,7 @@ cdef void unpack_matrix(const Plan* p, Py_ssize_t n, const vec* grad, vec* dW) n
     cdef const vec* column
     for j in range(N):
         column = at(grad, packed_offset(n, N, 0, j, L))
-        width = packed_offset(n, N, 1, j, L) - packed_offset(n, N, 0, j, L)
+        width = packed_step(n, N, j, L)
         unit = j // p.vectors * L
         k0 = 0
         while k0 < n:

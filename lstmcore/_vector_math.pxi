@@ -171,9 +171,9 @@ cdef inline void add_items(vec* p, const vec* q, Py_ssize_t n) noexcept nogil:
 # e^x = 2^n e^r with n the integer next to x / ln 2 and r = x - n ln 2. The steps share `rounded`,
 # which is n + rounder: see _vector.h.
 
-cdef inline vec round_halvings(vec x) noexcept nogil:
-    """x / ln 2 + rounder"""
-    return fma(x, like(x, 1.4426950408889634), rounder(x))
+cdef inline vec round_halvings(vec x, const double times) noexcept nogil:
+    """times x / ln 2 + rounder"""
+    return fma(x, like(x, times * 1.4426950408889634), rounder(x))
 
 cdef inline vec expm1_factor(vec r) noexcept nogil:
     """q(r), the minimax polynomial of (e^r - 1 - r)/r^2 for |r| <= ln(2)/2.
@@ -217,7 +217,7 @@ cdef inline vec exp(vec x) noexcept nogil:
         x = at_least(at_most(x, 104), -104)
     else:
         x = at_least(at_most(x, 746), -746)
-    n = round_halvings(x) - rounder(x)
+    n = round_halvings(x, 1) - rounder(x)
     half = fma(n, like(x, 0.5), rounder(x))     # 2^n in two factors, for 2^128 is no float
     p = expm1_reduced(reduced(x, n))
     return (like(x, 1) + p) * pow2(half) * pow2(n - (half - rounder(x)) + rounder(x))
@@ -229,7 +229,7 @@ cdef inline vec exp_minus(vec x) noexcept nogil:
         x = at_least(at_most(x, 88), -88)       # at 88, n is -127, which pow2 turns into 0
     else:
         x = at_least(at_most(x, 709), -709)
-    rounded = fma(x, like(x, -1.4426950408889634), rounder(x))
+    rounded = round_halvings(x, -1)
     s = pow2(rounded)
     p = expm1_reduced(reduced(-x, rounded - rounder(x)))
     if FUSED:
@@ -238,7 +238,7 @@ cdef inline vec exp_minus(vec x) noexcept nogil:
 
 cdef inline vec expm1_moderate(vec x) noexcept nogil:
     """e^x - 1 for |x| <= 60, with full relative accuracy near 0."""
-    cdef vec rounded = round_halvings(x)
+    cdef vec rounded = round_halvings(x, 1)
     cdef vec s = pow2(rounded)
     return fma(s, expm1_reduced(reduced(x, rounded - rounder(x))), s - like(x, 1))
 
@@ -293,7 +293,7 @@ cdef inline vec ratio(vec n, vec a, vec b, vec lost) noexcept nogil:
 cdef inline vec tanh(vec x) noexcept nogil:
     """t / (t + 2) with t = e^2|x| - 1, which has no cancellation near 0, and the sign of x."""
     cdef vec y = at_most(absolute(x), 20), one = like(x, 1)
-    cdef vec rounded = fma(y, like(x, 2 * 1.4426950408889634), rounder(x))
+    cdef vec rounded = round_halvings(y, 2)
     cdef vec s = pow2(rounded), r = reduced(y + y, rounded - rounder(x)), q = expm1_factor(r)
     cdef vec p = fma(r * r, q, r)
     cdef vec t = fma(s, p, s - one)

@@ -186,10 +186,10 @@ class Layer:
         cell, B, H = self.cell, batch.size, self.hidden_size
         dtype = packed[0].dtype
         n_threads = choose_threads(self._work(x, batch), dtype, n_threads)
-        tape_row = self._kernel_sizes(dtype)[1] if training else 0
-        tapes = []
+        tapes, tape = [], None
         for d in range(self.directions):
-            tape = workspace.take(tape_row * (B + batch.n_steps)) if training else None
+            if training:
+                tape = workspace.take(self._kernel_sizes(dtype)[1] * (B + batch.n_steps))
             mark = workspace.mark
             scratch = workspace.take(kernels.scratch_size(cell, dtype, B, n_threads, False, False))
             h0, c0 = initial[d]

@@ -584,16 +584,15 @@ class Network:
         there may be one: since the last time somebody has asked for the parameters or holds them.
         """
         kept = self._packed
-        if kept is None or self._may_have_changed:
-            self._may_have_changed = False  # before looking: who asks meanwhile sets it again
-            if getrefcount(self._params) > self._own_references:
-                self._may_have_changed = True
-            if kept is None or not kernels.same_bytes(kept[0], self._params):
-                params = self._params.copy()
-                packed = self._pack(
-                    self._views(params), lambda size: aligned_empty(size, self.dtype)
-                )
-                self._packed = kept = params, packed
+        if kept is not None and not self._may_have_changed:
+            return kept[1]
+        self._may_have_changed = False  # before looking: who asks meanwhile sets it again
+        if getrefcount(self._params) > self._own_references:
+            self._may_have_changed = True
+        if kept is None or not kernels.same_bytes(kept[0], self._params):
+            params = self._params.copy()
+            packed = self._pack(self._views(params), lambda size: aligned_empty(size, self.dtype))
+            self._packed = kept = params, packed
         return kept[1]
 
     def _predict(self, weights, batch, state, return_state, n_threads, packed=None):

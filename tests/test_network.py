@@ -75,11 +75,15 @@ def write_a_block(net):
     net.blocks["0.W"][...] *= 2
 
 
+def double(array):
+    np.multiply(array, 2, out=array)
+
+
 # What somebody may hold while the network predicts, and how he writes through it later.
 HELD = {
-    "params": (lambda net: net.params, lambda held: np.multiply(held, 2, out=held)),
-    "slice": (lambda net: net.params[3:9], lambda held: np.multiply(held, 2, out=held)),
-    "block": (lambda net: net.blocks["0.R"].T, lambda held: np.multiply(held, 2, out=held)),
+    "params": (lambda net: net.params, double),
+    "slice": (lambda net: net.params[3:9], double),
+    "block": (lambda net: net.blocks["0.R"].T, double),
     "blocks": (lambda net: net.blocks, lambda held: held["1.b"].fill(3)),
     "memoryview": (lambda net: memoryview(net.params), lambda held: held.__setitem__(4, 7.0)),
     "state": (lambda net: net.__getstate__(), lambda held: held["params"].fill(0.25)),
