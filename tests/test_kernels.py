@@ -131,6 +131,21 @@ def test_awkward_shapes_equal_the_twin(kernels, make_cell, inputs, units, length
     assert_equals_twin(kernels, problem, TOLERANCE[dtype] * growth)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "units", "rows"),
+    [("float64", 230, 256), ("float64", 320, 512), ("float32", 320, 256)],
+)
+@pytest.mark.parametrize("lengths", [[650], [300, 1, 290]], ids=["one sequence", "three"])
+def test_longer_chunks_of_bptt_where_the_gradient_is_large_equal_the_twin(
+    kernels, lengths, dtype, units, rows
+):
+    cell = lstm_cell(units, units, peepholes=1)
+    problem = random_problem(cell, lengths, dtype=dtype)
+    assert kernels.chunk_rows(cell, problem.dtype, len(lengths)) == rows
+    assert_equals_twin(kernels, problem, TOLERANCE[dtype] * sum(lengths) / 20)
+    assert_same_bits(run(kernels, problem, n_threads=3), run(kernels, problem))
+
+
 @dtypes
 @pytest.mark.parametrize("reverse", [0, 1], ids=["forward", "reverse"])
 @pytest.mark.parametrize("tokens", [False, True], ids=["real inputs", "tokens"])
