@@ -124,36 +124,37 @@ cdef inline void lstm_forward_standard(const int peepholes, const Plan* p, const
     """(4.2)-(4.10) for the vanilla LSTM, with (`peepholes`) or without peepholes.
 
     IN w (i, f, o peephole weights), a (overwritten); IN and OUT c: s_c(t-1), then s_c(t); OUT z,
-    tape (or NULL). Two passes over some rows: h(s_c) waits for s_c, and the processor's window is
+    tape (or NULL). Two passes over some groups: h(s_c) waits for s_c, and the processor's window is
     too short to fill that wait with the gates of the next units.
     """
-    cdef Py_ssize_t n = p.groups, all_n = p.all_groups, at_once = max(16 // n, 1), first, r, u, q
+    cdef Py_ssize_t n = p.groups, all_n = p.all_groups, first = 0, last = 0, q, u = 0
     cdef vec a_i, a_f, i, f, g, o, s, tanh_s
     cdef vec* keep
-    for first in range(0, (rows + at_once - 1) // at_once):
-        for r in range(first * at_once, min((first + 1) * at_once, rows)):
-            for u in range(n):
-                q = r * n + u
-                s = c[q]
-                a_i = a[4 * q]
-                a_f = a[4 * q + 1]
-                if peepholes:
-                    a_i = fma(w[u], s, a_i)                         # (4.2)
-                    a_f = fma(w[all_n + u], s, a_f)                 # (4.4)
-                i = logistic(a_i)                                   # (4.3)
-                f = logistic(a_f)                                   # (4.5)
-                g = tanh(a[4 * q + 2])
-                s = fma(i, g, f * s)                                # (4.7)
-                c[q] = s
-                if peepholes:
-                    a[4 * q + 3] = fma(w[2 * all_n + u], s, a[4 * q + 3])   # (4.8)
-                if tape != NULL:
-                    keep = tape + 6 * q
-                    keep[0] = i
-                    keep[1] = f
-                    keep[2] = g
-                    keep[4] = s
-        for q in range(first * at_once * n, min((first + 1) * at_once, rows) * n):
+    while last < rows * n:
+        first = last
+        last = min(first + 16, rows * n)
+        for q in range(first, last):
+            s = c[q]
+            a_i = a[4 * q]
+            a_f = a[4 * q + 1]
+            if peepholes:
+                a_i = fma(w[u], s, a_i)                             # (4.2)
+                a_f = fma(w[all_n + u], s, a_f)                     # (4.4)
+            i = logistic(a_i)                                       # (4.3)
+            f = logistic(a_f)                                       # (4.5)
+            g = tanh(a[4 * q + 2])
+            s = fma(i, g, f * s)                                    # (4.7)
+            c[q] = s
+            if peepholes:
+                a[4 * q + 3] = fma(w[2 * all_n + u], s, a[4 * q + 3])       # (4.8)
+                u = u + 1 if u + 1 < n else 0
+            if tape != NULL:
+                keep = tape + 6 * q
+                keep[0] = i
+                keep[1] = f
+                keep[2] = g
+                keep[4] = s
+        for q in range(first, last):
             tanh_s = tanh(c[q])
             o = logistic(a[4 * q + 3])                              # (4.9)
             z[q] = o * tanh_s                                       # (4.10)

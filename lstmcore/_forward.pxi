@@ -232,10 +232,14 @@ cdef void input_products(const Task* k, Py_ssize_t r0, Py_ssize_t t0, Py_ssize_t
     cdef const Plan* p = &k.plan
     cdef const vec* packed = <const vec*>k.packed
     cdef const vec* W = at(packed, p.W)
-    cdef const vec* source = room
-    cdef Py_ssize_t I = p.cell.inputs, t, r, j, rows = 0, source_row = I, b, place
-    cdef bint gather = k.tokens == NULL and (n > 1 or t1 - t0 == 1)
+    cdef const vec* bias = at(packed, p.bias)
+    cdef Py_ssize_t I = p.cell.inputs, t, r, j, rows = 0, b, place
     cdef vec* row
+    if n == 1 and k.tokens == NULL:     # one sequence: its steps are rows as they stand
+        gemm(t1 - t0, p.column_vectors, I,
+             at(<const vec*>k.x, k.order[r0] * k.x_batch + place_in_time(k, r0, t0) * k.x_time),
+             -k.x_time if k.reverse else k.x_time, W, bias, a, p.columns, 0)
+        return
     for t in range(t0, t1):
         n = count_active(k, t, r0 + n) - r0
         for r in range(r0, r0 + n):
@@ -245,18 +249,14 @@ cdef void input_products(const Task* k, Py_ssize_t r0, Py_ssize_t t0, Py_ssize_t
                 row = at(a, rows * p.columns)
                 place = k.tokens[b * k.x_batch + place * k.x_time]
                 for j in range(p.column_vectors):
-                    row[j] = at(packed, p.bias)[j] + at(
+                    row[j] = bias[j] + at(
                         W, packed_offset(I, p.column_vectors, place, j, p.lanes))[0]
-            elif gather:
+            else:
                 copy_items(at(room, rows * I),
                            at(<const vec*>k.x, b * k.x_batch + place * k.x_time), I)
             rows += 1
-    if k.tokens != NULL or rows == 0:
-        return
-    if not gather:                      # one sequence: its steps are rows as they stand
-        source = at(<const vec*>k.x, k.order[r0] * k.x_batch + place_in_time(k, r0, t0) * k.x_time)
-        source_row = -k.x_time if k.reverse else k.x_time
-    gemm(rows, p.column_vectors, I, source, source_row, W, at(packed, p.bias), a, p.columns, 0)
+    if k.tokens == NULL:
+        gemm(rows, p.column_vectors, I, room, I, W, bias, a, p.columns, 0)
 
 
 cdef void share_input_products(const Task* k, const Member* me, Py_ssize_t r0, Py_ssize_t t0,
@@ -318,7 +318,7 @@ cdef void forward_block(const Task* k, const Member* me, Py_ssize_t r0, Py_ssize
     cdef vec* c = at(z_next, room_rows * p.z_row)
     cdef vec* tape = NULL
     cdef vec* a_t
-    cdef Py_ssize_t H = p.cell.units, r, t, chunk, source, next_n, next_rows, rows, all_n
+    cdef Py_ssize_t H = p.cell.units, r, t, chunk, source, next_n, next_rows, rows, all_n, until
     cdef Py_ssize_t u = me.u0 * p.lanes, j = me.u0 * p.vectors      # its first unit, column vector
     for r in range(n):
         if not is_mine(me, r):
@@ -339,30 +339,34 @@ cdef void forward_block(const Task* k, const Member* me, Py_ssize_t r0, Py_ssize
         rows = 0
         next_rows = n
         while chunk < k.t1 and next_rows > 0 and rows + next_rows <= room_rows:
-            rows += next_rows
-            chunk += 1
+            until = min(min(k.t1, k.lengths[r0 + next_rows - 1]),
+                        chunk + (room_rows - rows) // next_rows)
+            rows += next_rows * (until - chunk)
+            chunk = until
             next_rows = count_active(k, chunk, r0 + next_rows) - r0
         share_input_products(k, me, r0, t, chunk, n, room, a)
         meet_over_units(me)
         a_t = a
         while t < chunk:
-            for source in range(p.sources):
-                gemm(n, me.own.groups * p.vectors, H, at(z, source * p.padded), p.z_row,
-                     at(packed, p.R + (source * p.column_vectors + j) * p.lanes * H),
-                     <const vec*>NULL, a_t + j, p.columns, t & 1)
-            forward_cells(p, me, packed, n, a_t, c, z_next, tape)
-            z, z_next = z_next, z
-            if k.y != NULL:
-                for r in range(n):
-                    copy_items(at(<vec*>k.y, k.order[r0 + r] * k.y_batch
-                                  + place_in_time(k, r0 + r, t) * k.y_time + u),
-                               at(z, r * p.z_row + u), me.own.cell.units)
-            meet_over_units(me)
-            t += 1
-            if tape != NULL:
-                tape = at(tape, all_n * p.tape_row)
-                all_n = count_active(k, t, all_n)
-            a_t = at(a_t, n * p.columns)
+            until = min(chunk, k.lengths[r0 + n - 1])   # no rank ends before
+            while t < until:
+                for source in range(p.sources):
+                    gemm(n, me.own.groups * p.vectors, H, at(z, source * p.padded), p.z_row,
+                         at(packed, p.R + (source * p.column_vectors + j) * p.lanes * H),
+                         <const vec*>NULL, a_t + j, p.columns, t & 1)
+                forward_cells(p, me, packed, n, a_t, c, z_next, tape)
+                z, z_next = z_next, z
+                if k.y != NULL:
+                    for r in range(n):
+                        copy_items(at(<vec*>k.y, k.order[r0 + r] * k.y_batch
+                                      + place_in_time(k, r0 + r, t) * k.y_time + u),
+                                   at(z, r * p.z_row + u), me.own.cell.units)
+                meet_over_units(me)
+                t += 1
+                if tape != NULL:
+                    tape = at(tape, all_n * p.tape_row)
+                    all_n = count_active(k, t, all_n)
+                a_t = at(a_t, n * p.columns)
             next_n = max(count_active(k, t, r0 + n) - r0, 0) if t < k.t1 else 0
             store_states(k, me, r0, next_n, n, z, c)
             n = next_n

@@ -3,7 +3,7 @@
 # Every element of C receives its products by multiply-add, k ascending, whatever the shape of the
 # tile it falls into. So a result depends neither on the number of rows, nor on who computes them.
 #
-# B is packed by `pack_columns`: its columns in groups of 4 vectors (then 2, then 1 for what is
+# B is packed (_packing.pxi): its columns in groups of 4 vectors (then 2, then 1 for what is
 # left), one group after another, each (K, group) row-major: the inner loop reads it front to back.
 
 cdef extern from "_vector.h" nogil:
@@ -305,18 +305,23 @@ TILES_VD[1][:8] = [tile_1x1[vd], tile_2x1[vd], tile_3x1[vd], tile_4x1[vd],
 TILES_VD[3][0] = tile_1x8[vd]
 
 
+cdef inline void call_tile(Py_ssize_t rows, Py_ssize_t width, const Strip* s, const vec* a,
+                           const vec* b, const vec* start, vec* c) noexcept nogil:
+    cdef Py_ssize_t place = 3 if width == 8 else width
+    if vec is vf:
+        TILES_VF[place][rows - 1](s, a, b, start, c)
+    else:
+        TILES_VD[place][rows - 1](s, a, b, start, c)
+
+
 cdef void rows_of_tiles(Py_ssize_t N, Py_ssize_t M, const Strip* s, const vec* a, const vec* b,
                         const vec* start, vec* c) noexcept nogil:
-    """All M rows of one column group of N vectors (8: two groups of 4, for a single row)."""
-    cdef Py_ssize_t width = 3 if N == 8 else N
-    cdef Py_ssize_t tallest = ROWS_4 if N == 4 else ROWS_2 if N == 2 else ROWS_1 if N == 1 else 1
-    cdef Py_ssize_t tiles = (M + tallest - 1) // tallest, rows
-    while tiles > 0:
-        rows = (M + tiles - 1) // tiles             # heights as equal as they can be
-        if vec is vf:
-            TILES_VF[width][rows - 1](s, a, b, start, c)
-        else:
-            TILES_VD[width][rows - 1](s, a, b, start, c)
+    """All M rows of one column group of N vectors."""
+    cdef Py_ssize_t tallest = ROWS_4 if N == 4 else ROWS_2 if N == 2 else ROWS_1
+    cdef Py_ssize_t tiles = 1 if M <= tallest else (M + tallest - 1) // tallest, rows
+    while M > 0:
+        rows = M if tiles == 1 else (M + tiles - 1) // tiles    # heights as equal as they can be
+        call_tile(rows, N, s, a, b, start, c)
         a = at(a, rows * s.a_row)
         start = at(start, rows * s.start_row)
         c = at(c, rows * s.c_row)
@@ -331,7 +336,7 @@ cdef void gemm_columns(Py_ssize_t width, Py_ssize_t M, Py_ssize_t K,
     """One column group of `gemm`: c, bias and b at its first vector."""
     cdef Py_ssize_t k0 = 0, k1
     cdef const vec* start = bias
-    cdef Strip s = Strip(K, a_row, 1, b_k, K * b_k, c_row, 0)
+    cdef Strip s = Strip(K, a_row, 1, b_k, 0, c_row, 0)
     while k0 < K:
         if k0 > 0 or bias == NULL:
             start = c
@@ -340,6 +345,25 @@ cdef void gemm_columns(Py_ssize_t width, Py_ssize_t M, Py_ssize_t K,
         s.K = k1 - k0
         rows_of_tiles(width, M, &s, at(a, k0), at(b, k0 * b_k), start, c)
         k0 = k1
+
+
+cdef void gemm_row(Py_ssize_t N, Py_ssize_t K, const vec* a, const vec* b, const vec* bias, vec* c,
+                   bint backwards) noexcept nogil:
+    """`gemm` of a single row: each column group in one pass, for nothing is read twice."""
+    cdef Py_ssize_t L = lanes(b), q, j, width
+    cdef Py_ssize_t group = 8 if K * N * <Py_ssize_t>sizeof(vec) <= NEAR_BYTES else 4
+    cdef Py_ssize_t groups = N // group
+    cdef const vec* start = bias if bias != NULL else c
+    cdef Strip s = Strip(K, 0, 1, 4 * L, 4 * K * L, 0, 0)
+    for q in range(groups):
+        j = group * (groups - 1 - q if backwards else q)
+        call_tile(1, group, &s, a, at(b, j * K * L), start + j, c + j)
+    j = group * groups
+    while j < N:
+        width = group_width(N - j)
+        s.b_k = width * L
+        call_tile(1, width, &s, a, at(b, j * K * L), start + j, c + j)
+        j += width
 
 
 cdef void gemm(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
@@ -352,14 +376,15 @@ cdef void gemm(Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
     to the first: a step that follows one in the other direction begins with those of B that the
     caches still hold.
     """
-    cdef Py_ssize_t L = lanes(b), q, j, width
-    cdef Py_ssize_t group = 8 if M == 1 and K * N * <Py_ssize_t>sizeof(vec) <= NEAR_BYTES else 4
-    cdef Py_ssize_t groups = N // group
+    cdef Py_ssize_t L = lanes(b), q, j, width, groups = N // 4
+    if M == 1:
+        gemm_row(N, K, a, b, bias, c, backwards)
+        return
     for q in range(groups):
-        j = group * (groups - 1 - q if backwards else q)
-        gemm_columns(group, M, K, a, a_row, at(b, j * K * L), 4 * L,
+        j = 4 * (groups - 1 - q if backwards else q)
+        gemm_columns(4, M, K, a, a_row, at(b, j * K * L), 4 * L,
                      bias + j if bias != NULL else bias, c + j, c_row)
-    j = group * groups
+    j = 4 * groups
     while j < N:
         width = group_width(N - j)
         gemm_columns(width, M, K, a, a_row, at(b, j * K * L), width * L,

@@ -122,10 +122,82 @@ cdef inline Py_ssize_t stride(object array, int axis) noexcept:
 cdef inline bint is_single(object array) noexcept:
     return cnp.PyArray_ITEMSIZE(<cnp.ndarray>array) == 4
 
-cdef Task make_task(const Cell* cell, packed, x, order, lengths, y, h_in, c_in, h_out, c_out, tape,
+
+cdef class CellPlan:
+    """A cell in one dtype. Made by `plan_cell`, never changed."""
+    cdef Plan plan
+    cdef int item_size
+
+
+def plan_cell(Cell cell, dtype):
+    """What the functions below take as their cell: making it takes longer than a short call."""
+    cdef CellPlan result = CellPlan.__new__(CellPlan)
+    result.item_size = dtype.itemsize
+    result.plan = plan_of(&cell, result.item_size)
+    return result
+
+
+def sizes(CellPlan cell):
+    """Numbers that the packed weights, a row of the tape and the gradient take."""
+    return cell.plan.packed, cell.plan.tape_row, cell.plan.packed
+
+
+def scratch_size(CellPlan cell, Py_ssize_t B, int n_threads, bint training, bint with_dx):
+    """Numbers of workspace that forward and, if training, backward take, with or without dx."""
+    return workspace(&cell.plan, cell.item_size, B, n_threads, training, with_dx)
+
+
+def chunk_rows(CellPlan cell, Py_ssize_t B):
+    """Chunks of BPTT begin at the steps t where R(t) // chunk_rows changes, R(t) the rows before t.
+
+    Calls of `backward` that are cut at such steps add up to the bits of one call.
+    """
+    return chunk_target(&cell.plan, cell.item_size, B)
+
+
+def shares_units(CellPlan cell, Py_ssize_t B, int n_threads):
+    """Whether so many threads share the units, not the sequences, of so many sequences."""
+    return unit_parts(&cell.plan, cell.item_size, B, n_threads) > 1
+
+
+def pack(CellPlan cell, W, R, b, p, Q, packed):
+    """Arrange a layer's blocks for the tiles. OUT packed."""
+    cdef const Plan* plan = &cell.plan
+    cdef void* W_ = address(W)
+    cdef void* R_ = address(R)
+    cdef void* b_ = address(b)
+    cdef void* p_ = address(p)
+    cdef void* Q_ = address(Q)
+    cdef void* packed_ = address(packed)
+    cdef bint single = cell.item_size == FLOAT32
+    with nogil:
+        if single:
+            run_pack[vf](plan, <vf*>W_, <vf*>R_, <vf*>b_, <vf*>p_, <vf*>Q_, <vf*>packed_)
+        else:
+            run_pack[vd](plan, <vd*>W_, <vd*>R_, <vd*>b_, <vd*>p_, <vd*>Q_, <vd*>packed_)
+
+
+def unpack(CellPlan cell, grad, dW, dR, db, dp, dQ):
+    """The gradient as `backward` sums it to a layer's blocks. OUT all but grad."""
+    cdef const Plan* plan = &cell.plan
+    cdef void* W_ = address(dW)
+    cdef void* R_ = address(dR)
+    cdef void* b_ = address(db)
+    cdef void* p_ = address(dp)
+    cdef void* Q_ = address(dQ)
+    cdef void* grad_ = address(grad)
+    cdef bint single = cell.item_size == FLOAT32
+    with nogil:
+        if single:
+            run_unpack[vf](plan, <vf*>grad_, <vf*>W_, <vf*>R_, <vf*>b_, <vf*>p_, <vf*>Q_)
+        else:
+            run_unpack[vd](plan, <vd*>grad_, <vd*>W_, <vd*>R_, <vd*>b_, <vd*>p_, <vd*>Q_)
+
+
+cdef Task make_task(CellPlan cell, packed, x, order, lengths, y, h_in, c_in, h_out, c_out, tape,
                     scratch, Py_ssize_t t0, Py_ssize_t t1, int reverse, int n_threads):
     cdef Task k
-    k.plan = make_plan(cell, VF if is_single(packed) else VD)
+    k.plan = cell.plan
     k.packed = address(packed)
     k.tokens = NULL
     k.x = NULL
@@ -162,75 +234,12 @@ cdef Task make_task(const Cell* cell, packed, x, order, lengths, y, h_in, c_in, 
     return k
 
 
-def sizes(Cell cell, dtype):
-    """Numbers that the packed weights, a row of the tape and the gradient take."""
-    cdef Plan p = make_plan(&cell, VF if dtype.itemsize == 4 else VD)
-    return p.packed, p.tape_row, p.packed
-
-
-def scratch_size(Cell cell, dtype, Py_ssize_t B, int n_threads, bint training, bint with_dx):
-    """Numbers of workspace that forward and, if training, backward take, with or without dx."""
-    cdef Plan p = plan_of(&cell, dtype.itemsize)
-    return workspace(&p, dtype.itemsize, B, n_threads, training, with_dx)
-
-
-def chunk_rows(Cell cell, dtype, Py_ssize_t B):
-    """Chunks of BPTT begin at the steps t where R(t) // chunk_rows changes, R(t) the rows before t.
-
-    Calls of `backward` that are cut at such steps add up to the bits of one call.
-    """
-    cdef Py_ssize_t item_size = dtype.itemsize
-    cdef Plan p = make_plan(&cell, VF if item_size == 4 else VD)
-    return chunk_target(&p, item_size, B)
-
-
-def shares_units(Cell cell, dtype, Py_ssize_t B, int n_threads):
-    """Whether so many threads share the units, not the sequences, of so many sequences."""
-    cdef Py_ssize_t item_size = dtype.itemsize
-    cdef Plan p = make_plan(&cell, VF if item_size == 4 else VD)
-    return unit_parts(&p, item_size, B, n_threads) > 1
-
-
-def pack(Cell cell, W, R, b, p, Q, packed):
-    """Arrange a layer's blocks for the tiles. OUT packed."""
-    cdef Plan plan = make_plan(&cell, VF if is_single(packed) else VD)
-    cdef void* W_ = address(W)
-    cdef void* R_ = address(R)
-    cdef void* b_ = address(b)
-    cdef void* p_ = address(p)
-    cdef void* Q_ = address(Q)
-    cdef void* packed_ = address(packed)
-    cdef bint single = is_single(packed)
-    with nogil:
-        if single:
-            run_pack[vf](&plan, <vf*>W_, <vf*>R_, <vf*>b_, <vf*>p_, <vf*>Q_, <vf*>packed_)
-        else:
-            run_pack[vd](&plan, <vd*>W_, <vd*>R_, <vd*>b_, <vd*>p_, <vd*>Q_, <vd*>packed_)
-
-
-def unpack(Cell cell, grad, dW, dR, db, dp, dQ):
-    """The gradient as `backward` sums it to a layer's blocks. OUT all but grad."""
-    cdef Plan plan = make_plan(&cell, VF if is_single(grad) else VD)
-    cdef void* W_ = address(dW)
-    cdef void* R_ = address(dR)
-    cdef void* b_ = address(db)
-    cdef void* p_ = address(dp)
-    cdef void* Q_ = address(dQ)
-    cdef void* grad_ = address(grad)
-    cdef bint single = is_single(grad)
-    with nogil:
-        if single:
-            run_unpack[vf](&plan, <vf*>grad_, <vf*>W_, <vf*>R_, <vf*>b_, <vf*>p_, <vf*>Q_)
-        else:
-            run_unpack[vd](&plan, <vd*>grad_, <vd*>W_, <vd*>R_, <vd*>b_, <vd*>p_, <vd*>Q_)
-
-
-def forward(Cell cell, packed, x, order, lengths, h0, c0, y, hT, cT, tape, scratch,
+def forward(CellPlan cell, packed, x, order, lengths, h0, c0, y, hT, cT, tape, scratch,
             Py_ssize_t t0, Py_ssize_t t1, int reverse, int n_threads):
     """Steps t0 to t1 of a layer, one direction. OUT y, hT, cT, tape; scratch is workspace."""
-    cdef Task k = make_task(&cell, packed, x, order, lengths, y, h0, c0, hT, cT, tape, scratch,
+    cdef Task k = make_task(cell, packed, x, order, lengths, y, h0, c0, hT, cT, tape, scratch,
                             t0, t1, reverse, n_threads)
-    cdef bint single = is_single(packed)
+    cdef bint single = cell.item_size == FLOAT32
     with nogil:
         if single:
             run_forward[vf](&k, NULL)
@@ -238,16 +247,17 @@ def forward(Cell cell, packed, x, order, lengths, h0, c0, y, hT, cT, tape, scrat
             run_forward[vd](&k, NULL)
 
 
-def backward(Cell cell, packed, x, order, lengths, tape, dy, dhT, dcT, dx, dh0, dc0, grad, scratch,
-             Py_ssize_t t0, Py_ssize_t t1, int reverse, int n_threads, Py_ssize_t first_row=0):
+def backward(CellPlan cell, packed, x, order, lengths, tape, dy, dhT, dcT, dx, dh0, dc0, grad,
+             scratch, Py_ssize_t t0, Py_ssize_t t1, int reverse, int n_threads,
+             Py_ssize_t first_row=0):
     """BPTT through the same steps. IN and OUT dx, grad (added to); OUT dh0, dc0.
 
     first_row: rows of longer sequences, of which these are a segment, before their step 0; chunks
     begin where they would with the sequences whole.
     """
-    cdef Task k = make_task(&cell, packed, x, order, lengths, dy, dhT, dcT, dh0, dc0, tape, scratch,
+    cdef Task k = make_task(cell, packed, x, order, lengths, dy, dhT, dcT, dh0, dc0, tape, scratch,
                             t0, t1, reverse, n_threads)
-    cdef bint single = is_single(packed)
+    cdef bint single = cell.item_size == FLOAT32
     k.dx = address(dx)
     k.dx_batch = stride(dx, 0)
     k.dx_time = stride(dx, 1)

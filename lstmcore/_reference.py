@@ -195,19 +195,24 @@ def _split(cell, records):
     return {field: records[:, columns] for field, columns in _record_fields(cell).items()}
 
 
-def sizes(cell, dtype):
+def plan_cell(cell, dtype):
+    """What the functions below take as their cell: here the cell itself."""
+    return cell
+
+
+def sizes(cell):
     """Numbers of scalars: (of `packed`, of `tape` for one step of one sequence, of `grad`)."""
     weights = sum(int(np.prod(shape)) for shape in _block_shapes(cell).values())
     record = max(columns.stop for columns in _record_fields(cell).values())
     return weights, record, weights
 
 
-def scratch_size(cell, dtype, B, n_threads, training, with_dx):
+def scratch_size(cell, B, n_threads, training, with_dx):
     """Number of scalars of scratch: none, NumPy allocates its own."""
     return 0
 
 
-def chunk_rows(cell, dtype, B):
+def chunk_rows(cell, B):
     """Every step begins a chunk of BPTT here: it may be cut anywhere."""
     return 1
 
@@ -276,7 +281,7 @@ def forward(
     """
     blocks = _block_views(cell, packed)
     fields = _record_fields(cell)
-    B, width = len(order), sizes(cell, packed.dtype)[1]
+    B, width = len(order), sizes(cell)[1]
     tape = None if tape is None else tape.reshape(-1, width)
 
     # the initial state is a record like any other, so no step is special
@@ -340,7 +345,7 @@ def backward(
     """
     blocks, dblocks = _block_views(cell, packed), _block_views(cell, grad)
     B, dtype = len(order), packed.dtype
-    tape = tape.reshape(-1, sizes(cell, dtype)[1])
+    tape = tape.reshape(-1, sizes(cell)[1])
     t1 = min(t1, int(lengths.max(initial=0)))
     # n[t], and where the records of the state before step t begin
     active = {t: _active(lengths, t) for t in range(t0, t1)}

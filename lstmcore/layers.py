@@ -49,7 +49,7 @@ class Layer:
     options : dict
         The constructor's arguments: ``type(layer)(**layer.options)`` is an equal layer.
     cell : dict
-        One direction as kernels take it.
+        One direction, for `kernels.plan_cell`.
     """
 
     states = ()
@@ -71,7 +71,7 @@ class Layer:
         }
         self._masks = masks
         self._is_masked = any(mask is not None for mask in masks)
-        self._sizes = {}
+        self._kernel_cells = {}
         self._learns_states = bool(options.get("learn_initial_state"))
         self._no_states = [(None, None)] * self.directions
         if self._learns_states:
@@ -127,6 +127,13 @@ class Layer:
     # each direction. Shapes: x (B, L, I) or tokens (B, L); y (B, L, output_size); h and c, and what
     # is called after them, as in `state_sizes`.
 
+    def kernel_cell(self, dtype):
+        """What kernels take as the layer's cell in a dtype."""
+        cell = self._kernel_cells.get(dtype)
+        if cell is None:
+            cell = self._kernel_cells[dtype] = kernels.plan_cell(self.cell, dtype)
+        return cell
+
     def masked(self, w):
         """The weights that count: W and R without what the masks exclude."""
         if not self._is_masked:
@@ -141,8 +148,9 @@ class Layer:
         """The weights in the layout that kernels read: one flat buffer for each direction."""
         packed = []
         for w in weights:
-            buffer = take(self._kernel_sizes(w.W.dtype)[0])
-            kernels.pack(self.cell, *self.masked(w)[:5], buffer)
+            cell = self.kernel_cell(w.W.dtype)
+            buffer = take(kernels.sizes(cell)[0])
+            kernels.pack(cell, *self.masked(w)[:5], buffer)
             packed.append(buffer)
         return packed
 
@@ -183,15 +191,15 @@ class Layer:
         -------
         tapes : list of arrays, or None without `training`
         """
-        cell, B, H = self.cell, batch.size, self.hidden_size
-        dtype = packed[0].dtype
+        B, H, dtype = batch.size, self.hidden_size, packed[0].dtype
+        cell = self.kernel_cell(dtype)
         n_threads = choose_threads(self._work(x, batch), dtype, n_threads)
         tapes, tape = [], None
         for d in range(self.directions):
             if training:
-                tape = workspace.take(self._kernel_sizes(dtype)[1] * (B + batch.n_steps))
+                tape = workspace.take(kernels.sizes(cell)[1] * (B + batch.n_steps))
             mark = workspace.mark
-            scratch = workspace.take(kernels.scratch_size(cell, dtype, B, n_threads, False, False))
+            scratch = workspace.take(kernels.scratch_size(cell, B, n_threads, False, False))
             h0, c0 = initial[d]
             hT, cT = (None, None) if final is None else final[d]
             y_d = y if y is None or self.directions == 1 else y[..., d * H : (d + 1) * H]
@@ -212,7 +220,7 @@ class Layer:
 
     def gradient_buffers(self, dtype, take_zeros):
         """What `backward` adds to: one flat buffer for each direction."""
-        size = self._kernel_sizes(dtype)[2]
+        size = kernels.sizes(self.kernel_cell(dtype))[2]
         return [take_zeros(size) for _ in range(self.directions)]
 
     def backward(
@@ -237,12 +245,12 @@ class Layer:
         workspace : Workspace
         n_threads : int or None
         """
-        cell, B, H = self.cell, batch.size, self.hidden_size
-        dtype = packed[0].dtype
+        B, H, dtype = batch.size, self.hidden_size, packed[0].dtype
+        cell = self.kernel_cell(dtype)
         n_threads = choose_threads(2 * self._work(x, batch), dtype, n_threads)
         mark = workspace.mark
         scratch = workspace.take(
-            kernels.scratch_size(cell, dtype, B, n_threads, True, dx is not None)
+            kernels.scratch_size(cell, B, n_threads, True, dx is not None)
         )
         for d, grad in enumerate(buffers):
             dhT, dcT = (None, None) if dfinal is None else dfinal[d]
@@ -267,7 +275,7 @@ class Layer:
         """
         H = self.hidden_size
         for grad, (dh0, dc0), blocks in zip(buffers, dinitial, gradient, strict=True):
-            kernels.unpack(self.cell, grad, *blocks[:5])
+            kernels.unpack(self.kernel_cell(grad.dtype), grad, *blocks[:5])
             if self._is_masked:
                 for values, mask in zip((blocks.W, blocks.R), self._masks, strict=True):
                     if mask is not None:
@@ -285,12 +293,6 @@ class Layer:
         a_step = self._multiplications - (self._W_size if x.ndim == 2 else 0)
         return a_step * max(batch.n_steps, _ROWS_OF_WEIGHTS * batch.max_length)
 
-    def _kernel_sizes(self, dtype):
-        """(packed, tape_row, grad) in scalars."""
-        sizes = self._sizes.get(dtype)
-        if sizes is None:
-            sizes = self._sizes[dtype] = kernels.sizes(self.cell, dtype)
-        return sizes
 
 
 def _rebuild(cls, options):

@@ -235,17 +235,16 @@ def ranked(lengths):
 
 
 def _packed(kernels, problem):
-    blocks = problem.blocks
-    packed = np.empty(kernels.sizes(problem.cell, problem.dtype)[0], problem.dtype)
+    blocks, cell = problem.blocks, kernels.plan_cell(problem.cell, problem.dtype)
+    packed = np.empty(kernels.sizes(cell)[0], problem.dtype)
     names = ("W", "R", "b", "p", "Q")
-    kernels.pack(problem.cell, *(blocks.get(name) for name in names), packed)
+    kernels.pack(cell, *(blocks.get(name) for name in names), packed)
     return packed
 
 
 def _scratch(kernels, problem, n_threads, training, with_dx):
-    size = kernels.scratch_size(
-        problem.cell, problem.dtype, len(problem.lengths), n_threads, training, with_dx
-    )
+    cell = kernels.plan_cell(problem.cell, problem.dtype)
+    size = kernels.scratch_size(cell, len(problem.lengths), n_threads, training, with_dx)
     return np.full(size, np.nan, problem.dtype)  # scratch promises nothing about its contents
 
 
@@ -267,11 +266,12 @@ def run_forward(kernels, problem, *, n_threads=1, spans=None, training=True, out
     `spans` are the step ranges [(t0, t1), ...] of consecutive calls, by default one call. `out` has
     arrays for the outputs under their names, or None in place of an array that is not wanted.
     """
-    cell, dtype, B, H = problem.cell, problem.dtype, len(problem.lengths), problem.cell["units"]
+    dtype, B, H = problem.dtype, len(problem.lengths), problem.cell["units"]
+    cell = kernels.plan_cell(problem.cell, dtype)
     order, lengths = ranked(problem.lengths)
     packed = _packed(kernels, problem)
     scratch = _scratch(kernels, problem, n_threads, False, False)
-    row = kernels.sizes(cell, dtype)[1]
+    row = kernels.sizes(cell)[1]
     out = {"y": np.zeros((B, problem.x.shape[1], H), dtype)} | (out or {})
     h, c, tapes = problem.h0, problem.c0, []
     spans = _spans(problem, spans)
@@ -296,11 +296,11 @@ def run_backward(kernels, problem, tapes, *, n_threads=1, spans=None, out=None):
     `out` has arrays for "dx" and "grad", to which they are added, and for "dh0" and "dc0", or None
     in place of an array that is not wanted.
     """
-    cell, dtype = problem.cell, problem.dtype
+    cell, dtype = kernels.plan_cell(problem.cell, problem.dtype), problem.dtype
     order, lengths = ranked(problem.lengths)
     packed = _packed(kernels, problem)
     out = {
-        "grad": np.zeros(kernels.sizes(cell, dtype)[2], dtype),
+        "grad": np.zeros(kernels.sizes(cell)[2], dtype),
         "dx": np.zeros(problem.x.shape, dtype) if problem.x.ndim == 3 else None,
     } | (out or {})
     scratch = _scratch(kernels, problem, n_threads, True, out["dx"] is not None)

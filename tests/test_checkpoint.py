@@ -138,7 +138,8 @@ def test_segments_begin_with_chunks_and_are_as_long_as_asked(stack):
     net = network(stack)
     for lengths in LENGTHS.values():
         batch = examples(net, lengths).batch
-        chunks = [kernels.chunk_rows(layer.cell, net.dtype, len(lengths)) for layer in net.layers]
+        cells = [layer.kernel_cell(net.dtype) for layer in net.layers]
+        chunks = [kernels.chunk_rows(cell, len(lengths)) for cell in cells]
         for steps in (1, 50, 300):
             cuts = segments(net.layers, batch, net.dtype, steps)
             assert cuts[0][0] == 0 and cuts[-1][1] == max(lengths)
@@ -212,12 +213,13 @@ def test_training_needs_little_more_than_the_saved_activations(layers, readout, 
     saved, constant = 0, 0
     seen = net.layers[net._body]
     for k, layer in enumerate(seen):
-        packed, tape_row, grad = kernels.sizes(layer.cell, net.dtype)
+        cell = layer.kernel_cell(net.dtype)
+        packed, tape_row, grad = kernels.sizes(cell)
         saved += layer.directions * tape_row * (rows + B)
         if k < len(net.layers) - 1 and not (layer is seen[-1] and readout == "last"):
             saved += layer.output_size * B * L
         constant += layer.directions * (packed + grad)
-        constant = constant + kernels.scratch_size(layer.cell, net.dtype, B, 1, True, k > 0)
+        constant = constant + kernels.scratch_size(cell, B, 1, True, k > 0)
     assert needed(net, data, n_threads=1) <= 1.25 * saved + constant
 
 

@@ -141,7 +141,8 @@ def test_longer_chunks_of_bptt_where_the_gradient_is_large_equal_the_twin(
 ):
     cell = lstm_cell(units, units, peepholes=1)
     problem = random_problem(cell, lengths, dtype=dtype)
-    assert kernels.chunk_rows(cell, problem.dtype, len(lengths)) == rows
+    plan = kernels.plan_cell(cell, problem.dtype)
+    assert kernels.chunk_rows(plan, len(lengths)) == rows
     assert_equals_twin(kernels, problem, TOLERANCE[dtype] * sum(lengths) / 20)
     assert_same_bits(run(kernels, problem, n_threads=3), run(kernels, problem))
 
@@ -326,8 +327,9 @@ def test_threads_that_share_the_units_give_the_same_bits(
     cell = make_cell(5, 330 if len(lengths) > 1 else 720)
     problem = random_problem(cell, lengths, T=9, reverse=reverse, tokens=tokens, dtype=dtype)
     one = run(kernels, problem)
+    plan = kernels.plan_cell(cell, problem.dtype)
     for n_threads in (2, 3, 4):
-        assert kernels.shares_units(cell, problem.dtype, len(lengths), n_threads)
+        assert kernels.shares_units(plan, len(lengths), n_threads)
     for n_threads in (2, 3, 4, 7):
         assert_same_bits(run(kernels, problem, n_threads=n_threads), one)
 
@@ -484,7 +486,8 @@ def test_dx_and_the_weights_gradient_are_added_to(kernels, make_cell, dtype):
     problem = random_problem(make_cell(6, 11), UNEQUAL, dtype=dtype)
     _, tapes = run_forward(kernels, problem)
     once = run_backward(kernels, problem, tapes)
-    grad = np.zeros(kernels.sizes(problem.cell, problem.dtype)[2], problem.dtype)
+    plan = kernels.plan_cell(problem.cell, problem.dtype)
+    grad = np.zeros(kernels.sizes(plan)[2], problem.dtype)
     out = {"dx": np.ones_like(problem.x), "grad": grad}
     run_backward(kernels, problem, tapes, out=out)
     twice = run_backward(kernels, problem, tapes, out=out)
