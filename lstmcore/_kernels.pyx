@@ -365,6 +365,9 @@ def apply_activation(int code, double alpha, double beta, x, y):
         restore_denormals(mode)
 
 
+include "_plain_pass.pxi"        # a whole network at once
+
+
 cdef extern from *:
     """
     #ifndef LSTMCORE_OPENMP

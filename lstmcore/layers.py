@@ -100,6 +100,10 @@ class Layer:
     def is_recurrent(self):
         return bool(self.states)
 
+    @property
+    def learns_states(self):
+        return self._learns_states
+
     def blocks(self):
         """All blocks, direction by direction, named as in ``"W"`` or ``"forward.W"``."""
         if self.directions == 1:
@@ -193,7 +197,8 @@ class Layer:
         """
         B, H, dtype = batch.size, self.hidden_size, packed[0].dtype
         cell = self.kernel_cell(dtype)
-        n_threads = choose_threads(self._work(x, batch), dtype, n_threads)
+        work = self.work(batch.n_steps, batch.max_length, tokens=x.ndim == 2)
+        n_threads = choose_threads(work, dtype, n_threads)
         tapes, tape = [], None
         for d in range(self.directions):
             if training:
@@ -247,7 +252,8 @@ class Layer:
         """
         B, H, dtype = batch.size, self.hidden_size, packed[0].dtype
         cell = self.kernel_cell(dtype)
-        n_threads = choose_threads(2 * self._work(x, batch), dtype, n_threads)
+        work = self.work(batch.n_steps, batch.max_length, tokens=x.ndim == 2)
+        n_threads = choose_threads(2 * work, dtype, n_threads)
         mark = workspace.mark
         scratch = workspace.take(
             kernels.scratch_size(cell, B, n_threads, True, dx is not None)
@@ -285,13 +291,14 @@ class Layer:
             if blocks.c0 is not None:
                 np.sum(dc0, axis=0, out=blocks.c0)
 
-    def _work(self, x, batch):
-        """Multiply-adds of a forward pass in one direction; a token costs none of W's.
+    def work(self, n_steps, longest, tokens=False):
+        """Multiply-adds of a forward pass in one direction over so many steps of all sequences.
 
-        A step of few sequences takes as long as one of some more, for it has the weights to read.
+        A token costs none of W's. A step of few sequences takes as long as one of some more, for it
+        has the weights to read.
         """
-        a_step = self._multiplications - (self._W_size if x.ndim == 2 else 0)
-        return a_step * max(batch.n_steps, _ROWS_OF_WEIGHTS * batch.max_length)
+        a_step = self._multiplications - (self._W_size if tokens else 0)
+        return a_step * max(n_steps, _ROWS_OF_WEIGHTS * longest)
 
 
 

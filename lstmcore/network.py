@@ -5,6 +5,7 @@ What computes outputs goes through `Network._forward`, the loss and its gradient
 without touching `Network.params`.
 """
 
+from collections import namedtuple
 from dataclasses import replace
 from sys import getrefcount
 from types import MappingProxyType
@@ -27,19 +28,22 @@ from ._checks import (
     rows_contiguous,
     shaped,
 )
-from ._dispatch import kernels
+from ._dispatch import choose_threads, kernels
 from ._examples import Examples, check_weights
 from ._params import WEIGHTS, BlockTable
 from ._workspace import WorkspacePool, aligned_empty
 from .layers import Layer, Weights
 from .losses import find_loss
-from .sequences import check_tokens, make_batch, single_steps
+from .sequences import check_tokens, equal_lengths, make_batch, single_steps
 from .streaming import Stream
 
 __all__ = ["Network"]
 
 READOUTS = ("all", "last", "mean")
 _SQUASH = {"identity": 0, "logistic": 1, "softmax": 2}
+
+# The parameters that were packed last, their packed form, and its `PlainPass`.
+_Packed = namedtuple("_Packed", "params arrays plain")
 
 
 class Network:
@@ -123,7 +127,8 @@ class Network:
         self._pool = WorkspacePool(self.dtype)
         self._params = self.table.start(_check_seed(seed), self.dtype)
         self._weights = self._views(self._params)
-        self._packed = None  # parameters that were packed last, and their packed form
+        self._packed = None
+        self._begins_at_zero = not any(layer.learns_states for layer in self.layers)
         # Whether somebody may have written to the parameters since. Every view of an array holds
         # it: while there are no more references than these, nobody else can.
         self._own_references = getrefcount(self._params)
@@ -294,9 +299,13 @@ class Network:
         True
         """
         check_finite = as_flag(check_finite, "check_finite")
+        n_threads = as_threads(n_threads)
+        if lengths is mask is state is None and return_state is False:
+            y = self._predict_plain(X, check_finite, n_threads)
+            if y is not None:
+                return y
         batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite)
         return_state = as_flag(return_state, "return_state")
-        n_threads = as_threads(n_threads)
         if state is not None or return_state:
             self._refuse_bidirectional("state" if state is not None else "return_state")
         if state is not None:
@@ -578,28 +587,52 @@ class Network:
         return [layer.pack(w, take) for layer, w in zip(self.layers, weights, strict=True)]
 
     def _packed_params(self):
-        """The network's own parameters, packed; kept until they are found changed.
+        """The network's own parameters, packed, and their `PlainPass`.
+
+        Kept until the parameters are found changed.
 
         Looking for a change takes a tenth of a single sequence's time, so it is done only where
         there may be one: since the last time somebody has asked for the parameters or holds them.
         """
         kept = self._packed
         if kept is not None and not self._may_have_changed:
-            return kept[1]
+            return kept
         self._may_have_changed = False  # before looking: who asks meanwhile sets it again
         if getrefcount(self._params) > self._own_references:
             self._may_have_changed = True
-        if kept is None or not kernels.same_bytes(kept[0], self._params):
+        if kept is None or not kernels.same_bytes(kept.params, self._params):
             params = self._params.copy()
             packed = self._pack(self._views(params), lambda size: aligned_empty(size, self.dtype))
-            self._packed = kept = params, packed
-        return kept[1]
+            cells = [layer.kernel_cell(self.dtype) for layer in self.layers]
+            plain = kernels.PlainPass(cells, packed, _SQUASH[self._loss.output])
+            self._packed = kept = _Packed(params, packed, plain)
+        return kept
+
+    def _predict_plain(self, X, check_finite, n_threads):
+        """`_predict` where nothing is to be arranged, converted or reported, else None.
+
+        It is what most calls ask for, and all else that they do takes twice a short sequence's
+        arithmetic.
+        """
+        if self._read_layer is not None or not self._begins_at_zero:
+            return None
+        plain = self._packed_params().plain
+        if not plain.reads(X) or (check_finite and not kernels.all_finite(X)):
+            return None
+        B, T, _ = X.shape
+        threads = [
+            choose_threads(layer.work(B * T, T), self.dtype, n_threads) for layer in self.layers
+        ]
+        workspace = self._pool.acquire()
+        y = plain(X, *equal_lengths(B, T), threads, workspace.take)
+        self._pool.release(workspace)
+        return y
 
     def _predict(self, weights, batch, state, return_state, n_threads, packed=None):
         """Outputs on the user's time axis, and the state if wanted."""
         workspace = self._pool.acquire()
         if packed is None:
-            packed = self._packed_params()
+            packed = self._packed_params().arrays
         y, state = self._forward(
             weights, packed, batch, state, return_state, workspace, n_threads
         )

@@ -54,7 +54,7 @@ class Batch:
         self.first_row = 0
         self.size, self.max_length = x.shape[:2]
         if lengths is None:
-            self.order, self.lengths = _equal_lengths(self.size, self.max_length)
+            self.order, self.lengths = equal_lengths(self.size, self.max_length)
             self.ranked = self.lengths
             self.n_steps = self.size * self.max_length
         else:
@@ -127,7 +127,7 @@ def single_steps(x):
 
 
 @lru_cache(maxsize=16)
-def _equal_lengths(B, L):
+def equal_lengths(B, L):
     """Order and lengths of B sequences of L steps; nothing writes to them."""
     return np.arange(B, dtype=_INDEX), np.full(B, L, dtype=_INDEX)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import lstmcore as lc
+import lstmcore.network
 from lstmcore._dispatch import kernels
 
 LENGTHS = [4, 2, 0]
@@ -332,6 +333,119 @@ def test_a_streams_state_can_be_read_and_put_back():
     assert (stream(x[0, 1]) == y).all()
     with pytest.raises(ValueError, match=r"state\[0\]\[0\]: expected shape \(1, 3\)"):
         stream.state = ((np.zeros((2, 3)),),)
+
+
+# ------------------------------------------------------- plain arrays, which have a shorter way
+
+PLAIN = {
+    "one layer": lambda: ([lc.LSTM(5, 9)], "squared_error"),
+    "two directions": lambda: ([lc.LSTM(5, 9, bidirectional=True)], "binary_cross_entropy"),
+    "no recurrence": lambda: ([lc.Dense(5, 3)], "cross_entropy"),
+    "gate recurrence, blocks": lambda: (
+        [lc.LSTM(5, 6, peepholes=True, gate_recurrence=True, block_size=2), lc.Dense(6, 2)],
+        "cross_entropy",
+    ),
+    "wider, narrower, masked": lambda: (
+        [
+            lc.Dense(5, 21, activation="relu"),
+            lc.RNN(21, 3, bidirectional=True, R_mask=np.eye(3)),
+            lc.LSTM(6, 17, coupled=True),
+            lc.Dense(17, 2),
+        ],
+        "squared_error",
+    ),
+}
+
+
+@pytest.fixture
+def longer_way(monkeypatch):
+    """Counts the calls that are not plain."""
+    calls = []
+
+    def make_batch(*arguments):
+        calls.append(arguments)
+        return original(*arguments)
+
+    original = lstmcore.network.make_batch
+    monkeypatch.setattr(lstmcore.network, "make_batch", make_batch)
+    return calls
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("B, T", [(1, 1), (1, 70), (3, 5), (40, 9)])
+@pytest.mark.parametrize("make", PLAIN.values(), ids=PLAIN)
+def test_a_plain_array_has_the_bits_of_the_longer_way(longer_way, make, B, T, dtype):
+    net = lc.Network(*make(), dtype=dtype, seed=0)
+    for block in net.blocks.values():
+        block += np.random.default_rng(1).normal(size=block.shape) / 9
+    x = np.random.default_rng(2).normal(size=(B, T, 5)).astype(dtype)
+    before = x.copy()
+    for n_threads in (None, 1, 3):
+        y = net.predict(x, n_threads=n_threads)
+        assert not longer_way
+        assert y.dtype == dtype
+        assert (y == net.predict(x, [T] * B)).all()
+        longer_way.clear()
+    assert (x == before).all()
+
+
+NOT_PLAIN = {
+    "a list": list,
+    "another dtype": lambda x: x.astype(np.float32),
+    "strided": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+    "transposed": lambda x: np.asfortranarray(x),
+    "the other byte order": lambda x: x.astype(">f8"),
+    "unaligned": lambda x: np.frombuffer(b"-" + x.tobytes(), "f8", offset=1).reshape(x.shape),
+    "a subclass": lambda x: x.view(type("Array", (np.ndarray,), {})),
+}
+
+
+@pytest.mark.parametrize("name", NOT_PLAIN)
+def test_an_array_that_is_not_plain_goes_the_longer_way(longer_way, name):
+    net = network()
+    x = inputs().astype(np.float32).astype(np.float64)
+    expected = net.predict(x)
+    x.flags.writeable = False  # which is plain
+    assert (net.predict(x) == expected).all()
+    assert not longer_way
+    assert (net.predict(NOT_PLAIN[name](x)) == expected).all()
+    assert len(longer_way) == 1
+
+
+@pytest.mark.parametrize(
+    ("layer", "readout"),
+    [
+        (lc.LSTM(2, 3), "last"),
+        (lc.LSTM(2, 3), "mean"),
+        (lc.LSTM(2, 3, learn_initial_state=True), "all"),
+    ],
+    ids=["last", "mean", "learned state"],
+)
+def test_readouts_and_learned_states_go_the_longer_way(longer_way, layer, readout):
+    net = lc.Network([layer], readout=readout, seed=0)
+    for name in net.blocks.keys() & {"0.h0", "0.c0"}:
+        net.blocks[name][...] = [0.5, -0.5, 0.25]
+    one = net.predict(inputs()[:1])[0]
+    assert len(longer_way) == 1
+    assert (one == net.predict(list(inputs()))[0]).all()
+
+
+def test_an_array_without_steps_or_sequences_is_not_plain(longer_way):
+    assert network().predict(np.zeros((2, 0, 2))).shape == (2, 0, 4)
+    with pytest.raises(ValueError, match=r"X: expected at least one sequence, got"):
+        network().predict(np.zeros((0, 3, 2)))
+    assert len(longer_way) == 2
+
+
+def test_what_is_not_finite_is_refused_or_goes_through(longer_way):
+    x = inputs()
+    x[1, 2, 0] = np.nan
+    with pytest.raises(ValueError, match="X: expected finite numbers, got NaN or infinity"):
+        network().predict(x)
+    longer_way.clear()
+    y = network().predict(x, check_finite=False)
+    assert not longer_way
+    assert np.isnan(y[1, 2:]).all() and np.isfinite(y[[0, 2]]).all()
 
 
 # --------------------------------------------------------------------------------- the loss

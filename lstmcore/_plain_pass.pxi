@@ -1,0 +1,104 @@
+# All layers over a plain batch in one call: between them a short sequence would spend more time in
+# Python than in arithmetic.
+
+cdef class PlainPass:
+    """A network's layers over sequences of one length, from the state zero, keeping nothing.
+
+    It is `forward` of one layer after the other, then `squash`; there is no twin of it.
+
+    Parameters
+    ----------
+    cells : list of CellPlan
+    packed : list of lists of arrays
+        Each layer's weights, for each direction.
+    output : int
+        Kind of the output units, for `squash`.
+    """
+    cdef list cells, packed
+    cdef int output, item_size, type_number
+    cdef Py_ssize_t inputs, outputs
+    cdef Py_ssize_t widest          # outputs of a layer but the last
+
+    def __init__(self, list cells, list packed, int output):
+        cdef CellPlan cell = cells[0]
+        self.cells = cells
+        self.packed = packed
+        self.output = output
+        self.item_size = cell.item_size
+        self.type_number = cnp.NPY_FLOAT if self.item_size == FLOAT32 else cnp.NPY_DOUBLE
+        self.inputs = cell.plan.cell.inputs
+        for cell, directions in zip(cells, packed):
+            self.widest = max(self.widest, self.outputs)
+            self.outputs = cell.plan.cell.units * len(directions)
+
+    def reads(self, x):
+        """Whether x, which may be anything, is (B, T, I) and can be read as it stands."""
+        cdef cnp.ndarray a
+        if not cnp.PyArray_CheckExact(x):
+            return False
+        a = <cnp.ndarray>x
+        return (cnp.PyArray_TYPE(a) == self.type_number and cnp.PyArray_ISNOTSWAPPED(a)
+                and cnp.PyArray_CHKFLAGS(a, cnp.NPY_ARRAY_CARRAY_RO)
+                and cnp.PyArray_NDIM(a) == 3 and cnp.PyArray_DIM(a, 2) == self.inputs
+                and cnp.PyArray_SIZE(a) > 0)
+
+    def __call__(self, x, order, lengths, list threads, take):
+        """Outputs (B, T, K), a fresh array, for an x that `reads` accepts.
+
+        order, lengths : (B,), as `forward` takes them; the lengths are T
+        threads : for each layer
+        take : gives so many numbers of uninitialised memory, as `Workspace.take`
+        """
+        cdef Py_ssize_t B = cnp.PyArray_DIM(<cnp.ndarray>x, 0)
+        cdef Py_ssize_t T = cnp.PyArray_DIM(<cnp.ndarray>x, 1)
+        cdef Py_ssize_t n, d, I = self.inputs, H, last = len(self.cells) - 1, scratch = 0
+        cdef Py_ssize_t hidden = round_up(B * T * self.widest, LINE) * self.item_size
+        cdef cnp.npy_intp[3] shape = [B, T, self.outputs]
+        cdef bint single = self.item_size == FLOAT32
+        cdef CellPlan cell
+        cdef list directions
+        cdef char* room
+        cdef char* target = NULL
+        cdef Task k
+        for n in range(last + 1):
+            cell = self.cells[n]
+            scratch = max(scratch, workspace(&cell.plan, self.item_size, B, threads[n], 0, 0))
+        memory = take(min(last, 2) * hidden // self.item_size + scratch)
+        y = cnp.PyArray_SimpleNew(3, shape, self.type_number)
+        memset(&k, 0, sizeof(Task))
+        k.order = <const Py_ssize_t*>address(order)
+        k.lengths = <const Py_ssize_t*>address(lengths)
+        k.B = B
+        k.t1 = T
+        k.x = address(x)
+        room = <char*>address(memory)
+        k.scratch = room + min(last, 2) * hidden
+        for n in range(last + 1):
+            cell = self.cells[n]
+            directions = self.packed[n]
+            H = cell.plan.cell.units
+            k.plan = cell.plan
+            k.n_threads = threads[n]
+            k.x_time = I
+            k.x_batch = T * I
+            I = H * len(directions)
+            k.y_time = I
+            k.y_batch = T * I
+            target = <char*>address(y) if n == last else room + n % 2 * hidden  # two take turns
+            for d in range(len(directions)):
+                k.packed = address(directions[d])
+                k.reverse = <int>d
+                k.y = target + d * H * self.item_size
+                with nogil:
+                    if single:
+                        run_forward[vf](&k, NULL)
+                    else:
+                        run_forward[vd](&k, NULL)
+            k.x = target
+        if self.output != OUT_IDENTITY:
+            with nogil:
+                if single:
+                    run_squash(self.output, B * T, I, <vf*>target, <vf*>target)
+                else:
+                    run_squash(self.output, B * T, I, <vd*>target, <vd*>target)
+        return y
