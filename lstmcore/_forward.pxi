@@ -23,7 +23,7 @@ cdef enum:
     ROWS_OF_LARGE_R = 16
     LARGE_R = 786432
     # Bytes of numbers that a thread multiplies and adds in a step that pays for a meeting.
-    WORK_PER_MEETING = 250000
+    WORK_PER_MEETING = 100000
 
 
 cdef struct Task:
