@@ -9,6 +9,8 @@ a loss over whole sequences, such as connectionist temporal classification, gets
 (B, T, K) block with every sequence's length, and its ``prepare_targets`` may return any object.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from ._checks import as_choice, as_ndarray, describe, refuse_nonfinite, shaped
@@ -151,6 +153,12 @@ class Loss:
         return targets
 
 
+@lru_cache(maxsize=16)
+def _grid(shape):
+    """Indices of all elements of an array of this shape; nothing writes to them."""
+    return np.indices(shape, sparse=True)
+
+
 def _weighted_sum(terms, weights):
     """Sum in float64, in an order that depends on the shapes alone."""
     return float(np.sum(terms * weights, dtype=np.float64))
@@ -212,18 +220,18 @@ class CrossEntropy(Loss):
     def value_and_delta(self, a, targets, weights, lengths=None):
         with np.errstate(over="ignore", invalid="ignore"):
             delta = np.subtract(a, a.max(axis=-1, keepdims=True), out=a)
-            at_label = targets[..., None] if targets.ndim == weights.ndim else None
-            if at_label is not None:
-                scores = np.take_along_axis(delta, at_label, -1)[..., 0]
+            at_labels = None
+            if targets.ndim == weights.ndim:
+                at_labels = (*_grid(targets.shape), targets)
+                scores = delta[at_labels]
             else:
                 scores = np.einsum("...k,...k->...", targets, delta)
             np.exp(delta, out=delta)
             total = delta.sum(axis=-1, keepdims=True)
             terms = np.log(total[..., 0]) - scores
             delta /= total
-            if at_label is not None:
-                at = np.take_along_axis(delta, at_label, -1)
-                np.put_along_axis(delta, at_label, at - 1, -1)
+            if at_labels is not None:
+                delta[at_labels] -= 1
             else:
                 delta -= targets
             delta *= weights.astype(a.dtype)[..., None]
