@@ -46,6 +46,8 @@ class Layer:
         Which of the states h and c a time step hands to the next.
     state_sizes : tuple of int
         Columns of each: `hidden_size`, but with gate recurrence the gates' activations follow h.
+    learns_states : bool
+        Whether the initial states are parameters.
     options : dict
         The constructor's arguments: ``type(layer)(**layer.options)`` is an equal layer.
     cell : dict
@@ -72,9 +74,9 @@ class Layer:
         self._masks = masks
         self._is_masked = any(mask is not None for mask in masks)
         self._kernel_cells = {}
-        self._learns_states = bool(options.get("learn_initial_state"))
+        self.learns_states = bool(options.get("learn_initial_state"))
         self._no_states = [(None, None)] * self.directions
-        if self._learns_states:
+        if self.learns_states:
             blocks += [Block(f"{s}0", (hidden_size,), STATE, zeros()) for s in self.states]
         self._blocks = blocks  # of one direction
         self._multiplications = sum(block.size for block in blocks if block.kind == WEIGHTS)
@@ -99,10 +101,6 @@ class Layer:
     @property
     def is_recurrent(self):
         return bool(self.states)
-
-    @property
-    def learns_states(self):
-        return self._learns_states
 
     def blocks(self):
         """All blocks, direction by direction, named as in ``"W"`` or ``"forward.W"``."""
@@ -160,7 +158,7 @@ class Layer:
 
     def initial(self, weights, B, take):
         """The learned initial states (h0, c0) of B sequences; None for zero."""
-        if not self._learns_states:
+        if not self.learns_states:
             return self._no_states
         return [
             tuple(
