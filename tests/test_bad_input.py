@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -310,10 +310,10 @@ def right_or_refused(call, check=None):
         check(result)
 
 
-def plainly(array, net):
+def plainly(array, net, token_axes):
     """The same numbers as a native, contiguous, writeable array; integers may be tokens."""
     array = np.asarray(array)
-    is_token = array.dtype.kind in "iu" and array.ndim < 3
+    is_token = array.dtype.kind in "iu" and array.ndim == token_axes
     with np.errstate(over="ignore"):
         return np.array(array, dtype=np.intp if is_token else net.dtype, order="C")
 
@@ -336,9 +336,10 @@ lengths_or_mask = st.fixed_dictionaries(
 
 @thorough
 @given(any_network, anything(B, T, I), lengths_or_mask, st.booleans(), ODDITIES | st.just(2))
+@example(NETWORKS["all", False, "float32"], [np.full((T, I), 2**64 - 1, np.uint64)], {}, False, 2)
 def test_any_sequences_to_predict(net, X, options, check_finite, n_threads):
     def check(y):
-        plain = [plainly(x, net) for x in X] if isinstance(X, list) else plainly(X, net)
+        plain = [plainly(x, net, 1) for x in X] if isinstance(X, list) else plainly(X, net, 2)
         wanted = net.predict(plain, **options, check_finite=False, n_threads=1)
         assert y.tobytes() == wanted.tobytes()
 
