@@ -306,11 +306,31 @@ cdef void forward_cells(const Plan* p, const Member* me, const vec* packed, Py_s
             tape = at(tape, p.tape_row)
 
 
+cdef inline void forward_step(const Task* k, const Member* me, Py_ssize_t r0, Py_ssize_t n,
+                              Py_ssize_t t, vec* a, vec* c, const vec* z, vec* z_next,
+                              vec* tape) noexcept nogil:
+    """Step t of the ranks r0 to r0 + n - 1: z, with a and c, to z_next, c, the tape and y."""
+    cdef const Plan* p = &k.plan
+    cdef const vec* packed = <const vec*>k.packed
+    cdef Py_ssize_t H = p.cell.units, source, r
+    cdef Py_ssize_t u = me.u0 * p.lanes, j = me.u0 * p.vectors      # its first unit, column vector
+    for source in range(p.sources):
+        gemm(n, me.own.groups * p.vectors, H, at(z, source * p.padded), p.z_row,
+             at(packed, p.R + (source * p.column_vectors + j) * p.lanes * H), <const vec*>NULL,
+             a + j, p.columns, t & 1)
+    forward_cells(p, me, packed, n, a, c, z_next, tape)
+    if k.y != NULL:
+        for r in range(n):
+            copy_items(at(<vec*>k.y, k.order[r0 + r] * k.y_batch
+                          + place_in_time(k, r0 + r, t) * k.y_time + u),
+                       at(z_next, r * p.z_row + u), me.own.cell.units)
+    meet_over_units(me)
+
+
 cdef void forward_block(const Task* k, const Member* me, Py_ssize_t r0, Py_ssize_t n,
                         Py_ssize_t room_rows, vec* scratch) noexcept nogil:
     """All steps of the ranks r0 to r0 + n - 1, at most room_rows of them."""
     cdef const Plan* p = &k.plan
-    cdef const vec* packed = <const vec*>k.packed
     cdef vec* a = scratch
     cdef vec* room = at(a, room_rows * p.columns)
     cdef vec* z = at(room, room_rows * p.cell.inputs)
@@ -318,8 +338,7 @@ cdef void forward_block(const Task* k, const Member* me, Py_ssize_t r0, Py_ssize
     cdef vec* c = at(z_next, room_rows * p.z_row)
     cdef vec* tape = NULL
     cdef vec* a_t
-    cdef Py_ssize_t H = p.cell.units, r, t, chunk, source, next_n, next_rows, rows, all_n, until
-    cdef Py_ssize_t u = me.u0 * p.lanes, j = me.u0 * p.vectors      # its first unit, column vector
+    cdef Py_ssize_t r, t, chunk, next_n, next_rows, rows, all_n, until
     for r in range(n):
         if not is_mine(me, r):
             continue
@@ -350,18 +369,8 @@ cdef void forward_block(const Task* k, const Member* me, Py_ssize_t r0, Py_ssize
         while t < chunk:
             until = min(chunk, k.lengths[r0 + n - 1])   # no rank ends before
             while t < until:
-                for source in range(p.sources):
-                    gemm(n, me.own.groups * p.vectors, H, at(z, source * p.padded), p.z_row,
-                         at(packed, p.R + (source * p.column_vectors + j) * p.lanes * H),
-                         <const vec*>NULL, a_t + j, p.columns, t & 1)
-                forward_cells(p, me, packed, n, a_t, c, z_next, tape)
+                forward_step(k, me, r0, n, t, a_t, c, z, z_next, tape)
                 z, z_next = z_next, z
-                if k.y != NULL:
-                    for r in range(n):
-                        copy_items(at(<vec*>k.y, k.order[r0 + r] * k.y_batch
-                                      + place_in_time(k, r0 + r, t) * k.y_time + u),
-                                   at(z, r * p.z_row + u), me.own.cell.units)
-                meet_over_units(me)
                 t += 1
                 if tape != NULL:
                     tape = at(tape, all_n * p.tape_row)

@@ -318,9 +318,9 @@ cdef void rows_of_tiles(Py_ssize_t N, Py_ssize_t M, const Strip* s, const vec* a
                         const vec* start, vec* c) noexcept nogil:
     """All M rows of one column group of N vectors."""
     cdef Py_ssize_t tallest = ROWS_4 if N == 4 else ROWS_2 if N == 2 else ROWS_1
-    cdef Py_ssize_t tiles = 1 if M <= tallest else (M + tallest - 1) // tallest, rows
-    while M > 0:
-        rows = M if tiles == 1 else (M + tiles - 1) // tiles    # heights as equal as they can be
+    cdef Py_ssize_t tiles = (M + tallest - 1) // tallest, rows
+    while tiles > 0:
+        rows = (M + tiles - 1) // tiles             # heights as equal as they can be
         call_tile(rows, N, s, a, b, start, c)
         a = at(a, rows * s.a_row)
         start = at(start, rows * s.start_row)

@@ -25,6 +25,7 @@ cimport numpy as cnp
 
 cnp.import_array()
 
+include "_arrays.pxi"           # NumPy arrays from C
 include "_vector_math.pxi"      # exp, tanh, logistic, the other activations
 include "_gemm.pxi"             # products on register tiles
 include "_cells.pxi"            # the equations of one step
@@ -109,9 +110,6 @@ cdef void run_mean(Py_ssize_t B, Py_ssize_t K, const Py_ssize_t* lengths, const 
 
 # ---- entry points for Python ---------------------------------------------------------------------
 # Arrays come as they are, checked by layers.py; None is NULL.
-
-cdef inline void* address(object array) noexcept:
-    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 cdef inline Py_ssize_t stride(object array, int axis) noexcept:
     """Stride in numbers; 0 for None."""

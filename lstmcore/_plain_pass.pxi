@@ -33,14 +33,10 @@ cdef class PlainPass:
 
     def reads(self, x):
         """Whether x, which may be anything, is (B, T, I) and can be read as it stands."""
-        cdef cnp.ndarray a
-        if not cnp.PyArray_CheckExact(x):
-            return False
-        a = <cnp.ndarray>x
-        return (cnp.PyArray_TYPE(a) == self.type_number and cnp.PyArray_ISNOTSWAPPED(a)
-                and cnp.PyArray_CHKFLAGS(a, cnp.NPY_ARRAY_CARRAY_RO)
-                and cnp.PyArray_NDIM(a) == 3 and cnp.PyArray_DIM(a, 2) == self.inputs
-                and cnp.PyArray_SIZE(a) > 0)
+        return (is_plain(x, self.type_number, cnp.NPY_ARRAY_CARRAY_RO)
+                and cnp.PyArray_NDIM(<cnp.ndarray>x) == 3
+                and cnp.PyArray_DIM(<cnp.ndarray>x, 2) == self.inputs
+                and cnp.PyArray_SIZE(<cnp.ndarray>x) > 0)
 
     def __call__(self, x, order, lengths, list threads, take):
         """Outputs (B, T, K), a fresh array, for an x that `reads` accepts.

@@ -16,6 +16,8 @@ import numpy as np
 
 cnp.import_array()
 
+include "_arrays.pxi"
+
 cdef const Api* api = import_api()
 
 cdef enum:
@@ -38,10 +40,6 @@ cdef inline bint all_finite(const void* x, Py_ssize_t n, int item_size) noexcept
     for k in range(n):
         d_wrong |= ((d[k] & 0x7ff0000000000000u) + 0x0010000000000000u) & 0x8000000000000000u
     return d_wrong == 0
-
-
-cdef inline void* data(object array) noexcept:
-    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
 cdef object aligned(Py_ssize_t size):
@@ -104,7 +102,7 @@ cdef class Runner:
         for k in range(n):
             cell = cells[k]
             memory.append(aligned(api.layer_bytes(&cell, self.item_size)))
-            self.chain.layers[k] = <const Layer*>data(memory[k])
+            self.chain.layers[k] = <const Layer*>address(memory[k])
             self.work += B * cell.units * (cell.inputs + cell.units) * 4
         self.memory = memory
         self.outputs = cell.units
@@ -124,18 +122,18 @@ cdef class Runner:
         for k in range(self.chain.n_layers):
             cell = self.cells[k]
             W, R, b, p, Q = weights[k]
-            if api.prepare(&cell, self.item_size, data(W), data(R), data(b), data(p), data(Q),
-                           <void*>self.chain.layers[k]) == NULL:
+            if api.prepare(&cell, self.item_size, address(W), address(R), address(b), address(p),
+                           address(Q), <void*>self.chain.layers[k]) == NULL:
                 raise AssertionError(api.check(&cell).decode())     # layers.py has let it pass
         if len(self.memory) == self.chain.n_layers:     # the sizes are known from here on
             for k in range(self.chain.n_layers):
                 states = aligned(api.state_bytes(self.chain.layers[k], self.chain.B))
                 self.memory.append(states)
-                self.chain.states[k] = data(states)
+                self.chain.states[k] = address(states)
             if self.chain.mean_of >= 0:
                 layer = self.chain.layers[self.chain.mean_of]
                 self.mean = aligned(api.mean_bytes(layer, self.chain.B))
-                self.chain.mean = data(self.mean)
+                self.chain.mean = address(self.mean)
 
     def _begin(self):
         """Refuse what must not happen while another thread is within a step."""
@@ -147,12 +145,14 @@ cdef class Runner:
     def _set_state(self, Py_ssize_t k, h, c):
         """State of layer k from C-contiguous arrays."""
         self._begin()
-        api.set_state(self.chain.layers[k], self.chain.B, data(h), data(c), self.chain.states[k])
+        api.set_state(self.chain.layers[k], self.chain.B, address(h), address(c),
+                      self.chain.states[k])
 
     def _get_state(self, Py_ssize_t k, h, c):
         """State of layer k into C-contiguous arrays."""
         self._begin()
-        api.get_state(self.chain.layers[k], self.chain.B, self.chain.states[k], data(h), data(c))
+        api.get_state(self.chain.layers[k], self.chain.B, self.chain.states[k], address(h),
+                      address(c))
 
     @property
     def _mean(self):
@@ -163,9 +163,9 @@ cdef class Runner:
         """One step from checked, C-contiguous arrays: x (B, I), or tokens (B,) of intp."""
         self._begin()
         if cnp.PyArray_TYPE(<cnp.ndarray>x) == cnp.NPY_INTP:
-            self.step(NULL, <const Py_ssize_t*>data(x), data(y))
+            self.step(NULL, <const Py_ssize_t*>address(x), address(y))
         else:
-            self.step(data(x), NULL, data(y))
+            self.step(address(x), NULL, address(y))
 
     cdef inline void step(self, const void* x, const Py_ssize_t* tokens, void* y) noexcept:
         if self.work < MUCH:
@@ -176,16 +176,12 @@ cdef class Runner:
                 api.chain_steps(&self.chain, 1, x, tokens, y)
             self.busy = False
 
-    cdef inline bint is_plain(self, object array, Py_ssize_t columns, int flags) noexcept:
+    cdef inline bint is_step(self, object array, Py_ssize_t columns, int flags) noexcept:
         """An array of the stream's type without gaps, (columns,) or (B, columns)."""
         cdef cnp.ndarray a
-        if not cnp.PyArray_CheckExact(array):
+        if not is_plain(array, self.type_number, flags):
             return False
         a = <cnp.ndarray>array
-        if cnp.PyArray_TYPE(a) != self.type_number or not cnp.PyArray_CHKFLAGS(a, flags):
-            return False
-        if not cnp.PyArray_ISNOTSWAPPED(a):
-            return False
         if cnp.PyArray_NDIM(a) == 1:
             return self.chain.B == 1 and cnp.PyArray_DIM(a, 0) == columns
         return (cnp.PyArray_NDIM(a) == 2 and cnp.PyArray_DIM(a, 0) == self.chain.B
@@ -208,9 +204,9 @@ cdef class Runner:
         """
         cdef cnp.npy_intp shape[2]
         cdef int n_dims
-        if self.busy or not self.is_plain(x, self.inputs, cnp.NPY_ARRAY_CARRAY_RO):
+        if self.busy or not self.is_step(x, self.inputs, cnp.NPY_ARRAY_CARRAY_RO):
             return self._convert(x, out)
-        if self.check_finite and not all_finite(data(x), self.chain.B * self.inputs,
+        if self.check_finite and not all_finite(address(x), self.chain.B * self.inputs,
                                                 self.item_size):
             return self._convert(x, out)
         n_dims = cnp.PyArray_NDIM(<cnp.ndarray>x)
@@ -218,10 +214,10 @@ cdef class Runner:
             shape[0] = self.chain.B
             shape[n_dims - 1] = self.outputs
             out = cnp.PyArray_SimpleNew(n_dims, shape, self.type_number)
-        elif not (self.is_plain(out, self.outputs, cnp.NPY_ARRAY_CARRAY)
+        elif not (self.is_step(out, self.outputs, cnp.NPY_ARRAY_CARRAY)
                   and cnp.PyArray_NDIM(<cnp.ndarray>out) == n_dims):
             return self._convert(x, out)
-        self.step(data(x), NULL, data(out))
+        self.step(address(x), NULL, address(out))
         return out
 
     @property

@@ -195,8 +195,9 @@ class Layer:
         """
         B, H, dtype = batch.size, self.hidden_size, packed[0].dtype
         cell = self.kernel_cell(dtype)
-        work = self.work(batch.n_steps, batch.max_length, tokens=x.ndim == 2)
-        n_threads = choose_threads(work, dtype, n_threads)
+        n_threads = self.threads(
+            n_threads, dtype, batch.n_steps, batch.max_length, tokens=x.ndim == 2
+        )
         tapes, tape = [], None
         for d in range(self.directions):
             if training:
@@ -250,8 +251,9 @@ class Layer:
         """
         B, H, dtype = batch.size, self.hidden_size, packed[0].dtype
         cell = self.kernel_cell(dtype)
-        work = self.work(batch.n_steps, batch.max_length, tokens=x.ndim == 2)
-        n_threads = choose_threads(2 * work, dtype, n_threads)
+        n_threads = self.threads(
+            n_threads, dtype, batch.n_steps, batch.max_length, tokens=x.ndim == 2, passes=2
+        )
         mark = workspace.mark
         scratch = workspace.take(
             kernels.scratch_size(cell, B, n_threads, True, dx is not None)
@@ -289,15 +291,16 @@ class Layer:
             if blocks.c0 is not None:
                 np.sum(dc0, axis=0, out=blocks.c0)
 
-    def work(self, n_steps, longest, tokens=False):
-        """Multiply-adds of a forward pass in one direction over so many steps of all sequences.
+    def threads(self, n_threads, dtype, n_steps, longest, *, tokens=False, passes=1):
+        """Threads for one direction: as told, else by the multiply-adds.
 
-        A token costs none of W's. A step of few sequences takes as long as one of some more, for it
+        Those of a forward pass over so many steps of all sequences; BPTT is two such passes. A
+        token costs none of W's. A step of few sequences takes as long as one of some more, for it
         has the weights to read.
         """
         a_step = self._multiplications - (self._W_size if tokens else 0)
-        return a_step * max(n_steps, _ROWS_OF_WEIGHTS * longest)
-
+        work = passes * a_step * max(n_steps, _ROWS_OF_WEIGHTS * longest)
+        return choose_threads(work, dtype, n_threads)
 
 
 def _rebuild(cls, options):

@@ -28,7 +28,7 @@ from ._checks import (
     rows_contiguous,
     shaped,
 )
-from ._dispatch import choose_threads, kernels
+from ._dispatch import kernels
 from ._examples import Examples, check_weights
 from ._params import WEIGHTS, BlockTable
 from ._workspace import WorkspacePool, aligned_empty
@@ -620,9 +620,7 @@ class Network:
         if not plain.reads(X) or (check_finite and not kernels.all_finite(X)):
             return None
         B, T, _ = X.shape
-        threads = [
-            choose_threads(layer.work(B * T, T), self.dtype, n_threads) for layer in self.layers
-        ]
+        threads = [layer.threads(n_threads, self.dtype, B * T, T) for layer in self.layers]
         workspace = self._pool.acquire()
         y = plain(X, *equal_lengths(B, T), threads, workspace.take)
         self._pool.release(workspace)
