@@ -89,7 +89,7 @@ class Stream(Runner):
         self._weights = network._views(network.params.copy())
         self._prepare(
             [
-                (*layer.masked(w).blocks, *(None,) * 5)[:5]
+                tuple(map(dict(zip(layer.cell.block_names, layer.masked(w).blocks, strict=True)).get, "WRbpQ"))
                 for layer, (w,) in zip(network.layers, self._weights, strict=True)
             ]
         )
