@@ -98,7 +98,7 @@ cdef class Runner:
         self.item_size = dtype.itemsize
         self.type_number = cnp.NPY_FLOAT if self.item_size == FLOAT32 else cnp.NPY_DOUBLE
         self.check_finite = check_finite
-        self.cells = [dict(cell, size=sizeof(Cell)) for cell in cells]
+        self.cells = [dict(description, size=sizeof(Cell)) for description in cells]
         self.chain.size = sizeof(Chain)
         self.chain.B = B
         self.chain.n_layers = <int>n

@@ -128,10 +128,7 @@ class Network:
         self._params = self.table.start(_check_seed(seed), self.dtype)
         self._weights = self._views(self._params)
         self._packed = None
-        # What `PlainPass` takes: the state zero, and one direction is forward.
-        self._plain = not any(
-            layer.learns_states or layer.direction == "reverse" for layer in self.layers
-        )
+        self._begins_at_zero = not any(layer.learns_states for layer in self.layers)
         # Whether somebody may have written to the parameters since. Every view of an array holds
         # it: while there are no more references than these, nobody else can.
         self._own_references = getrefcount(self._params)
@@ -604,7 +601,10 @@ class Network:
             params = self._params.copy()
             packed = self._pack(self._views(params), lambda size: aligned_empty(size, self.dtype))
             cells = [layer.kernel_cell(self.dtype) for layer in self.layers]
-            plain = kernels.PlainPass(cells, packed, _SQUASH[self._loss.output])
+            plain = kernels.PlainPass(
+                cells, packed, [layer.reversals for layer in self.layers],
+                _SQUASH[self._loss.output],
+            )
             self._packed = kept = _Packed(params, packed, plain)
         return kept
 
@@ -614,7 +614,7 @@ class Network:
         It is what most calls ask for, and all else that they do takes twice a short sequence's
         arithmetic.
         """
-        if self._read_layer is not None or not self._plain:
+        if self._read_layer is not None or not self._begins_at_zero:
             return None
         plain = self._packed_params().plain
         if not plain.reads(X) or (check_finite and not kernels.all_finite(X)):

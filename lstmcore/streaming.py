@@ -77,7 +77,8 @@ class Stream(Runner):
             self.batch_size,
             network.dtype,
             _OUTPUTS[network._loss.output],
-            network._read_layer if network.readout == "mean" else -1,
+            int(network.readout == "mean"),
+            network._read_layer or 0,
             self.check_finite,
         )
         self.refresh()
@@ -89,7 +90,7 @@ class Stream(Runner):
         self._weights = network._views(network.params.copy())
         self._prepare(
             [
-                tuple(map(dict(zip(layer.cell.block_names, layer.masked(w).blocks, strict=True)).get, "WRbpQ"))
+                layer.masked(w).blocks
                 for layer, (w,) in zip(network.layers, self._weights, strict=True)
             ]
         )
@@ -104,7 +105,7 @@ class Stream(Runner):
         state = []
         for k, layer in enumerate(network.layers):
             entry = tuple(np.empty((B, size), network.dtype) for size in layer.state_sizes)
-            self._get_state(k, *(*entry, None, None)[:2])
+            self._get_state(k, entry)
             state.append(entry)
         if network.readout == "mean":
             total, count = self._mean_parts()
@@ -117,8 +118,7 @@ class Stream(Runner):
 
     def _set(self, state):
         for k in range(len(self._network.layers)):
-            entry = [np.ascontiguousarray(values) for values in state[k]]
-            self._set_state(k, *(*entry, None, None)[:2])
+            self._set_state(k, tuple(np.ascontiguousarray(values) for values in state[k]))
         if self._network.readout == "mean":
             for mine, values in zip(self._mean_parts(), state[-1], strict=True):
                 mine[...] = values
@@ -126,7 +126,7 @@ class Stream(Runner):
     def _mean_parts(self):
         """Views of the mean's total (B, H) and count (B,)."""
         B, H = self.batch_size, self._network.layers[self._network._read_layer].hidden_size
-        mean = self._mean
+        mean = self._read_memory
         return mean[: B * H].reshape(B, H), mean[B * H : B * H + B]
 
     def _convert(self, x, out):
