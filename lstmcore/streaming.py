@@ -89,7 +89,10 @@ class Stream(Runner):
         self._weights = network._views(network.params.copy())
         self._prepare(
             [
-                tuple(map(dict(zip(layer.cell.block_names, layer.masked(w).blocks, strict=True)).get, "WRbpQ"))
+                tuple(
+                    dict(zip(layer.cell.block_names, layer.masked(w).blocks, strict=True)).get(name)
+                    for name in "WRbpQ"
+                )
                 for layer, (w,) in zip(network.layers, self._weights, strict=True)
             ]
         )
