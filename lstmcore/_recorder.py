@@ -116,9 +116,9 @@ class Recorder:
         recorder._began -= float(state["elapsed"])
         if "best.x" in state:
             recorder.best = {
-                "x": np.copy(state["best.x"]),
+                "x": state["best.x"],
                 "fun": float(state["best.fun"]),
-                "jac": np.copy(state["best.jac"]),
+                "jac": state["best.jac"],
             }
         return recorder
 

@@ -112,6 +112,16 @@ def test_a_restored_run_goes_on_as_if_it_had_never_stopped(validates, cut, throu
     assert set(final) == set(whole.state())
 
 
+def test_the_state_is_a_copy(clock):
+    recorder = Recorder(False)
+    play(recorder, clock, range(4), False)
+    for values in recorder.state().values():
+        np.asarray(values)[...] = -1
+    assert recorder.best["fun"] == recorder.history()["loss"].min() == F[3]
+    np.testing.assert_array_equal(recorder.best["x"], np.full(3, 3.0))
+    np.testing.assert_array_equal(recorder.best["jac"], np.full(3, 4.0))
+
+
 def test_a_bar_sees_every_iteration_but_not_the_start(clock):
     class Bar:
         shown = ()
