@@ -17,11 +17,14 @@ class Examples:
         In the form of the network's loss.
     weights : (B, L) or (B,) float64 array
         Of each term as given; `scale` is not in it.
+    reduction : {"mean", "sum"}
+    total : float
+        The sum of the weights.
     scale : float
-        What multiplies the weighted sum: 1 / (sum of the weights) for a mean, 1 for a sum.
+        What multiplies the weighted sum: 1 / `total` for a mean, 1 for a sum.
     """
 
-    __slots__ = ("batch", "targets", "weights", "scale", "reduction")
+    __slots__ = ("batch", "targets", "weights", "total", "scale", "reduction")
 
     def __init__(self, batch, targets, weights, reduction):
         self.batch = batch
@@ -35,10 +38,15 @@ class Examples:
                 "sample_weight, step_weight, lengths: expected a finite sum of weights above zero "
                 f"over the terms that are there, got {total}"
             )
+        self.total = total
         self.scale = 1.0 / total if reduction == "mean" else 1.0
 
     def __len__(self):
         return self.batch.size
+
+    def summed(self):
+        """The same examples, whose loss is the sum and not the mean."""
+        return Examples(self.batch, self.targets, self.weights, "sum")
 
     def take(self, indices):
         """The examples of some of the sequences; a mean is the mean over these alone."""

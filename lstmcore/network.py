@@ -391,32 +391,19 @@ class Network:
     # ------------------------------------------------------------------------------ the loss
 
     def loss_and_grad(
-        self, X, Y, lengths=None, *, mask=None, sample_weight=None, step_weight=None, l2=0.0,
-        reduction="mean", check_finite=True, checkpoint=None, n_threads=None,
-    ):  # fmt: skip
+        self, X, Y, lengths=None, *, l2=0.0, checkpoint=None, n_threads=None, **data
+    ):
         """The objective and its gradient at `params`.
 
         The objective is the weighted mean of the loss over all scored terms (steps, or sequences if
-        they are read out) + l2/2 times the sum of the squared weights (blocks W, R, p and Q).
+        they are read out), and `penalty`.
 
         Parameters
         ----------
-        X, lengths, mask
-            As in `predict`.
-        Y : array_like or list of array_like
-            Targets (B, T, K), or (B, K) if the sequences are read out; a list holds one array
-            (T_b, K) for each sequence. With one output the last axis may be absent. For
-            cross_entropy integer labels (B, T) or (B,), or rows of K probabilities.
-        sample_weight : (B,) array_like, optional
-            Weight of each sequence, >= 0.
-        step_weight : (B, T) array_like or list of (T_b,) array_like, optional
-            Weight of each step, >= 0; not with a readout. A step that weighs nothing may have any
-            target.
+        X, Y, lengths, **data
+            The data: see `prepare`.
         l2 : float
-        reduction : {"mean", "sum"}
-            "sum" leaves the division by the sum of the weights out.
-        check_finite : bool
-            Refuse NaN and infinity.
+            Strength of the penalty.
         checkpoint : int, True or None
             Bounds the memory for long sequences: what BPTT needs is kept for segments of at least
             so many time steps, one at a time, instead of all T; True takes √T. Costs a second
@@ -450,18 +437,10 @@ class Network:
         >>> net.loss(X, Y, l2=1e-4) < f
         True
         """
-        examples = self.prepare(
-            X, Y, lengths, mask=mask, sample_weight=sample_weight, step_weight=step_weight,
-            reduction=reduction, check_finite=check_finite,
-        )  # fmt: skip
-        return self.evaluate(
-            None, examples, l2=l2, checkpoint=checkpoint, n_threads=n_threads
-        )
+        examples = self.prepare(X, Y, lengths, **data)
+        return self._objective(examples, l2, True, checkpoint, n_threads)
 
-    def loss(
-        self, X, Y, lengths=None, *, mask=None, sample_weight=None, step_weight=None, l2=0.0,
-        reduction="mean", check_finite=True, checkpoint=None, n_threads=None,
-    ):  # fmt: skip
+    def loss(self, X, Y, lengths=None, *, l2=0.0, checkpoint=None, n_threads=None, **data):
         """The objective alone; arguments as in `loss_and_grad`.
 
         Returns
@@ -469,13 +448,8 @@ class Network:
         f : float
             The same bits as from `loss_and_grad`.
         """
-        examples = self.prepare(
-            X, Y, lengths, mask=mask, sample_weight=sample_weight, step_weight=step_weight,
-            reduction=reduction, check_finite=check_finite,
-        )  # fmt: skip
-        return self.evaluate(
-            None, examples, l2=l2, gradient=False, checkpoint=checkpoint, n_threads=n_threads
-        )[0]
+        examples = self.prepare(X, Y, lengths, **data)
+        return self._objective(examples, l2, False, checkpoint, n_threads)[0]
 
     def prepare(
         self, X, Y, lengths=None, *, mask=None, sample_weight=None, step_weight=None,
@@ -483,12 +457,35 @@ class Network:
     ):  # fmt: skip
         """Check and arrange data once that will be evaluated often.
 
-        Parameters are those of `loss_and_grad`.
+        Every call that takes data takes them in these arguments.
+
+        Parameters
+        ----------
+        X, lengths, mask
+            As in `predict`.
+        Y : array_like or list of array_like
+            Targets (B, T, K), or (B, K) if the sequences are read out; a list holds one array
+            (T_b, K) for each sequence. With one output the last axis may be absent. For
+            cross_entropy integer labels (B, T) or (B,), or rows of K probabilities.
+        sample_weight : (B,) array_like, optional
+            Weight of each sequence, >= 0.
+        step_weight : (B, T) array_like or list of (T_b,) array_like, optional
+            Weight of each step, >= 0; not with a readout. A step that weighs nothing may have any
+            target.
+        reduction : {"mean", "sum"}
+            "sum" leaves the division by the sum of the weights out.
+        check_finite : bool
+            Refuse NaN and infinity.
 
         Returns
         -------
         Examples
-            For `evaluate`. May share memory with X.
+            For `evaluate` and `Objective`. May share memory with X.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came.
         """
         check_finite = as_flag(check_finite, "check_finite")
         as_choice(reduction, "reduction", ("mean", "sum"))
@@ -500,10 +497,8 @@ class Network:
         )
         return Examples(batch, targets, weights, reduction)
 
-    def evaluate(
-        self, params, examples, *, l2=0.0, gradient=True, checkpoint=None, n_threads=None
-    ):
-        """The objective, and its gradient, at any parameters.
+    def evaluate(self, params, examples, *, gradient=True, checkpoint=None, n_threads=None):
+        """The loss of examples, and its gradient, at any parameters; without a penalty.
 
         Parameters
         ----------
@@ -511,7 +506,6 @@ class Network:
             Converted to the network's dtype; None is the network's own.
         examples : Examples
             From `prepare`.
-        l2 : float
         gradient : bool
         checkpoint : int, True or None
             As in `loss_and_grad`.
@@ -522,7 +516,6 @@ class Network:
         f : float
         g : (P,) array or None
         """
-        l2 = as_number(l2, "l2", 0)
         gradient = as_flag(gradient, "gradient")
         checkpoint = self.check_checkpoint(checkpoint)
         n_threads = as_threads(n_threads)
@@ -547,15 +540,59 @@ class Network:
             g = np.empty(self.table.size, self.dtype)
             views = self._views(g)
             evaluation.gradient(views[self._body], views[self._head])
-        if l2:
-            with np.errstate(over="ignore"):
-                for weights_slice in self._weight_slices:
-                    theta = params[weights_slice]
-                    f += 0.5 * l2 * float(np.sum(theta * theta, dtype=np.float64))
-                    if gradient:
-                        g[weights_slice] += self.dtype.type(l2) * theta
         self._pool.release(workspace)
         return f, g
+
+    def penalty(self, theta, l2, g=None, *, start=0.0):
+        """The penalty l2/2 · ‖weights‖² at any parameters, and its gradient.
+
+        It counts the blocks W, R, p and Q; not biases, not initial states.
+
+        Parameters
+        ----------
+        theta : (P,) array_like or None
+            Converted to the network's dtype; None is the network's own.
+        l2 : float
+            Strength >= 0.
+        g : (P,) array, optional
+            The gradient is added to it.
+        start : float
+            What the blocks' terms are added to, one after the other.
+
+        Returns
+        -------
+        float
+
+        Examples
+        --------
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.Dense(2, 1)])
+        >>> net.penalty([3.0, 4.0, 5.0], 0.1)  # two weights and a bias
+        1.25
+        """
+        l2 = as_number(l2, "l2", 0)
+        if not (g is None or (isinstance(g, np.ndarray) and g.shape == self._params.shape)):
+            raise TypeError(
+                f"g: expected an array of shape {self._params.shape}, got {describe(g)}"
+            )
+        if not l2:
+            return start
+        theta = self._params if theta is None else self._check_params(theta, "theta")
+        with np.errstate(over="ignore"):
+            for weights_slice in self._weight_slices:
+                weights = theta[weights_slice]
+                start += 0.5 * l2 * float(np.sum(weights * weights, dtype=np.float64))
+                if g is not None:
+                    g[weights_slice] += self.dtype.type(l2) * weights
+        return start
+
+    def _objective(self, examples, l2, gradient, checkpoint, n_threads):
+        """The loss with its penalty, and the gradient if wanted, at `params`."""
+        l2 = as_number(l2, "l2", 0)
+        f, g = self.evaluate(
+            None, examples, gradient=gradient, checkpoint=checkpoint, n_threads=n_threads
+        )
+        return self.penalty(None, l2, g, start=f), g
 
     def check_checkpoint(self, checkpoint):
         """`checkpoint` as `loss_and_grad` takes it: None, True or an int; refused if it is none."""
