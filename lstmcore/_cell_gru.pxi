@@ -1,4 +1,4 @@
-# The gated recurrent unit, (G1)-(G12), with its reset gate after or before the recurrent product.
+# The gated recurrent unit, (G1)-(G9), with its reset gate after or before the recurrent product.
 #
 # Blocks: W, R, b, bR. Gates stand in the order r, z, n. Slots: r, z, n, h and, with the reset after
 # the product, m = R_n h(t-1) + bR.
@@ -118,7 +118,8 @@ cdef inline void gru_forward(const int standard, const int after, const Plan* p,
                     gates[3 * u] = gate_of(standard, p, gates[3 * u] + last[3 * u])         # (G1)
                     gates[3 * u + 1] = gate_of(standard, p,
                                                gates[3 * u + 1] + last[3 * u + 1])          # (G2)
-                    gates[3 * u + 2] = fma(gates[3 * u], last[3 * u + 2], gates[3 * u + 2])
+                    gates[3 * u + 2] = fma(gates[3 * u], last[3 * u + 2],
+                                           gates[3 * u + 2])                                # (G3)
                 else:
                     gates[2 * u] = gate_of(standard, p, gates[2 * u])                       # (G1)
                     gates[2 * u + 1] = gate_of(standard, p, gates[2 * u + 1])               # (G2)
@@ -149,7 +150,7 @@ cdef inline void gru_forward(const int standard, const int after, const Plan* p,
 cdef inline void gru_backward(const int standard, const int after, const Plan* p, int phase,
                               Py_ssize_t rows, const vec* tape, const vec* before, vec* dz,
                               vec* delta) noexcept nogil:
-    """(G6)-(G11), with the reset after or before the product.
+    """(G6)-(G9), with the reset after or before the product.
 
     IN tape, before; IN and OUT dz: dL/dh(t), then what of it passes on to h(t-1) beside the
     products, and IN its second section, dL/d(r h(t-1)); OUT delta.
@@ -170,24 +171,24 @@ cdef inline void gru_backward(const int standard, const int after, const Plan* p
                 z = now[GRU_Z]
                 n_t = now[GRU_N]
                 eps = dz[u]
-                d_z = gate_slope(standard, p, z) * ((h_before - n_t) * eps)                 # (G6)
+                d_z = gate_slope(standard, p, z) * ((h_before - n_t) * eps)                 # (G8)
                 d_n = candidate_slope(standard, p, n_t) * ((like(z, 1) - z) * eps)          # (G7)
-                dz[u] = z * eps                                                             # (G11)
+                dz[u] = z * eps                                                             # (G6)
                 if after:
-                    d_r = gate_slope(standard, p, r) * (now[GRU_M] * d_n)                   # (G8)
+                    d_r = gate_slope(standard, p, r) * (now[GRU_M] * d_n)                   # (G9)
                     gates[3 * u] = d_r
                     gates[3 * u + 1] = d_z
                     gates[3 * u + 2] = d_n
                     last[3 * u] = d_r
                     last[3 * u + 1] = d_z
-                    last[3 * u + 2] = r * d_n                                               # (G9)
+                    last[3 * u + 2] = r * d_n                                               # (G6)
                 else:
                     gates[2 * u + 1] = d_z
                     last[u] = d_n
             else:
-                eps = dz[p.all_groups + u]                                                  # (G10)
-                gates[2 * u] = gate_slope(standard, p, r) * (h_before * eps)                # (G8)
-                dz[u] = fma(r, eps, dz[u])                                                  # (G11)
+                eps = dz[p.all_groups + u]
+                gates[2 * u] = gate_slope(standard, p, r) * (h_before * eps)                # (G9)
+                dz[u] = fma(r, eps, dz[u])                                                  # (G6)
         tape += p.slots * n
         before += p.slots * n
         dz += p.sections * n
