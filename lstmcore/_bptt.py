@@ -15,8 +15,6 @@ from bisect import bisect_left
 from itertools import pairwise
 from math import isqrt
 
-import numpy as np
-
 from ._dispatch import kernels
 
 

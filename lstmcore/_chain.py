@@ -40,8 +40,7 @@ class Chain:
         """The initial states of B sequences; None for zero."""
         take = self.workspace.take
         return [
-            layer.initial(w, B, take)
-            for layer, w in zip(self.layers, self._weights, strict=True)
+            layer.initial(w, B, take) for layer, w in zip(self.layers, self._weights, strict=True)
         ]
 
     def state_arrays(self, B):

@@ -60,9 +60,9 @@ class States:
         """Raise where a layer needs whole sequences, so that there is no state to hand on."""
         for k, layer in enumerate(self.parts.layers):
             if layer.reads_ahead:
+                how = "is bidirectional" if layer.directions == 2 else "reads them in reverse"
                 raise ValueError(
-                    f"{name}: expected whole sequences, for layers[{k}] {reads_how(layer)}, "
-                    "got a part"
+                    f"{name}: expected whole sequences, for layers[{k}] {how}, got a part"
                 )
 
     def check_step(self, x, check_finite):
@@ -100,11 +100,6 @@ class States:
                 array = array[None]
             arrays.append(rows_contiguous(array) if shape else array)
         return tuple(arrays)
-
-
-def reads_how(layer):
-    """Why a layer that reads ahead needs whole sequences."""
-    return "is bidirectional" if layer.directions == 2 else "reads sequences in reverse"
 
 
 def _check_entry(entry, name, length):

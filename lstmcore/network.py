@@ -25,7 +25,7 @@ from ._examples import Examples, check_weights
 from ._outputs import OUTPUTS
 from ._parameters import Parameters
 from ._readout import cut
-from ._states import States, reads_how
+from ._states import States
 from ._workspace import Fresh, WorkspacePool
 from .cells import CELLS, Layer
 from .losses import LOSSES, find_loss
@@ -98,9 +98,7 @@ class Network:
     True
     """
 
-    def __init__(
-        self, layers, loss="squared_error", readout="all", dtype="float64", seed=None
-    ):
+    def __init__(self, layers, loss="squared_error", readout="all", dtype="float64", seed=None):
         self.layers = _check_layers(layers)
         self._loss = find_loss(loss)
         self._parts = parts = cut(self.layers, readout)
@@ -266,7 +264,8 @@ class Network:
         X : (B, T, I) array_like, (B, T) array_like of int, or list of (T_b, I) or (T_b,) arrays
             Sequences, or tokens 0 ... I-1 that stand for one-hot vectors. Never written to.
         lengths : (B,) array_like of int, optional
-            Steps of each sequence of an array; what lies after them is never looked at. By default T.
+            Steps of each sequence of an array; by default T. What lies after them is never looked
+            at.
         mask : (B, T) array_like of bool, optional
             In place of `lengths`: the steps that are there. The others do not happen: the state is
             carried over them.
@@ -548,9 +547,7 @@ class Network:
         workspace = self._pool.acquire()
         packed = parameters.pack(weights, workspace.take)
         body, head = self._chains(weights, packed, workspace, n_threads)
-        evaluation = Evaluation(
-            body, head, self._parts.readout, self._loss, examples, checkpoint
-        )
+        evaluation = Evaluation(body, head, self._parts.readout, self._loss, examples, checkpoint)
         if gradient:
             g = np.empty(self.table.size, self.dtype)
             f = evaluation.value_and_gradient(parameters.views(g))
@@ -619,11 +616,11 @@ class Network:
             checkpoint = as_integer(checkpoint, "checkpoint", 1)
         for k, layer in enumerate(self.layers):
             if layer.reads_ahead:
-                ends = "both ends" if layer.directions == 2 else "their ends"
-                how = "is bidirectional and reads" if layer.directions == 2 else "reads"
+                how = "reads sequences in reverse"
+                if layer.directions == 2:
+                    how = "is bidirectional and reads sequences from both ends"
                 raise ValueError(
-                    f"checkpoint: expected None, for layers[{k}] {how} "
-                    f"sequences from {ends}, got {checkpoint}"
+                    f"checkpoint: expected None, for layers[{k}] {how}, got {checkpoint}"
                 )
         return checkpoint
 
