@@ -71,6 +71,13 @@ class Parameters:
         self.flat = self.table.start(rng, dtype)
         self.weights = self.views(self.flat)
         self._packed = None
+        self._is_frozen = False
+
+    def freeze(self):
+        """Make the vector read-only. Nobody else may have a view of it yet."""
+        self.flat.flags.writeable = False
+        self.weights = self.views(self.flat)
+        self._is_frozen = True
 
     def of_layer(self, k):
         """The placed blocks of layer k."""
@@ -100,10 +107,10 @@ class Parameters:
         """The vector as it is now, `Packed`.
 
         Anybody may have written to it since the last call, through any view, so all its bytes are
-        compared with those that were packed then.
+        compared with those that were packed then, unless it is frozen.
         """
         kept = self._packed
-        if kept is None or not kernels.same_bytes(kept.params, self.flat):
+        if kept is None or not (self._is_frozen or kernels.same_bytes(kept.params, self.flat)):
             params = self.flat.copy()
             take = partial(aligned_empty, dtype=self.dtype)
             arrays = self.pack(self.views(params), take)

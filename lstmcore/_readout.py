@@ -104,6 +104,12 @@ class Readout:
         """
         return None
 
+    def _begin(self, entry):
+        """The entry that this reading begins with, to be written to."""
+        if entry is None:
+            return self.initial_entry(self._layer, self._batch.size, self._memory.dtype)
+        return tuple(values.copy() for values in entry)
+
     def _zeros(self, t0, t1, y):
         if y is None:
             return self._memory.take_zeros(self._batch.size, t1 - t0, self._layer.output_size)
@@ -211,9 +217,7 @@ class Mean(Readout):
 
     def __init__(self, layer, batch, memory, entry=None):
         super().__init__(layer, batch, memory)
-        if entry is None:
-            entry = self.initial_entry(layer, batch.size, memory.dtype)
-        self._total, self._count = (values.copy() for values in entry)
+        self._total, self._count = self._begin(entry)
 
     @staticmethod
     def entry_shapes(layer):
@@ -246,9 +250,7 @@ class Max(Readout):
 
     def __init__(self, layer, batch, memory, entry=None):
         super().__init__(layer, batch, memory)
-        if entry is None:
-            entry = self.initial_entry(layer, batch.size, memory.dtype)
-        self._largest, self._count = (values.copy() for values in entry)
+        self._largest, self._count = self._begin(entry)
         self._first = np.zeros(self._largest.shape, np.intp)  # the step that has it
         self._t = 0
 

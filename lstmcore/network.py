@@ -82,7 +82,8 @@ class Network:
 
     Outputs are computed with weights in an order of their own, which are arranged anew when the
     parameters have changed. Every call of `predict` and `step` compares all bytes of `params` to
-    find out: about a microsecond for 20,000 numbers. A `stream` does so only when it is told.
+    find out: some 5 % of the time that one sequence of 100 steps takes with 128 units, 12 % with
+    512. A network that is `frozen` need not, and a `stream` takes new parameters when it is told.
 
     Examples
     --------
@@ -142,7 +143,10 @@ class Network:
 
     @params.setter
     def params(self, value):
-        self._parameters.flat[...] = self._parameters.check(value, "params")
+        value = self._parameters.check(value, "params")
+        if not self.params.flags.writeable:
+            raise ValueError("params: expected a network that is not frozen, got one that is")
+        self.params[...] = value
 
     @property
     def blocks(self):
@@ -224,6 +228,33 @@ class Network:
             for k, what, shape, size in rows
         ]
         return "\n".join(line.rstrip() for line in lines)
+
+    def frozen(self):
+        """A copy of the network whose parameters are read-only.
+
+        Its calls do not look whether parameters have changed, which saves the most where a call is
+        one short sequence and the layers are large.
+
+        Returns
+        -------
+        Network
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(2, 3)], seed=0)
+        >>> fixed, x = net.frozen(), np.ones((1, 4, 2))
+        >>> bool((fixed.predict(x) == net.predict(x)).all())
+        True
+        >>> fixed.params[0] = 1.0
+        Traceback (most recent call last):
+        ValueError: assignment destination is read-only
+        """
+        copy = Network(**self.options, seed=0)
+        copy.params = self.params
+        copy._parameters.freeze()
+        return copy
 
     def release_memory(self):
         """Free the memory that the network keeps between calls."""

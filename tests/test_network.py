@@ -149,6 +149,33 @@ def test_parameters_that_stay_are_packed_once(monkeypatch):
     assert len(packed) == 2 * first
 
 
+def test_a_frozen_network_looks_for_no_change_and_allows_none(monkeypatch):
+    net, x = network("cross_entropy", "mean", dtype="float32"), inputs()
+    expected = net.predict(x)
+    frozen = net.frozen()
+    net.params[...] = 0
+    monkeypatch.setattr(kernels, "same_bytes", None)
+    for _ in range(3):
+        assert (frozen.predict(x) == expected).all()
+    assert (frozen.predict(x, [4, 4, 4]) == expected).all()
+    y, state = frozen.step(x[:, 0])
+    for t in (1, 2, 3):
+        y, state = frozen.step(x[:, t], state)
+    assert (y == expected).all()
+    f, g = frozen.loss_and_grad(x, [0, 1, 2])
+    assert np.isfinite(f) and g.any()
+    for array in (frozen.params, frozen.blocks["0.R"], frozen.weights[1][0].blocks[0]):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+    with pytest.raises(ValueError, match="params: expected a network that is not frozen, got one"):
+        frozen.params = net.params
+    thawed = pickle.loads(pickle.dumps(frozen))
+    thawed.params[...] = 0
+    monkeypatch.undo()
+    assert (thawed.predict(x) != expected).any()
+    assert repr(frozen) == repr(net) and frozen.frozen().params.tobytes() == frozen.params.tobytes()
+
+
 def test_blocks_cannot_be_exchanged_by_mistake():
     with pytest.raises(TypeError):
         network().blocks["0.W"] = np.zeros((12, 2))
