@@ -88,6 +88,13 @@ class Parameters:
         params = shaped(as_real(value, name, self.dtype), name, (self.table.size,))
         return np.ascontiguousarray(params)
 
+    def at(self, params):
+        """A checked vector and its views; None is the own one."""
+        if params is None:
+            return self.flat, self.weights
+        params = self.check(params, "params")
+        return params, self.views(params)
+
     def views(self, flat):
         """For each layer a list with the `Weights` of each direction, views of `flat`."""
         return [

@@ -235,7 +235,7 @@ def test_deltas_take_the_place_of_the_outputs():
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < data.targets.nbytes / 4
+    assert peak < data.targets.values.nbytes / 4
 
 
 def test_inference_holds_two_layers_outputs():
