@@ -15,6 +15,9 @@ from bisect import bisect_left
 from itertools import pairwise
 from math import isqrt
 
+import numpy as np
+
+from ._checks import describe, rows_contiguous
 from ._dispatch import kernels
 
 
@@ -171,11 +174,22 @@ class Evaluation:
         targets = examples.targets
         if self._last:
             targets = targets.segment(t0, t1)
-        weights = examples.weights[:, t0:t1] * examples.scale
-        return self._loss.value_and_delta(y, targets, weights, self._segments[j].lengths)
+        weights = examples.weights[:, t0:t1]
+        return self._value_and_delta(y, targets, weights, self._segments[j].lengths)
 
     def _score_once(self, a):
         """Value and delta of all outputs."""
         examples = self._examples
-        weights = examples.weights * examples.scale
-        return self._loss.value_and_delta(a, examples.targets, weights, self._batch.lengths)
+        return self._value_and_delta(a, examples.targets, examples.weights, self._batch.lengths)
+
+    def _value_and_delta(self, a, targets, weights, lengths):
+        value, delta = self._loss.value_and_delta(
+            a, targets, weights * self._examples.scale, lengths
+        )
+        # The kernels would read another form's memory as if it were this one.
+        if type(delta) is not np.ndarray or delta.shape != a.shape or delta.dtype != a.dtype:
+            raise ValueError(
+                f"loss: expected a delta of shape {a.shape} and dtype {a.dtype} from "
+                f"{self._loss!r}, got {describe(delta)}"
+            )
+        return float(value), rows_contiguous(delta)

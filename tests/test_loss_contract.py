@@ -193,6 +193,44 @@ def test_weights_of_steps_and_readouts_are_refused():
         network(readout="last")
 
 
+WRONG_DELTAS = {
+    "float64": lambda delta: delta.astype(np.float64),
+    "of another shape": lambda delta: delta[:, :-1],
+    "flat": lambda delta: delta.ravel(),
+    "a list": lambda delta: delta.tolist(),
+    "nothing": lambda delta: None,
+    "big-endian": lambda delta: delta.astype(">f4"),
+}
+
+
+@pytest.mark.parametrize("terms", ["steps", "sequences"])
+@pytest.mark.parametrize("wrong", WRONG_DELTAS)
+def test_a_delta_that_kernels_could_not_read_is_refused(wrong, terms):
+    base = SquaredError if terms == "steps" else MeanProbability
+
+    class Wrong(base):
+        def value_and_delta(self, *arguments):
+            value, delta = super().value_and_delta(*arguments)
+            return value, WRONG_DELTAS[wrong](delta)
+
+    net = network(Wrong(), dtype="float32")
+    Y = np.ones((4, T, K)) if terms == "steps" else LABELS
+    with pytest.raises(ValueError, match=r"loss: expected a delta of shape \(4, 6, 4\) and dtype"):
+        net.loss_and_grad(inputs(), Y)
+
+
+def test_a_delta_with_gaps_is_read_right():
+    class Gaps(SquaredError):
+        def value_and_delta(self, *arguments):
+            value, delta = super().value_and_delta(*arguments)
+            return value, np.repeat(delta, 2, axis=-1)[..., ::2]
+
+    Y = np.ones((4, T, K))
+    _, g = network(Gaps()).loss_and_grad(inputs(), Y, LENGTHS)
+    _, wanted = network(SquaredError()).loss_and_grad(inputs(), Y, LENGTHS)
+    np.testing.assert_array_equal(g, wanted)
+
+
 # -------------------------------------------------------------------- targets and their sizes
 
 
