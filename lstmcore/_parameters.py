@@ -88,12 +88,9 @@ class Parameters:
         params = shaped(as_real(value, name, self.dtype), name, (self.table.size,))
         return np.ascontiguousarray(params)
 
-    def at(self, params):
-        """A checked vector and its views; None is the own one."""
-        if params is None:
-            return self.flat, self.weights
-        params = self.check(params, "params")
-        return params, self.views(params)
+    def weights_at(self, params):
+        """The views of a vector, which is checked; None is the own one."""
+        return self.weights if params is None else self.views(self.check(params, "params"))
 
     def views(self, flat):
         """For each layer a list with the `Weights` of each direction, views of `flat`."""

@@ -117,7 +117,7 @@ class Network:
         # What examples depend on: those of a network of another form would be misread.
         self._form = (
             f"input_size {self.input_size}, output_size {self.output_size}, "
-            f"loss={loss!r}, readout={readout!r}, dtype={self.dtype.name!r}"
+            f"loss={self.options['loss']!r}, readout={readout!r}, dtype={self.dtype.name!r}"
         )
         # Whether `PlainPass` can do all there is to do.
         self._is_plain = parts.readout.per_step and not any(
@@ -572,7 +572,7 @@ class Network:
                 f"examples: expected those of a network with {self._form}, got {examples.form}"
             )
         parameters = self._parameters
-        _, weights = parameters.at(params)
+        weights = parameters.weights_at(params)
         workspace = self._pool.acquire()
         packed = parameters.pack(weights, workspace.take)
         body, head = self._chains(weights, packed, workspace, n_threads)
