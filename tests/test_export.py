@@ -211,7 +211,7 @@ def test_compiles_without_a_warning(compiler, dtype, tmp_path):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
 @pytest.mark.parametrize(
-    "flags", [["-DLSTMCORE_NO_FMA", "-ffp-contract=off"], ["-DLSTMCORE_NO_LIBM"]], ids=" ".join
+    "flags", [["-DLSTMRT_NO_FMA", "-ffp-contract=off"], ["-DLSTMRT_NO_LIBM"]], ids=" ".join
 )
 def test_passes_with_every_switch_and_needs_no_library(flags, dtype, tmp_path):
     net, data = export_models.network("activations"), export_models.sequences()
@@ -362,7 +362,11 @@ def test_int8_knows_tokens_from_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "3d", "a-b", "a b", "é", "int", "class", "_x", "a__b", "lstmcore_x", "x;", "../x"]
+    "name",
+    [
+        "", "3d", "a-b", "a b", "é", "int", "class", "_x", "a__b", "x;", "../x", "lstmcore_x",
+        "lstmrt_x", "LSTMRT",
+    ],
 )
 def test_names_that_are_no_identifiers_are_refused(name, tmp_path):
     with pytest.raises(ValueError, match="name: expected"):
@@ -406,8 +410,8 @@ def test_files_are_replaced_only_when_asked(tmp_path):
         export_c(trained_like(lc.Dense(1, 1), seed=1), tmp_path, "model")
     assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
     export_c(net, tmp_path, "other")  # the runtime is there already, and the same
-    (tmp_path / "lstmcore_math.h").write_text("/* edited */")
-    with pytest.raises(FileExistsError, match=r"lstmcore_math\.h"):
+    (tmp_path / "lstmrt_math.h").write_text("/* edited */")
+    with pytest.raises(FileExistsError, match=r"lstmrt_math\.h"):
         export_c(net, tmp_path, "third")
     export_c(net, tmp_path, "third", overwrite=True, self_test=True)
 
@@ -424,7 +428,7 @@ def test_a_bidirectional_network_has_no_step(tmp_path):
 def test_a_failing_self_test_is_an_error(tmp_path):
     export_c(trained_like(lc.Dense(1, 1)), tmp_path, "model")
     path = tmp_path / "model_selftest.c"
-    text = re.sub(r"(lstmcore_y\[32\] = \{\s*)[^,]*", r"\g<1>7.0f", path.read_text())
+    text = re.sub(r"(lstmrt_y\[32\] = \{\s*)[^,]*", r"\g<1>7.0f", path.read_text())
     path.write_text(text)
     with pytest.raises(RuntimeError, match="FAILED"):
         run_self_test(tmp_path, "model")

@@ -122,7 +122,7 @@ def export_c(
     Notes
     -----
     The files: ``NAME.h`` is what a program includes, ``NAME.c`` what it compiles; the runtime
-    ``lstmcore_*.h`` belongs to them; ``NAME_selftest.c`` is a program that proves a port: recorded
+    ``lstmrt_*.h`` belongs to them; ``NAME_selftest.c`` is a program that proves a port: recorded
     inputs must give the recorded outputs. Functions::
 
         NAME_state state;                      the caller's, as many as there are sequences
@@ -134,9 +134,9 @@ def export_c(
     sequences: then there is no ``NAME_step``, and ``NAME_sequence`` takes a buffer of
     ``NAME_BUFFER(n_steps)`` numbers.
 
-    C macros that change the compiled code: ``LSTMCORE_NO_FMA`` rounds every product before it is
+    C macros that change the compiled code: ``LSTMRT_NO_FMA`` rounds every product before it is
     added (the same bits on every IEEE machine, given ``-ffp-contract=off``);
-    ``LSTMCORE_NO_LIBM`` keeps compilers other than GCC and clang from taking fma out of <math.h>,
+    ``LSTMRT_NO_LIBM`` keeps compilers other than GCC and clang from taking fma out of <math.h>,
     the one thing that is ever taken from a library.
 
     Examples
@@ -282,14 +282,14 @@ def _in_floating_point(chain, net, sequences, dtype):
     return Exported(
         data="\n\n".join(texts),
         constant_bytes=sum(sizes),
-        defines=[f"#define LSTMCORE_DOUBLE {int(dtype == 'float64')}"],
+        defines=[f"#define LSTMRT_DOUBLE {int(dtype == 'float64')}"],
         settings=[],
         x=x,
         y=y,
         error=float(np.abs(y - net.predict(x[None])[0]).max()),
         tolerance=_TOLERANCE[dtype] * max(1.0, float(np.abs(y).max())),
         details={"reference": net.dtype.name},
-        runtime=["lstmcore_math.h", "lstmcore_float.h"],
+        runtime=["lstmrt_math.h", "lstmrt_float.h"],
     )
 
 
@@ -408,9 +408,9 @@ def _texts(chain, exported, name, dtype, network):
     )
     settings = list(exported.settings)
     if chain.readout == "last":
-        settings.append(f"#define LSTMCORE_READ_LAYER layer{chain.body - 1}")
+        settings.append(f"#define LSTMRT_READ_LAYER layer{chain.body - 1}")
     if chain.bidirectional:
-        settings.append(f"#define LSTMCORE_HALF {half}")
+        settings.append(f"#define LSTMRT_HALF {half}")
     source = _source.SOURCE.format(
         **common,
         defines="\n".join(exported.defines),
@@ -418,7 +418,7 @@ def _texts(chain, exported, name, dtype, network):
         data=exported.data,
         body=chain.body_macros(),
         head=chain.head_macros(),
-        readout=f"LSTMCORE_{chain.readout.upper()}",
+        readout=f"LSTMRT_{chain.readout.upper()}",
         read=chain.read,
         settings="".join(f"{line}\n" for line in settings),
         output=chain.output.upper(),
@@ -430,11 +430,11 @@ def _texts(chain, exported, name, dtype, network):
         steps=steps,
         tolerance=literal(exported.tolerance, "float64"),
         buffer=(
-            f"static {_signal(dtype)[0]} lstmcore_buffer[{upper}_BUFFER({steps})];\n"
+            f"static {_signal(dtype)[0]} lstmrt_buffer[{upper}_BUFFER({steps})];\n"
             if buffer
             else ""
         ),
-        data=f"{array('lstmcore_x', exported.x)}\n\n{array('lstmcore_y', exported.y)}",
+        data=f"{array('lstmrt_x', exported.x)}\n\n{array('lstmrt_y', exported.y)}",
     )
     return {f"{name}.h": header, f"{name}.c": source, f"{name}_selftest.c": selftest}
 
@@ -442,7 +442,7 @@ def _texts(chain, exported, name, dtype, network):
 def _write(directory, name, texts, runtime, overwrite):
     directory.mkdir(parents=True, exist_ok=True)
     contents = {file: text.encode() for file, text in texts.items()}
-    for file in [*runtime, "lstmcore_model.h", "lstmcore_selftest.h"]:
+    for file in [*runtime, "lstmrt_model.h", "lstmrt_selftest.h"]:
         contents[file] = (RUNTIME / file).read_bytes()
     for file, content in contents.items():
         path = directory / file

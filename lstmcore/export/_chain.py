@@ -7,7 +7,7 @@ import numpy as np
 from .. import layers as _layers
 from ..losses import find_loss
 
-PANEL = 64  # rows of a panel of weights: LSTMCORE_PANEL in lstmcore_float.h and lstmcore_int8.h
+PANEL = 64  # rows of a panel of weights: LSTMRT_PANEL in lstmrt_float.h and lstmrt_int8.h
 
 DENSE, RNN, LSTM = _layers.DENSE, _layers.RNN_KIND, _layers.LSTM_KIND
 
@@ -84,26 +84,26 @@ class Chain:
 
     @property
     def bidirectional(self):
-        """As LSTMCORE_BIDIRECTIONAL."""
+        """As LSTMRT_BIDIRECTIONAL."""
         if all(len(directions) == 1 for directions in self.parts):
             return 0
         return len(self.parts[self.body - 1])
 
     def body_macros(self):
-        """LSTMCORE_BODY"""
+        """LSTMRT_BODY"""
         calls = []
         for k, directions in enumerate(self.parts[: self.body]):
             both = "BIDIRECTIONAL_" if len(directions) == 2 else ""
-            calls.append(f"LSTMCORE_{both}{directions[0].macro}({k})")
+            calls.append(f"LSTMRT_{both}{directions[0].macro}({k})")
         return " ".join(calls)
 
     def head_macros(self):
-        """LSTMCORE_HEAD"""
+        """LSTMRT_HEAD"""
         if self.body == len(self.parts):
-            return "LSTMCORE_OUTPUT_COPY"
+            return "LSTMRT_OUTPUT_COPY"
         last = len(self.parts) - 1
-        hidden = [f"LSTMCORE_DENSE({k})" for k in range(self.body, last)]
-        return " ".join([*hidden, f"LSTMCORE_OUTPUT_DENSE({last})"])
+        hidden = [f"LSTMRT_DENSE({k})" for k in range(self.body, last)]
+        return " ".join([*hidden, f"LSTMRT_OUTPUT_DENSE({last})"])
 
     def widths(self):
         """Outputs of every layer of the body."""

@@ -1,4 +1,4 @@
-"""Layers in floating point, as lstmcore_float.h reads them."""
+"""Layers in floating point, as lstmrt_float.h reads them."""
 
 import numpy as np
 
@@ -54,5 +54,5 @@ def float_part(part, dtype):
         keys, struct = ["weights", "h0"], "rnn"
     fields.append(", ".join(map(pointer, keys)))
     body = ",\n    ".join(fields)
-    lines.append(f"static const lstmcore_{struct} {name} = {{\n    {body},\n}};")
+    lines.append(f"static const lstmrt_{struct} {name} = {{\n    {body},\n}};")
     return "\n".join(lines), sum(value.nbytes for value in arrays.values())

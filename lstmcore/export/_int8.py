@@ -1,4 +1,4 @@
-"""Quantization: a network in the integers of lstmcore_int8.h, calibrated on typical inputs.
+"""Quantization: a network in the integers of lstmrt_int8.h, calibrated on typical inputs.
 
 Weights are rounded not to the nearest integer one by one but so that the errors of a row cancel on
 the signals that calibration has seen (E. Frantar et al., *GPTQ: Accurate Post-Training Quantization
@@ -136,7 +136,7 @@ def _float_lstm(part, a, c, gates):
 
 @dataclass
 class Matrix:
-    """Weights as lstmcore_matrix has them; `q` is (G, I + H) in natural order."""
+    """Weights as lstmrt_matrix has them; `q` is (G, I + H) in natural order."""
 
     q: np.ndarray
     inputs: int
@@ -223,7 +223,7 @@ def _high(a, b):
 
 
 def _upper_half(v):
-    """lstmcore_upper_half, on uint64 arrays."""
+    """lstmrt_upper_half, on uint64 arrays."""
     u = np.uint64
     v = np.minimum(v, u((16 << A_BITS) - 1))
     t = _high(v << u(11), u(1549082005))
@@ -452,7 +452,7 @@ class IntegerPart:
             recurrence = "NULL"
             if self.Q is not None:
                 Q = self._matrix_text(self.Q, f"{name}_gates", arrays)
-                before = f"static const lstmcore_matrix {name}_gate_recurrence = {Q};\n"
+                before = f"static const lstmrt_matrix {name}_gate_recurrence = {Q};\n"
                 recurrence = f"&{name}_gate_recurrence"
             fields += [f"{pointer('peepholes')}, {recurrence}, {pointer('h0')}, {pointer('c0')}"]
             struct = "lstm"
@@ -463,7 +463,7 @@ class IntegerPart:
                 fields.append(pointer("h0"))
         body = ",\n    ".join(fields)
         lines = [array(key, values) for key, values in arrays.items()]
-        lines.append(f"{before}static const lstmcore_{struct} {name} = {{\n    {body},\n}};")
+        lines.append(f"{before}static const lstmrt_{struct} {name} = {{\n    {body},\n}};")
         return "\n".join(lines), sum(values.nbytes for values in arrays.values())
 
     @staticmethod
@@ -628,12 +628,12 @@ def quantize(chain, net, sequences):
     texts, sizes = zip(
         *(part.text() for directions in integer.parts for part in directions), strict=True
     )
-    scales = array("lstmcore_inverse_scales", integer.inverse_scales)
+    scales = array("lstmrt_inverse_scales", integer.inverse_scales)
     return Exported(
         data="\n\n".join([scales, *texts]),
         constant_bytes=sum(sizes) + integer.inverse_scales.nbytes,
-        defines=["#define LSTMCORE_DOUBLE 0"],
-        settings=[f"#define LSTMCORE_READ_SCALE {literal(integer.read_scale, 'float32')}"],
+        defines=["#define LSTMRT_DOUBLE 0"],
+        settings=[f"#define LSTMRT_READ_SCALE {literal(integer.read_scale, 'float32')}"],
         x=x,
         y=y,
         error=float(np.abs(difference).max()),
@@ -643,7 +643,7 @@ def quantize(chain, net, sequences):
             "rms_error": float(np.sqrt((difference**2).mean())),
             "calibration_steps": int(lengths.sum()),
         },
-        runtime=["lstmcore_math.h", "lstmcore_int8.h"],
+        runtime=["lstmrt_math.h", "lstmrt_int8.h"],
     )
 
 

@@ -35,10 +35,10 @@ def check_name(name):
             "name: expected a C identifier (letters, digits and single underscores, a letter "
             f"first), got {name!r}"
         )
-    if name in _KEYWORDS.split() or name.lower().startswith("lstmcore"):
+    if name in _KEYWORDS.split() or name.lower().startswith(("lstmcore", "lstmrt")):
         raise ValueError(
-            f"name: expected one that is no keyword of C or C++ and does not begin with "
-            f"'lstmcore', got {name!r}"
+            "name: expected one that is no keyword of C or C++ and begins neither with "
+            f"'lstmcore' nor with 'lstmrt', got {name!r}"
         )
 
 
@@ -51,8 +51,8 @@ def literal(value, dtype):
 
 
 _C_TYPES = {
-    "float32": "lstmcore_real",
-    "float64": "lstmcore_real",
+    "float32": "lstmrt_real",
+    "float64": "lstmrt_real",
     "int8": "int8_t",
     "int16": "int16_t",
     "uint16": "uint16_t",
@@ -76,9 +76,9 @@ def array(name, values):
 
 
 def activation(cell, role, dtype):
-    """An lstmcore_activation's initialiser."""
+    """An lstmrt_activation's initialiser."""
     alpha, beta = (literal(cell[f"{which}_{role}"], dtype) for which in ("alpha", "beta"))
-    return f"{{LSTMCORE_{_ACTIVATIONS[cell[f'act_{role}']]}, {alpha}, {beta}}}"
+    return f"{{LSTMRT_{_ACTIVATIONS[cell[f'act_{role}']]}, {alpha}, {beta}}}"
 
 
 def flags(cell):
@@ -157,7 +157,7 @@ void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real
 SOURCE = """\
 /* {title}
  *
- * Written by lstmcore {version}; do not edit. Data only: the code is in the lstmcore_*.h beside it.
+ * Written by lstmcore {version}; do not edit. Data only: the code is in the lstmrt_*.h beside it.
  */
 #include "{name}.h"
 {defines}
@@ -165,16 +165,16 @@ SOURCE = """\
 
 {data}
 
-#define LSTMCORE_NAME(suffix) {name}_##suffix
-#define LSTMCORE_INPUTS {inputs}
-#define LSTMCORE_OUTPUTS {outputs}
-#define LSTMCORE_BODY {body}
-#define LSTMCORE_HEAD {head}
-#define LSTMCORE_READOUT {readout}
-#define LSTMCORE_READ {read}
-{settings}#define LSTMCORE_OUTPUT LSTMCORE_OUTPUT_{output}
-#define LSTMCORE_BIDIRECTIONAL {bidirectional}
-#include "lstmcore_model.h"
+#define LSTMRT_NAME(suffix) {name}_##suffix
+#define LSTMRT_INPUTS {inputs}
+#define LSTMRT_OUTPUTS {outputs}
+#define LSTMRT_BODY {body}
+#define LSTMRT_HEAD {head}
+#define LSTMRT_READOUT {readout}
+#define LSTMRT_READ {read}
+{settings}#define LSTMRT_OUTPUT LSTMRT_OUTPUT_{output}
+#define LSTMRT_BIDIRECTIONAL {bidirectional}
+#include "lstmrt_model.h"
 """
 
 SELFTEST = """\
@@ -184,18 +184,18 @@ SELFTEST = """\
  */
 #include "{name}.h"
 
-typedef {real} lstmcore_real;
-#define LSTMCORE_NAME(suffix) {name}_##suffix
-#define LSTMCORE_INPUTS {inputs}
-#define LSTMCORE_OUTPUTS {outputs}
-#define LSTMCORE_READOUT_ALL {all}
-#define LSTMCORE_BIDIRECTIONAL {bidirectional}
-#define LSTMCORE_TOLERANCE {tolerance}
-#define LSTMCORE_STEPS {steps}
+typedef {real} lstmrt_real;
+#define LSTMRT_NAME(suffix) {name}_##suffix
+#define LSTMRT_INPUTS {inputs}
+#define LSTMRT_OUTPUTS {outputs}
+#define LSTMRT_READOUT_ALL {all}
+#define LSTMRT_BIDIRECTIONAL {bidirectional}
+#define LSTMRT_TOLERANCE {tolerance}
+#define LSTMRT_STEPS {steps}
 {buffer}
 {data}
 
-#include "lstmcore_selftest.h"
+#include "lstmrt_selftest.h"
 """
 
 
