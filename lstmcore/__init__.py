@@ -17,7 +17,7 @@ import os
 from ._dispatch import C_API as _C_API  # noqa: F401  (where lstmcore_import of lstmcore.h looks)
 from ._dispatch import get_num_threads, set_num_threads, show_config
 from ._version import __version__
-from .layers import LSTM, RNN, Dense
+from .cells import GRU, LSTM, RNN, Dense
 from .network import Network
 
 # What imports SciPy or is not needed by everyone is imported when it is first used.
@@ -27,6 +27,8 @@ _LAZY = {
     "check_gradient": "gradcheck",
     "export_c": "export",
     "fit": "training",
+    "gru_backward": "functional",
+    "gru_forward": "functional",
     "load": "storage",
     "lstm_backward": "functional",
     "lstm_forward": "functional",
@@ -36,6 +38,7 @@ _LAZY = {
 _SUBMODULES = ("datasets",)
 
 __all__ = [
+    "GRU",
     "LSTM",
     "RNN",
     "ConvergenceWarning",
@@ -49,6 +52,8 @@ __all__ = [
     "fit",
     "get_include",
     "get_num_threads",
+    "gru_backward",
+    "gru_forward",
     "load",
     "lstm_backward",
     "lstm_forward",

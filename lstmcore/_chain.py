@@ -31,7 +31,7 @@ class Chain:
     def output_size(self):
         return self.layers[-1].output_size
 
-    # In lists of states each layer has an entry: a list with a tuple (h, c) for each direction.
+    # In lists of states each layer has an entry: a list with a tuple for each direction.
 
     def initial(self, weights, B):
         """The initial states of B sequences; None for zero."""
@@ -126,12 +126,12 @@ class Chain:
     def outputs(self, states):
         """The last layer's outputs in its last step, (B, K), which are in its state."""
         layer = self.layers[-1]
-        return np.concatenate([h[:, : layer.hidden_size] for h, _ in states[-1]], axis=1)
+        return np.concatenate([h[:, : layer.hidden_size] for h, *_ in states[-1]], axis=1)
 
     def set_outputs(self, states, values):
         """The reverse of `outputs`."""
         H = self.layers[-1].hidden_size
-        for d, (h, _) in enumerate(states[-1]):
+        for d, (h, *_) in enumerate(states[-1]):
             h[:, :H] = values[:, d * H : (d + 1) * H]
 
     # Layers without states behind the readout: one step of every sequence.

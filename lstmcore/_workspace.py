@@ -85,20 +85,27 @@ class Workspace:
 
 
 class WorkspacePool:
-    """The workspaces of one network: as many as calls have run at the same time.
+    """Workspaces for the next calls: as many as calls have run at the same time.
 
-    Those that have grown beyond `most` scalars are not kept.
+    Parameters
+    ----------
+    dtype : dtype
+    most : int, optional
+        Scalars that are kept at most, in sum, and not in more than 32 workspaces; by default
+        without a limit.
     """
+
+    _MOST_WORKSPACES = 32
 
     def __init__(self, dtype, most=None):
         self._dtype = dtype
         self._most = most
-        self._free = []
+        self._free = []  # pop and append are atomic: threads need no lock
 
     def acquire(self):
         """A workspace that nobody else has."""
         try:
-            workspace = self._free.pop()  # atomic, as is append: threads need no lock
+            workspace = self._free.pop()
         except IndexError:
             workspace = Workspace(self._dtype)
         workspace.begin()
@@ -106,8 +113,21 @@ class WorkspacePool:
 
     def release(self, workspace):
         """Hand a workspace back. One that is not (after an exception) is simply freed."""
-        if self._most is None or workspace.needed <= self._most:
+        if self._most is None:
             self._free.append(workspace)
+        elif workspace.needed <= self._most:
+            self._free.append(workspace)
+            # After it was appended, so that whoever comes last sees all of them.
+            while len(self._free) > self._MOST_WORKSPACES or self.kept > self._most:
+                try:
+                    self._free.pop(0)
+                except IndexError:  # other threads have taken the rest
+                    break
+
+    @property
+    def kept(self):
+        """The most scalars that the workspaces that are not in use may hold."""
+        return sum(workspace.needed for workspace in self._free.copy())
 
     def clear(self):
         """Free the memory."""

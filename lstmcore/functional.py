@@ -17,38 +17,40 @@ from ._checks import (
     shaped,
 )
 from ._workspace import WorkspacePool
-from .layers import LSTM, RNN, Weights
+from .cells import GRU, LSTM, RNN, Weights
 from .sequences import make_batch
 
-__all__ = ["lstm_backward", "lstm_forward", "rnn_backward", "rnn_forward"]
+__all__ = [
+    "gru_backward",
+    "gru_forward",
+    "lstm_backward",
+    "lstm_forward",
+    "rnn_backward",
+    "rnn_forward",
+]
 
 
-# Memory is kept from call to call, up to 128 MB each: fresh pages would cost a tenth of the time.
+# Memory is kept from call to call, for fresh pages would cost a tenth of the time: up to 128 MB in
+# each dtype, however many tapes there were.
 _POOLS = {
     dtype: WorkspacePool(dtype, 2**27 // dtype.itemsize)
     for dtype in (np.dtype(np.float32), np.dtype(np.float64))
 }
 
 
-_LSTM_OPTIONS = (
-    "peepholes", "gate_recurrence", "input_gate", "forget_gate", "output_gate", "coupled",
-    "block_size", "gate_activation", "cell_activation", "output_activation",
-)  # fmt: skip
-
-
 class Tape:
     """What a forward pass keeps for its backward pass. It refers to x, which must stay as it is."""
 
-    __slots__ = ("_workspace", "_pool", "_layer", "_batch", "_packed", "_tapes", "_state_shapes")
+    __slots__ = ("_workspace", "_pool", "_layer", "_batch", "_packed", "_tapes", "_given")
 
-    def __init__(self, workspace, pool, layer, batch, packed, tapes, state_shapes):
+    def __init__(self, workspace, pool, layer, batch, packed, tapes, given):
         self._workspace = workspace  # in which packed and tapes are
         self._pool = pool
         self._layer = layer
         self._batch = batch
         self._packed = packed
         self._tapes = tapes
-        self._state_shapes = state_shapes  # of h0 and c0 as they were given
+        self._given = given  # shapes by name of the blocks and states that the caller gave
 
     def __del__(self):
         if hasattr(self, "_pool"):
@@ -59,10 +61,28 @@ class Tape:
 
 
 def lstm_forward(
-    x, W, R, b, p=None, h0=None, c0=None, *, Q=None, lengths=None, input_gate=True,
-    forget_gate=True, output_gate=True, coupled=False, block_size=1, gate_activation="logistic",
-    cell_activation="tanh", output_activation="tanh", save=True, check_finite=True, n_threads=None,
-):  # fmt: skip
+    x,
+    W,
+    R,
+    b,
+    p=None,
+    h0=None,
+    c0=None,
+    *,
+    Q=None,
+    lengths=None,
+    input_gate=True,
+    forget_gate=True,
+    output_gate=True,
+    coupled=False,
+    block_size=1,
+    gate_activation="logistic",
+    cell_activation="tanh",
+    output_activation="tanh",
+    save=True,
+    check_finite=True,
+    n_threads=None,
+):
     """An LSTM layer over a batch of sequences, equations (4.2)-(4.10) of Graves (2012).
 
     Parameters
@@ -96,7 +116,7 @@ def lstm_forward(
     Returns
     -------
     h : (B, T, H) array
-        Zero behind a sequence's end.
+        Zero after a sequence's end.
     state : tuple of (B, H) arrays
         (hT, cT) after each sequence's last step.
     tape : Tape or None
@@ -121,16 +141,21 @@ def lstm_forward(
     >>> sorted(grads)
     ['R', 'W', 'b', 'c0', 'h0', 'x']
     """
-    dtype = _dtype_of(W)
-    blocks = _real_blocks(dtype, check_finite, W=W, R=R, b=b, p=p, Q=Q)
-    options = (
-        p is not None, Q is not None, input_gate, forget_gate, output_gate, coupled, block_size,
-        gate_activation, cell_activation, output_activation,
-    )  # fmt: skip
-    layer = _layer(LSTM, blocks, _LSTM_OPTIONS, options)
-    batch = make_batch(x, layer.input_size, dtype, lengths, None, check_finite, "x")
-    initial = {"h0": h0, "c0": c0}
-    return _forward(layer, blocks, batch, initial, save, check_finite, n_threads)
+    options = {
+        "peepholes": p is not None,
+        "gate_recurrence": Q is not None,
+        "input_gate": input_gate,
+        "forget_gate": forget_gate,
+        "output_gate": output_gate,
+        "coupled": coupled,
+        "block_size": block_size,
+        "gate_activation": gate_activation,
+        "cell_activation": cell_activation,
+        "output_activation": output_activation,
+    }
+    blocks = {"W": W, "R": R, "b": b, "p": p, "Q": Q}
+    states = {"h0": h0, "c0": c0}
+    return _forward(LSTM, options, x, blocks, states, lengths, save, check_finite, n_threads)
 
 
 def lstm_backward(dh, tape, dhT=None, dcT=None, n_threads=None, *, check_finite=True):
@@ -139,7 +164,7 @@ def lstm_backward(dh, tape, dhT=None, dcT=None, n_threads=None, *, check_finite=
     Parameters
     ----------
     dh : (B, T, H) array_like or None
-        dL/dh; what lies behind a sequence's end is never looked at. None is zero.
+        dL/dh; what comes after a sequence's end is never looked at. None is zero.
     tape : Tape
         Of `lstm_forward`; it may be used again.
     dhT, dcT : (B, H) array_like, optional
@@ -175,9 +200,18 @@ def lstm_backward(dh, tape, dhT=None, dcT=None, n_threads=None, *, check_finite=
 
 
 def rnn_forward(
-    x, W, R, b, h0=None, *, lengths=None, activation="tanh", save=True, check_finite=True,
+    x,
+    W,
+    R,
+    b,
+    h0=None,
+    *,
+    lengths=None,
+    activation="tanh",
+    save=True,
+    check_finite=True,
     n_threads=None,
-):  # fmt: skip
+):
     """A simple recurrent layer over a batch, equations (3.30), (3.31) of Graves (2012).
 
     Parameters
@@ -204,7 +238,7 @@ def rnn_forward(
     Returns
     -------
     h : (B, T, H) array
-        Zero behind a sequence's end.
+        Zero after a sequence's end.
     hT : (B, H) array
         State after each sequence's last step.
     tape : Tape or None
@@ -226,11 +260,17 @@ def rnn_forward(
     >>> lc.rnn_backward(None, tape, dhT=np.ones((1, 3)))["x"][0, 0]
     array([3., 3.])
     """
-    dtype = _dtype_of(W)
-    blocks = _real_blocks(dtype, check_finite, W=W, R=R, b=b, p=None, Q=None)
-    layer = _layer(RNN, blocks, ("activation",), (activation,))
-    batch = make_batch(x, layer.input_size, dtype, lengths, None, check_finite, "x")
-    h, (hT,), tape = _forward(layer, blocks, batch, {"h0": h0}, save, check_finite, n_threads)
+    h, (hT,), tape = _forward(
+        RNN,
+        {"activation": activation},
+        x,
+        {"W": W, "R": R, "b": b},
+        {"h0": h0},
+        lengths,
+        save,
+        check_finite,
+        n_threads,
+    )
     return h, hT, tape
 
 
@@ -240,7 +280,7 @@ def rnn_backward(dh, tape, dhT=None, n_threads=None, *, check_finite=True):
     Parameters
     ----------
     dh : (B, T, H) array_like or None
-        dL/dh; what lies behind a sequence's end is never looked at. None is zero.
+        dL/dh; what comes after a sequence's end is never looked at. None is zero.
     tape : Tape
         Of `rnn_forward`; it may be used again.
     dhT : (B, H) array_like, optional
@@ -273,36 +313,156 @@ def rnn_backward(dh, tape, dhT=None, n_threads=None, *, check_finite=True):
     return _backward(RNN, dh, tape, {"dhT": dhT}, check_finite, n_threads)
 
 
-def _dtype_of(W):
-    return np.dtype(np.float32 if getattr(W, "dtype", None) == np.float32 else np.float64)
+def gru_forward(
+    x,
+    W,
+    R,
+    b,
+    bR=None,
+    h0=None,
+    *,
+    reset_after=True,
+    lengths=None,
+    gate_activation="logistic",
+    cell_activation="tanh",
+    save=True,
+    check_finite=True,
+    n_threads=None,
+):
+    """A GRU layer over a batch of sequences, equations (G1)-(G5) of docs/equations.md.
+
+    Parameters
+    ----------
+    x : (B, T, I) array_like, (B, T) array_like of int, or list of (T_b, I) or (T_b,) arrays
+        Inputs, or tokens 0 ... I-1 that stand for one-hot vectors.
+    W : (3H, I) array_like
+        Gate order r, z, n. float32 computes in float32, all else in float64.
+    R : (3H, H) array_like
+    b : (3H,) array_like
+    bR : (H,) array_like, optional
+        Bias of the recurrent part of n, with `reset_after` only; by default zero.
+    h0 : (B, H) or (H,) array_like, optional
+        Initial state; by default zero.
+    reset_after : bool
+        As in `GRU`.
+    lengths : (B,) array_like of int, optional
+        Steps of each sequence; by default T.
+    gate_activation, cell_activation : str or tuple
+        As in `GRU`.
+    save : bool
+        Keep what `gru_backward` needs.
+    check_finite : bool
+        Refuse NaN and infinity.
+    n_threads : int, optional
+        By default a choice by the size of the work.
+
+    Returns
+    -------
+    h : (B, T, H) array
+        Zero after a sequence's end.
+    hT : (B, H) array
+        State after each sequence's last step.
+    tape : Tape or None
+        None without `save`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Names the argument, what was expected and what came.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lstmcore as lc
+    >>> rng = np.random.default_rng(0)
+    >>> W, R, b = rng.normal(size=(12, 3)), rng.normal(size=(12, 4)), np.zeros(12)
+    >>> h, hT, tape = lc.gru_forward(rng.normal(size=(2, 6, 3)), W, R, b, lengths=[6, 4])
+    >>> bool((h[0, -1] == hT[0]).all()), bool((h[1, 4:] == 0).all())
+    (True, True)
+    >>> sorted(lc.gru_backward(np.ones_like(h), tape))
+    ['R', 'W', 'b', 'h0', 'x']
+    """
+    options = {
+        "reset_after": reset_after,
+        "gate_activation": gate_activation,
+        "cell_activation": cell_activation,
+    }
+    blocks = {"W": W, "R": R, "b": b, "bR": bR}
+    h, (hT,), tape = _forward(
+        GRU, options, x, blocks, {"h0": h0}, lengths, save, check_finite, n_threads
+    )
+    return h, hT, tape
 
 
-def _real_blocks(dtype, check_finite, **given):
+def gru_backward(dh, tape, dhT=None, n_threads=None, *, check_finite=True):
+    """BPTT through `gru_forward`, equations (G6)-(G9) of docs/equations.md.
+
+    Parameters
+    ----------
+    dh : (B, T, H) array_like or None
+        dL/dh; what comes after a sequence's end is never looked at. None is zero.
+    tape : Tape
+        Of `gru_forward`; it may be used again.
+    dhT : (B, H) array_like, optional
+        dL/dhT; by default zero.
+    n_threads : int, optional
+        By default a choice by the size of the work.
+    check_finite : bool
+        Refuse NaN and infinity.
+
+    Returns
+    -------
+    grads : dict of str to ndarray
+        dL/d of "x", "W", "R", "b", "bR", "h0", each in the shape of what it belongs to. No "x" for
+        tokens; no "bR" where none was given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Names the argument, what was expected and what came.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lstmcore as lc
+    >>> W, R, b = np.zeros((3, 1)), np.zeros((3, 1)), np.zeros(3)
+    >>> h, hT, tape = lc.gru_forward(np.ones((1, 3, 1)), W, R, b, h0=[1.0])
+    >>> h.ravel()  # z is 1/2, n is 0
+    array([0.5  , 0.25 , 0.125])
+    >>> lc.gru_backward(None, tape, dhT=[[1.0]])["h0"]
+    array([0.125])
+    """
+    return _backward(GRU, dh, tape, {"dhT": dhT}, check_finite, n_threads)
+
+
+def _real_blocks(dtype, check_finite, given):
     """The blocks as C-contiguous arrays of one dtype; their shapes are checked in `_layer`."""
-    check_finite = as_flag(check_finite, "check_finite")
     blocks = {}
     for name, value in given.items():
-        if value is not None or name in "WRb":
+        if value is not None or name in ("W", "R", "b"):
             value = np.ascontiguousarray(as_real(value, name, dtype))
             if check_finite:
                 refuse_nonfinite(value, name)
-        blocks[name] = value
+            blocks[name] = value
     return blocks
 
 
-def _layer(cls, blocks, names, options):
+def _layer(cls, blocks, options):
     """The layer whose blocks these are; its options are checked the first time."""
-    W, R = blocks["W"], blocks["R"]
-    for name, matrix in (("W", W), ("R", R)):
-        if matrix.ndim != 2 or 0 in matrix.shape:
-            raise ValueError(f"{name}: expected a matrix, got {describe(matrix)}")
+    for name in ("W", "R"):
+        if blocks[name].ndim != 2 or 0 in blocks[name].shape:
+            raise ValueError(f"{name}: expected a matrix, got {describe(blocks[name])}")
+    sizes = blocks["W"].shape[1], blocks["R"].shape[1]
+    names, values = tuple(options), tuple(options.values())
     try:
-        layer = _cached_layer(cls, W.shape[1], R.shape[1], names, *options)
+        layer = _cached_layer(cls, *sizes, names, *values)
     except TypeError:  # a list, which cannot be a key, or what is no option: there it will be said
-        layer = _new_layer(cls, W.shape[1], R.shape[1], names, *options)
-    for block in layer.blocks():
-        if blocks[block.name].shape != block.shape:
-            shaped(blocks[block.name], block.name, block.shape)
+        layer = _new_layer(cls, *sizes, names, *values)
+    shapes = {block.name: block.shape for block in layer.blocks()}
+    for name, values in blocks.items():
+        if name not in shapes:
+            raise ValueError(f"{name}: expected None for {layer!r}, got {describe(values)}")
+        shaped(values, name, shapes[name])
     return layer
 
 
@@ -313,41 +473,72 @@ def _new_layer(cls, input_size, hidden_size, names, *options):
 _cached_layer = lru_cache(maxsize=256, typed=True)(_new_layer)
 
 
-def _forward(layer, blocks, batch, initial, save, check_finite, n_threads):
+def _forward(cls, options, x, blocks, states, lengths, save, check_finite, n_threads):
+    """A layer over a batch: (h, final states, tape).
+
+    Parameters
+    ----------
+    cls : type
+        The layer's.
+    options : dict
+        Of its constructor, but for the sizes.
+    x : array_like or list
+    blocks : dict
+        Its blocks by name. One that is None is absent, or zero if the layer has it.
+    states : dict
+        Its initial states in order, by the names of the arguments.
+    lengths, save, check_finite, n_threads
+        As they came.
+    """
+    dtype = np.dtype(np.float32 if getattr(blocks["W"], "dtype", None) == np.float32 else float)
+    check_finite = as_flag(check_finite, "check_finite")
+    blocks = _real_blocks(dtype, check_finite, blocks)
+    layer = _layer(cls, blocks, options)
+    batch = make_batch(x, layer.input_size, dtype, lengths, None, check_finite, "x")
     n_threads = as_threads(n_threads)
     save = as_flag(save, "save")
     B, T, H = batch.size, batch.T, layer.hidden_size
-    dtype = blocks["W"].dtype
-    states, shapes = [], []
-    for (name, value), size in zip(initial.items(), layer.state_sizes, strict=True):
+    given = {name: values.shape for name, values in blocks.items()}
+    initial = []
+    for (name, value), size in zip(states.items(), layer.state_sizes, strict=True):
+        given[name] = (B, size)
         if value is not None:
             value = as_real(value, name, dtype)
             shaped(value, name, (B, size), (size,))
             if check_finite:
                 refuse_nonfinite(value, name)
-            shapes.append(value.shape)
+            given[name] = value.shape
             value = rows_contiguous(np.broadcast_to(value, (B, size)))
-        else:
-            shapes.append((B, size))
-        states.append(value)
+        initial.append(value)
 
     pool = _POOLS[dtype]
     workspace = pool.acquire()
-    weights = [Weights(**blocks, h0=None, c0=None)]
-    packed = layer.pack(weights, workspace.take)
+    for block in layer.blocks():
+        if block.name not in blocks:
+            blocks[block.name] = workspace.take_zeros(*block.shape)
+    weights = Weights(tuple(map(blocks.get, layer.cell.block_names)), (None,) * len(initial))
+    packed = layer.pack([weights], workspace.take)
     h = np.zeros((B, T, H), dtype) if batch.n_steps < B * T else np.empty((B, T, H), dtype)
     final = tuple(np.empty((B, size), dtype) for size in layer.state_sizes)
     tapes = layer.forward(
-        packed, batch.x, batch, [(*states, None)[:2]], h[:, : batch.max_length],
-        [(*final, None)[:2]], save, workspace, n_threads,
-    )  # fmt: skip
+        packed,
+        batch.x,
+        batch,
+        [tuple(initial)],
+        h[:, : batch.max_length],
+        [final],
+        save,
+        workspace,
+        n_threads,
+    )
     if save:
-        return h, final, Tape(workspace, pool, layer, batch, packed, tapes, shapes)
+        return h, final, Tape(workspace, pool, layer, batch, packed, tapes, given)
     pool.release(workspace)
     return h, final, None
 
 
 def _backward(cls, dh, tape, dfinal, check_finite, n_threads):
+    """The gradient by all that `_forward` was given, by name."""
     n_threads = as_threads(n_threads)
     check_finite = as_flag(check_finite, "check_finite")
     if not isinstance(tape, Tape) or type(tape._layer) is not cls:
@@ -374,14 +565,25 @@ def _backward(cls, dh, tape, dfinal, check_finite, n_threads):
     dinitial = tuple(np.empty((B, size), dtype) for size in layer.state_sizes)
     workspace = _POOLS[dtype].acquire()
     buffers = layer.gradient_buffers(dtype, workspace.take_zeros)
-    pair = [(*dinitial, None)[:2]]
     layer.backward(
-        packed, tape._tapes, batch.x, batch, dh, [(*dstates, None)[:2]],
-        None if dx is None else dx[:, :L], pair, buffers, workspace, n_threads,
-    )  # fmt: skip
-    layer.unpack(buffers, pair, [Weights(**dict.fromkeys(Weights._fields) | blocks)])
+        packed,
+        tape._tapes,
+        batch.x,
+        batch,
+        dh,
+        [tuple(dstates)],
+        None if dx is None else dx[:, :L],
+        [dinitial],
+        buffers,
+        workspace,
+        n_threads,
+    )
+    gradient = Weights(tuple(map(blocks.get, layer.cell.block_names)), (None,) * len(dinitial))
+    layer.unpack(buffers, [dinitial], [gradient])
     _POOLS[dtype].release(workspace)
-    grads = blocks if dx is None else {"x": dx, **blocks}
-    for name, value, shape in zip(("h0", "c0"), dinitial, tape._state_shapes, strict=False):
-        grads[name] = value if value.shape == shape else value.sum(axis=0)
+    grads = {} if dx is None else {"x": dx}
+    grads |= {name: value for name, value in blocks.items() if name in tape._given}
+    for state, value in zip(layer.states, dinitial, strict=True):
+        shape = tape._given[f"{state}0"]
+        grads[f"{state}0"] = value if value.shape == shape else value.sum(axis=0)
     return grads

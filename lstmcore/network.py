@@ -32,7 +32,7 @@ from ._dispatch import kernels
 from ._examples import Examples, check_weights
 from ._params import WEIGHTS, BlockTable
 from ._workspace import WorkspacePool, aligned_empty
-from .layers import Layer, Weights
+from .cells import CELLS, Layer
 from .losses import find_loss
 from .sequences import check_tokens, equal_lengths, make_batch, single_steps
 from .streaming import Stream
@@ -128,7 +128,10 @@ class Network:
         self._params = self.table.start(_check_seed(seed), self.dtype)
         self._weights = self._views(self._params)
         self._packed = None
-        self._begins_at_zero = not any(layer.learns_states for layer in self.layers)
+        # What `PlainPass` takes: the state zero, and one direction is forward.
+        self._plain = not any(
+            layer.learns_states or layer.direction == "reverse" for layer in self.layers
+        )
         # Whether somebody may have written to the parameters since. Every view of an array holds
         # it: while there are no more references than these, nobody else can.
         self._own_references = getrefcount(self._params)
@@ -564,7 +567,7 @@ class Network:
         if checkpoint is not True:
             checkpoint = as_integer(checkpoint, "checkpoint", 1)
         for k, layer in enumerate(self.layers):
-            if layer.directions == 2:
+            if layer.reads_ahead:
                 raise ValueError(
                     f"checkpoint: expected None, for layers[{k}] is bidirectional and reads "
                     f"sequences from both ends, got {checkpoint}"
@@ -576,11 +579,8 @@ class Network:
     def _views(self, flat):
         """For each layer its list of `Weights`, views of `flat`."""
         return [
-            [
-                Weights(*[place and flat[place[0]].reshape(place[1]) for place in places])
-                for places in directions
-            ]
-            for directions in self._places
+            layer.weights(places, flat)
+            for layer, places in zip(self.layers, self._places, strict=True)
         ]
 
     def _pack(self, weights, take):
@@ -614,7 +614,7 @@ class Network:
         It is what most calls ask for, and all else that they do takes twice a short sequence's
         arithmetic.
         """
-        if self._read_layer is not None or not self._begins_at_zero:
+        if self._read_layer is not None or not self._plain:
             return None
         plain = self._packed_params().plain
         if not plain.reads(X) or (check_finite and not kernels.all_finite(X)):
@@ -636,7 +636,7 @@ class Network:
         )
         if self._loss.output != "identity":
             rows = y.reshape(-1, self.output_size)
-            kernels.squash(_SQUASH[self._loss.output], rows, rows)
+            kernels.output_units(_SQUASH[self._loss.output], rows, rows)
         self._pool.release(workspace)
         if self._read_layer is None:
             if batch.is_padded:
@@ -659,14 +659,14 @@ class Network:
         if state is None:
             initial = body.initial(weights[self._body], B)
         else:
-            initial = [[_pair(entry)] for entry in state[self._body]]
+            initial = [[entry] for entry in state[self._body]]
         new_state, final = [], None
         if return_state:
             new_state = [
                 tuple(np.empty((B, size), self.dtype) for size in layer.state_sizes)
                 for layer in self.layers
             ]
-            final = [[_pair(entry)] for entry in new_state[self._body]]
+            final = [[entry] for entry in new_state[self._body]]
         elif self.readout == "last":
             final = body.state_arrays(B)
 
@@ -698,7 +698,7 @@ class Network:
         state = []
         for layer, (w,) in zip(self.layers, weights, strict=True):
             entry = tuple(np.zeros((B, size), self.dtype) for size in layer.state_sizes)
-            for values, learned in zip(entry, (w.h0, w.c0), strict=False):
+            for values, learned in zip(entry, w.initial, strict=True):
                 if learned is not None:
                     values[:, : len(learned)] = learned
             state.append(entry)
@@ -719,7 +719,7 @@ class Network:
 
     def _refuse_bidirectional(self, name):
         for k, layer in enumerate(self.layers):
-            if layer.directions == 2:
+            if layer.reads_ahead:
                 raise ValueError(
                     f"{name}: expected whole sequences, for layers[{k}] is bidirectional, "
                     "got a part"
@@ -770,7 +770,8 @@ def _check_layers(layers):
         raise ValueError("layers: expected at least one layer, got an empty list")
     for k, layer in enumerate(layers):
         if not isinstance(layer, Layer):
-            raise TypeError(f"layers[{k}]: expected an RNN, LSTM or Dense, got {describe(layer)}")
+            kinds = ", ".join(CELLS)
+            raise TypeError(f"layers[{k}]: expected one of {kinds}, got {describe(layer)}")
         if k and layer.input_size != layers[k - 1].output_size:
             raise ValueError(
                 f"layers[{k}]: expected input_size {layers[k - 1].output_size}, the outputs of "
@@ -794,8 +795,3 @@ def _check_entry(entry, name, length):
         raise TypeError(f"{name}: expected a tuple of length {length}, got {describe(entry)}")
     if len(entry) != length:
         raise ValueError(f"{name}: expected a tuple of length {length}, got {describe(entry)}")
-
-
-def _pair(entry):
-    """A layer's state as (h, c), None for what it does not have."""
-    return (*entry, None, None)[:2]

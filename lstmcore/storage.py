@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ._checks import describe
-from .layers import LSTM, RNN, Dense
+from .cells import CELLS
 from .network import Network
 
 __all__ = ["load", "save"]
@@ -29,7 +29,7 @@ __all__ = ["load", "save"]
 _FORMAT, _VERSION = "lstmcore", 1
 _HEADER, _PARAMS = "lstmcore.json", "params.npy"
 _MAX_HEADER = 1 << 20
-_LAYERS = {cls.__name__: cls for cls in (RNN, LSTM, Dense)}
+_LAYERS = CELLS
 _MASKS = ("W_mask", "R_mask")
 _NO_DATE = (1980, 1, 1, 0, 0, 0)  # one network, one sequence of bytes
 

@@ -73,7 +73,7 @@ class Stream(Runner):
         self.check_finite = as_flag(check_finite, "check_finite")
         self._network = network
         super().__init__(
-            [layer.cell for layer in network.layers],
+            [layer.cell.description for layer in network.layers],
             self.batch_size,
             network.dtype,
             _OUTPUTS[network._loss.output],
@@ -89,7 +89,7 @@ class Stream(Runner):
         self._weights = network._views(network.params.copy())
         self._prepare(
             [
-                layer.masked(w)[:5]
+                (*layer.masked(w).blocks, *(None,) * 5)[:5]
                 for layer, (w,) in zip(network.layers, self._weights, strict=True)
             ]
         )

@@ -12,7 +12,16 @@ import numpy as np
 
 from lstmcore._activations import parse_activation
 
-DENSE, RNN, LSTM = 0, 1, 2
+DENSE, RNN, LSTM, GRU = 0, 1, 2, 3
+
+# What kernels take by position: blocks and states, in each kind's order.
+BLOCKS = {
+    DENSE: ("W", "b"),
+    RNN: ("W", "R", "b"),
+    LSTM: ("W", "R", "b", "p", "Q"),
+    GRU: ("W", "R", "b", "bR"),
+}
+STATES = {DENSE: (), RNN: ("h",), LSTM: ("h", "c"), GRU: ("h",)}
 
 # Greff et al. 2015, and what equations.md adds to their list
 VARIANTS = {
@@ -31,24 +40,41 @@ VARIANTS = {
 COMBINATIONS = {
     "no gates at all": {"input_gate": 0, "forget_gate": 0, "output_gate": 0},
     "peepholes without gates to read them": {
-        "peepholes": 1, "input_gate": 0, "forget_gate": 0, "output_gate": 0,
+        "peepholes": 1,
+        "input_gate": 0,
+        "forget_gate": 0,
+        "output_gate": 0,
     },
     "only the output gate, FGR": {
-        "peepholes": 1, "gate_recurrence": 1, "input_gate": 0, "forget_gate": 0,
+        "peepholes": 1,
+        "gate_recurrence": 1,
+        "input_gate": 0,
+        "forget_gate": 0,
     },
     "CIFG with FGR": {"peepholes": 1, "coupled": 1, "gate_recurrence": 1},
     "CIFG without output gate": {"coupled": 1, "output_gate": 0},
     "NIAF and NOAF": {"cell": "identity", "output": "identity"},
     "FGR without peepholes": {"gate_recurrence": 1},
-}  # fmt: skip
+}
 
 # One setting of every activation; the parameters are not the defaults, so that a kernel that
 # ignores them is found out.
 ACTIVATION_SETTINGS = [
-    "identity", "logistic", "tanh", "relu", "logistic_1", "logistic_2", "softsign", "softplus",
-    ("elu", 0.7), ("leaky_relu", 0.15), ("hard_sigmoid", 0.3, 0.4), ("scaled_tanh", 1.3, 0.6),
-    ("thresholded_relu", 0.2), ("affine", 0.8, 0.1),
-]  # fmt: skip
+    "identity",
+    "logistic",
+    "tanh",
+    "relu",
+    "logistic_1",
+    "logistic_2",
+    "softsign",
+    "softplus",
+    ("elu", 0.7),
+    ("leaky_relu", 0.15),
+    ("hard_sigmoid", 0.3, 0.4),
+    ("scaled_tanh", 1.3, 0.6),
+    ("thresholded_relu", 0.2),
+    ("affine", 0.8, 0.1),
+]
 
 
 def activation_label(activation):
@@ -63,23 +89,48 @@ def _with_activations(cell, /, **activations):
 
 
 def lstm_cell(
-    inputs, units, *, block_size=1, input_gate=1, forget_gate=1, output_gate=1, coupled=0,
-    peepholes=0, gate_recurrence=0, gate="logistic", cell="tanh", output="tanh",
-):  # fmt: skip
+    inputs,
+    units,
+    *,
+    block_size=1,
+    input_gate=1,
+    forget_gate=1,
+    output_gate=1,
+    coupled=0,
+    peepholes=0,
+    gate_recurrence=0,
+    gate="logistic",
+    cell="tanh",
+    output="tanh",
+):
     return _with_activations(
         {
-            "kind": LSTM, "inputs": inputs, "units": units, "block_size": block_size,
-            "input_gate": input_gate, "forget_gate": forget_gate and not coupled,
-            "output_gate": output_gate, "coupled": coupled, "peepholes": peepholes,
+            "kind": LSTM,
+            "inputs": inputs,
+            "units": units,
+            "block_size": block_size,
+            "input_gate": input_gate,
+            "forget_gate": forget_gate and not coupled,
+            "output_gate": output_gate,
+            "coupled": coupled,
+            "peepholes": peepholes,
             "gate_recurrence": gate_recurrence,
+            "reset_after": 0,
         },
-        gate=gate, cell=cell, output=output,
-    )  # fmt: skip
+        gate=gate,
+        cell=cell,
+        output=output,
+    )
 
 
 def _without_gates(kind, inputs, units, activation):
     cell = lstm_cell(inputs, units, input_gate=0, forget_gate=0, output_gate=0, output=activation)
     return cell | {"kind": kind}
+
+
+def gru_cell(inputs, units, *, reset_after=1, gate="logistic", cell="tanh"):
+    base = _without_gates(GRU, inputs, units, "identity") | {"reset_after": reset_after}
+    return _with_activations(base, gate=gate, cell=cell)
 
 
 def rnn_cell(inputs, units, *, activation="tanh"):
@@ -93,9 +144,13 @@ def dense_cell(inputs, units, *, activation="identity"):
 def block_shapes(cell):
     """Shapes of the blocks a cell has, by name."""
     I, H = cell["inputs"], cell["units"]
-    if cell["kind"] != LSTM:
-        shapes = {"W": (H, I), "R": (H, H), "b": (H,)}
-        return shapes if cell["kind"] == RNN else {"W": (H, I), "b": (H,)}
+    if cell["kind"] == DENSE:
+        return {"W": (H, I), "b": (H,)}
+    if cell["kind"] == RNN:
+        return {"W": (H, I), "R": (H, H), "b": (H,)}
+    if cell["kind"] == GRU:
+        shapes = {"W": (3 * H, I), "R": (3 * H, H), "b": (3 * H,)}
+        return shapes | {"bR": (H,)} if cell["reset_after"] else shapes
     m = cell["input_gate"] + cell["forget_gate"] + cell["output_gate"]
     nb = H // cell["block_size"]
     G = m * nb + H
@@ -108,7 +163,7 @@ def block_shapes(cell):
 
 
 def state_size(cell):
-    """Columns of the state h: with gate recurrence the gates' activations stand behind it."""
+    """Columns of the state h: with gate recurrence the gates' activations follow."""
     return cell["units"] + (block_shapes(cell)["Q"][0] if cell["gate_recurrence"] else 0)
 
 
@@ -177,15 +232,26 @@ class Problem:
             return array[sequences, :T] if padded else array[sequences]
 
         return replace(
-            self, lengths=lengths, x=rows(self.x, True), dy=rows(self.dy, True),
+            self,
+            lengths=lengths,
+            x=rows(self.x, True),
+            dy=rows(self.dy, True),
             **{name: rows(getattr(self, name), False) for name in ("h0", "c0", "dhT", "dcT")},
-        )  # fmt: skip
+        )
 
 
 def random_problem(
-    cell, lengths, *, T=None, tokens=False, reverse=0, state=True, scale=1.5,
-    dtype="float64", seed=0,
-):  # fmt: skip
+    cell,
+    lengths,
+    *,
+    T=None,
+    tokens=False,
+    reverse=0,
+    state=True,
+    scale=1.5,
+    dtype="float64",
+    seed=0,
+):
     """A random problem; padding is NaN (tokens: out of range), so that reading it shows.
 
     `scale` is that of the pre-activations. Unbounded activations in gates want less than the usual
@@ -201,7 +267,7 @@ def random_problem(
         return rng.uniform(-bound, bound, shape)
 
     # fan-in scaling keeps pre-activations of order one at any size
-    fan_in = {"W": I, "R": H, "b": 4, "p": cell["block_size"], "Q": 3 * H}
+    fan_in = {"W": I, "R": H, "b": 4, "bR": 4, "p": cell["block_size"], "Q": 3 * H}
     blocks = {
         name: uniform(*shape, bound=scale / np.sqrt(max(fan_in[name], 1)))
         for name, shape in block_shapes(cell).items()
@@ -216,12 +282,17 @@ def random_problem(
     dy = uniform(B, T, H)
     dy[padding] = np.nan
     problem = Problem(
-        cell=cell, blocks=blocks, x=x, lengths=lengths, dy=dy, reverse=reverse,
+        cell=cell,
+        blocks=blocks,
+        x=x,
+        lengths=lengths,
+        dy=dy,
+        reverse=reverse,
         h0=uniform(B, state_size(cell)) if recurrent and state else None,
         c0=uniform(B, H) if cell["kind"] == LSTM and state else None,
         dhT=uniform(B, state_size(cell)) if recurrent else None,
         dcT=uniform(B, H) if cell["kind"] == LSTM else None,
-    )  # fmt: skip
+    )
     return problem.astype(dtype)
 
 
@@ -234,11 +305,15 @@ def ranked(lengths):
     return order, lengths[order]
 
 
+def in_order(cell, blocks):
+    """Blocks by name as the tuple that kernels take."""
+    return tuple(blocks.get(name) for name in BLOCKS[cell["kind"]])
+
+
 def _packed(kernels, problem):
     blocks, cell = problem.blocks, kernels.plan_cell(problem.cell, problem.dtype)
     packed = np.empty(kernels.sizes(cell)[0], problem.dtype)
-    names = ("W", "R", "b", "p", "Q")
-    kernels.pack(cell, *(blocks.get(name) for name in names), packed)
+    kernels.pack(cell, in_order(problem.cell, blocks), packed)
     return packed
 
 
@@ -253,11 +328,12 @@ def _spans(problem, spans):
 
 
 def _new_states(problem):
-    """Room for (h, c); None for what the cell does not have."""
+    """Room for the states, by name."""
     cell, B = problem.cell, len(problem.lengths)
-    widths = [state_size(cell), cell["units"]][: {DENSE: 0, RNN: 1, LSTM: 2}[cell["kind"]]]
-    states = [np.full((B, width), np.nan, problem.dtype) for width in widths]
-    return (*states, None, None)[:2]
+    widths = {"h": state_size(cell), "c": cell["units"]}
+    return {
+        name: np.full((B, widths[name]), np.nan, problem.dtype) for name in STATES[cell["kind"]]
+    }
 
 
 def run_forward(kernels, problem, *, n_threads=1, spans=None, training=True, out=None):
@@ -273,21 +349,34 @@ def run_forward(kernels, problem, *, n_threads=1, spans=None, training=True, out
     scratch = _scratch(kernels, problem, n_threads, False, False)
     row = kernels.sizes(cell)[1]
     out = {"y": np.zeros((B, problem.x.shape[1], H), dtype)} | (out or {})
-    h, c, tapes = problem.h0, problem.c0, []
+    tapes, names = [], STATES[problem.cell["kind"]]
+    states = {name: getattr(problem, f"{name}0") for name in names}
     spans = _spans(problem, spans)
     for t0, t1 in spans:
         steps = int(np.clip(lengths - t0, 0, t1 - t0).sum())
         tape = np.full(row * (B + steps), np.nan, dtype) if training else None
-        hT, cT = _new_states(problem)
+        final = _new_states(problem)
         if (t0, t1) == spans[-1]:
-            hT, cT = out.get("hT", hT), out.get("cT", cT)
+            final = {name: out.get(f"{name}T", final[name]) for name in names}
         kernels.forward(
-            cell, packed, problem.x, order, lengths, h, c, out["y"], hT, cT, tape, scratch,
-            t0, t1, problem.reverse, n_threads,
-        )  # fmt: skip
-        h, c = hT, cT
+            cell,
+            packed=packed,
+            x=problem.x,
+            order=order,
+            lengths=lengths,
+            y=out["y"],
+            initial=tuple(states.values()),
+            final=tuple(final.values()),
+            tape=tape,
+            scratch=scratch,
+            t0=t0,
+            t1=t1,
+            reverse=problem.reverse,
+            n_threads=n_threads,
+        )
+        states = final
         tapes.append(tape)
-    return {"y": out["y"], "hT": h, "cT": c}, tapes
+    return {"y": out["y"]} | {f"{name}T": states.get(name) for name in "hc"}, tapes
 
 
 def run_backward(kernels, problem, tapes, *, n_threads=1, spans=None, out=None):
@@ -304,20 +393,35 @@ def run_backward(kernels, problem, tapes, *, n_threads=1, spans=None, out=None):
         "dx": np.zeros(problem.x.shape, dtype) if problem.x.ndim == 3 else None,
     } | (out or {})
     scratch = _scratch(kernels, problem, n_threads, True, out["dx"] is not None)
-    dh, dc = problem.dhT, problem.dcT
+    names = STATES[problem.cell["kind"]]
+    dstates = {name: getattr(problem, f"d{name}T") for name in names}
     spans = _spans(problem, spans)
     for (t0, t1), tape in reversed(list(zip(spans, tapes, strict=True))):
-        dh0, dc0 = _new_states(problem)
+        dinitial = _new_states(problem)
         if (t0, t1) == spans[0]:
-            dh0, dc0 = out.get("dh0", dh0), out.get("dc0", dc0)
+            dinitial = {name: out.get(f"d{name}0", dinitial[name]) for name in names}
         kernels.backward(
-            cell, packed, problem.x, order, lengths, tape, problem.dy, dh, dc, out["dx"], dh0, dc0,
-            out["grad"], scratch, t0, t1, problem.reverse, n_threads,
-        )  # fmt: skip
-        dh, dc = dh0, dc0
+            cell,
+            packed=packed,
+            x=problem.x,
+            order=order,
+            lengths=lengths,
+            tape=tape,
+            dy=problem.dy,
+            dfinal=tuple(dstates.values()),
+            dinitial=tuple(dinitial.values()),
+            dx=out["dx"],
+            grad=out["grad"],
+            scratch=scratch,
+            t0=t0,
+            t1=t1,
+            reverse=problem.reverse,
+            n_threads=n_threads,
+        )
+        dstates = dinitial
     blocks = {name: np.full(block.shape, np.nan, dtype) for name, block in problem.blocks.items()}
-    kernels.unpack(cell, out["grad"], *(blocks.get(name) for name in ("W", "R", "b", "p", "Q")))
-    gradients = blocks | {"x": out["dx"], "h0": dh, "c0": dc}
+    kernels.unpack(cell, out["grad"], in_order(problem.cell, blocks))
+    gradients = blocks | {"x": out["dx"]} | {f"{name}0": dstates[name] for name in names}
     return {name: gradients[name] for name in problem.names}
 
 

@@ -55,9 +55,15 @@ def test_rnn_and_dense_blocks():
 def test_bidirectional_blocks_are_all_forward_then_all_backward():
     layer = lc.LSTM(3, 8, bidirectional=True, peepholes=True)
     assert list(shapes(layer)) == [
-        "forward.W", "forward.R", "forward.b", "forward.p",
-        "backward.W", "backward.R", "backward.b", "backward.p",
-    ]  # fmt: skip
+        "forward.W",
+        "forward.R",
+        "forward.b",
+        "forward.p",
+        "backward.W",
+        "backward.R",
+        "backward.b",
+        "backward.p",
+    ]
     assert layer.output_size == 16
 
 

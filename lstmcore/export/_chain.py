@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import layers as _layers
+from ..cells import reorder
 from ..losses import find_loss
 
 PANEL = 64  # rows of a panel of weights: LSTMRT_PANEL in lstmrt_float.h and lstmrt_int8.h
 
-DENSE, RNN, LSTM = _layers.DENSE, _layers.RNN_KIND, _layers.LSTM_KIND
+DENSE, RNN, LSTM = 0, 1, 2
 
 
 @dataclass
@@ -129,7 +129,7 @@ def chain_of(net):
             names = [f"layer{k}_forward", f"layer{k}_backward"]
         parts.append(
             [
-                Part(name, layer.cell, _weights(layer, values))
+                Part(name, layer.cell.description, _weights(layer, values))
                 for name, values in zip(names, directions, strict=True)
             ]
         )
@@ -140,21 +140,15 @@ def chain_of(net):
 
 
 def _weights(layer, values):
-    cell = layer.cell
+    blocks = layer.masked(values).blocks
+    result = dict.fromkeys(("W", "R", "b", "p", "Q", "h0", "c0"))
+    result.update(zip(layer.cell.block_names, blocks, strict=True))
+    result.update((f"{name}0", v) for name, v in zip(layer.states, values.initial, strict=True))
     result = {
         name: None if value is None else np.array(value, dtype=np.float64)
-        for name, value in values._asdict().items()
+        for name, value in result.items()
     }
-    for name in ("W", "R"):
-        mask = layer.options.get(f"{name}_mask")
-        if mask is not None:
-            result[name] *= mask
-    if cell["kind"] == LSTM and cell["output_gate"]:
-        # from i, f, g, o to i, f, o, g: gates side by side
-        units, blocks = cell["units"], cell["units"] // cell["block_size"]
-        rows = np.arange(len(result["b"]))
-        before_g, g, o = np.split(rows, [len(rows) - units - blocks, len(rows) - blocks])
-        order = np.concatenate([before_g, o, g])
-        for name in ("W", "R", "b"):
-            result[name] = result[name][order]
+    for name in ("W", "R", "b"):
+        if result[name] is not None:
+            result[name] = reorder(result[name], layer.cell, "ifogrzn")  # gates side by side
     return result

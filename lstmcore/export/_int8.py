@@ -13,7 +13,7 @@ from math import floor, log2
 
 import numpy as np
 
-from .._reference import apply_activation, squash
+from .._reference import apply_activation, output_units
 from ._chain import DENSE, LSTM
 from ._source import activation, array, flags, literal
 
@@ -586,7 +586,7 @@ class IntegerNetwork:
                 v = self._read(v, lengths)
             v = v * self.read_scale
         y = np.empty_like(v)
-        squash(_SQUASH[chain.output], v.reshape(-1, v.shape[2]), y.reshape(-1, v.shape[2]))
+        output_units(_SQUASH[chain.output], v.reshape(-1, v.shape[2]), y.reshape(-1, v.shape[2]))
         return y if chain.readout == "all" else y[:, 0]
 
     def _read(self, v, lengths):

@@ -1,0 +1,385 @@
+"""The NumPy twin of the compiled kernels: same names, same arguments, plain and slow.
+
+It is the specification in code. Numbers in brackets are equations of docs/equations.md, which has
+most of them from A. Graves, *Supervised Sequence Labelling with Recurrent Neural Networks*
+(Springer, 2012), chapters 3 and 4.
+
+Dimensions: T time steps, B sequences, I inputs, H hidden units (cells), K outputs.
+
+Sequences are processed in the order of their ranks (descending length), so that the n sequences
+that have a step t are the first n rows of every array. Batch arrays of the caller (x, y, the
+states, dy, ...) are indexed by sequence, `lengths` and the arrays in here by rank.
+
+Like the compiled kernels these functions check nothing, write to nothing that is called an input,
+and leave the layout of the flat buffers `packed`, `tape` and `grad` to themselves. Here they are:
+packed and grad : the blocks one after the other in the kernels' order, each in C order;
+tape : one record (see `_record_fields`) a row; the B initial states, then the sequences of step
+    t0, then those of step t0 + 1, ...
+
+Each kind of cell is a module, and says
+block_shapes(cell) : the shape of each block by name, in the kernels' order, None where absent
+record_widths(cell) : what is kept of one step of one sequence, field by field; h is the output
+state_fields(cell) : for each state, the fields of the record that make it up
+forward(cell, blocks, a, previous, now) : one step of n sequences. `a` (n, rows) is bias and input
+    part of the pre-activations; `previous` and `now` have an array (n, width) for each field of
+    the record, and `now` is overwritten.
+backward(cell, blocks, previous, now, dnow, dblocks) : returns dL/da (n, rows). `dnow` has the
+    fields of `now`: of h and the states it holds what is known of the loss's derivative, and is
+    overwritten with that by the previous state. The gradient of R, and of what else the recurrence
+    reads, is added to `dblocks`.
+"""
+
+import numpy as np
+
+from . import dense, gru, lstm, rnn
+from ._activations import apply_activation, logistic
+
+__all__ = [
+    "add_over_time",
+    "apply_activation",
+    "backward",
+    "chunk_rows",
+    "forward",
+    "mean_over_time",
+    "output_units",
+    "pack",
+    "plan_cell",
+    "same_bytes",
+    "scratch_size",
+    "sizes",
+    "unpack",
+]
+
+DENSE, RNN, LSTM, GRU = 0, 1, 2, 3
+_MODULES = {DENSE: dense, RNN: rnn, LSTM: lstm, GRU: gru}
+
+
+def _module(cell):
+    return _MODULES[cell["kind"]]
+
+
+# ------------------------------------------------------------------------ blocks and buffers
+
+
+def _present(cell):
+    """The shapes of the blocks that the cell has."""
+    shapes = _module(cell).block_shapes(cell)
+    return {name: shape for name, shape in shapes.items() if shape is not None}
+
+
+def _block_views(cell, flat):
+    """The blocks as views of a flat buffer."""
+    views, start = {}, 0
+    for name, shape in _present(cell).items():
+        stop = start + int(np.prod(shape))
+        views[name] = flat[start:stop].reshape(shape)
+        start = stop
+    return views
+
+
+def _record_fields(cell):
+    """What is kept of one step of one sequence: field -> its columns in a row of the tape."""
+    fields, start = {}, 0
+    for field, width in _module(cell).record_widths(cell).items():
+        fields[field] = slice(start, start + width)
+        start += width
+    return fields
+
+
+def _state_columns(cell):
+    """For each state, its columns of a record."""
+    fields = _record_fields(cell)
+    return [
+        np.concatenate([np.arange(fields[part].start, fields[part].stop) for part in parts])
+        for parts in _module(cell).state_fields(cell)
+    ]
+
+
+def _split(cell, records):
+    return {field: records[:, columns] for field, columns in _record_fields(cell).items()}
+
+
+def plan_cell(cell, dtype):
+    """What the functions below take as their cell: here the cell itself."""
+    return cell
+
+
+def sizes(cell):
+    """Numbers of scalars: (of `packed`, of `tape` for one step of one sequence, of `grad`)."""
+    weights = sum(int(np.prod(shape)) for shape in _present(cell).values())
+    record = sum(_module(cell).record_widths(cell).values())
+    return weights, record, weights
+
+
+def scratch_size(cell, B, n_threads, training, with_dx):
+    """Number of scalars of scratch: none, NumPy allocates its own."""
+    return 0
+
+
+def chunk_rows(cell, B):
+    """Every step begins a chunk of BPTT here: it may be cut anywhere."""
+    return 1
+
+
+def pack(cell, blocks, packed):
+    """Lay the weights out for `forward` and `backward`.
+
+    `blocks` has an entry for each block of the kind, None where the cell has none.
+    """
+    given = dict(zip(_module(cell).block_shapes(cell), blocks, strict=True))
+    for name, view in _block_views(cell, packed).items():
+        view[...] = given[name]
+
+
+def unpack(cell, grad, blocks):
+    """Copy the gradient that `backward` left in `grad` to the blocks; as in `pack`."""
+    wanted = dict(zip(_module(cell).block_shapes(cell), blocks, strict=True))
+    for name, view in _block_views(cell, grad).items():
+        wanted[name][...] = view
+
+
+# ------------------------------------------------------------------------------- whole batch
+
+
+def _positions(order, lengths, t, n, reverse):
+    """Index of step t of the first n sequences in a (B, T, ...) array of the caller."""
+    times = lengths[:n] - 1 - t if reverse else np.full(n, t)
+    return order[:n], times
+
+
+def _active(lengths, t):
+    """How many sequences are longer than t; ranked by length they are the first so many."""
+    return int(np.count_nonzero(lengths > t))
+
+
+def _by_state(columns, arrays):
+    """The states that an array is given for: (columns of the record, array) each."""
+    if arrays is None:
+        return []
+    pairs = zip(columns, arrays, strict=True)
+    return [(column, array) for column, array in pairs if array is not None]
+
+
+def forward(
+    cell,
+    *,
+    packed,
+    x,
+    order,
+    lengths,
+    y=None,
+    initial=None,
+    final=None,
+    tape=None,
+    scratch,
+    t0=0,
+    t1,
+    reverse=0,
+    n_threads=1,
+):
+    """Steps t0 <= t < t1 of every sequence that has them, from the states `initial`.
+
+    Parameters
+    ----------
+    cell : dict
+        What the layer is.
+    packed : (sizes[0],) array
+        From `pack`.
+    x : (B, T, I) real array or (B, T) intp array
+        Inputs, or tokens, each standing for the one-hot vector of its index.
+    order : (B,) intp array
+        Rank -> sequence.
+    lengths : (B,) intp array
+        By rank, descending; 0 is legal.
+    y : (B, T, H) array or None
+        Outputs, written where the steps are.
+    initial : tuple of (B, H) arrays or None
+        For each state of the cell what it is before step t0; None is zero, for all or in place of
+        one. With gate recurrence the state h is (B, H + m nb): h, then the gates' activations, for
+        they too are read at the next step.
+    final : tuple of (B, H) arrays or None
+        As `initial`; overwritten with the states after step min(t1, length) - 1.
+    tape : (sizes[1] * (B + number of steps done),) array or None
+        Overwritten with what `backward` needs.
+    scratch : array
+        Not used here.
+    t0, t1 : int
+    reverse : bool
+        Step t reads x[length - 1 - t] and writes y[length - 1 - t].
+    n_threads : int
+        Not used here.
+    """
+    blocks = _block_views(cell, packed)
+    columns = _state_columns(cell)
+    B, width = len(order), sizes(cell)[1]
+    tape = None if tape is None else tape.reshape(-1, width)
+
+    # the initial state is a record like any other, so no step is special
+    records = np.zeros((B, width), packed.dtype)
+    for column, state in _by_state(columns, initial):
+        records[:, column] = state[order]
+    finals = _by_state(columns, final)
+    for column, state in finals:
+        state[order] = records[:, column]
+    if tape is not None:
+        tape[:B] = records
+
+    done = B
+    for t in range(t0, t1):
+        n = _active(lengths, t)
+        if n == 0:
+            break
+        at = _positions(order, lengths, t, n, reverse)
+        previous, records = _split(cell, records[:n]), np.empty((n, width), packed.dtype)
+        now = _split(cell, records)
+        _module(cell).forward(cell, blocks, _input_product(blocks, x[at]), previous, now)
+        if y is not None:
+            y[at] = now["h"]
+        for column, state in finals:
+            state[order[:n]] = records[:, column]
+        if tape is not None:
+            tape[done : done + n] = records
+            done += n
+
+
+def backward(
+    cell,
+    *,
+    packed,
+    x,
+    order,
+    lengths,
+    tape,
+    dy=None,
+    dfinal=None,
+    dinitial=None,
+    dx=None,
+    grad,
+    scratch,
+    t0=0,
+    t1,
+    reverse=0,
+    n_threads=1,
+    first_row=0,
+):
+    """Backpropagate through the steps that `forward` did with the same arguments.
+
+    Parameters
+    ----------
+    cell, packed, x, order, lengths, tape, t0, t1, reverse
+        As for `forward`.
+    dy : (B, T, H) array or None
+        dL/dy; None is zero.
+    dfinal : tuple of (B, H) arrays or None
+        dL/d(final) by state, in the shapes of `initial`; None is zero, for all or in place of one.
+    dinitial : tuple of (B, H) arrays or None
+        Overwritten with dL/d(initial).
+    dx : (B, T, I) array or None
+        dL/dx is added to it.
+    grad : (sizes[2],) array
+        The weights' gradient is added to it; `unpack` takes it out.
+    scratch : array
+        Not used here.
+    n_threads : int
+        Not used here.
+    first_row : int
+        Rows before step 0 where the sequences are a segment of longer ones: chunks of BPTT are
+        counted from there. Not used here.
+    """
+    blocks, dblocks = _block_views(cell, packed), _block_views(cell, grad)
+    columns = _state_columns(cell)
+    B, width = len(order), sizes(cell)[1]
+    tape = tape.reshape(-1, width)
+    t1 = min(t1, int(lengths.max(initial=0)))
+    # n[t], and where the records of the state before step t begin
+    active = {t: _active(lengths, t) for t in range(t0, t1)}
+    before, start = {}, 0
+    for t in range(t0, t1):
+        before[t] = start
+        start += B if t == t0 else active[t - 1]
+
+    # by rank: what is known of the loss's derivative by the newest state
+    drecords = np.zeros((B, width), packed.dtype)
+    for column, dstate in _by_state(columns, dfinal):
+        drecords[:, column] = dstate[order]
+
+    for t in reversed(range(t0, t1)):
+        n = active[t]
+        at = _positions(order, lengths, t, n, reverse)
+        previous = _split(cell, tape[before[t] : before[t] + n])
+        after = before[t] + (B if t == t0 else active[t - 1])
+        now = _split(cell, tape[after : after + n])
+        dnow = _split(cell, drecords[:n])
+        if dy is not None:
+            dnow["h"] += dy[at]
+        # leaves dL/d(previous state) in dnow
+        da = _module(cell).backward(cell, blocks, previous, now, dnow, dblocks)
+        _add_input_gradient(dblocks, da, x[at])
+        if dx is not None:
+            dx[at] += da @ blocks["W"]
+
+    for column, dstate in _by_state(columns, dinitial):
+        dstate[order] = drecords[:, column]
+
+
+def _input_product(blocks, x):
+    """Bias and input part of the pre-activations; a token selects its column of W."""
+    if x.ndim == 1:
+        return blocks["b"] + blocks["W"].T[x]
+    return blocks["b"] + x @ blocks["W"].T
+
+
+def _add_input_gradient(dblocks, da, x):
+    """dL/dw_ij = sum_t delta_j(t) x_i(t) (3.35) and the bias's, whose input is 1."""
+    dblocks["b"] += da.sum(axis=0)
+    if x.ndim == 1:
+        np.add.at(dblocks["W"].T, x, da)
+    else:
+        dblocks["W"] += da.T @ x
+
+
+# ------------------------------------------------------------------------- readout, outputs
+
+
+def add_over_time(y, lengths, total):
+    """total[b] += the sum of y[b, t] over t < lengths[b]; arguments as in `mean_over_time`."""
+    for b, length in enumerate(lengths):
+        for t in range(length):
+            total[b] += y[b, t]
+
+
+def mean_over_time(y, lengths, out):
+    """out[b] = mean of y[b, t] over t < lengths[b]; 0 for length 0.
+
+    Parameters
+    ----------
+    y : (B, T, K) array
+    lengths : (B,) intp array
+        By sequence.
+    out : (B, K) array
+        Overwritten.
+    """
+    out[...] = 0
+    add_over_time(y, lengths, out)
+    for b, length in enumerate(lengths):
+        if length:
+            out[b] /= length
+
+
+def output_units(kind, a, y):
+    """Output activation of pre-activations a (N, K), by rows; y (N, K) is overwritten.
+
+    Kind 0 is the identity, 1 logistic, 2 softmax.
+    """
+    if kind == 0:
+        y[...] = a
+    elif kind == 1:
+        y[...] = logistic(a)
+    else:
+        e = np.exp(a - a.max(axis=1, keepdims=True, initial=-np.inf))
+        y[...] = e / e.sum(axis=1, keepdims=True)
+
+
+def same_bytes(a, b):
+    """Whether two arrays of one size hold the same bytes."""
+    return a.tobytes() == b.tobytes()

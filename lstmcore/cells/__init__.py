@@ -1,0 +1,18 @@
+"""Cells: for each kind of layer one small file that says what its options mean.
+
+A further cell is one more file here, with its name in `CELLS`, and its equations in the kernels and
+in their twin, under the same stem.
+"""
+
+from ._cell import Cell
+from ._gates import reorder
+from ._layer import Layer, Weights
+from .dense import Dense
+from .gru import GRU
+from .lstm import LSTM
+from .rnn import RNN
+
+__all__ = ["CELLS", "GRU", "LSTM", "RNN", "Cell", "Dense", "Layer", "Weights", "reorder"]
+
+# What files, error messages and the like know the layers by.
+CELLS = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN, "Dense": Dense}

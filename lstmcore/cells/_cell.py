@@ -1,0 +1,112 @@
+"""`Cell`: what one direction of a layer is, said once for everybody who has to know it."""
+
+from dataclasses import dataclass, field
+
+from .._activations import parse_activation
+from .._params import BIAS, WEIGHTS, Block, by_gate, zeros
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One direction of a layer.
+
+    Attributes
+    ----------
+    kind : str
+        The name of the layer's class: ``"LSTM"``.
+    inputs, units : int
+        I and H.
+    gates : dict of str to slice
+        The rows of W, R and b that belong to each gate, in order, without the gates that have no
+        rows of their own; empty where there are no gates.
+    states : tuple of str
+        What a time step hands to the next: ``("h", "c")``.
+    state_sizes : tuple of int
+        Columns of each.
+    block_names : tuple of str
+        All blocks that a cell of the kind may have, in the order in which kernels take them.
+    blocks : tuple of Block
+        Those that this one has, in the order of the flat vector.
+    description : dict
+        The cell as kernels take it: see `kernels.plan_cell`.
+    """
+
+    kind: str
+    inputs: int
+    units: int
+    gates: dict
+    states: tuple
+    state_sizes: tuple
+    block_names: tuple
+    # Not compared, for functions that draw initial values are never equal; shapes follow from the
+    # description.
+    blocks: tuple = field(compare=False)
+    description: dict
+
+
+# Kernels find every key in every cell.
+_ABSENT = {
+    "block_size": 1,
+    "input_gate": 0,
+    "forget_gate": 0,
+    "output_gate": 0,
+    "coupled": 0,
+    "peepholes": 0,
+    "gate_recurrence": 0,
+    "reset_after": 0,
+}
+
+
+def describe_cell(
+    code, inputs, units, *, gate="identity", cell="identity", output="identity", **own
+):
+    """The description of a cell.
+
+    Parameters
+    ----------
+    code : int
+        Of its kind, in the kernels.
+    inputs, units : int
+    gate, cell, output : str or tuple
+        Its activations.
+    **own : int
+        Those of the keys above that it sets.
+    """
+    description = {"kind": code, "inputs": inputs, "units": units, **_ABSENT, **own}
+    for role, activation in (("gate", gate), ("cell", cell), ("output", output)):
+        names = f"act_{role}", f"alpha_{role}", f"beta_{role}"
+        description.update(zip(names, parse_activation(activation), strict=True))
+    return description
+
+
+def stack_gates(rows):
+    """``{gate: slice}`` of gates that stand one after the other, given ``{gate: number of rows}``.
+
+    A gate without rows is left out.
+    """
+    gates, start = {}, 0
+    for gate, count in rows.items():
+        if count:
+            gates[gate] = slice(start, start + count)
+        start += count
+    return gates
+
+
+def matrix_blocks(inputs, units, rows, masks, start_b=None):
+    """The blocks W (Glorot), R (orthogonal) and b that every recurrent cell begins with.
+
+    Parameters
+    ----------
+    inputs, units : int
+    rows : sequence of int
+        Rows of each gate; each is drawn for itself.
+    masks : (W_mask, R_mask)
+    start_b : callable, optional
+        What b starts at; by default zero.
+    """
+    total, (W_mask, R_mask) = sum(rows), masks
+    return (
+        Block("W", (total, inputs), WEIGHTS, by_gate("glorot", rows, W_mask)),
+        Block("R", (total, units), WEIGHTS, by_gate("orthogonal", rows, R_mask)),
+        Block("b", (total,), BIAS, start_b or zeros()),
+    )

@@ -1,0 +1,73 @@
+"""The options that several layers have, checked in one place."""
+
+from .._activations import parse_activation
+from .._checks import as_choice, as_flag, as_integer, as_ndarray, describe
+
+# So that no product of sizes leaves 64 bits; what memory cannot hold is a MemoryError.
+_LARGEST = 1 << 24
+
+DIRECTIONS = ("forward", "reverse", "both")
+
+
+def as_size(value, name):
+    """A number of inputs or units."""
+    return as_integer(value, name, 1, _LARGEST)
+
+
+def recurrent_options(input_size, hidden_size, bidirectional, direction, learn_initial_state):
+    """The options that every recurrent layer has, as they are kept.
+
+    `bidirectional` is kept for the direction "both", `direction` for "reverse" alone, so that one
+    layer has one spelling.
+    """
+    direction = as_direction(bidirectional, direction)
+    return {
+        "input_size": as_size(input_size, "input_size"),
+        "hidden_size": as_size(hidden_size, "hidden_size"),
+        "bidirectional": direction == "both",
+        "direction": direction if direction == "reverse" else None,
+        "learn_initial_state": as_flag(learn_initial_state, "learn_initial_state"),
+    }
+
+
+def as_direction(bidirectional, direction):
+    """One of `DIRECTIONS`: `bidirectional` is another spelling of "both"."""
+    bidirectional = as_flag(bidirectional, "bidirectional")
+    if direction is None:
+        return "both" if bidirectional else "forward"
+    as_choice(direction, "direction", DIRECTIONS)
+    if bidirectional and direction != "both":
+        raise ValueError(f"direction: expected 'both' with bidirectional=True, got {direction!r}")
+    return direction
+
+
+def as_activation(activation, name):
+    """An activation as it is kept: a str, or a tuple of a str and floats."""
+    parse_activation(activation, name)
+    if isinstance(activation, str):
+        return activation
+    return (activation[0], *map(float, activation[1:]))
+
+
+def as_masks(W_mask, R_mask, rows, inputs, units):
+    """``{"W_mask": mask, "R_mask": mask}`` for W (rows, inputs) and R (rows, units)."""
+    return {
+        "W_mask": _as_mask(W_mask, "W_mask", (rows, inputs)),
+        "R_mask": _as_mask(R_mask, "R_mask", (rows, units)),
+    }
+
+
+def _as_mask(mask, name, shape):
+    """A mask as a read-only bool array, or None."""
+    if mask is None:
+        return None
+    array = as_ndarray(mask, name)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected an array of 0 and 1, got {describe(array)}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    if not ((array == 0) | (array == 1)).all():
+        raise ValueError(f"{name}: expected 0 and 1 only, got other numbers")
+    array = array.astype(bool)
+    array.flags.writeable = False
+    return array

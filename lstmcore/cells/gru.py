@@ -1,0 +1,100 @@
+"""`GRU`: the gated recurrent unit."""
+
+from .._checks import as_flag
+from .._params import BIAS, Block, zeros
+from ._cell import Cell, describe_cell, matrix_blocks, stack_gates
+from ._layer import Layer
+from ._options import as_activation, as_masks, recurrent_options
+
+
+class GRU(Layer):
+    """The gated recurrent unit, equations (G1)-(G5) of docs/equations.md.
+
+    h(t) = (1 - z) n + z h(t-1) with the update gate z and the candidate n. The reset gate r acts on
+    what n takes from h(t-1).
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H.
+    reset_after : bool
+        Where the reset gate acts: n = g(W_n x + b_n + r (R_n h(t-1) + bR)), as in PyTorch, cuDNN
+        and Keras; otherwise n = g(W_n x + b_n + R_n (r h(t-1))), as published and by default in
+        ONNX.
+    bidirectional : bool
+        As ``direction="both"``.
+    direction : {"forward", "reverse", "both"}, optional
+        "reverse" reads every sequence from its own last step to its first. "both" is one layer of
+        each; the output is [forward, backward]. By default "forward".
+    gate_activation, cell_activation : str or tuple
+        f of r and z, and g of n: a name, ``(name, alpha)`` or ``(name, alpha, beta)``.
+    learn_initial_state : bool
+        h(0) is a block of parameters; otherwise zero.
+    W_mask, R_mask : array_like of 0 and 1, optional
+        Connectivity, in the shape of W and R: a weight that is not there counts as zero and gets no
+        gradient. Both directions share it.
+
+    Notes
+    -----
+    Rows in the gate order r, z, n. Blocks: W (3H, I), R (3H, H), b (3H,); with `reset_after` bR
+    (H,); h0 (H,) if learned.
+
+    References
+    ----------
+    K. Cho et al., *Learning Phrase Representations using RNN Encoder-Decoder for Statistical
+    Machine Translation*, arXiv:1406.1078, 2014.
+
+    Examples
+    --------
+    >>> from lstmcore import GRU
+    >>> GRU(12, 32, reset_after=False, direction="reverse")
+    GRU(12, 32, reset_after=False, direction='reverse')
+    """
+
+    def __init__(
+        self,
+        input_size,
+        hidden_size,
+        *,
+        reset_after=True,
+        bidirectional=False,
+        direction=None,
+        gate_activation="logistic",
+        cell_activation="tanh",
+        learn_initial_state=False,
+        W_mask=None,
+        R_mask=None,
+    ):
+        options = recurrent_options(
+            input_size, hidden_size, bidirectional, direction, learn_initial_state
+        )
+        I, H = options["input_size"], options["hidden_size"]
+        masks = as_masks(W_mask, R_mask, 3 * H, I, H)
+        options |= {
+            "reset_after": as_flag(reset_after, "reset_after"),
+            "gate_activation": as_activation(gate_activation, "gate_activation"),
+            "cell_activation": as_activation(cell_activation, "cell_activation"),
+            **masks,
+        }
+        blocks = matrix_blocks(I, H, [H, H, H], masks.values())
+        if reset_after:
+            blocks += (Block("bR", (H,), BIAS, zeros()),)
+        cell = Cell(
+            kind="GRU",
+            inputs=I,
+            units=H,
+            gates=stack_gates({"r": H, "z": H, "n": H}),
+            states=("h",),
+            state_sizes=(H,),
+            block_names=("W", "R", "b", "bR"),
+            blocks=blocks,
+            description=describe_cell(
+                3,
+                I,
+                H,
+                gate=options["gate_activation"],
+                cell=options["cell_activation"],
+                reset_after=int(options["reset_after"]),
+            ),
+        )
+        super().__init__(options, cell)

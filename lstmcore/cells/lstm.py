@@ -1,0 +1,176 @@
+"""`LSTM`: long short-term memory and its variants."""
+
+from .._checks import as_flag, as_integer, as_number
+from .._params import WEIGHTS, Block, bias, zeros
+from ._cell import Cell, describe_cell, matrix_blocks, stack_gates
+from ._layer import Layer
+from ._options import as_activation, as_masks, recurrent_options
+
+_FLAGS = ("input_gate", "forget_gate", "output_gate", "coupled", "peepholes", "gate_recurrence")
+
+
+class LSTM(Layer):
+    """Long short-term memory with forget gates, peepholes and the variants of the literature.
+
+    Equations (4.2)-(4.10) of Graves (2012); by default without peepholes.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H (the number of cells).
+    peepholes : bool
+        Gates see the cell state: input and forget gate c(t-1), output gate c(t).
+    bidirectional : bool
+        As ``direction="both"``.
+    direction : {"forward", "reverse", "both"}, optional
+        "reverse" reads every sequence from its own last step to its first. "both" is one layer of
+        each; the output is [forward, backward]. By default "forward".
+    input_gate, forget_gate, output_gate : bool
+        A gate that is left out is the constant 1 (NIG, NFG, NOG in Greff et al. 2015).
+    coupled : bool
+        The forget gate is 1 - input gate (CIFG).
+    gate_recurrence : bool
+        Every gate also reads all gates' activations of the step before, through Q (FGR).
+    block_size : int
+        C cells share one set of gates; H is a multiple of it.
+    gate_activation, cell_activation, output_activation : str or tuple
+        f, g and h of the equations: a name, ``(name, alpha)`` or ``(name, alpha, beta)``.
+        "identity" for the last two is NIAF and NOAF.
+    learn_initial_state : bool
+        h(0) and c(0) are blocks of parameters; otherwise zero.
+    forget_bias : float
+        What the forget gate's bias starts at. With `coupled`, the input gate's starts at minus it.
+    W_mask, R_mask : array_like of 0 and 1, optional
+        Connectivity, in the shape of W and R: a weight that is not there counts as zero and gets no
+        gradient. Both directions share it.
+
+    Notes
+    -----
+    With nb = H / C blocks of cells and m gates (of i, f, o) that have weights of their own, the
+    gate order i, f, g, o gives G = m nb + H rows. Blocks: W (G, I), R (G, H), b (G,); with
+    peepholes p (m, H); with gate recurrence Q (m nb, m nb), rows receive and columns send; h0 (H,)
+    and c0 (H,) if learned. For the plain LSTM that is W (4H, I), R (4H, H), b (4H,), p (3, H).
+
+    References
+    ----------
+    A. Graves, *Supervised Sequence Labelling with Recurrent Neural Networks*, Springer, 2012,
+    chapter 4.
+    K. Greff et al., *LSTM: A Search Space Odyssey*, arXiv:1503.04069, 2015.
+
+    Examples
+    --------
+    >>> from lstmcore import LSTM
+    >>> LSTM(12, 32, peepholes=True, bidirectional=True)
+    LSTM(12, 32, peepholes=True, bidirectional=True)
+    """
+
+    def __init__(
+        self,
+        input_size,
+        hidden_size,
+        *,
+        peepholes=False,
+        bidirectional=False,
+        direction=None,
+        input_gate=True,
+        forget_gate=True,
+        output_gate=True,
+        coupled=False,
+        gate_recurrence=False,
+        block_size=1,
+        gate_activation="logistic",
+        cell_activation="tanh",
+        output_activation="tanh",
+        learn_initial_state=False,
+        forget_bias=1.0,
+        W_mask=None,
+        R_mask=None,
+    ):
+        options = recurrent_options(
+            input_size, hidden_size, bidirectional, direction, learn_initial_state
+        )
+        options |= {
+            "peepholes": as_flag(peepholes, "peepholes"),
+            "input_gate": as_flag(input_gate, "input_gate"),
+            "forget_gate": as_flag(forget_gate, "forget_gate"),
+            "output_gate": as_flag(output_gate, "output_gate"),
+            "coupled": as_flag(coupled, "coupled"),
+            "gate_recurrence": as_flag(gate_recurrence, "gate_recurrence"),
+            "block_size": as_integer(block_size, "block_size", 1),
+            "gate_activation": as_activation(gate_activation, "gate_activation"),
+            "cell_activation": as_activation(cell_activation, "cell_activation"),
+            "output_activation": as_activation(output_activation, "output_activation"),
+            "forget_bias": as_number(forget_bias, "forget_bias"),
+        }
+        _refuse_contradictions(options)
+        gates = _gates(options)
+        rows = max(place.stop for place in gates.values())
+        options |= as_masks(W_mask, R_mask, rows, options["input_size"], options["hidden_size"])
+        super().__init__(options, _cell(options, gates))
+
+
+def _refuse_contradictions(options):
+    """Raise where options that are right each for itself do not go together."""
+    if options["coupled"] and not (options["input_gate"] and options["forget_gate"]):
+        raise ValueError("coupled: expected False without an input gate or a forget gate, got True")
+    if not (options["input_gate"] or options["forget_gate"] or options["output_gate"]):
+        for name in ("peepholes", "gate_recurrence"):
+            if options[name]:
+                raise ValueError(f"{name}: expected False without any gate, got True")
+    if options["hidden_size"] % options["block_size"]:
+        raise ValueError(
+            f"block_size: expected a divisor of hidden_size = {options['hidden_size']}, "
+            f"got {options['block_size']}"
+        )
+
+
+def _gates(options):
+    """The rows of the gates; a coupled forget gate has none of its own."""
+    H = options["hidden_size"]
+    nb = H // options["block_size"]
+    return stack_gates(
+        {
+            "i": nb * options["input_gate"],
+            "f": nb * (options["forget_gate"] and not options["coupled"]),
+            "g": H,
+            "o": nb * options["output_gate"],
+        }
+    )
+
+
+def _cell(options, gates):
+    I, H = options["input_size"], options["hidden_size"]
+    nb, m = H // options["block_size"], len(gates) - 1
+    start_b = zeros()
+    if options["coupled"]:
+        start_b = bias(gates["i"], -options["forget_bias"])
+    elif options["forget_gate"]:
+        start_b = bias(gates["f"], options["forget_bias"])
+    rows = [place.stop - place.start for place in gates.values()]
+    blocks = matrix_blocks(I, H, rows, (options["W_mask"], options["R_mask"]), start_b)
+    if options["peepholes"]:
+        blocks += (Block("p", (m, H), WEIGHTS, zeros()),)
+    if options["gate_recurrence"]:
+        blocks += (Block("Q", (m * nb, m * nb), WEIGHTS, zeros()),)
+    flags = {name: int(options[name]) for name in _FLAGS} | {"forget_gate": int("f" in gates)}
+    return Cell(
+        kind="LSTM",
+        inputs=I,
+        units=H,
+        gates=gates,
+        states=("h", "c"),
+        # with gate recurrence the gates' activations follow h
+        state_sizes=(H + m * nb * options["gate_recurrence"], H),
+        block_names=("W", "R", "b", "p", "Q"),
+        blocks=blocks,
+        description=describe_cell(
+            2,
+            I,
+            H,
+            gate=options["gate_activation"],
+            cell=options["cell_activation"],
+            output=options["output_activation"],
+            block_size=options["block_size"],
+            **flags,
+        ),
+    )
