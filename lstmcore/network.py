@@ -142,6 +142,11 @@ class Network:
         return [block for block in self.table if block.name.startswith(f"{k}.")]
 
     @property
+    def body(self):
+        """The layers that see time steps, up to the one that is read out: a slice."""
+        return self._body
+
+    @property
     def params(self):
         params = self._params
         self._may_have_changed = True  # once there is one more reference: see `_packed_params`

@@ -1,0 +1,44 @@
+"""The table of output units: what stands between the last layer and what `predict` gives.
+
+A loss names its output units; the kernels know them by a code, C programs by a name.
+"""
+
+from dataclasses import dataclass
+
+from ._dispatch import kernels
+
+__all__ = ["OUTPUTS", "OutputUnits"]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputUnits:
+    """One kind of output units.
+
+    Attributes
+    ----------
+    name : str
+        As `Loss.output` says it.
+    code : int
+        As kernels and streams take it.
+    c_name : str
+        Of the code in ``lstmcore.h``.
+    """
+
+    name: str
+    code: int
+    c_name: str
+
+    def apply(self, a):
+        """Overwrite the rows of pre-activations a (N, K) with the outputs."""
+        if self.code:  # 0 is the identity
+            kernels.output_units(self.code, a, a)
+
+
+OUTPUTS = {
+    units.name: units
+    for units in (
+        OutputUnits("identity", 0, "LSTMCORE_OUT_IDENTITY"),
+        OutputUnits("logistic", 1, "LSTMCORE_OUT_LOGISTIC"),
+        OutputUnits("softmax", 2, "LSTMCORE_OUT_SOFTMAX"),
+    )
+}
