@@ -1,4 +1,4 @@
-"""Text of the generated C: literals, arrays, the header with the state, the chain of layers."""
+"""Text of the generated C: literals, arrays, descriptions of layers, the files."""
 
 import re
 import textwrap
@@ -88,11 +88,10 @@ def flags(cell):
     )
 
 
-NOTES = {
-    "float32": "Computed in float.",
-    "float64": "Computed in double.",
-    "int8": "Weights of 8 bits, sums\n * of 32, activations of 16; x and y are float.",
-}
+def description(part, fields):
+    """The `static const` object that describes a part to the runtime."""
+    body = ",\n    ".join([f"{part.cell.inputs}, {part.units}", *fields])
+    return f"static const lstmrt_{part.kind.lower()} {part.name} = {{\n    {body},\n}};"
 
 
 def comment_lines(text):
@@ -104,11 +103,11 @@ HEADER = """\
 /* {title}
  *
  * Written by lstmcore {version}; do not edit. The network:
-{chain}
+{layers}
  *
  * The caller owns all memory: a state for each sequence that is under way, {name}_reset before its
  * first step. Nothing is allocated, and no function has memory of its own, so any number of states
- * may be stepped at once. x and y may be the same array. {notes}
+ * may be stepped at once. x and y may be the same array. {note}
  */
 #ifndef {upper}_H
 #define {upper}_H
@@ -147,9 +146,8 @@ void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real
 """
 
 SEQUENCE = """
-/* A whole sequence from the initial state: x (n_steps, {inputs}), y ({rows}{outputs}). A
- * bidirectional layer reads it from its end too, so there is no single step. What the buffer holds
- * does not matter. */
+/* A whole sequence from the initial state: x (n_steps, {inputs}), y ({rows}{outputs}). A layer
+ * reads it from its end, so there is no single step. What the buffer holds does not matter. */
 void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real} *y,
 {indent}{signal} *buffer);
 """
@@ -157,10 +155,12 @@ void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real
 SOURCE = """\
 /* {title}
  *
- * Written by lstmcore {version}; do not edit. Data only: the code is in the lstmrt_*.h beside it.
+ * Written by lstmcore {version}; do not edit. Data only: the code is in the lstmrt_*.h beside it
+ * (BSD-3-Clause, 2026 the lstmcore developers).
  */
 #include "{name}.h"
-{defines}
+
+#define LSTMRT_DOUBLE {double}
 #include "{runtime}"
 
 {data}
@@ -168,12 +168,12 @@ SOURCE = """\
 #define LSTMRT_NAME(suffix) {name}_##suffix
 #define LSTMRT_INPUTS {inputs}
 #define LSTMRT_OUTPUTS {outputs}
-#define LSTMRT_BODY {body}
-#define LSTMRT_HEAD {head}
+#define LSTMRT_BODY(DO) {body}
+#define LSTMRT_HEAD(DO) {head}
 #define LSTMRT_READOUT {readout}
 #define LSTMRT_READ {read}
-{settings}#define LSTMRT_OUTPUT LSTMRT_OUTPUT_{output}
-#define LSTMRT_BIDIRECTIONAL {bidirectional}
+#define LSTMRT_WHOLE {whole}
+{settings}
 #include "lstmrt_model.h"
 """
 
@@ -189,7 +189,7 @@ typedef {real} lstmrt_real;
 #define LSTMRT_INPUTS {inputs}
 #define LSTMRT_OUTPUTS {outputs}
 #define LSTMRT_READOUT_ALL {all}
-#define LSTMRT_BIDIRECTIONAL {bidirectional}
+#define LSTMRT_WHOLE {whole}
 #define LSTMRT_TOLERANCE {tolerance}
 #define LSTMRT_STEPS {steps}
 {buffer}

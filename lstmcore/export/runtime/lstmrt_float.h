@@ -14,7 +14,8 @@
  * Weights lie as the step reads them, in panels of LSTMRT_PANEL rows (the last one narrower): a
  * panel's biases, then for each input, then for each recurrent unit, its column of the panel. One
  * column's rows are neighbours, hence a vector load, or a run of loads from one address register.
- * LSTM rows stand in the order i, f, o, g (absent ones left out): gates side by side.
+ * LSTM rows stand in the order i, f, o, g (absent ones left out): gates side by side; GRU rows in
+ * the order r, z, n.
  */
 #ifndef LSTMRT_FLOAT_H
 #define LSTMRT_FLOAT_H
@@ -49,6 +50,16 @@ typedef struct {
     const lstmrt_real *gate_recurrence;         /* panels: own gates x own gates, or NULL */
     const lstmrt_real *h0, *c0;                 /* (H) initial state, or NULL for zeros */
 } lstmrt_lstm;
+
+typedef struct {
+    size_t inputs, units;
+    lstmrt_activation gate, cell;
+    const lstmrt_real *weights;                 /* rows of r, then of z */
+    const lstmrt_real *candidate;               /* rows of n, over x, or over x and r h */
+    const lstmrt_real *recurrence;              /* of n over h, where the reset comes after it, else
+                                                 * NULL */
+    const lstmrt_real *h0;                      /* (H) initial state, or NULL for zeros */
+} lstmrt_gru;
 
 /* ---- products ------------------------------------------------------------------------------- */
 
@@ -188,7 +199,6 @@ LSTMRT_INLINE void lstmrt_start(lstmrt_real *v, const lstmrt_real *start, size_t
     else
         memset(v, 0, n * sizeof *v);
 }
-#define lstmrt_start_cells lstmrt_start
 
 /* y (K) = f(W x + b), (3.32) */
 LSTMRT_INLINE void lstmrt_dense_step(const lstmrt_dense *layer, const lstmrt_real *x,
@@ -205,6 +215,12 @@ LSTMRT_INLINE void lstmrt_rnn_step(const lstmrt_rnn *layer, const lstmrt_real *x
     lstmrt_affine(layer->units, NULL, layer->weights, x, layer->inputs, h, layer->units, a);
     lstmrt_activate(layer->output, a, layer->units);
     memcpy(h, a, layer->units * sizeof *h);
+}
+
+LSTMRT_INLINE void lstmrt_lstm_start(const lstmrt_lstm *layer, lstmrt_real *h, lstmrt_real *c)
+{
+    lstmrt_start(h, layer->h0, layer->units);
+    lstmrt_start(c, layer->c0, layer->units);
 }
 
 /* gate[b] += sum over the cells of block b of p[cell] c[cell] */
@@ -266,10 +282,35 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const lstmrt_real 
         memcpy(gates, a, n_gates * sizeof *gates);
 }
 
+/* h (H) is read and overwritten; a (4 H) is scratch: r, z, n and what n takes from h. Equations (G1)
+ * to (G5) of lstmcore's docs/equations.md. */
+LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const lstmrt_real *x, lstmrt_real *h,
+                                   lstmrt_real *a)
+{
+    const size_t I = layer->inputs, H = layer->units;
+    lstmrt_real *const r = a, *const z = a + H, *const n = a + 2 * H, *const m = a + 3 * H;
+    size_t j;
+
+    lstmrt_affine(2 * H, NULL, layer->weights, x, I, h, H, a);
+    lstmrt_activate(layer->gate, a, 2 * H);                                       /* (G1), (G2) */
+    if (layer->recurrence) {
+        lstmrt_affine(H, NULL, layer->candidate, x, I, x, 0, n);
+        lstmrt_affine(H, NULL, layer->recurrence, h, H, h, 0, m);
+        for (j = 0; j < H; j++)                                                   /* (G3) */
+            n[j] = LSTMRT_FMA(r[j], m[j], n[j]);
+    } else {
+        for (j = 0; j < H; j++)
+            m[j] = r[j] * h[j];
+        lstmrt_affine(H, NULL, layer->candidate, x, I, m, H, n);                  /* (G4) */
+    }
+    lstmrt_activate(layer->cell, n, H);
+    for (j = 0; j < H; j++)                                                       /* (G5) */
+        h[j] = LSTMRT_FMA(z[j], h[j], (LSTMRT_R(1.0) - z[j]) * n[j]);
+}
+
 /* ---- inputs, outputs, readouts --------------------------------------------------------------- */
 
-#define LSTMRT_TAKE(s, x) (x)
-#define LSTMRT_TAKE_ALL(s, x, n_steps, half) (x)
+#define LSTMRT_TAKE(x, n_steps, room) (x)
 #define LSTMRT_READ_SCALE 1
 #define lstmrt_output_dense lstmrt_dense_step
 #define lstmrt_output_copy(in, scale, y, n) memcpy(y, in, (n) * sizeof *(y))
@@ -279,6 +320,15 @@ LSTMRT_INLINE void lstmrt_add(lstmrt_real *sum, const lstmrt_real *h, size_t n)
     size_t j;
     for (j = 0; j < n; j++)
         sum[j] += h[j];
+}
+
+/* largest (n): h where that is larger, or where it is the first; a NaN stays. */
+LSTMRT_INLINE void lstmrt_largest(lstmrt_real *largest, const lstmrt_real *h, int first, size_t n)
+{
+    size_t j;
+    for (j = 0; j < n; j++)
+        if (first || h[j] > largest[j] || h[j] != h[j])
+            largest[j] = h[j];
 }
 
 /* mean (n) of what was added in so many steps; 0 of none */

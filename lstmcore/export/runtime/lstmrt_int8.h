@@ -13,7 +13,8 @@
  * its bias added, stay below 2^31. An int64 shifted to the right keeps its sign (every compiler of
  * this century does so; C99 leaves it to them).
  *
- * Equation numbers as in lstmrt_float.h; LSTM rows stand in the order i, f, o, g.
+ * Equation numbers as in lstmrt_float.h; LSTM rows stand in the order i, f, o, g, GRU rows in the
+ * order r, z, n.
  */
 #ifndef LSTMRT_INT8_H
 #define LSTMRT_INT8_H
@@ -65,17 +66,35 @@ typedef struct {
     lstmrt_unit gate, cell, output;
     int h_bits, c_bits, p_bits, gates_bits;
     lstmrt_matrix matrix;
+    lstmrt_matrix gate_recurrence;            /* own gates x own gates, or without rows */
     const int16_t *peepholes;                 /* (own gates, H), or NULL */
-    const lstmrt_matrix *gate_recurrence;     /* own gates x own gates, or NULL */
     const int16_t *h0;                        /* (H) or NULL for zeros */
     const int32_t *c0;
 } lstmrt_lstm;
+
+typedef struct {
+    size_t inputs, units;
+    lstmrt_unit gate, cell;
+    int h_bits;
+    lstmrt_matrix matrix;        /* rows of r, then of z */
+    lstmrt_matrix candidate;     /* rows of n, over x, or over x and r h */
+    lstmrt_matrix recurrence;    /* of n over h, where the reset comes after it; else without rows */
+    const int16_t *h0;           /* (H) or NULL for zeros */
+} lstmrt_gru;
 
 /* ---- fixed-point numbers --------------------------------------------------------------------- */
 
 LSTMRT_INLINE int32_t lstmrt_int32(int64_t v)
 {
     return v > INT32_MAX ? INT32_MAX : v < -INT32_MAX ? -INT32_MAX : (int32_t)v;
+}
+
+/* v within 30 bits and a sign, which is what activations take */
+LSTMRT_INLINE int32_t lstmrt_below_30(int32_t v)
+{
+    const int32_t most = INT32_MAX / 2;
+    v = v > most ? most : v;
+    return v < -most ? -most : v;
 }
 
 /* v / 2^shift, rounded, saturated; shift > 0 */
@@ -382,24 +401,26 @@ LSTMRT_INLINE void lstmrt_rnn_step(const lstmrt_rnn *layer, const int16_t *x, in
         h[j] = lstmrt_int16(a[j], layer->output.bits - layer->h_bits);
 }
 
+LSTMRT_INLINE void lstmrt_lstm_start(const lstmrt_lstm *layer, int16_t *h, int32_t *c)
+{
+    lstmrt_start(h, layer->h0, layer->units);
+    lstmrt_start_cells(c, layer->c0, layer->units);
+}
+
 /* gate[b] += sum over the cells of block b of p[cell] c[cell] */
 LSTMRT_INLINE void lstmrt_peephole(const lstmrt_lstm *layer, int32_t *gate, const int16_t *p,
                                    const int32_t *c)
 {
     const int shift = layer->p_bits + layer->c_bits - LSTMRT_A_BITS;
-    const int32_t most = INT32_MAX / 2;
     size_t j, k;
     for (j = 0; j < layer->units / layer->block_size; j++) {
         int64_t sum = 0;
-        int32_t v;
         for (k = 0; k < layer->block_size; k++)
             sum += (int64_t)*p++ * *c++;
         if (shift > 16 && layer->block_size == 1)
-            v = gate[j] + (int32_t)(sum >> shift); /* below 2^30 + 2^29 */
+            gate[j] = lstmrt_below_30(gate[j] + (int32_t)(sum >> shift)); /* of 2^30 + 2^29 */
         else
-            v = lstmrt_int32(gate[j] + (sum >> shift));
-        v = v > most ? most : v;
-        gate[j] = v < -most ? -most : v;
+            gate[j] = lstmrt_below_30(lstmrt_int32(gate[j] + (sum >> shift)));
     }
 }
 
@@ -420,8 +441,8 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const int16_t *x, 
     size_t j;
 
     lstmrt_affine(&layer->matrix, x, h, 0, a);
-    if (layer->gate_recurrence)
-        lstmrt_affine(layer->gate_recurrence, gates, gates, 1, a);
+    if (layer->gate_recurrence.rows)
+        lstmrt_affine(&layer->gate_recurrence, gates, gates, 1, a);
     if (layer->peepholes && layer->input_gate)
         lstmrt_peephole(layer, i, layer->peepholes, c);                                /* (4.2) */
     if (layer->peepholes && layer->forget_gate)
@@ -447,9 +468,45 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const int16_t *x, 
                    ? lstmrt_int16_product(o[j / C], g[j],
                                           gate_bits + layer->output.bits - layer->h_bits)
                    : lstmrt_int16(g[j], layer->output.bits - layer->h_bits);
-    if (layer->gate_recurrence)
+    if (layer->gate_recurrence.rows)
         for (j = 0; j < n_gates; j++)
             gates[j] = lstmrt_int16(a[j], gate_bits - layer->gates_bits);
+}
+
+/* h (H) is read and overwritten; a (4 H) is scratch: r, z, n and what n takes from h. Equations (G1)
+ * to (G5) of lstmcore's docs/equations.md. */
+LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const int16_t *x, int16_t *h,
+                                   int32_t *a)
+{
+    const size_t H = layer->units;
+    const int gate_bits = layer->gate.bits, n_bits = layer->cell.bits, h_bits = layer->h_bits;
+    int32_t *const r = a, *const z = a + H, *const n = a + 2 * H, *const m = a + 3 * H;
+    const int reset_after = layer->recurrence.rows != 0;
+    size_t j;
+
+    lstmrt_affine(&layer->matrix, x, h, 0, a);
+    lstmrt_activate_int(layer->gate, a, 2 * H);                                   /* (G1), (G2) */
+    if (reset_after) {
+        lstmrt_affine(&layer->candidate, x, x, 0, n);
+        lstmrt_affine(&layer->recurrence, h, h, 0, m);
+        for (j = 0; j < H; j++) {                                                 /* (G3) */
+            n[j] = lstmrt_below_30(lstmrt_int32(n[j] + (((int64_t)r[j] * m[j]) >> gate_bits)));
+            m[j] = h[j];
+        }
+    } else {
+        for (j = 0; j < H; j++) { /* r h where h was, for the matrix reads signals */
+            m[j] = h[j];
+            h[j] = lstmrt_int16_product(r[j], m[j], gate_bits);
+        }
+        lstmrt_affine(&layer->candidate, x, h, 0, n);                             /* (G4) */
+    }
+    lstmrt_activate_int(layer->cell, n, H);
+    for (j = 0; j < H; j++) {                                                     /* (G5) */
+        /* (1 - z) n + z h; a gate without a bound is given one, or the product may not fit */
+        const int32_t keep = gate_bits < 29 ? lstmrt_below_30(z[j]) : z[j];
+        const int64_t change = (int64_t)lstmrt_rescaled(m[j], h_bits, n_bits) - n[j];
+        h[j] = lstmrt_int16(lstmrt_int32(n[j] + ((keep * change) >> gate_bits)), n_bits - h_bits);
+    }
 }
 
 /* ---- inputs, outputs, readouts --------------------------------------------------------------- */
@@ -470,9 +527,8 @@ LSTMRT_INLINE const int16_t *lstmrt_quantized(const lstmrt_real *x, size_t n_ste
     return out;
 }
 
-#define LSTMRT_TAKE(s, x) lstmrt_quantized(x, 1, lstmrt_inverse_scales, LSTMRT_INPUTS, s->x)
-#define LSTMRT_TAKE_ALL(s, x, n_steps, half)                                                       \
-    lstmrt_quantized(x, n_steps, lstmrt_inverse_scales, LSTMRT_INPUTS, half)
+#define LSTMRT_TAKE(x, n_steps, room)                                                              \
+    lstmrt_quantized(x, n_steps, lstmrt_inverse_scales, LSTMRT_INPUTS, room)
 
 LSTMRT_INLINE void lstmrt_output_copy(const int16_t *in, lstmrt_real scale, lstmrt_real *y,
                                       size_t n)
@@ -487,6 +543,15 @@ LSTMRT_INLINE void lstmrt_add(int64_t *sum, const int16_t *h, size_t n)
     size_t j;
     for (j = 0; j < n; j++)
         sum[j] += h[j];
+}
+
+/* largest (n): h where that is larger, or where it is the first. */
+LSTMRT_INLINE void lstmrt_largest(int16_t *largest, const int16_t *h, int first, size_t n)
+{
+    size_t j;
+    for (j = 0; j < n; j++)
+        if (first || h[j] > largest[j])
+            largest[j] = h[j];
 }
 
 /* mean (n) of what was added in so many steps; 0 of none */

@@ -331,7 +331,7 @@ LSTMRT_INLINE void lstmrt_activate(lstmrt_activation f, lstmrt_real *v, size_t n
 enum { LSTMRT_OUTPUT_IDENTITY, LSTMRT_OUTPUT_LOGISTIC, LSTMRT_OUTPUT_SOFTMAX };
 
 /* What the loss makes of the output pre-activations, in place; exp of no positive number. */
-LSTMRT_INLINE void lstmrt_squash(int kind, lstmrt_real *y, size_t n)
+LSTMRT_INLINE void lstmrt_output_units(int kind, lstmrt_real *y, size_t n)
 {
     size_t j;
     if (kind == LSTMRT_OUTPUT_LOGISTIC)

@@ -39,7 +39,7 @@ int main(void)
     int same_bits = 1, passed;
     double worst = 0;
 
-#if LSTMRT_BIDIRECTIONAL
+#if LSTMRT_WHOLE
     int k;
     for (k = 0; k < 2; k++) { /* the second time over what the first has left in the memory */
         LSTMRT_NAME(sequence)(s, lstmrt_x, LSTMRT_STEPS, lstmrt_outputs, lstmrt_buffer);
