@@ -147,6 +147,14 @@ class Network:
         return self._body
 
     @property
+    def weights(self):
+        return self._views(self._params)
+
+    @property
+    def output_units(self):
+        return self._loss.output
+
+    @property
     def params(self):
         params = self._params
         self._may_have_changed = True  # once there is one more reference: see `_packed_params`
