@@ -117,7 +117,8 @@ def signals_of(part, x, lengths):
 
 def output_bits(part, largest):
     """Fractional bits of a part's outputs h, of which `largest` is the largest that was seen."""
-    return signal_bits(_CELLS[part.kind].most(part), largest)
+    cell = _CELLS[part.kind]
+    return min(signal_bits(cell.most(part), largest), cell.bits_before(part) - 1)
 
 
 def integer_part(part, signals, rows, scales, h_bits, input_shift, damping):
@@ -168,6 +169,11 @@ class IntegerPart:
     def most(part):
         """A bound of the outputs, or infinity."""
         return bound(part.options, "output")
+
+    @staticmethod
+    def bits_before(part):
+        """Fractional bits of the outputs before they are rounded to 16 bits."""
+        return value_bits(part.options, "output")
 
     def _quantize(self):
         """Set what `_step` and `_fields` need."""
@@ -311,6 +317,11 @@ class IntegerLSTM(IntegerPart):
         cell = part.options
         return bound(cell, "output") * (bound(cell, "gate") if cell["output_gate"] else 1)
 
+    @staticmethod
+    def bits_before(part):
+        cell = part.options
+        return value_bits(cell, "output") + cell["output_gate"] * value_bits(cell, "gate")
+
     def _quantize(self):
         part, largest = self.part, self._signals.largest
         self.matrix = self._matrix(part.block("b"), self._all_columns())
@@ -389,6 +400,10 @@ class IntegerGRU(IntegerPart):
         if not is_fraction(part.options, "gate"):
             return np.inf  # h is no mean of n and the h before
         return max(bound(part.options, "cell"), 0 if h0 is None else np.abs(h0).max())
+
+    @staticmethod
+    def bits_before(part):
+        return value_bits(part.options, "cell")
 
     def _quantize(self):
         part, n = self.part, slice(2 * self.part.units, None)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..cells import Cell, Weights, reorder
-from ..losses import find_loss
 
 # The order in which the runtime has the rows of W, R and b: gates side by side.
 _ROWS = {"LSTM": "ifog", "GRU": "rzn"}
@@ -158,7 +157,7 @@ def _work(part):
 def model_of(net):
     """The `Model` of a `Network`."""
     parts, last = [], len(net.layers) - 1
-    for k, (layer, directions) in enumerate(zip(net.layers, net._views(net.params), strict=True)):
+    for k, (layer, directions) in enumerate(zip(net.layers, net.weights, strict=True)):
         is_output = k == last and not layer.is_recurrent
         names, reverse = [f"layer{k}"], [layer.direction == "reverse"]
         if layer.directions == 2:
@@ -170,7 +169,7 @@ def model_of(net):
             ]
         )
     directions = [layer.direction for layer in net.layers]
-    return Model(parts, directions, net.body.stop, net.readout, find_loss(net.loss_name).output)
+    return Model(parts, directions, net.body.stop, net.readout, net.output_units)
 
 
 def _part(name, layer, values, reverse, is_output):
