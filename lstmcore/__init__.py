@@ -22,7 +22,7 @@ from .network import Network
 
 # What imports SciPy or is not needed by everyone is imported when it is first used.
 _LAZY = {
-    "ConvergenceWarning": "training",
+    "ConvergenceWarning": "_minimize",
     "Objective": "objective",
     "check_gradient": "gradcheck",
     "export_c": "export",
@@ -32,6 +32,7 @@ _LAZY = {
     "load": "storage",
     "lstm_backward": "functional",
     "lstm_forward": "functional",
+    "minimize": "_minimize",
     "rnn_backward": "functional",
     "rnn_forward": "functional",
 }
@@ -57,6 +58,7 @@ __all__ = [
     "load",
     "lstm_backward",
     "lstm_forward",
+    "minimize",
     "rnn_backward",
     "rnn_forward",
     "set_num_threads",

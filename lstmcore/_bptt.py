@@ -17,7 +17,7 @@ from math import isqrt
 
 import numpy as np
 
-from ._chain import mean_of
+from ._checks import describe, rows_contiguous
 from ._dispatch import kernels
 
 
@@ -48,142 +48,148 @@ def segments(layers, batch, dtype, checkpoint):
 
 
 class Evaluation:
-    """One evaluation of the loss, and of its gradient if wanted, at given weights.
+    """One evaluation of the loss, and of its gradient, at given weights.
 
     Parameters
     ----------
     body, head : Chain
-        The layers that see time steps, and those behind the readout.
-    readout : str
+        The layers that see time steps, and those after the readout.
+    readout : type
+        The `Readout`.
     loss : Loss
     examples : Examples
-    cuts : list of (int, int)
-        From `segments`.
-    initial : list
-        The body's initial states.
-    workspace : Workspace
-    gradient : bool
+    checkpoint : int, True or None
+        See `segments`.
     """
 
-    def __init__(self, body, head, readout, loss, examples, cuts, initial, workspace, gradient):
-        batch = examples.batch
-        whole = len(cuts) == 1
+    def __init__(self, body, head, readout, loss, examples, checkpoint):
+        batch, workspace = examples.batch, body.workspace
         self._body, self._head = body, head
-        self._readout, self._loss = readout, loss
-        self._examples, self._batch, self._workspace = examples, batch, workspace
-        self._cuts = cuts
-        self._segments = [batch] if whole else [batch.segment(t0, t1) for t0, t1 in cuts]
-        self._states = [initial]  # at the segments' beginnings and, in the end, after the last
-        self._wants_gradient = gradient
-        if gradient:
-            self._dstates = body.zero_states(batch.size)
-            self._buffers = body.gradient_buffers()
-            self._head_buffers = head.gradient_buffers()
+        self._readout, self._loss, self._examples = readout, loss, examples
+        self._batch, self._workspace = batch, workspace
+        self._cuts = segments(body.layers, batch, workspace.dtype, checkpoint)
+        whole = len(self._cuts) == 1
+        self._segments = [batch] if whole else [batch.segment(t0, t1) for t0, t1 in self._cuts]
+        self._last = len(self._segments) - 1
+        # at the segments' beginnings and, in the end, after the last
+        self._states = [body.initial(batch.size)]
 
     def value(self):
-        """The loss; done once, before `gradient`."""
-        return self._by_step() if self._readout == "all" else self._by_sequence()
+        """The loss."""
+        if self._scores_segments:
+            run = self._without_tape(self._last + 1, self._room)
+            return sum(self._score(j, y)[0] for j, y, _ in run)
+        reading = self._begin_reading()
+        for j, y, final in self._without_tape(self._last + 1, reading.room):
+            reading.take(y, self._segments[j], final[-1])
+        return self._score_once(self._head.forward_rows(reading.read())[0])[0]
 
-    def gradient(self, body, head):
-        """Write the gradient into its views for the two chains, lists of `Weights`."""
-        self._body.unpack(self._buffers, self._dstates, body)
-        if head:
-            self._head.unpack(self._head_buffers, self._head.zero_states(0), head)
+    def value_and_gradient(self, gradient):
+        """The loss; its gradient is written into views, lists of `Weights` for all layers."""
+        self._dstates = self._body.zero_states(self._batch.size)
+        self._buffers = self._body.gradient_buffers()
+        head_buffers = self._head.gradient_buffers()
+        value = self._by_segment() if self._scores_segments else self._at_once(head_buffers)
+        n = len(self._body.layers)
+        self._body.unpack(self._buffers, self._dstates, gradient[:n])
+        self._head.unpack_rows(head_buffers, gradient[n:])
+        return value
 
-    def _by_step(self):
-        """Every step's outputs are scored, one segment's at a time."""
-        last = len(self._segments) - 1
-        if not self._wants_gradient:
-            return sum(self._score(j, y)[0] for j, y in self._without_tape(last + 1, True))
-        for _ in self._without_tape(last, False):
+    @property
+    def _scores_segments(self):
+        """Whether a segment's outputs can be scored without the others'."""
+        return self._readout.per_step and self._loss.terms == "steps"
+
+    def _by_segment(self):
+        """Every segment is scored by itself and backpropagated through, last to first."""
+        for _ in self._without_tape(self._last):
             pass
         values = []
-        for j in range(last, -1, -1):
+        for j in range(self._last, -1, -1):
             mark = self._workspace.mark
-            y, tapes = self._with_tape(j, True)
+            y = self._room(self._segments[j])
+            tapes = self._with_tape(j, y)
             value, delta = self._score(j, y)
             self._back(j, tapes, delta)
             self._workspace.drop(mark)
             values.append(value)
         return sum(reversed(values))
 
-    def _by_sequence(self):
-        """The sequences are read out, and scored once."""
-        batch, last = self._batch, len(self._segments) - 1
-        is_mean = self._readout == "mean"
-        for j, y in self._without_tape(last if self._wants_gradient else last + 1, is_mean):
-            self._read_out(j, y)
+    def _at_once(self, head_buffers):
+        """All outputs, or what is read out of them, are scored once."""
+        last, reading = self._last, self._begin_reading()
+        for j, y, final in self._without_tape(last, reading.room):
+            reading.take(y, self._segments[j], final[-1])
         mark = self._workspace.mark
-        if self._wants_gradient:
-            self._states.append(self._body.state_arrays(batch.size))
-            y, tapes = self._with_tape(last, is_mean, self._states[-1])
-            self._read_out(last, y)
+        final = self._body.state_arrays(self._batch.size) if reading.sees_final else None
+        y = reading.room(self._segments[last])
+        tapes = self._with_tape(last, y, final)
+        reading.take(y, self._segments[last], final and final[-1])
 
-        a, kept = self._head.forward_rows(self._read, self._wants_gradient)
-        examples = self._examples
-        value, delta = self._loss.value_and_delta(
-            a, examples.targets, examples.weights * examples.scale, batch.lengths
-        )
-        if not self._wants_gradient:
-            return value
-        dread = self._head.backward_rows(kept, delta, self._head_buffers)
-        if is_mean:
-            dmean = mean_of(dread, batch.lengths)[:, None]
-        else:
-            self._body.set_outputs(self._dstates, dread)
+        a, kept = self._head.forward_rows(reading.read(), training=True)
+        value, delta = self._score_once(a)
+        dread = self._head.backward_rows(kept, delta, head_buffers)
+        reading.spread(dread, self._dstates[-1])
         for j in range(last, -1, -1):
             if j < last:
-                _, tapes = self._with_tape(j, False)
-            dy = None
-            if is_mean:  # the same at every step
-                length = self._segments[j].max_length
-                dy = np.broadcast_to(dmean, (batch.size, length, dmean.shape[2]))
-            self._back(j, tapes, dy)
+                y, tapes = None, self._with_tape(j, None)
+            self._back(j, tapes, reading.dy(*self._cuts[j], y))
             self._workspace.drop(mark)
         return value
 
-    def _without_tape(self, n, with_outputs):
-        """Run the first n segments, keeping the states between them; yields (j, outputs)."""
+    def _begin_reading(self):
+        return self._readout(self._body.layers[-1], self._batch, self._workspace)
+
+    def _without_tape(self, n, room=None):
+        """Run the first n segments, keeping the states between them: (j, outputs, final states).
+
+        `room(segment)` gives memory for the outputs, which is taken back after each.
+        """
         for j in range(n):
+            segment = self._segments[j]
             final = self._body.state_arrays(self._batch.size)
             mark = self._workspace.mark
-            y = self._room(j) if with_outputs else None
-            self._body.forward(self._segments[j], self._states[j], y, final)
+            y = None if room is None else room(segment)
+            self._body.forward(segment, self._states[j], y, final)
             self._states.append(final)
-            yield j, y
+            yield j, y, final
             self._workspace.drop(mark)
 
-    def _with_tape(self, j, with_outputs, final=None):
-        """Run segment j for `_back`: (outputs, tapes)."""
-        y = self._room(j) if with_outputs else None
-        return y, self._body.forward(self._segments[j], self._states[j], y, final, training=True)
+    def _with_tape(self, j, y, final=None):
+        """Run segment j, with outputs y if wanted, for `_back`: its tapes."""
+        return self._body.forward(self._segments[j], self._states[j], y, final, training=True)
 
     def _back(self, j, tapes, dy):
         """Backpropagate through segment j."""
         self._body.backward(self._segments[j], tapes, dy, self._dstates, None, self._buffers)
 
-    def _room(self, j):
-        """Room for the outputs of segment j, finite where no step is."""
-        segment = self._segments[j]
+    def _room(self, segment):
+        """Memory for the outputs of a segment, finite where no step is."""
         take = self._workspace.take_zeros if segment.is_padded else self._workspace.take
         return take(segment.size, segment.max_length, self._body.output_size)
 
     def _score(self, j, y):
         """Value and delta of segment j."""
         (t0, t1), examples = self._cuts[j], self._examples
-        weights = examples.weights[:, t0:t1] * examples.scale
-        lengths = self._segments[j].lengths
-        return self._loss.value_and_delta(y, examples.targets[:, t0:t1], weights, lengths)
+        targets = examples.targets
+        if self._last:
+            targets = targets.segment(t0, t1)
+        weights = examples.weights[:, t0:t1]
+        return self._value_and_delta(y, targets, weights, self._segments[j].lengths)
 
-    def _read_out(self, j, y):
-        """Take in that segment j has been run, with outputs y; after the last, `_read` is ready."""
-        at_end = j == len(self._segments) - 1
-        if self._readout == "mean":
-            if j == 0:
-                shape = self._batch.size, self._body.output_size
-                self._read = np.zeros(shape, self._workspace.dtype)
-            kernels.add_over_time(y, self._segments[j].lengths, self._read)
-            if at_end:
-                self._read = mean_of(self._read, self._batch.lengths)
-        elif at_end:
-            self._read = self._body.outputs(self._states[-1])
+    def _score_once(self, a):
+        """Value and delta of all outputs."""
+        examples = self._examples
+        return self._value_and_delta(a, examples.targets, examples.weights, self._batch.lengths)
+
+    def _value_and_delta(self, a, targets, weights, lengths):
+        value, delta = self._loss.value_and_delta(
+            a, targets, weights * self._examples.scale, lengths
+        )
+        # The kernels would read another form's memory as if it were this one.
+        if type(delta) is not np.ndarray or delta.shape != a.shape or delta.dtype != a.dtype:
+            raise ValueError(
+                f"loss: expected a delta of shape {a.shape} and dtype {a.dtype} from "
+                f"{self._loss!r}, got {describe(delta)}"
+            )
+        return float(value), rows_contiguous(delta)

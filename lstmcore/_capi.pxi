@@ -17,9 +17,6 @@ cdef extern from *:
     """
     const char* ISA_NAME "LSTMCORE_ISA"
 
-cdef enum:
-    LARGEST = 16777216              # of I and H, so that no product of sizes leaves 64 bits
-
 cdef inline const Prepared* prepared(const Layer* layer) noexcept nogil:
     return <const Prepared*>layer
 
@@ -32,69 +29,47 @@ cdef inline bint single(const Layer* layer) noexcept nogil:
 
 # ---- description --------------------------------------------------------------------------------
 
-cdef const char* check_activation(int code, double alpha) noexcept nogil:
-    if code < IDENTITY or code > AFFINE:
-        return "activation: none of the list"
-    if code in (ELU, LEAKY_RELU, THRESHOLDED_RELU) and not alpha >= 0:
-        return "alpha: must be at least 0"
-    if code == HARD_SIGMOID and not alpha > 0:
-        return "alpha: must be above 0"
-    if code == SCALED_TANH and not (alpha < 0 or alpha > 0):
-        return "alpha: must not be 0"
-    return NULL
+cdef bint read_struct(const void* given, void* known, size_t size) noexcept nogil:
+    """A caller's struct, which begins with its size, as the one that is known here: what the caller
+    has not is zero. False if it is none, or of a version that is not known here."""
+    cdef size_t given_size = (<const size_t*>given)[0]
+    if given_size < sizeof(size_t) or given_size > size:
+        return False
+    memset(known, 0, size)
+    memcpy(known, given, given_size)
+    return True
 
 
-cdef const char* api_check(const Cell* cell) noexcept nogil:
-    cdef const char* wrong
-    cdef int gates = cell.input_gate + cell.forget_gate + cell.output_gate
-    if cell.kind not in (DENSE, RNN, LSTM):
-        return "kind: none of the list"
-    if not (1 <= cell.inputs <= LARGEST and 1 <= cell.units <= LARGEST):
-        return "inputs, units: must be from 1 to 2^24"
-    if cell.block_size < 1 or cell.units % cell.block_size:
-        return "block_size: must be a divisor of units"
-    if (cell.input_gate not in (0, 1) or cell.forget_gate not in (0, 1)
-            or cell.output_gate not in (0, 1) or cell.coupled not in (0, 1)
-            or cell.peepholes not in (0, 1) or cell.gate_recurrence not in (0, 1)):
-        return "options: must be 0 or 1"
-    if cell.kind != LSTM and (gates or cell.coupled or cell.peepholes or cell.gate_recurrence
-                              or cell.block_size != 1):
-        return "options: only an LSTM has gates and blocks"
-    if cell.coupled and (not cell.input_gate or cell.forget_gate):
-        return "coupled: needs the input gate, and forget_gate 0"
-    if gates == 0 and (cell.peepholes or cell.gate_recurrence):
-        return "peepholes, gate_recurrence: need a gate"
-    wrong = check_activation(cell.act_output, cell.alpha_output)
-    if wrong == NULL and cell.kind == LSTM:
-        wrong = check_activation(cell.act_gate, cell.alpha_gate)
-        if wrong == NULL:
-            wrong = check_activation(cell.act_cell, cell.alpha_cell)
-    return wrong
+cdef const char* api_check(const Cell* given) noexcept nogil:
+    cdef Cell cell
+    if not read_struct(given, &cell, sizeof(Cell)):
+        return "size: must be the size of the struct, of no later version than the library's"
+    return check_cell(&cell)
 
 
-cdef inline Plan plan_of(const Cell* cell, int dtype) noexcept nogil:
-    return make_plan(cell, VF if dtype == FLOAT32 else VD)
+cdef Py_ssize_t api_layer_bytes(const Cell* given, int dtype) noexcept nogil:
+    cdef Cell cell
+    cdef Plan plan
+    read_struct(given, &cell, sizeof(Cell))
+    plan = plan_of(&cell, dtype)
+    return weights_at() + plan.packed * dtype
 
 
-cdef Py_ssize_t api_layer_bytes(const Cell* cell, int dtype) noexcept nogil:
-    return weights_at() + plan_of(cell, dtype).packed * dtype
-
-
-cdef Layer* api_prepare(const Cell* cell, int dtype, const void* W, const void* R, const void* b,
-                        const void* p, const void* Q, void* memory) noexcept nogil:
+cdef Layer* api_prepare(const Cell* given, int dtype, const void* const* blocks,
+                        void* memory) noexcept nogil:
     cdef Prepared* layer = <Prepared*>memory
     cdef void* packed = weights_of(<Layer*>memory)
-    if (dtype != FLOAT32 and dtype != FLOAT64) or api_check(cell) != NULL:
+    cdef Cell cell
+    if (dtype != FLOAT32 and dtype != FLOAT64) or api_check(given) != NULL:
         return NULL
+    read_struct(given, &cell, sizeof(Cell))
     memset(layer, 0, weights_at())
-    layer.plan = plan_of(cell, dtype)
+    layer.plan = plan_of(&cell, dtype)
     layer.item_size = dtype
     if dtype == FLOAT32:
-        run_pack(&layer.plan, <const vf*>W, <const vf*>R, <const vf*>b, <const vf*>p, <const vf*>Q,
-                 <vf*>packed)
+        run_pack(&layer.plan, blocks, <vf*>packed)
     else:
-        run_pack(&layer.plan, <const vd*>W, <const vd*>R, <const vd*>b, <const vd*>p, <const vd*>Q,
-                 <vd*>packed)
+        run_pack(&layer.plan, blocks, <vd*>packed)
     return <Layer*>memory
 
 
@@ -102,57 +77,49 @@ cdef Layer* api_prepare(const Cell* cell, int dtype, const void* W, const void* 
 
 cdef Py_ssize_t api_state_bytes(const Layer* layer, Py_ssize_t B) noexcept nogil:
     cdef const Plan* p = &prepared(layer).plan
-    return (a_at(p, B) + round_up(B * p.columns, LINE)) * prepared(layer).item_size + LINE
+    return (a_at(p, B) + round_up(B * p.a_row, LINE)) * prepared(layer).item_size + LINE
 
 
-cdef Task task_of_state(const Plan* p, Py_ssize_t* zero) noexcept nogil:
-    """For load_state and store_state of one sequence."""
-    cdef Task k
-    memset(&k, 0, sizeof(Task))
-    k.plan = p[0]
-    k.order = zero
-    return k
-
-
-cdef void run_set_state(const Plan* p, Py_ssize_t B, const vec* h, const vec* c,
+cdef void run_set_state(const Plan* p, Py_ssize_t B, const void* const* values,
                         vec* z) noexcept nogil:
-    cdef Py_ssize_t zero = 0, b
-    cdef Task k = task_of_state(p, &zero)
+    cdef const vec* h = <const vec*>values[0] if p.states > 0 else NULL
+    cdef const vec* c = <const vec*>values[1] if p.states > 1 else NULL
+    cdef Py_ssize_t b
     for b in range(B):
-        k.h_in = at(h, b * h_size(p)) if h != NULL else NULL
-        k.c_in = at(c, b * p.cell.units) if c != NULL else NULL
-        load_state(&k, 0, at(z, b * p.z_row), at(z, c_at(p, B) + b * p.padded))
+        load_state(p, h, c, at(z, b * p.z_row), at(z, c_at(p, B) + b * p.padded))
+        if h != NULL:
+            h = at(h, h_size(p))
+        if c != NULL:
+            c = at(c, p.cell.units)
 
 
-cdef void run_get_state(const Plan* p, Py_ssize_t B, const vec* z, vec* h, vec* c) noexcept nogil:
-    cdef Py_ssize_t zero = 0, b
-    cdef Task k = task_of_state(p, &zero)
+cdef void run_get_state(const Plan* p, Py_ssize_t B, const vec* z,
+                        void* const* values) noexcept nogil:
+    cdef vec* h = <vec*>values[0] if p.states > 0 else NULL
+    cdef vec* c = <vec*>values[1] if p.states > 1 else NULL
+    cdef Py_ssize_t b
     for b in range(B):
-        k.h_out = at(h, b * h_size(p)) if h != NULL else NULL
-        k.c_out = at(c, b * p.cell.units) if c != NULL else NULL
-        store_state(&k, 0, at(z, b * p.z_row), at(z, c_at(p, B) + b * p.padded))
+        store_state(p, at(z, b * p.z_row), at(z, c_at(p, B) + b * p.padded), h, c)
+        if h != NULL:
+            h = at(h, h_size(p))
+        if c != NULL:
+            c = at(c, p.cell.units)
 
 
-cdef inline Py_ssize_t h_size(const Plan* p) noexcept nogil:
-    """Numbers of h, and of the gates that are read back behind it."""
-    cdef Py_ssize_t gates = max(p.sources - 1, 0)
-    return p.cell.units + gates * (p.cell.units // p.cell.block_size)
-
-
-cdef void api_set_state(const Layer* layer, Py_ssize_t B, const void* h, const void* c,
+cdef void api_set_state(const Layer* layer, Py_ssize_t B, const void* const* values,
                         void* state) noexcept nogil:
     if single(layer):
-        run_set_state(&prepared(layer).plan, B, <const vf*>h, <const vf*>c, <vf*>state)
+        run_set_state(&prepared(layer).plan, B, values, <vf*>state)
     else:
-        run_set_state(&prepared(layer).plan, B, <const vd*>h, <const vd*>c, <vd*>state)
+        run_set_state(&prepared(layer).plan, B, values, <vd*>state)
 
 
-cdef void api_get_state(const Layer* layer, Py_ssize_t B, const void* state, void* h,
-                        void* c) noexcept nogil:
+cdef void api_get_state(const Layer* layer, Py_ssize_t B, const void* state,
+                        void* const* values) noexcept nogil:
     if single(layer):
-        run_get_state(&prepared(layer).plan, B, <const vf*>state, <vf*>h, <vf*>c)
+        run_get_state(&prepared(layer).plan, B, <const vf*>state, values)
     else:
-        run_get_state(&prepared(layer).plan, B, <const vd*>state, <vd*>h, <vd*>c)
+        run_get_state(&prepared(layer).plan, B, <const vd*>state, values)
 
 
 cdef void run_step(const Prepared* layer, Py_ssize_t B, const vec* x, const Py_ssize_t* tokens,
@@ -174,7 +141,7 @@ cdef void api_step(const Layer* layer, Py_ssize_t B, const void* x, const Py_ssi
         run_step(prepared(layer), B, <const vd*>x, tokens, <vd*>state, <vd*>y)
 
 
-cdef Py_ssize_t api_mean_bytes(const Layer* layer, Py_ssize_t B) noexcept nogil:
+cdef Py_ssize_t api_read_bytes(const Layer* layer, Py_ssize_t B) noexcept nogil:
     return B * (2 * prepared(layer).plan.cell.units + 1) * prepared(layer).item_size
 
 
@@ -188,18 +155,9 @@ cdef void api_chain_steps(const Chain* chain, Py_ssize_t steps, const void* x,
 
 # ---- sequences ----------------------------------------------------------------------------------
 
-cdef Py_ssize_t workspace(const Plan* p, Py_ssize_t item_size, Py_ssize_t B, int n_threads,
-                          bint training, bint with_dx) noexcept nogil:
-    """Numbers of workspace that forward and, if training, backward take, with or without dx."""
-    cdef Py_ssize_t size = n_threads * forward_scratch(p, item_size)
-    if training:
-        size = max(size, make_room(p, item_size, B, n_threads, with_dx).size)
-    return size
-
-
 cdef Py_ssize_t api_scratch_bytes(const Layer* layer, Py_ssize_t B, int n_threads,
                                   int training) noexcept nogil:
-    return workspace(&prepared(layer).plan, prepared(layer).item_size, B, n_threads,
+    return scratch_numbers(&prepared(layer).plan, prepared(layer).item_size, B, n_threads,
                      training, True) * prepared(layer).item_size
 
 
@@ -211,85 +169,44 @@ cdef Py_ssize_t api_grad_bytes(const Layer* layer) noexcept nogil:
     return prepared(layer).plan.packed * prepared(layer).item_size
 
 
-cdef Task task_of(const Layer* layer, const Sequences* s) noexcept nogil:
-    cdef Task k
-    memset(&k, 0, sizeof(Task))
-    k.plan = prepared(layer).plan
-    k.packed = weights_of(layer)
-    k.x = s.x
-    k.tokens = s.tokens
-    k.x_batch = s.x_batch
-    k.x_time = s.x_time
-    k.order = s.order
-    k.lengths = s.lengths
-    k.B = s.B
-    k.t0 = s.t0
-    k.t1 = s.t1
-    k.reverse = s.reverse
-    k.tape = s.tape
-    k.scratch = s.scratch
-    k.n_threads = max(s.n_threads, 1)
-    return k
+cdef Task task_of(const Layer* layer, const Sequences* given) noexcept nogil:
+    cdef Task task
+    task.plan = prepared(layer).plan
+    task.packed = weights_of(layer)
+    read_struct(given, &task.seq, sizeof(Sequences))
+    task.seq.n_threads = max(task.seq.n_threads, 1)
+    return task
 
 
-cdef void api_forward(const Layer* layer, const Sequences* s) noexcept nogil:
-    cdef Task k = task_of(layer, s)
-    k.h_in = s.h0
-    k.c_in = s.c0
-    k.h_in_batch = s.h0_batch
-    k.c_in_batch = s.c0_batch
-    k.y = s.y
-    k.y_batch = s.y_batch
-    k.y_time = s.y_time
-    k.h_out = s.hT
-    k.c_out = s.cT
-    k.h_out_batch = s.hT_batch
-    k.c_out_batch = s.cT_batch
+cdef void api_forward(const Layer* layer, const Sequences* given) noexcept nogil:
+    cdef Task task = task_of(layer, given)
     if single(layer):
-        run_forward(&k, <vf*>NULL)
+        run_forward(&task, <vf*>NULL)
     else:
-        run_forward(&k, <vd*>NULL)
+        run_forward(&task, <vd*>NULL)
 
 
-cdef void api_backward(const Layer* layer, const Sequences* s) noexcept nogil:
-    cdef Task k = task_of(layer, s)
-    k.y = <void*>s.dy
-    k.y_batch = s.dy_batch
-    k.y_time = s.dy_time
-    k.h_in = s.dhT
-    k.c_in = s.dcT
-    k.h_in_batch = s.dhT_batch
-    k.c_in_batch = s.dcT_batch
-    k.dx = s.dx
-    k.dx_batch = s.dx_batch
-    k.dx_time = s.dx_time
-    k.h_out = s.dh0
-    k.c_out = s.dc0
-    k.h_out_batch = s.dh0_batch
-    k.c_out_batch = s.dc0_batch
-    k.grad = s.grad
+cdef void api_backward(const Layer* layer, const Sequences* given) noexcept nogil:
+    cdef Task task = task_of(layer, given)
     if single(layer):
-        run_backward(&k, <vf*>NULL)
+        run_backward(&task, <vf*>NULL)
     else:
-        run_backward(&k, <vd*>NULL)
+        run_backward(&task, <vd*>NULL)
 
 
-cdef void api_unpack(const Layer* layer, const void* grad, void* dW, void* dR, void* db, void* dp,
-                     void* dQ) noexcept nogil:
+cdef void api_unpack(const Layer* layer, const void* grad, void* const* blocks) noexcept nogil:
     if single(layer):
-        run_unpack(&prepared(layer).plan, <const vf*>grad, <vf*>dW, <vf*>dR, <vf*>db, <vf*>dp,
-                   <vf*>dQ)
+        run_unpack(&prepared(layer).plan, <const vf*>grad, blocks)
     else:
-        run_unpack(&prepared(layer).plan, <const vd*>grad, <vd*>dW, <vd*>dR, <vd*>db, <vd*>dp,
-                   <vd*>dQ)
+        run_unpack(&prepared(layer).plan, <const vd*>grad, blocks)
 
 
 cdef void api_output(int output, int dtype, Py_ssize_t rows, Py_ssize_t K, const void* a,
                      void* y) noexcept nogil:
     if dtype == FLOAT32:
-        run_squash(output, rows, K, <const vf*>a, <vf*>y)
+        run_output_units(output, rows, K, <const vf*>a, <vf*>y)
     else:
-        run_squash(output, rows, K, <const vd*>a, <vd*>y)
+        run_output_units(output, rows, K, <const vd*>a, <vd*>y)
 
 
 # ---- the table ----------------------------------------------------------------------------------
@@ -306,7 +223,7 @@ API.state_bytes = api_state_bytes
 API.set_state = api_set_state
 API.get_state = api_get_state
 API.step = api_step
-API.mean_bytes = api_mean_bytes
+API.read_bytes = api_read_bytes
 API.chain_steps = api_chain_steps
 API.scratch_bytes = api_scratch_bytes
 API.tape_bytes = api_tape_bytes

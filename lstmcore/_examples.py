@@ -13,21 +13,27 @@ class Examples:
     Attributes
     ----------
     batch : Batch
-    targets : object
-        In the form of the network's loss.
+    targets : Targets
+        As the network's loss has prepared them.
     weights : (B, L) or (B,) float64 array
         Of each term as given; `scale` is not in it.
+    reduction : {"mean", "sum"}
+    total : float
+        The sum of the weights.
     scale : float
-        What multiplies the weighted sum: 1 / (sum of the weights) for a mean, 1 for a sum.
+        What multiplies the weighted sum: 1 / `total` for a mean, 1 for a sum.
+    form : str
+        What of a network they depend on: only one of the same form can read them.
     """
 
-    __slots__ = ("batch", "targets", "weights", "scale", "reduction")
+    __slots__ = ("batch", "targets", "weights", "total", "scale", "reduction", "form")
 
-    def __init__(self, batch, targets, weights, reduction):
+    def __init__(self, batch, targets, weights, reduction, form):
         self.batch = batch
         self.targets = targets
         self.weights = weights
         self.reduction = reduction
+        self.form = form
         with np.errstate(over="ignore"):
             total = float(weights.sum())
         if reduction == "mean" and not 0 < total < np.inf:
@@ -35,22 +41,27 @@ class Examples:
                 "sample_weight, step_weight, lengths: expected a finite sum of weights above zero "
                 f"over the terms that are there, got {total}"
             )
+        self.total = total
         self.scale = 1.0 / total if reduction == "mean" else 1.0
 
     def __len__(self):
         return self.batch.size
 
+    def summed(self):
+        """The same examples, whose loss is the sum and not the mean."""
+        return Examples(self.batch, self.targets, self.weights, "sum", self.form)
+
     def take(self, indices):
         """The examples of some of the sequences; a mean is the mean over these alone."""
         batch = self.batch.take(indices)
-        targets, weights = self.targets[indices], self.weights[indices]
+        targets, weights = self.targets.take(indices), self.weights[indices]
         if weights.ndim == 2:
             weights = weights[:, : batch.max_length]
-            targets = targets[:, : batch.max_length]
-        return Examples(batch, targets, weights, self.reduction)
+            targets = targets.segment(0, batch.max_length)
+        return Examples(batch, targets, weights, self.reduction, self.form)
 
 
-def check_weights(sample_weight, step_weight, batch, per_sequence):
+def check_weights(sample_weight, step_weight, batch, whole):
     """The weight of each term as float64: (B, L), zero where no step is, or (B,).
 
     Parameters
@@ -58,17 +69,15 @@ def check_weights(sample_weight, step_weight, batch, per_sequence):
     sample_weight : (B,) array_like or None
     step_weight : (B, T) array_like, list of (T_b,) array_like, or None
     batch : Batch
-    per_sequence : bool
-        Whether the sequences are read out; steps have no weights then.
+    whole : str or None
+        Why each sequence is one term, so that steps have no weights: ``"where sequences are read
+        out"``; None where each step is one.
     """
     if sample_weight is not None:
         sample_weight = _weights(sample_weight, "sample_weight", batch.size)
-    if per_sequence:
+    if whole is not None:
         if step_weight is not None:
-            raise ValueError(
-                "step_weight: expected None where sequences are read out, "
-                f"got {describe(step_weight)}"
-            )
+            raise ValueError(f"step_weight: expected None {whole}, got {describe(step_weight)}")
         return np.ones(batch.size) if sample_weight is None else sample_weight.copy()
     valid = batch.valid
     weights = valid.astype(_WEIGHT)

@@ -27,7 +27,7 @@ cdef inline Py_ssize_t group_width(Py_ssize_t left) noexcept nogil:
 
 cdef struct Strip:
     # What the tiles of one call share: c[m, n] = start[m, n] + sum over k < K of
-    # a[m*a_row + k*a_k] b[k*b_k + n], vectors n >= 4 of b b_group numbers behind the first four.
+    # a[m*a_row + k*a_k] b[k*b_k + n]. Of two groups the second begins b_group numbers after the first.
     # `start` is c itself, or the bias with start_row = 0.
     Py_ssize_t K, a_row, a_k, b_k, b_group, c_row, start_row
 
@@ -209,35 +209,56 @@ cdef inline void tile(const int M, const int N, const Strip* s, const vec* a, co
         if N > 1: row[1] = c71
 
 
-cdef void tile_1x8(const Strip* s, const vec* a, const vec* b, const vec* start,
-                   vec* c) noexcept nogil:
-    """One row by two groups of 4 vectors: it takes 8 accumulators to hide the latency."""
-    cdef vec c0 = start[0], c1 = start[1], c2 = start[2], c3 = start[3]
-    cdef vec c4 = start[4], c5 = start[5], c6 = start[6], c7 = start[7], x
+cdef inline void row_of_two(const int N, const int M, const Strip* s, const vec* a, const vec* b,
+                            const vec* start, vec* c) noexcept nogil:
+    """One row by two neighbouring column groups, of N and M vectors (4 or 2; 4, 2 or 1).
+
+    It takes 8 accumulators to hide the latency of multiply-adds. `s.b_k` is of the first group.
+    """
+    cdef vec c0 = start[0], c1 = start[1], c2, c3, d0 = start[N], d1, d2, d3, x
     cdef const vec* b2 = at(b, s.b_group)
     cdef Py_ssize_t k
+    if N > 2:
+        c2 = start[2]
+        c3 = start[3]
+    if M > 1: d1 = start[N + 1]
+    if M > 2:
+        d2 = start[N + 2]
+        d3 = start[N + 3]
     for k in range(s.K):
         x = item(a, k * s.a_k)
         c0 = fma(b[0], x, c0)
         c1 = fma(b[1], x, c1)
-        c2 = fma(b[2], x, c2)
-        c3 = fma(b[3], x, c3)
-        c4 = fma(b2[0], x, c4)
-        c5 = fma(b2[1], x, c5)
-        c6 = fma(b2[2], x, c6)
-        c7 = fma(b2[3], x, c7)
+        if N > 2:
+            c2 = fma(b[2], x, c2)
+            c3 = fma(b[3], x, c3)
+        d0 = fma(b2[0], x, d0)
+        if M > 1: d1 = fma(b2[1], x, d1)
+        if M > 2:
+            d2 = fma(b2[2], x, d2)
+            d3 = fma(b2[3], x, d3)
         b = at(b, s.b_k)
-        b2 = at(b2, s.b_k)
+        b2 = b2 + M
     c[0] = c0
     c[1] = c1
-    c[2] = c2
-    c[3] = c3
-    c[4] = c4
-    c[5] = c5
-    c[6] = c6
-    c[7] = c7
+    if N > 2:
+        c[2] = c2
+        c[3] = c3
+    c[N] = d0
+    if M > 1: c[N + 1] = d1
+    if M > 2:
+        c[N + 2] = d2
+        c[N + 3] = d3
 
 
+cdef void tile_1x8(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: row_of_two(4, 4, s, a, b, start, c)
+cdef void tile_1x6(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: row_of_two(4, 2, s, a, b, start, c)
+cdef void tile_1x5(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: row_of_two(4, 1, s, a, b, start, c)
+cdef void tile_1x3(const Strip* s, const vec* a, const vec* b, const vec* start,
+                   vec* c) noexcept nogil: row_of_two(2, 1, s, a, b, start, c)
 cdef void tile_1x4(const Strip* s, const vec* a, const vec* b, const vec* start,
                    vec* c) noexcept nogil: tile(1, 4, s, a, b, start, c)
 cdef void tile_2x4(const Strip* s, const vec* a, const vec* b, const vec* start,
@@ -286,32 +307,38 @@ cdef void tile_8x1(const Strip* s, const vec* a, const vec* b, const vec* start,
 ctypedef void (*tile_of_vf)(const Strip*, const vf*, const vf*, const vf*, vf*) noexcept nogil
 ctypedef void (*tile_of_vd)(const Strip*, const vd*, const vd*, const vd*, vd*) noexcept nogil
 
-# [width in vectors, 3 for 8][rows - 1]. Calls through tables also keep compilers from inlining.
-cdef tile_of_vf[5][8] TILES_VF
-cdef tile_of_vd[5][8] TILES_VD
+# [width in vectors][rows - 1]; more than four, or three, are two groups of a single row. Calls
+# through tables also keep compilers from inlining.
+cdef tile_of_vf[9][8] TILES_VF
+cdef tile_of_vd[9][8] TILES_VD
 TILES_VF[4][:6] = [tile_1x4[vf], tile_2x4[vf], tile_3x4[vf], tile_4x4[vf],
                    tile_5x4[vf], tile_6x4[vf]]
 TILES_VF[2][:8] = [tile_1x2[vf], tile_2x2[vf], tile_3x2[vf], tile_4x2[vf],
                    tile_5x2[vf], tile_6x2[vf], tile_7x2[vf], tile_8x2[vf]]
 TILES_VF[1][:8] = [tile_1x1[vf], tile_2x1[vf], tile_3x1[vf], tile_4x1[vf],
                    tile_5x1[vf], tile_6x1[vf], tile_7x1[vf], tile_8x1[vf]]
-TILES_VF[3][0] = tile_1x8[vf]
+TILES_VF[8][0] = tile_1x8[vf]
+TILES_VF[6][0] = tile_1x6[vf]
+TILES_VF[5][0] = tile_1x5[vf]
+TILES_VF[3][0] = tile_1x3[vf]
 TILES_VD[4][:6] = [tile_1x4[vd], tile_2x4[vd], tile_3x4[vd], tile_4x4[vd],
                    tile_5x4[vd], tile_6x4[vd]]
 TILES_VD[2][:8] = [tile_1x2[vd], tile_2x2[vd], tile_3x2[vd], tile_4x2[vd],
                    tile_5x2[vd], tile_6x2[vd], tile_7x2[vd], tile_8x2[vd]]
 TILES_VD[1][:8] = [tile_1x1[vd], tile_2x1[vd], tile_3x1[vd], tile_4x1[vd],
                    tile_5x1[vd], tile_6x1[vd], tile_7x1[vd], tile_8x1[vd]]
-TILES_VD[3][0] = tile_1x8[vd]
+TILES_VD[8][0] = tile_1x8[vd]
+TILES_VD[6][0] = tile_1x6[vd]
+TILES_VD[5][0] = tile_1x5[vd]
+TILES_VD[3][0] = tile_1x3[vd]
 
 
 cdef inline void call_tile(Py_ssize_t rows, Py_ssize_t width, const Strip* s, const vec* a,
                            const vec* b, const vec* start, vec* c) noexcept nogil:
-    cdef Py_ssize_t place = 3 if width == 8 else width
     if vec is vf:
-        TILES_VF[place][rows - 1](s, a, b, start, c)
+        TILES_VF[width][rows - 1](s, a, b, start, c)
     else:
-        TILES_VD[place][rows - 1](s, a, b, start, c)
+        TILES_VD[width][rows - 1](s, a, b, start, c)
 
 
 cdef void rows_of_tiles(Py_ssize_t N, Py_ssize_t M, const Strip* s, const vec* a, const vec* b,
@@ -362,6 +389,9 @@ cdef void gemm_row(Py_ssize_t N, Py_ssize_t K, const vec* a, const vec* b, const
     while j < N:
         width = group_width(N - j)
         s.b_k = width * L
+        s.b_group = width * K * L
+        if N - j > width > 1:                   # the next group with it, a narrower one
+            width += group_width(min(N - j - width, width // 2))
         call_tile(1, width, &s, a, at(b, j * K * L), start + j, c + j)
         j += width
 

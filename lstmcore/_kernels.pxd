@@ -17,6 +17,11 @@ cdef extern from "lstmcore.h" nogil:
         DENSE "LSTMCORE_DENSE"
         RNN "LSTMCORE_RNN"
         LSTM "LSTMCORE_LSTM"
+        GRU "LSTMCORE_GRU"
+
+    enum:
+        MOST_STATES "LSTMCORE_MOST_STATES"
+        MOST_BLOCKS "LSTMCORE_MOST_BLOCKS"
 
     enum:                           # activations; the names are in _activations.py
         IDENTITY "LSTMCORE_IDENTITY"
@@ -39,7 +44,13 @@ cdef extern from "lstmcore.h" nogil:
         OUT_LOGISTIC "LSTMCORE_OUT_LOGISTIC"
         OUT_SOFTMAX "LSTMCORE_OUT_SOFTMAX"
 
+    enum:                           # what a chain reads out
+        READ_STEP "LSTMCORE_READ_STEP"
+        READ_MEAN "LSTMCORE_READ_MEAN"
+        READ_MAX "LSTMCORE_READ_MAX"
+
     ctypedef struct Cell "lstmcore_cell":
+        size_t size
         int kind
         Py_ssize_t inputs               # I
         Py_ssize_t units                # H
@@ -50,11 +61,13 @@ cdef extern from "lstmcore.h" nogil:
         int gate_recurrence             # gates also read the gates' previous activations
         int act_gate, act_cell, act_output
         double alpha_gate, beta_gate, alpha_cell, beta_cell, alpha_output, beta_output
+        int reset_after                 # GRU
 
     ctypedef struct Layer "lstmcore_layer":
         pass
 
     ctypedef struct Sequences "lstmcore_sequences":
+        size_t size
         Py_ssize_t B, t0, t1
         int reverse
         int n_threads
@@ -65,46 +78,37 @@ cdef extern from "lstmcore.h" nogil:
         Py_ssize_t x_batch, x_time
         void* scratch
         void* tape
-        const void* h0
-        const void* c0
-        Py_ssize_t h0_batch, c0_batch
         void* y
         Py_ssize_t y_batch, y_time
-        void* hT
-        void* cT
-        Py_ssize_t hT_batch, cT_batch
-        const void* dy
-        Py_ssize_t dy_batch, dy_time
-        const void* dhT
-        const void* dcT
-        Py_ssize_t dhT_batch, dcT_batch
+        const void* state_in[MOST_STATES]
+        Py_ssize_t state_in_batch[MOST_STATES]
+        void* state_out[MOST_STATES]
+        Py_ssize_t state_out_batch[MOST_STATES]
         void* dx
         Py_ssize_t dx_batch, dx_time
-        void* dh0
-        void* dc0
-        Py_ssize_t dh0_batch, dc0_batch
         void* grad
+        Py_ssize_t first_row
 
     ctypedef struct Chain "lstmcore_chain":
+        size_t size
         Py_ssize_t B
-        int n_layers, output, mean_of
+        int n_layers, output, readout, read_layer
         const Layer** layers
         void** states
-        void* mean
+        void* read
 
     ctypedef struct Api "lstmcore_api":
         int abi_version, api_version
         const char* isa
         const char* (*check)(const Cell*) noexcept nogil
         Py_ssize_t (*layer_bytes)(const Cell*, int) noexcept nogil
-        Layer* (*prepare)(const Cell*, int, const void*, const void*, const void*, const void*,
-                          const void*, void*) noexcept nogil
+        Layer* (*prepare)(const Cell*, int, const void* const*, void*) noexcept nogil
         Py_ssize_t (*state_bytes)(const Layer*, Py_ssize_t) noexcept nogil
-        void (*set_state)(const Layer*, Py_ssize_t, const void*, const void*, void*) noexcept nogil
-        void (*get_state)(const Layer*, Py_ssize_t, const void*, void*, void*) noexcept nogil
+        void (*set_state)(const Layer*, Py_ssize_t, const void* const*, void*) noexcept nogil
+        void (*get_state)(const Layer*, Py_ssize_t, const void*, void* const*) noexcept nogil
         void (*step)(const Layer*, Py_ssize_t, const void*, const Py_ssize_t*, void*,
                      void*) noexcept nogil
-        Py_ssize_t (*mean_bytes)(const Layer*, Py_ssize_t) noexcept nogil
+        Py_ssize_t (*read_bytes)(const Layer*, Py_ssize_t) noexcept nogil
         void (*chain_steps)(const Chain*, Py_ssize_t, const void*, const Py_ssize_t*,
                             void*) noexcept nogil
         Py_ssize_t (*scratch_bytes)(const Layer*, Py_ssize_t, int, int) noexcept nogil
@@ -112,11 +116,12 @@ cdef extern from "lstmcore.h" nogil:
         Py_ssize_t (*grad_bytes)(const Layer*) noexcept nogil
         void (*forward)(const Layer*, const Sequences*) noexcept nogil
         void (*backward)(const Layer*, const Sequences*) noexcept nogil
-        void (*unpack)(const Layer*, const void*, void*, void*, void*, void*, void*) noexcept nogil
+        void (*unpack)(const Layer*, const void*, void* const*) noexcept nogil
         void (*output)(int, int, Py_ssize_t, Py_ssize_t, const void*, void*) noexcept nogil
 
     bint compatible "lstmcore_compatible"(const Api*)
     Cell lstm "lstmcore_lstm"(Py_ssize_t inputs, Py_ssize_t units)
+    Cell gru "lstmcore_gru"(Py_ssize_t inputs, Py_ssize_t units)
     Cell rnn "lstmcore_rnn"(Py_ssize_t inputs, Py_ssize_t units)
     Cell dense "lstmcore_dense"(Py_ssize_t inputs, Py_ssize_t units)
 

@@ -1,7 +1,7 @@
 """The one table of blocks: where every parameter lies in the flat vector, and how it starts.
 
 All parameters of a network are one 1-D array; a block is a named, shaped view of a stretch of it.
-A layer lists its blocks (`Block`); `BlockTable` places them one behind the other. Whatever needs to
+A layer lists its blocks (`Block`); `BlockTable` places them one after the other. Whatever needs to
 know which stretch is which (the layers, L2 by block kind, storage, interop) asks the table.
 """
 
@@ -52,7 +52,7 @@ class Block:
 
 
 class BlockTable:
-    """Blocks placed one behind the other in one flat vector.
+    """Blocks placed one after the other in one flat vector.
 
     Parameters
     ----------

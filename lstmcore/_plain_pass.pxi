@@ -1,28 +1,49 @@
-# All layers over a plain batch in one call: between them a short sequence would spend more time in
-# Python than in arithmetic.
+# A cell as Python holds it, and all layers over a plain batch in one call: between them a short
+# sequence would spend more time in Python than in arithmetic.
+
+cdef class CellPlan:
+    """A cell in one dtype. Made by `plan_cell`, never changed."""
+    cdef Plan plan
+    cdef int item_size
+
+
+def plan_cell(description, dtype):
+    """What kernels take as their cell: making it takes longer than a short call.
+
+    description: dict with the fields of `lstmcore_cell` but its size
+    """
+    cdef Cell cell = dict(description, size=sizeof(Cell))
+    cdef CellPlan result = CellPlan.__new__(CellPlan)
+    result.item_size = dtype.itemsize
+    result.plan = plan_of(&cell, result.item_size)
+    return result
+
 
 cdef class PlainPass:
     """A network's layers over sequences of one length, from the state zero, keeping nothing.
 
-    It is `forward` of one layer after the other, then `squash`; there is no twin of it.
+    It is `forward` of one layer after the other, then `output_units`; there is no twin of it.
 
     Parameters
     ----------
     cells : list of CellPlan
     packed : list of lists of arrays
         Each layer's weights, for each direction.
+    reversals : list of tuples of int
+        Of each layer, for each direction, 1 if it reads the sequences reversed.
     output : int
-        Kind of the output units, for `squash`.
+        Kind of the output units, for `output_units`.
     """
-    cdef list cells, packed
+    cdef list cells, packed, reversals
     cdef int output, item_size, type_number
     cdef Py_ssize_t inputs, outputs
     cdef Py_ssize_t widest          # outputs of a layer but the last
 
-    def __init__(self, list cells, list packed, int output):
+    def __init__(self, list cells, list packed, list reversals, int output):
         cdef CellPlan cell = cells[0]
         self.cells = cells
         self.packed = packed
+        self.reversals = reversals
         self.output = output
         self.item_size = cell.item_size
         self.type_number = cnp.NPY_FLOAT if self.item_size == FLOAT32 else cnp.NPY_DOUBLE
@@ -53,48 +74,49 @@ cdef class PlainPass:
         cdef bint single = self.item_size == FLOAT32
         cdef CellPlan cell
         cdef list directions
-        cdef char* room
+        cdef char* hidden_rows
         cdef char* target = NULL
-        cdef Task k
+        cdef Task task
         for n in range(last + 1):
             cell = self.cells[n]
-            scratch = max(scratch, workspace(&cell.plan, self.item_size, B, threads[n], 0, 0))
+            scratch = max(scratch, scratch_numbers(&cell.plan, self.item_size, B, threads[n], 0, 0))
         memory = take(min(last, 2) * hidden // self.item_size + scratch)
         y = cnp.PyArray_SimpleNew(3, shape, self.type_number)
-        memset(&k, 0, sizeof(Task))
-        k.order = <const Py_ssize_t*>address(order)
-        k.lengths = <const Py_ssize_t*>address(lengths)
-        k.B = B
-        k.t1 = T
-        k.x = address(x)
-        room = <char*>address(memory)
-        k.scratch = room + min(last, 2) * hidden
+        memset(&task, 0, sizeof(Task))
+        task.seq.order = <const Py_ssize_t*>address(order)
+        task.seq.lengths = <const Py_ssize_t*>address(lengths)
+        task.seq.B = B
+        task.seq.t1 = T
+        task.seq.x = address(x)
+        hidden_rows = <char*>address(memory)
+        task.seq.scratch = hidden_rows + min(last, 2) * hidden
         for n in range(last + 1):
             cell = self.cells[n]
             directions = self.packed[n]
             H = cell.plan.cell.units
-            k.plan = cell.plan
-            k.n_threads = threads[n]
-            k.x_time = I
-            k.x_batch = T * I
+            task.plan = cell.plan
+            task.seq.n_threads = threads[n]
+            task.seq.x_time = I
+            task.seq.x_batch = T * I
             I = H * len(directions)
-            k.y_time = I
-            k.y_batch = T * I
-            target = <char*>address(y) if n == last else room + n % 2 * hidden  # two take turns
+            task.seq.y_time = I
+            task.seq.y_batch = T * I
+            # of the hidden layers two take turns
+            target = <char*>address(y) if n == last else hidden_rows + n % 2 * hidden
             for d in range(len(directions)):
-                k.packed = address(directions[d])
-                k.reverse = <int>d
-                k.y = target + d * H * self.item_size
+                task.packed = address(directions[d])
+                task.seq.reverse = self.reversals[n][d]
+                task.seq.y = target + d * H * self.item_size
                 with nogil:
                     if single:
-                        run_forward[vf](&k, NULL)
+                        run_forward[vf](&task, NULL)
                     else:
-                        run_forward[vd](&k, NULL)
-            k.x = target
+                        run_forward[vd](&task, NULL)
+            task.seq.x = target
         if self.output != OUT_IDENTITY:
             with nogil:
                 if single:
-                    run_squash(self.output, B * T, I, <vf*>target, <vf*>target)
+                    run_output_units(self.output, B * T, I, <vf*>target, <vf*>target)
                 else:
-                    run_squash(self.output, B * T, I, <vd*>target, <vd*>target)
+                    run_output_units(self.output, B * T, I, <vd*>target, <vd*>target)
         return y

@@ -8,7 +8,9 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_New, PyCapsule_SetContext
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.stdint cimport uint32_t, uint64_t
-from lstmcore._kernels cimport FLOAT32, Api, Cell, Chain, Layer, import_api
+from lstmcore._kernels cimport (
+    FLOAT32, MOST_BLOCKS, MOST_STATES, READ_STEP, Api, Cell, Chain, Layer, import_api,
+)
 
 cimport numpy as cnp
 
@@ -59,13 +61,15 @@ cdef class Runner:
     Parameters
     ----------
     cells : list of dict
-        Of the layers.
+        Descriptions of the layers' cells.
     batch_size : int
     dtype : dtype
     output : int
         Kind of the output units.
-    mean_of : int
-        The layer whose outputs are averaged over time, -1 for none.
+    readout : int
+        0: each step's output; 1: the mean over time; 2: the maximum.
+    read_layer : int
+        The layer that is read out.
     check_finite : bool
     """
 
@@ -75,13 +79,14 @@ cdef class Runner:
     cdef int item_size, type_number
     cdef bint check_finite, busy
     cdef list memory                # of layers, then of states: arrays of bytes
-    cdef object mean, cells
+    cdef object read
+    cdef list cells
 
     def __cinit__(self):
         self.inputs = -1            # which no array has: calls before __init__ go to `_convert`
 
-    def __init__(self, list cells, Py_ssize_t batch_size, dtype, int output, int mean_of,
-                 bint check_finite):
+    def __init__(self, list cells, Py_ssize_t batch_size, dtype, int output, int readout,
+                 int read_layer, bint check_finite):
         cdef Cell cell
         cdef Py_ssize_t k, B = batch_size, n = len(cells)
         if self.memory is not None:
@@ -93,20 +98,23 @@ cdef class Runner:
         self.item_size = dtype.itemsize
         self.type_number = cnp.NPY_FLOAT if self.item_size == FLOAT32 else cnp.NPY_DOUBLE
         self.check_finite = check_finite
-        self.cells = cells
+        self.cells = [dict(description, size=sizeof(Cell)) for description in cells]
+        self.chain.size = sizeof(Chain)
         self.chain.B = B
         self.chain.n_layers = <int>n
         self.chain.output = output
-        self.chain.mean_of = mean_of
+        self.chain.readout = readout
+        self.chain.read_layer = read_layer
         memory = []
         for k in range(n):
-            cell = cells[k]
+            cell = self.cells[k]
             memory.append(aligned(api.layer_bytes(&cell, self.item_size)))
             self.chain.layers[k] = <const Layer*>address(memory[k])
-            self.work += B * cell.units * (cell.inputs + cell.units) * 4
+            # a step multiplies by every weight once
+            self.work += B * api.layer_bytes(&cell, self.item_size) // self.item_size
         self.memory = memory
         self.outputs = cell.units
-        cell = cells[0]
+        cell = self.cells[0]
         self.inputs = cell.inputs
 
     def __dealloc__(self):
@@ -114,26 +122,27 @@ cdef class Runner:
         PyMem_Free(<void*>self.chain.states)
 
     def _prepare(self, list weights):
-        """Arrange the weights: for each layer (W, R, b, p, Q), C-contiguous arrays or None."""
+        """Arrange the weights: each layer's blocks in its kind's order, C-contiguous or None."""
+        cdef void* blocks[MOST_BLOCKS]
         cdef Cell cell
         cdef const Layer* layer
         cdef Py_ssize_t k
         self._begin()
         for k in range(self.chain.n_layers):
             cell = self.cells[k]
-            W, R, b, p, Q = weights[k]
-            if api.prepare(&cell, self.item_size, address(W), address(R), address(b), address(p),
-                           address(Q), <void*>self.chain.layers[k]) == NULL:
-                raise AssertionError(api.check(&cell).decode())     # layers.py has let it pass
+            addresses_of(weights[k], blocks, MOST_BLOCKS)
+            if api.prepare(&cell, self.item_size, <const void* const*>blocks,
+                           <void*>self.chain.layers[k]) == NULL:
+                raise AssertionError(api.check(&cell).decode())     # cells/ has let it pass
         if len(self.memory) == self.chain.n_layers:     # the sizes are known from here on
             for k in range(self.chain.n_layers):
                 states = aligned(api.state_bytes(self.chain.layers[k], self.chain.B))
                 self.memory.append(states)
                 self.chain.states[k] = address(states)
-            if self.chain.mean_of >= 0:
-                layer = self.chain.layers[self.chain.mean_of]
-                self.mean = aligned(api.mean_bytes(layer, self.chain.B))
-                self.chain.mean = address(self.mean)
+            if self.chain.readout != READ_STEP:
+                layer = self.chain.layers[self.chain.read_layer]
+                self.read = aligned(api.read_bytes(layer, self.chain.B))
+                self.chain.read = address(self.read)
 
     def _begin(self):
         """Refuse what must not happen while another thread is within a step."""
@@ -142,22 +151,26 @@ cdef class Runner:
         if self.busy:
             raise RuntimeError("stream: another thread is within a step, expected one at a time")
 
-    def _set_state(self, Py_ssize_t k, h, c):
-        """State of layer k from C-contiguous arrays."""
+    def _set_state(self, Py_ssize_t k, tuple states not None):
+        """The states of layer k from C-contiguous arrays."""
+        cdef void* values[MOST_STATES]
         self._begin()
-        api.set_state(self.chain.layers[k], self.chain.B, address(h), address(c),
+        addresses_of(states, values, MOST_STATES)
+        api.set_state(self.chain.layers[k], self.chain.B, <const void* const*>values,
                       self.chain.states[k])
 
-    def _get_state(self, Py_ssize_t k, h, c):
-        """State of layer k into C-contiguous arrays."""
+    def _get_state(self, Py_ssize_t k, tuple states not None):
+        """The states of layer k into C-contiguous arrays."""
+        cdef void* values[MOST_STATES]
         self._begin()
-        api.get_state(self.chain.layers[k], self.chain.B, self.chain.states[k], address(h),
-                      address(c))
+        addresses_of(states, values, MOST_STATES)
+        api.get_state(self.chain.layers[k], self.chain.B, self.chain.states[k],
+                      <void* const*>values)
 
     @property
-    def _mean(self):
-        """What `mean_of` has summed: a flat array that begins with total (B, H), count (B,)."""
-        return self.mean.view(np.float32 if self.item_size == FLOAT32 else np.float64)
+    def _read_memory(self):
+        """What the readout keeps, flat: total or maximum (B, H), then count (B,)."""
+        return self.read.view(np.float32 if self.item_size == FLOAT32 else np.float64)
 
     def _run(self, x, y):
         """One step from checked, C-contiguous arrays: x (B, I), or tokens (B,) of intp."""

@@ -84,6 +84,21 @@ class Workspace:
         self._top = mark
 
 
+class Fresh:
+    """Memory in the place of a workspace, for what the caller of a network gets to keep."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+
+    def take(self, *shape):
+        """An array with whatever the memory held before."""
+        return np.empty(shape, self.dtype)
+
+    def take_zeros(self, *shape):
+        """An array of zeros."""
+        return np.zeros(shape, self.dtype)
+
+
 class WorkspacePool:
     """Workspaces for the next calls: as many as calls have run at the same time.
 

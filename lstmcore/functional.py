@@ -50,7 +50,7 @@ class Tape:
         self._batch = batch
         self._packed = packed
         self._tapes = tapes
-        self._given = given  # shapes by name of the blocks and states that the caller gave
+        self._given = given  # shapes by name: of the blocks that were given, of all states
 
     def __del__(self):
         if hasattr(self, "_pool"):

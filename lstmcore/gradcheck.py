@@ -4,6 +4,7 @@ import numpy as np
 
 from ._checks import as_integer, as_number, describe
 from .network import Network
+from .objective import Objective
 
 __all__ = ["check_gradient"]
 
@@ -11,17 +12,14 @@ __all__ = ["check_gradient"]
 _STENCIL = ((1, 2 / 3), (-1, -2 / 3), (2, -1 / 12), (-2, 1 / 12))
 
 
-def check_gradient(
-    net, X, Y, lengths=None, *, mask=None, sample_weight=None, step_weight=None, l2=0.0,
-    reduction="mean", step=1e-4, max_entries=None, seed=0, check_finite=True, n_threads=None,
-):  # fmt: skip
+def check_gradient(net, X, Y, lengths=None, *, step=1e-4, max_entries=None, seed=0, **objective):
     """Compare the gradient at `net.params` with central differences of the objective.
 
     Parameters
     ----------
     net : Network
-    X, Y, lengths, mask, sample_weight, step_weight, l2, reduction, check_finite, n_threads
-        As in `Network.loss_and_grad`.
+    X, Y, lengths, **objective
+        The data and the objective: see `Objective`.
     step : float
         h of the difference quotient (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h, whose own error is
         of the order of h**4 + 1e-16 / h. An activation with a bend, such as relu, wants it small.
@@ -63,16 +61,12 @@ def check_gradient(
     if max_entries is not None:
         max_entries = as_integer(max_entries, "max_entries", 1)
     rng = np.random.default_rng(as_integer(seed, "seed", 0))
-    data = {
-        "X": X, "Y": Y, "lengths": lengths, "mask": mask, "sample_weight": sample_weight,
-        "step_weight": step_weight, "reduction": reduction, "check_finite": check_finite,
-    }  # fmt: skip
-    _, gradient = net.evaluate(None, net.prepare(**data), l2=l2, n_threads=n_threads)
+    gradient = Objective(net, X, Y, lengths=lengths, **objective).grad(net.params)
 
     exact = net
     if net.dtype != np.float64:
         exact = Network(**net.options | {"dtype": "float64"}, seed=0)
-    examples = exact.prepare(**data)
+    fun = Objective(exact, X, Y, lengths=lengths, **objective).fun
     theta = net.params.astype(np.float64)
 
     def difference_quotient(index):
@@ -80,8 +74,7 @@ def check_gradient(
         for offset, weight in _STENCIL:
             moved = theta.copy()
             moved[index] += offset * step
-            f, _ = exact.evaluate(moved, examples, l2=l2, gradient=False, n_threads=n_threads)
-            quotient += weight * f
+            quotient += weight * fun(moved)
         return quotient / step
 
     largest, differences = {}, {}
@@ -89,7 +82,7 @@ def check_gradient(
         entries = np.arange(block.size)
         if max_entries is not None and block.size > max_entries:
             entries = rng.choice(entries, max_entries, replace=False)
-        got = gradient[block.offset + entries].astype(np.float64)
+        got = gradient[block.offset + entries]
         wanted = np.array([difference_quotient(block.offset + entry) for entry in entries])
         differences[block.name] = np.abs(got - wanted).max(initial=0.0)
         largest[block.name] = np.abs([got, wanted]).max(initial=0.0)

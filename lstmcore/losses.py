@@ -1,12 +1,30 @@
 """Losses: the value and its derivative at the output pre-activations, together.
 
-A loss sees the output pre-activations of the whole batch, ``a`` with shape (B, T, K), or (B, K)
-when the sequences are read out, and one weight per term: (B, T) or (B,). Padding has weight zero,
-and a mean is a weight on each term, never a rescale hidden in here.
+A loss is a sum of weighted terms; a mean is a weight on each term, never a rescale hidden in here.
+A term is a time step (``terms = "steps"``) or a whole sequence (``terms = "sequences"``). Where a
+network reads its sequences out, each has one row of outputs and is one term of either kind.
 
-A further loss is one more class in ``LOSSES``. Nothing here assumes that a term is a single step:
-a loss over whole sequences, such as connectionist temporal classification, gets the same
-(B, T, K) block with every sequence's length, and its ``prepare_targets`` may return any object.
+Writing a loss
+--------------
+Derive a class from `Loss` and give an object of it to ``Network(loss=...)``. It says
+
+- its ``name``, the ``output`` units that it implies, and its ``terms``;
+- its ``options``, the arguments of its constructor, in numbers, strings, lists and dicts, if it
+  has any: files keep them;
+- in `target_size` how many numbers a target has, if not as many as there are outputs; that is also
+  where a number of outputs that cannot be is refused;
+- in `prepare` how targets look, if not like real numbers for every term: it gives a `Targets`,
+  whatever is in it;
+- in `value_and_delta` the mathematics.
+
+A loss whose terms are steps may be asked for a stretch of the time steps at a time
+(`Targets.segment`): its value is the sum over the stretches. One whose terms are sequences is asked
+once, for all outputs (B, L, K) with the sequences' lengths, and its targets are never cut in time.
+`register` makes the class known by its name, which `lstmcore.load` needs.
+
+What second-order methods need beside `value_and_delta` has its place next to it: a method
+``tangent(a, a_dot, targets, weights, lengths)`` that gives the value, delta, and the derivative of
+delta in the direction ``a_dot``.
 """
 
 from functools import lru_cache
@@ -14,8 +32,21 @@ from functools import lru_cache
 import numpy as np
 
 from ._checks import as_choice, as_ndarray, describe, refuse_nonfinite, shaped
+from ._outputs import OUTPUTS
 
-__all__ = ["LOSSES", "Loss", "find_loss"]
+__all__ = [
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "LOSSES",
+    "Loss",
+    "SquaredError",
+    "Targets",
+    "TermTargets",
+    "find_loss",
+    "register",
+]
+
+TERMS = ("steps", "sequences")
 
 
 def _as_real(value, name):
@@ -26,37 +57,123 @@ def _as_real(value, name):
     return array
 
 
+class Targets:
+    """The targets of a data set, as a loss has prepared them. Each loss may have its own kind."""
+
+    def take(self, indices):
+        """The targets of some of the sequences, `indices` an integer array."""
+        raise NotImplementedError
+
+    def segment(self, t0, t1):
+        """The targets of the steps t0 to t1 alone. Asked for where terms are steps."""
+        raise NotImplementedError
+
+
+class TermTargets(Targets):
+    """Targets in an array with a row for each term.
+
+    Attributes
+    ----------
+    values : (B, L, ...) or (B, ...) array
+    """
+
+    __slots__ = ("values",)
+
+    def __init__(self, values):
+        self.values = values
+
+    def take(self, indices):
+        return TermTargets(self.values[indices])
+
+    def segment(self, t0, t1):
+        return TermTargets(self.values[:, t0:t1])
+
+
 class Loss:
     """What every loss has. Subclasses say how targets look and compute value and delta.
 
     Attributes
     ----------
     name : str
-        What ``Network(loss=...)`` calls it.
+        What ``Network(loss=...)`` calls it, and files.
     output : {"identity", "softmax", "logistic"}
-        The output activation that the loss implies; ``predict`` applies it.
+        The output units that the loss implies; ``predict`` applies them.
+    terms : {"steps", "sequences"}
+        What it is a sum over, in a network with outputs at every step.
+
+    Examples
+    --------
+    The absolute error, smooth near zero; `width` is where it turns linear.
+
+    >>> import numpy as np
+    >>> import lstmcore as lc
+    >>> class SmoothError(lc.losses.Loss):
+    ...     name, output = "smooth_error", "identity"
+    ...     def __init__(self, width=1.0):
+    ...         self.width = width
+    ...     @property
+    ...     def options(self):
+    ...         return {"width": self.width}
+    ...     def value_and_delta(self, a, targets, weights, lengths=None):
+    ...         error = (a - targets.values) / self.width
+    ...         size = np.sqrt(1 + error**2)
+    ...         terms = self.width * (size - 1).sum(axis=-1)
+    ...         delta = error / size * weights[..., None]
+    ...         return float((terms * weights).sum()), delta.astype(a.dtype)
+    >>> net = lc.Network([lc.LSTM(2, 3), lc.Dense(3, 1)], loss=SmoothError(0.1), seed=0)
+    >>> net
+    Network([LSTM(2, 3), Dense(3, 1)], loss=SmoothError(width=0.1), readout='all', dtype='float64')
+    >>> max(lc.check_gradient(net, np.ones((1, 4, 2)), np.ones((1, 4))).values()) < 1e-6
+    True
     """
 
     name = None
     output = None
+    terms = "steps"
 
-    def prepare_targets(
-        self, Y, batch, n_outputs, per_sequence, dtype, check_finite=True, scored=None
-    ):
+    @property
+    def options(self):
+        """The constructor's arguments: ``type(loss)(**loss.options)`` is an equal loss."""
+        return {}
+
+    def __repr__(self):
+        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        return f"{type(self).__name__}({options})"
+
+    def target_size(self, n_outputs):
+        """How many numbers the target of one term has.
+
+        Parameters
+        ----------
+        n_outputs : int
+            K, of the network.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        ValueError
+            Names ``loss``, where a network with this loss cannot have K outputs.
+        """
+        return n_outputs
+
+    def prepare(self, Y, batch, n_outputs, per_sequence, dtype, check_finite=True, scored=None):
         """Check the targets and align them with the kernels' output, once per data set.
 
         Parameters
         ----------
         Y : array_like or list of array_like
-            Targets of every step, (B, T, K), or of every sequence, (B, K). Those of steps may come
-            as a list with one array of `batch.lengths[b]` steps for each sequence. With one output
-            the last axis may be absent.
+            Targets of every step, (B, T, D), or of every sequence, (B, D), with D `target_size`.
+            Those of steps may come as a list with one array of `batch.lengths[b]` steps for each
+            sequence. Where D is 1 the last axis may be absent.
         batch : Batch
             The inputs that the targets belong to.
         n_outputs : int
             K.
         per_sequence : bool
-            Whether the sequences are read out, so that each has one target.
+            Whether each sequence has one target: it is read out, or it is one term of this loss.
         dtype : dtype
             The network's.
         check_finite : bool
@@ -67,28 +184,28 @@ class Loss:
 
         Returns
         -------
-        targets : ndarray
-            (B, L, ...) or (B, ...), fresh, in the form that `value_and_delta` takes; zero where
-            nothing is scored.
+        Targets
+            With memory of its own, in the form that `value_and_delta` takes.
 
         Raises
         ------
         ValueError, TypeError
             Names ``Y``, what was expected and what came.
         """
+        size = self.target_size(n_outputs)
         if per_sequence:
-            targets = self._check_shape(_as_real(Y, "Y"), (batch.size,), n_outputs, "Y")
+            values = self._check_shape(_as_real(Y, "Y"), (batch.size,), size, "Y")
             there = np.ones(batch.size, dtype=bool)
         else:
             if isinstance(Y, (list, tuple)):
-                targets = self._pad(Y, batch, n_outputs)
+                values = self._pad(Y, batch, size)
             else:
-                targets = _as_real(Y, "Y")
-                self._check_shape(targets, (batch.size, batch.T), n_outputs, "Y")
-                targets = batch.gather(targets)
+                values = _as_real(Y, "Y")
+                self._check_shape(values, (batch.size, batch.T), size, "Y")
+                values = batch.gather(values)
             there = batch.valid
         scored = there if scored is None else scored
-        return self._convert(targets, scored, n_outputs, np.dtype(dtype), check_finite)
+        return TermTargets(self._convert(values, scored, size, np.dtype(dtype), check_finite))
 
     def value_and_delta(self, a, targets, weights, lengths=None):
         """Weighted sum of the loss over the batch, and its derivative at the pre-activations.
@@ -96,32 +213,34 @@ class Loss:
         Parameters
         ----------
         a : (B, T, K) or (B, K) array
-            Output pre-activations. Overwritten: a large batch's outputs are there once, not twice.
-        targets : ndarray
-            From `prepare_targets`.
+            Output pre-activations. May be overwritten, and should be where batches are large: then
+            their outputs are there once, not twice.
+        targets : Targets
+            From `prepare`, or a part of those.
         weights : (B, T) or (B,) float64 array
             One per term, >= 0, zero where nothing is scored, any normaliser included.
         lengths : (B,) array of int, optional
-            For losses over whole sequences; losses of single terms need only the weights.
+            Steps of each sequence. What `a` holds after them is zero; what delta holds there is
+            never looked at. Losses of single steps need only the weights.
 
         Returns
         -------
         value : float
             Summed in float64. Infinite or NaN where the loss is; no warning is raised.
         delta : ndarray
-            d value / d a, in the memory of `a`.
+            d value / d a, of the dtype of `a`; it may be in the memory of `a`.
         """
         raise NotImplementedError
 
-    def _shapes(self, batch_shape, n_outputs):
-        """The shapes that targets of this loss may have."""
-        shapes = [(*batch_shape, n_outputs)]
-        return [*shapes, batch_shape] if n_outputs == 1 else shapes
+    def _shapes(self, batch_shape, size):
+        """The shapes that targets of this loss may have, `size` numbers each."""
+        shapes = [(*batch_shape, size)]
+        return [*shapes, batch_shape] if size == 1 else shapes
 
-    def _check_shape(self, array, batch_shape, n_outputs, name):
-        return shaped(array, name, *self._shapes(batch_shape, n_outputs))
+    def _check_shape(self, array, batch_shape, size, name):
+        return shaped(array, name, *self._shapes(batch_shape, size))
 
-    def _pad(self, Y, batch, n_outputs):
+    def _pad(self, Y, batch, size):
         if len(Y) != batch.size:
             raise ValueError(
                 f"Y: expected targets of {batch.size} sequences, got a list of length {len(Y)}"
@@ -129,7 +248,7 @@ class Loss:
         Y = [_as_real(y, f"Y[{b}]") for b, y in enumerate(Y)]
         row = Y[0].shape[1:]
         for b, y in enumerate(Y):
-            self._check_shape(y, (int(batch.lengths[b]),), n_outputs, f"Y[{b}]")
+            self._check_shape(y, (int(batch.lengths[b]),), size, f"Y[{b}]")
             if y.shape[1:] != row:
                 raise ValueError(
                     f"Y[{b}]: expected steps of shape {row} as in Y[0], got {y.shape[1:]}"
@@ -139,9 +258,9 @@ class Loss:
             padded[b, : len(y)] = y
         return padded
 
-    def _convert(self, Y, scored, n_outputs, dtype, check_finite):
-        """Real targets, with an axis K, in the network's dtype."""
-        shape = (*scored.shape, n_outputs)
+    def _convert(self, Y, scored, size, dtype, check_finite):
+        """Real targets, with an axis for their `size`, in the network's dtype."""
+        shape = (*scored.shape, size)
         with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused so
             if scored.all():
                 targets = np.array(Y.reshape(shape), dtype=dtype, order="C")
@@ -172,7 +291,7 @@ class SquaredError(Loss):
 
     def value_and_delta(self, a, targets, weights, lengths=None):
         with np.errstate(over="ignore", invalid="ignore"):
-            delta = np.subtract(a, targets, out=a)
+            delta = np.subtract(a, targets.values, out=a)
             terms = 0.5 * np.einsum("...k,...k->...", delta, delta, dtype=np.float64)
             delta *= weights.astype(a.dtype)[..., None]
             return _weighted_sum(terms, weights), delta
@@ -187,13 +306,13 @@ class CrossEntropy(Loss):
     name = "cross_entropy"
     output = "softmax"
 
-    def _shapes(self, batch_shape, n_outputs):
-        return [batch_shape, (*batch_shape, n_outputs)]
+    def _shapes(self, batch_shape, size):
+        return [batch_shape, (*batch_shape, size)]
 
-    def _convert(self, Y, scored, n_outputs, dtype, check_finite):
+    def _convert(self, Y, scored, size, dtype, check_finite):
         if Y.ndim == scored.ndim:
-            return self._labels(Y, scored, n_outputs)
-        rows = super()._convert(Y, scored, n_outputs, dtype, check_finite)
+            return self._labels(Y, scored, size)
+        rows = super()._convert(Y, scored, size, dtype, check_finite)
         if (rows < 0).any():
             raise ValueError(f"Y: expected probabilities >= 0, got {rows.min()}")
         totals = rows.sum(axis=-1)
@@ -206,19 +325,20 @@ class CrossEntropy(Loss):
         return rows
 
     @staticmethod
-    def _labels(Y, scored, n_outputs):
+    def _labels(Y, scored, size):
         if Y.dtype.kind not in "iu":
             raise TypeError(f"Y: expected integer class labels, got {describe(Y)}")
         labels = Y[scored]
-        if labels.size and not (labels.min() >= 0 and labels.max() < n_outputs):
+        if labels.size and not (labels.min() >= 0 and labels.max() < size):
             wrong = labels.max() if labels.min() >= 0 else labels.min()
-            raise ValueError(f"Y: expected labels from 0 to {n_outputs - 1}, got {wrong}")
+            raise ValueError(f"Y: expected labels from 0 to {size - 1}, got {wrong}")
         targets = np.zeros(scored.shape, dtype=np.intp)
         targets[scored] = labels
         return targets
 
     def value_and_delta(self, a, targets, weights, lengths=None):
         with np.errstate(over="ignore", invalid="ignore"):
+            targets = targets.values
             delta = np.subtract(a, a.max(axis=-1, keepdims=True), out=a)
             at_labels = None
             if targets.ndim == weights.ndim:
@@ -247,8 +367,8 @@ class BinaryCrossEntropy(Loss):
     name = "binary_cross_entropy"
     output = "logistic"
 
-    def _convert(self, Y, scored, n_outputs, dtype, check_finite):
-        targets = super()._convert(Y, scored, n_outputs, dtype, check_finite)
+    def _convert(self, Y, scored, size, dtype, check_finite):
+        targets = super()._convert(Y, scored, size, dtype, check_finite)
         wrong = (targets < 0) | (targets > 1)
         if wrong.any():
             raise ValueError(f"Y: expected targets between 0 and 1, got {targets[wrong][0]}")
@@ -256,6 +376,7 @@ class BinaryCrossEntropy(Loss):
 
     def value_and_delta(self, a, targets, weights, lengths=None):
         with np.errstate(over="ignore", invalid="ignore"):
+            targets = targets.values
             decay = np.exp(-np.abs(a))
             # softplus(a) - a z
             terms = np.maximum(a, 0) - a * targets + np.log1p(decay)
@@ -265,9 +386,48 @@ class BinaryCrossEntropy(Loss):
             return _weighted_sum(terms.sum(axis=-1, dtype=np.float64), weights), delta
 
 
-LOSSES = {loss.name: loss for loss in (SquaredError(), CrossEntropy(), BinaryCrossEntropy())}
+LOSSES = {loss.name: loss for loss in (SquaredError, CrossEntropy, BinaryCrossEntropy)}
 
 
-def find_loss(name):
-    """The loss called `name`, or an error that lists the names there are."""
-    return LOSSES[as_choice(name, "loss", LOSSES)]
+def register(loss):
+    """Make a loss known by its name: to ``Network(loss="name")`` and to `lstmcore.load`.
+
+    Parameters
+    ----------
+    loss : type
+        A subclass of `Loss`; a class of the same name takes the place of the one before.
+
+    Returns
+    -------
+    type
+        `loss`, so that this may stand as a decorator before a class.
+
+    Examples
+    --------
+    >>> import lstmcore as lc
+    >>> @lc.losses.register
+    ... class Quartic(lc.losses.SquaredError):
+    ...     name = "quartic"
+    >>> lc.Network([lc.Dense(2, 1)], loss="quartic").loss_name
+    'quartic'
+    """
+    if not (isinstance(loss, type) and issubclass(loss, Loss)):
+        raise TypeError(f"loss: expected a subclass of Loss, got {describe(loss)}")
+    _check_loss(loss)
+    LOSSES[loss.name] = loss
+    return loss
+
+
+def find_loss(loss):
+    """A loss given as an object, or by the name of one that needs no options."""
+    if not isinstance(loss, Loss):
+        return LOSSES[as_choice(loss, "loss", LOSSES)]()
+    _check_loss(loss)
+    return loss
+
+
+def _check_loss(loss):
+    if not isinstance(loss.name, str):
+        raise TypeError(f"loss.name: expected a str, got {describe(loss.name)}")
+    as_choice(loss.output, "loss.output", OUTPUTS)
+    as_choice(loss.terms, "loss.terms", TERMS)

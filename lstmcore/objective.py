@@ -1,8 +1,9 @@
-"""`Objective`: data and a network as a function of the parameters, for `scipy.optimize`."""
+"""`Objective`: data and a network as a function of the parameters, for any optimizer."""
 
 import numpy as np
 
 from ._checks import as_number, as_threads, describe
+from ._examples import Examples
 from .network import Network
 
 __all__ = ["Objective"]
@@ -23,25 +24,11 @@ class Objective:
     ----------
     net : Network
         `net.params` is neither read nor written by any call.
-    X : array_like or list of array_like
-        Sequences: (B, T, I), a list of (T_b, I), or integer tokens.
-    Y : array_like or list of array_like
-        Targets: (B, T, K), (B, K) where read out, a list of (T_b, K); class labels without the
-        last axis.
-    lengths : (B,) array_like of int, optional
-        Steps of each sequence of a padded X.
-    mask : (B, T) array_like of bool, optional
-        Steps of a padded X that are there.
-    sample_weight : (B,) array_like, optional
-        Weight >= 0 of each sequence.
-    step_weight : (B, T) array_like or list of (T_b,) array_like, optional
-        Weight >= 0 of each step; not where sequences are read out.
+    X, Y, **data
+        The data: the arguments of `Network.prepare`, or in place of them all the `Examples` that
+        `net.prepare` has made of them.
     l2 : float
         Strength >= 0 of the penalty.
-    reduction : {"mean", "sum"}
-        "sum" leaves out the division by the weights' sum.
-    check_finite : bool
-        Refuse NaN and infinity in the data.
     checkpoint : int, True or None
         Bounds the memory for long sequences: see `Network.loss_and_grad`.
     n_threads : int, optional
@@ -52,6 +39,8 @@ class Objective:
     net : Network
     examples : Examples
         The data as prepared; they may share memory with X, which must then stay as it is.
+    total : float
+        sum(w).
     l2 : float
     checkpoint : int, True or None
     n_threads : int or None
@@ -65,6 +54,10 @@ class Objective:
     -----
     The data are checked and arranged once, here. A call keeps nothing: θ goes through the network
     as an argument, so any number of threads may call one objective at the same time.
+
+    Whoever adds up objectives, over parts of a data set say, needs `total`, `sums` and `penalty`:
+
+        f(θ) = Σ sums / Σ total + penalty
 
     A float32 network rounds θ and computes in float32, but SciPy wants float64: start it at
     ``net.params.astype("float64")``, and give Newton-CG and TNC, which differentiate the gradient
@@ -83,54 +76,84 @@ class Objective:
     True
     """
 
-    def __init__(
-        self,
-        net,
-        X,
-        Y,
-        *,
-        lengths=None,
-        mask=None,
-        sample_weight=None,
-        step_weight=None,
-        l2=0.0,
-        reduction="mean",
-        check_finite=True,
-        checkpoint=None,
-        n_threads=None,
-    ):
+    def __init__(self, net, X, Y=None, *, l2=0.0, checkpoint=None, n_threads=None, **data):
         if not isinstance(net, Network):
             raise TypeError(f"net: expected a Network, got {describe(net)}")
         self.net = net
-        self.l2 = as_number(l2, "l2", 0.0)
+        self.l2 = as_number(l2, "l2", 0)
         self.checkpoint = net.check_checkpoint(checkpoint)
         self.n_threads = as_threads(n_threads)
-        self.examples = net.prepare(
-            X,
-            Y,
-            lengths,
-            mask=mask,
-            sample_weight=sample_weight,
-            step_weight=step_weight,
-            reduction=reduction,
-            check_finite=check_finite,
-        )
+        if isinstance(X, Examples):
+            for name, value in {"Y": Y, **data}.items():
+                if value is not None:
+                    raise ValueError(
+                        f"{name}: expected None beside Examples, which have all data in them, "
+                        f"got {describe(value)}"
+                    )
+            self.examples = X
+        else:
+            self.examples = net.prepare(X, Y, **data)
+
+    @property
+    def total(self):
+        return self.examples.total
 
     def __call__(self, theta):
         """Value (float) and gradient (fresh (P,) float64 array) at `theta`."""
-        f, g = self._evaluate(theta, gradient=True)
+        f, g = self._evaluate(theta, self.examples, gradient=True)
+        f = self.penalty(theta, g, start=f)
         return f, g.astype(np.float64, copy=False)
 
     def fun(self, theta):
         """The value alone: one forward pass."""
-        return self._evaluate(theta, gradient=False)[0]
+        f, _ = self._evaluate(theta, self.examples, gradient=False)
+        return self.penalty(theta, start=f)
 
     def grad(self, theta):
         """The gradient alone; costs as much as both."""
         return self(theta)[1]
 
-    def _evaluate(self, theta, gradient):
+    def sums(self, theta):
+        """The sum of the weighted losses, sum(w · loss), and its gradient, without the penalty.
+
+        Parameters
+        ----------
+        theta : (P,) array_like
+
+        Returns
+        -------
+        f : float
+        g : (P,) float64 array
+            Fresh.
+
+        Examples
+        --------
+        A data set in two parts, of 30 and 10 sequences:
+
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> x = np.random.default_rng(0).normal(size=(40, 20, 1))
+        >>> net = lc.Network([lc.LSTM(1, 4), lc.Dense(4, 1)], seed=0)
+        >>> parts = [lc.Objective(net, x[:30], x[:30]), lc.Objective(net, x[30:], x[30:])]
+        >>> f = sum(part.sums(net.params)[0] for part in parts) / sum(part.total for part in parts)
+        >>> bool(np.isclose(f, net.loss(x, x), rtol=1e-14))
+        True
+        """
+        f, g = self._evaluate(theta, self.examples.summed(), gradient=True)
+        return f, g.astype(np.float64, copy=False)
+
+    def penalty(self, theta, g=None, *, start=0.0):
+        """`start` plus the penalty at `theta`; its gradient is added to `g`, if given.
+
+        A subclass with another penalty says so here.
+        """
+        return self.net.penalty(theta, self.l2, g, start=start)
+
+    def _evaluate(self, theta, examples, gradient):
         return self.net.evaluate(
-            theta, self.examples, l2=self.l2, gradient=gradient, checkpoint=self.checkpoint,
+            theta,
+            examples,
+            gradient=gradient,
+            checkpoint=self.checkpoint,
             n_threads=self.n_threads,
-        )  # fmt: skip
+        )

@@ -144,7 +144,7 @@ def make_batch(X, input_size, dtype, lengths=None, mask=None, check_finite=True,
     dtype : dtype
         float32 or float64, of the network; other real numbers are converted.
     lengths : (B,) array_like of int, optional
-        Steps of each sequence in a padded array, 0 ... T; by default T. What lies behind a
+        Steps of each sequence in a padded array, 0 ... T; by default T. What lies after a
         sequence's end is never looked at.
     mask : (B, T) array_like of bool, optional
         In place of `lengths`: the steps that are there, holes allowed.

@@ -10,8 +10,6 @@ from ._stream import Runner
 
 __all__ = ["Stream"]
 
-_OUTPUTS = {"identity": 0, "logistic": 1, "softmax": 2}
-
 
 class Stream(Runner):
     """A network that takes one step a call and keeps its state. Made by `Network.stream`.
@@ -21,8 +19,11 @@ class Stream(Runner):
 
     Parameters
     ----------
-    network : Network
-        Without bidirectional layers.
+    parameters : Parameters
+        Of the network.
+    states : States
+        Of the network, whose layers must not read ahead.
+    output : OutputUnits
     batch_size : int
         Sequences that run side by side.
     check_finite : bool
@@ -67,17 +68,20 @@ class Stream(Runner):
     True
     """
 
-    def __init__(self, network, batch_size=1, check_finite=True):
-        network._refuse_bidirectional("stream")
+    def __init__(self, parameters, states, output, batch_size=1, check_finite=True):
+        states.refuse_reading_ahead("stream")
         self.batch_size = as_integer(batch_size, "batch_size", 1, 1 << 24)
         self.check_finite = as_flag(check_finite, "check_finite")
-        self._network = network
+        self._parameters, self._states = parameters, states
+        self._layers, self._dtype = states.parts.layers, states.dtype
+        read = states.parts.readout.stream_code
         super().__init__(
-            [layer.cell.description for layer in network.layers],
+            [layer.cell.description for layer in self._layers],
             self.batch_size,
-            network.dtype,
-            _OUTPUTS[network._loss.output],
-            network._read_layer if network.readout == "mean" else -1,
+            self._dtype,
+            output.code,
+            read,
+            states.parts.read_layer if read else -1,
             self.check_finite,
         )
         self.refresh()
@@ -85,61 +89,60 @@ class Stream(Runner):
 
     def refresh(self):
         """Take the network's parameters as they are now. The state stays."""
-        network = self._network
-        self._weights = network._views(network.params.copy())
+        self._weights = self._parameters.views(self._parameters.flat.copy())
         self._prepare(
             [
-                (*layer.masked(w).blocks, *(None,) * 5)[:5]
-                for layer, (w,) in zip(network.layers, self._weights, strict=True)
+                layer.masked(w).blocks
+                for layer, (w,) in zip(self._layers, self._weights, strict=True)
             ]
         )
 
     def reset(self):
         """Back to the initial state."""
-        self._set(self._network._initial_state(self._weights, self.batch_size))
+        self._set(self._states.initial(self._weights, self.batch_size))
 
     @property
     def state(self):
-        network, B = self._network, self.batch_size
-        state = []
-        for k, layer in enumerate(network.layers):
-            entry = tuple(np.empty((B, size), network.dtype) for size in layer.state_sizes)
-            self._get_state(k, *(*entry, None, None)[:2])
-            state.append(entry)
-        if network.readout == "mean":
-            total, count = self._mean_parts()
-            state.append((total.copy(), count.copy()))
-        return tuple(state)
+        state = self._states.empty(self.batch_size)
+        for k, entry in enumerate(state):
+            self._get_state(k, entry)
+        read = self._read_entry()
+        if read is not None:
+            state += (tuple(values.copy() for values in read),)
+        return state
 
     @state.setter
     def state(self, value):
-        self._set(self._network._check_state(value, self.batch_size, True))
+        self._set(self._states.check(value, self.batch_size, True))
 
     def _set(self, state):
-        for k in range(len(self._network.layers)):
-            entry = [np.ascontiguousarray(values) for values in state[k]]
-            self._set_state(k, *(*entry, None, None)[:2])
-        if self._network.readout == "mean":
-            for mine, values in zip(self._mean_parts(), state[-1], strict=True):
+        for k in range(len(self._layers)):
+            self._set_state(k, tuple(np.ascontiguousarray(values) for values in state[k]))
+        read = self._read_entry()
+        if read is not None:
+            for mine, values in zip(read, state[-1], strict=True):
                 mine[...] = values
 
-    def _mean_parts(self):
-        """Views of the mean's total (B, H) and count (B,)."""
-        B, H = self.batch_size, self._network.layers[self._network._read_layer].hidden_size
-        mean = self._mean
-        return mean[: B * H].reshape(B, H), mean[B * H : B * H + B]
+    def _read_entry(self):
+        """Views of what the readout keeps, (B, H) and (B,); None where it keeps nothing."""
+        parts, B = self._states.parts, self.batch_size
+        if not parts.readout.stream_code:
+            return None
+        H = parts.layers[parts.read_layer].output_size
+        memory = self._read_memory
+        return memory[: B * H].reshape(B, H), memory[B * H : B * H + B]
 
     def _convert(self, x, out):
         """A step of anything that is not read as it stands."""
-        network = self._network
-        rows, single = network._check_step(x, self.check_finite)
+        rows, single = self._states.check_step(x, self.check_finite)
         if len(rows) != self.batch_size:
             raise ValueError(f"x: expected {self.batch_size} sequences, got {len(rows)}")
-        shape = (network.output_size,) if single else (self.batch_size, network.output_size)
+        outputs = self._layers[-1].output_size
+        shape = (outputs,) if single else (self.batch_size, outputs)
         if out is None:
-            out = np.empty(shape, network.dtype)
+            out = np.empty(shape, self._dtype)
         else:
-            _check_out(out, shape, network.dtype)
+            _check_out(out, shape, self._dtype)
         self._run(np.ascontiguousarray(rows[:, 0]), out)
         return out
 

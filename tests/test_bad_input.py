@@ -28,7 +28,7 @@ def network(loss="cross_entropy", readout="all", bidirectional=False, dtype="flo
     [
         ({"layers": []}, ValueError, "layers: expected at least one layer"),
         ({"layers": lc.LSTM(2, 3)}, TypeError, "layers: expected a list of layers"),
-        ({"layers": [lc.LSTM]}, TypeError, "layers[0]: expected an RNN, LSTM or Dense"),
+        ({"layers": [lc.LSTM]}, TypeError, "layers[0]: expected an LSTM, "),
         (
             {"layers": [lc.LSTM(2, 3, bidirectional=True), lc.Dense(3, 1)]},
             ValueError,

@@ -131,12 +131,37 @@ def test_steps_of_a_layer_give_the_bits_of_a_sequence(outside, B):
     same_bits(c, cT)
 
 
+@pytest.mark.parametrize("B", [1, 4], ids=["one sequence", "by tiles"])
+def test_steps_of_a_gru_give_the_bits_of_a_sequence(outside, B):
+    rng = np.random.default_rng(2)
+    T, I, H = 6, 2, 21
+    W, R, b, x, h = (
+        rng.normal(size=shape).astype(np.float32)
+        for shape in ((3 * H, I), (3 * H, H), (3 * H,), (B, T, I), (B, H))
+    )
+    wanted, hT, _ = lc.gru_forward(x, W, R, b, h0=h)
+    got = outside.steps(W, R, b, np.ascontiguousarray(x.swapaxes(0, 1)), h, None)
+    same_bits(np.ascontiguousarray(got.swapaxes(0, 1)), wanted)
+    same_bits(h, hT)
+
+
+def test_a_description_of_an_earlier_version_is_read_as_far_as_it_goes(outside):
+    size = outside.check_sizes()  # of the struct, and up to its last member
+    assert outside.check(size=size[1]) is None
+    assert outside.check(size=size[1], reset_after=1) is None  # lies behind what counts
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({}, None),
         ({"peepholes": 1, "coupled": 1, "forget_gate": 0, "block_size": 2}, None),
-        ({"kind": 3}, "kind"),
+        ({"kind": 4}, "kind"),
+        ({"kind": -1}, "kind"),
+        ({"kind": 3}, "options"),
+        ({"reset_after": 1}, "reset_after"),
+        ({"size": 0}, "size"),
+        ({"size": 1 << 20}, "size"),
         ({"inputs": 0}, "inputs, units"),
         ({"units": 1 << 40}, "inputs, units"),
         ({"block_size": 3}, "block_size"),

@@ -1,9 +1,13 @@
 """`lstm_forward` and the others: what they return, and the gradient of all that goes in."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 import lstmcore as lc
+from lstmcore import functional
+from lstmcore._workspace import WorkspacePool
 
 LENGTHS = (5, 0, 3)
 B, T, I, H = 3, 5, 2, 3
@@ -84,6 +88,86 @@ def test_rnn_backward_is_the_gradient_by_everything_that_goes_in(activation):
     grads = lc.rnn_backward(dh, tape, dhT)
     assert set(grads) == set(arrays)
     assert_gradients(loss, arrays, grads)
+
+
+def gru_problem(reset_after, seed=0):
+    """As `lstm_problem`, for `gru_forward`."""
+    rng = np.random.default_rng(seed)
+    shapes = {"x": (B, T, I), "W": (3 * H, I), "R": (3 * H, H), "b": (3 * H,), "h0": (B, H)}
+    if reset_after:
+        shapes["bR"] = (H,)
+    arrays = {name: rng.normal(scale=0.7, size=shape) for name, shape in shapes.items()}
+    return arrays, {"dh": rng.normal(size=(B, T, H)), "dhT": rng.normal(size=(B, H))}
+
+
+@pytest.mark.parametrize("activations", [(), ("hard_sigmoid", "softsign")], ids=str)
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_gru_backward_is_the_gradient_by_everything_that_goes_in(reset_after, activations):
+    arrays, dresults = gru_problem(reset_after)
+    names = ("gate_activation", "cell_activation")
+    options = {"reset_after": reset_after} | dict(zip(names, activations, strict=False))
+
+    def loss(**arrays):
+        h, hT, tape = lc.gru_forward(**arrays, **options, lengths=LENGTHS, save=False)
+        assert tape is None
+        return np.sum(h * dresults["dh"]) + np.sum(hT * dresults["dhT"])
+
+    _, _, tape = lc.gru_forward(**arrays, **options, lengths=LENGTHS)
+    grads = lc.gru_backward(tape=tape, **dresults)
+    assert set(grads) == set(arrays)
+    assert {name: g.shape for name, g in grads.items()} == {k: a.shape for k, a in arrays.items()}
+    assert_gradients(loss, arrays, grads)
+
+
+def test_without_its_recurrent_bias_a_gru_has_zeros_and_no_gradient_for_it():
+    arrays, dresults = gru_problem(True)
+    zeros = arrays | {"bR": np.zeros(H)}
+    results = []
+    for given in (zeros, {name: a for name, a in arrays.items() if name != "bR"}):
+        h, hT, tape = lc.gru_forward(**given)
+        results.append((h, hT, lc.gru_backward(tape=tape, **dresults)))
+    (h, hT, grads), (h_none, hT_none, grads_none) = results
+    assert (h == h_none).all() and (hT == hT_none).all()
+    assert set(grads) - set(grads_none) == {"bR"}
+    assert all((grads[name] == values).all() for name, values in grads_none.items())
+    # a bias that was left out is zero again after a call that had one
+    lc.gru_forward(**arrays)
+    assert (lc.gru_forward(**{name: a for name, a in arrays.items() if name != "bR"})[0] == h).all()
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_gru_forward_is_the_layer_of_a_network_and_continues_in_chunks(reset_after):
+    net = lc.Network([lc.GRU(I, H, reset_after=reset_after)], seed=0)
+    net.params += np.random.default_rng(1).normal(scale=0.1, size=net.params.size)
+    x = np.random.default_rng(0).normal(size=(B, T, I))
+    blocks = {name[2:]: values for name, values in net.blocks.items()}
+    h, hT, _ = lc.gru_forward(x, **blocks, reset_after=reset_after, lengths=LENGTHS)
+    y, ((net_hT,),) = net.predict(x, LENGTHS, return_state=True)
+    assert (h == y).all() and (hT == net_hT).all()
+    first, h1, _ = lc.gru_forward(x[:, :2], **blocks, reset_after=reset_after)
+    rest, _, _ = lc.gru_forward(x[:, 2:], **blocks, reset_after=reset_after, h0=h1)
+    whole, _, _ = lc.gru_forward(x, **blocks, reset_after=reset_after)
+    assert (np.concatenate([first, rest], axis=1) == whole).all()
+
+
+def test_tapes_leave_no_more_memory_than_the_bound_however_many_there_were(monkeypatch):
+    arrays, _, _ = lstm_problem("V")
+    arrays = {name: a for name, a in arrays.items() if name not in ("x", "h0", "c0")}
+    x = np.zeros((50, 40, I))
+    dtype, bound = np.dtype(np.float64), 2**19
+    monkeypatch.setitem(functional._POOLS, dtype, WorkspacePool(dtype, bound))
+    tracemalloc.start()
+    try:
+        for _ in range(2):  # from the second round on a workspace has its memory in one piece
+            tapes = [lc.lstm_forward(x, **arrays)[2] for _ in range(40)]
+            held = tracemalloc.get_traced_memory()[0]
+            tapes.clear()
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held > 2 * bound * dtype.itemsize  # so there was something to bound
+    assert kept < 1.1 * bound * dtype.itemsize
+    assert kept > 0.5 * bound * dtype.itemsize  # and what may be kept is
 
 
 def test_lstm_forward_is_the_layer_of_a_network():
@@ -289,8 +373,37 @@ def test_wrong_arguments_of_rnn_forward_are_refused_by_name(change, words):
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"W": np.zeros((6, 2))}, ValueError, "W: expected shape (9, 2), got (6, 2)"),
+        ({"R": np.zeros((9, 2))}, ValueError, "W: expected shape (6, 2)"),
+        ({"b": np.zeros(3)}, ValueError, "b: expected shape (9,)"),
+        ({"bR": np.zeros(9)}, ValueError, "bR: expected shape (3,), got (9,)"),
+        ({"bR": np.full(3, np.nan)}, ValueError, "bR: expected finite numbers"),
+        ({"bR": "zeros"}, TypeError, "bR: expected real numbers"),
+        (
+            {"bR": np.zeros(3), "reset_after": False},
+            ValueError,
+            "bR: expected None for GRU(2, 3, reset_after=False), got an array of shape (3,)",
+        ),
+        ({"reset_after": 0}, TypeError, "reset_after: expected True or False"),
+        ({"h0": np.zeros((1, 3))}, ValueError, "h0: expected shape (2, 3) or (3,)"),
+        ({"gate_activation": "square"}, ValueError, "gate_activation"),
+        ({"cell_activation": ["elu", "1"]}, TypeError, "cell_activation"),
+    ],
+)
+def test_wrong_arguments_of_gru_forward_are_refused_by_name(change, error, words):
+    given = {"x": np.zeros((2, 4, 2)), "W": np.zeros((9, 2)), "R": np.zeros((9, 3))}
+    with pytest.raises(error) as caught:
+        lc.gru_forward(**given | {"b": np.zeros(9)} | change)
+    assert words in str(caught.value)
+
+
 def test_the_tape_of_another_layer_is_refused():
     arrays, _, _ = lstm_problem("NP")
     _, _, tape = lc.lstm_forward(**arrays)
     with pytest.raises(TypeError, match="tape: expected the tape of rnn_forward"):
         lc.rnn_backward(None, tape)
+    with pytest.raises(TypeError, match="tape: expected the tape of gru_forward"):
+        lc.gru_backward(None, tape)

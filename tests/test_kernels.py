@@ -579,15 +579,15 @@ def test_output_activations_equal_the_twin(kernels, kind, K, dtype):
     a = rng.normal(scale=4, size=(11, K)).astype(dtype)
     a[1], a[2, 0], a[3], a[4, -1] = 1e4, 1e4, -1e4, -1e4  # nothing overflows
     y, twin = np.full((2, 11, K), np.nan, dtype)
-    kernels.squash(kind, a, y)
-    _reference.squash(kind, a, twin)
+    kernels.output_units(kind, a, y)
+    _reference.output_units(kind, a, twin)
     tiny = np.finfo(dtype).tiny  # denormal probabilities are zero
     np.testing.assert_allclose(y, twin, rtol=50 * np.finfo(dtype).eps, atol=tiny)
     if kind == 2:
         np.testing.assert_allclose(y.sum(axis=1), 1, rtol=K * np.finfo(dtype).eps)
     for row in range(11):
         alone = np.empty((1, K), dtype)
-        kernels.squash(kind, a[row : row + 1], alone)
+        kernels.output_units(kind, a[row : row + 1], alone)
         assert_same_bits({"row": alone[0]}, {"row": y[row]})
 
 

@@ -5,8 +5,10 @@ import pickle
 
 import numpy as np
 import pytest
+from helpers import BLOCKS, STATES, block_shapes
 
 import lstmcore as lc
+from lstmcore.cells import CELLS, reorder
 
 
 def shapes(layer):
@@ -52,6 +54,23 @@ def test_rnn_and_dense_blocks():
     assert shapes(lc.Dense(3, 4)) == {"W": (4, 3), "b": (4,)}
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {"W": (12, 3), "R": (12, 4), "b": (12,), "bR": (4,)}),
+        ({"reset_after": False}, {"W": (12, 3), "R": (12, 4), "b": (12,)}),
+        (
+            {"learn_initial_state": True},
+            {"W": (12, 3), "R": (12, 4), "b": (12,), "bR": (4,), "h0": (4,)},
+        ),
+    ],
+    ids=["reset after", "reset before", "learned state"],
+)
+def test_gru_blocks(options, expected):
+    layer = lc.GRU(3, 4, **options)
+    assert list(shapes(layer).items()) == list(expected.items())
+
+
 def test_bidirectional_blocks_are_all_forward_then_all_backward():
     layer = lc.LSTM(3, 8, bidirectional=True, peepholes=True)
     assert list(shapes(layer)) == [
@@ -75,6 +94,9 @@ def start(layer, seed=0, dtype=np.float64):
 def test_recurrent_weights_start_orthogonal_gate_by_gate():
     R = start(lc.LSTM(3, 8))["R"]
     for gate in np.split(R, 4):
+        assert np.allclose(gate @ gate.T, np.eye(8), atol=1e-14)
+    R = start(lc.GRU(3, 8))["R"]
+    for gate in np.split(R, 3):
         assert np.allclose(gate @ gate.T, np.eye(8), atol=1e-14)
     R = start(lc.LSTM(3, 8, block_size=4))["R"]
     assert np.allclose(R[:2] @ R[:2].T, np.eye(2), atol=1e-14)
@@ -100,6 +122,9 @@ def test_the_forget_gate_starts_open():
 def test_the_rest_starts_at_zero():
     blocks = start(lc.LSTM(3, 4, peepholes=True, gate_recurrence=True, learn_initial_state=True))
     for name in ("p", "Q", "h0", "c0"):
+        assert not blocks[name].any()
+    blocks = start(lc.GRU(3, 4, learn_initial_state=True))
+    for name in ("b", "bR", "h0"):
         assert not blocks[name].any()
 
 
@@ -133,7 +158,12 @@ def test_repr_is_the_call_that_makes_it():
         "LSTM(12, 32)",
         "LSTM(3, 8, peepholes=True, bidirectional=True, coupled=True)",
         "LSTM(3, 8, block_size=2, gate_activation=('hard_sigmoid', 0.3, 0.5), forget_bias=0.0)",
+        "LSTM(3, 8, direction='reverse')",
+        "GRU(3, 8)",
+        "GRU(3, 8, reset_after=False, bidirectional=True, gate_activation='hard_sigmoid')",
+        "GRU(3, 8, direction='reverse', cell_activation='relu', learn_initial_state=True)",
         "RNN(3, 8, activation='relu')",
+        "RNN(3, 8, direction='reverse')",
         "Dense(3, 8, activation=('leaky_relu', 0.1))",
     ):
         layer = eval(text, vars(lc))
@@ -141,8 +171,16 @@ def test_repr_is_the_call_that_makes_it():
     assert "R_mask=<4x4>" in repr(lc.RNN(2, 4, R_mask=np.eye(4)))
 
 
-def test_options_make_an_equal_layer():
-    layer = lc.LSTM(3, 4, coupled=True, forget_bias=2, R_mask=np.ones((12, 4)))
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lc.LSTM(3, 4, coupled=True, forget_bias=2, R_mask=np.ones((12, 4))),
+        lc.GRU(3, 4, direction="reverse", cell_activation=("elu", 0.5), R_mask=np.ones((12, 4))),
+        lc.RNN(3, 4, direction="both", R_mask=np.eye(4)),
+    ],
+    ids=repr,
+)
+def test_options_make_an_equal_layer(layer):
     for other in (
         type(layer)(**layer.options),
         pickle.loads(pickle.dumps(layer)),
@@ -150,6 +188,7 @@ def test_options_make_an_equal_layer():
     ):
         assert repr(other) == repr(layer)
         assert other.cell == layer.cell
+        assert other.direction == layer.direction
         assert (other.options["R_mask"] == layer.options["R_mask"]).all()
 
 
@@ -169,6 +208,162 @@ def test_one_layer_may_be_part_of_many_networks():
     assert net.params.size == 2 * alone.params.size
 
 
+# ---- cells
+
+
+LAYERS = {
+    "plain": lc.LSTM(2, 4),
+    "blocks": lc.LSTM(2, 4, block_size=2),
+    "NIG": lc.LSTM(2, 4, input_gate=False),
+    "CIFG": lc.LSTM(2, 4, coupled=True),
+    "NOG": lc.LSTM(2, 4, output_gate=False),
+    "no gates": lc.LSTM(2, 4, input_gate=False, forget_gate=False, output_gate=False),
+    "GRU": lc.GRU(2, 4),
+}
+ROWS = {
+    "plain": {"i": (0, 4), "f": (4, 8), "g": (8, 12), "o": (12, 16)},
+    "blocks": {"i": (0, 2), "f": (2, 4), "g": (4, 8), "o": (8, 10)},
+    "NIG": {"f": (0, 4), "g": (4, 8), "o": (8, 12)},
+    "CIFG": {"i": (0, 4), "g": (4, 8), "o": (8, 12)},
+    "NOG": {"i": (0, 4), "f": (4, 8), "g": (8, 12)},
+    "no gates": {"g": (0, 4)},
+    "GRU": {"r": (0, 4), "z": (4, 8), "n": (8, 12)},
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_cell_knows_its_gates_by_name(name):
+    cell = LAYERS[name].cell
+    assert {gate: (rows.start, rows.stop) for gate, rows in cell.gates.items()} == ROWS[name]
+    assert list(cell.gates) == list(ROWS[name])
+    assert list(cell.gates.values())[-1].stop == shapes(LAYERS[name])["b"][0]
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_cell_says_what_kernels_take(kind):
+    layer = CELLS[kind](2, 3)
+    cell = layer.cell
+    assert cell.kind == kind == type(layer).__name__
+    code = cell.description["kind"]
+    assert cell.block_names == BLOCKS[code]
+    assert cell.states == STATES[code] == layer.states
+    assert set(shapes(layer)) <= set(cell.block_names)
+    assert cell.description.keys() == lc.Dense(1, 1).cell.description.keys()
+    assert {name: shapes(layer)[name] for name in cell.block_names if name in shapes(layer)} == (
+        block_shapes(cell.description)
+    )
+
+
+def test_every_kind_has_its_own_code():
+    codes = [layer(1, 1).cell.description["kind"] for layer in CELLS.values()]
+    assert sorted(codes) == sorted(BLOCKS)
+
+
+def test_with_gate_recurrence_the_gates_follow_h_in_the_state():
+    assert lc.LSTM(2, 4, block_size=2, gate_recurrence=True).state_sizes == (4 + 6, 4)
+    assert lc.LSTM(2, 4, block_size=2).state_sizes == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "order", "expected"),
+    [
+        ("plain", "ifog", [0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 14, 15, 8, 9, 10, 11]),
+        ("blocks", "gfoi", [4, 5, 6, 7, 2, 3, 8, 9, 0, 1]),
+        ("NIG", "iofg", [8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 6, 7]),
+        ("GRU", "zrn", [4, 5, 6, 7, 0, 1, 2, 3, 8, 9, 10, 11]),
+    ],
+)
+def test_reorder_moves_the_rows_of_gates_and_back(name, order, expected):
+    cell = LAYERS[name].cell
+    rows = np.arange(len(expected))
+    assert reorder(rows, cell, order).tolist() == expected
+    matrix = np.random.default_rng(0).normal(size=(len(expected), 3))
+    moved = reorder(matrix, cell, order)
+    assert (moved == matrix[expected]).all()
+    assert (reorder(moved, cell, order, inverse=True) == matrix).all()
+
+
+def test_reorder_leaves_a_cell_without_gates_alone_and_gives_a_copy():
+    rows = np.arange(4)
+    moved = reorder(rows, lc.RNN(2, 4).cell, "ifog")
+    assert (moved == rows).all()
+    assert not np.shares_memory(moved, rows)
+
+
+@pytest.mark.parametrize(
+    ("array", "order", "words"),
+    [
+        (np.zeros(16), "ifo", "order: expected each of i, f, g, o once, got 'ifo'"),
+        (np.zeros(16), "ifogg", "order: expected each of i, f, g, o once, got 'ifogg'"),
+        (np.zeros((12, 2)), "ifog", "array: expected 16 rows, got shape (12, 2)"),
+    ],
+)
+def test_reorder_refuses_what_is_no_order_of_the_gates(array, order, words):
+    with pytest.raises(ValueError) as caught:
+        reorder(array, LAYERS["plain"].cell, order)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("cls", [lc.LSTM, lc.GRU, lc.RNN])
+def test_bidirectional_is_another_word_for_both_directions(cls):
+    both, other = cls(2, 3, direction="both"), cls(2, 3, bidirectional=True)
+    assert repr(both) == repr(other) == f"{cls.__name__}(2, 3, bidirectional=True)"
+    assert both.options == other.options
+    assert both.direction == "both" and both.directions == 2 and both.output_size == 6
+    assert repr(cls(2, 3, direction="forward")) == f"{cls.__name__}(2, 3)"
+
+
+def test_directions_say_whether_they_need_whole_sequences():
+    layers = {d: lc.GRU(2, 3, direction=d) for d in ("forward", "reverse", "both")}
+    assert {d: layer.reads_ahead for d, layer in layers.items()} == {
+        "forward": False,
+        "reverse": True,
+        "both": True,
+    }
+    assert {d: layer.directions for d, layer in layers.items()} == {
+        "forward": 1,
+        "reverse": 1,
+        "both": 2,
+    }
+    assert not lc.Dense(2, 3).reads_ahead
+    assert list(shapes(layers["reverse"])) == ["W", "R", "b", "bR"]
+
+
+@pytest.mark.parametrize("cls", [lc.LSTM, lc.GRU, lc.RNN])
+def test_a_reverse_layer_is_a_forward_layer_over_reversed_sequences(cls):
+    lengths = [5, 3, 0]
+    nets = [lc.Network([cls(2, 3, direction=d)], seed=0) for d in ("reverse", "forward")]
+    assert (nets[0].params == nets[1].params).all()
+    x, dy = np.random.default_rng(0).normal(size=(2, 3, 5, 3))
+    x = x[..., :2]
+
+    def turned(array):
+        result = np.zeros_like(array)
+        for b, length in enumerate(lengths):
+            result[b, :length] = array[b, :length][::-1]
+        return result
+
+    assert (nets[0].predict(x, lengths) == turned(nets[1].predict(turned(x), lengths))).all()
+    values = [
+        nets[0].loss_and_grad(x, dy, lengths),
+        nets[1].loss_and_grad(turned(x), turned(dy), lengths),
+    ]
+    np.testing.assert_allclose(values[0][0], values[1][0], rtol=1e-14)
+    np.testing.assert_allclose(values[0][1], values[1][1], rtol=1e-12, atol=1e-15)
+
+
+def test_two_directions_are_a_forward_and_a_reverse_layer_side_by_side():
+    both = lc.Network([lc.GRU(2, 3, direction="both")], seed=0)
+    x = np.random.default_rng(0).normal(size=(2, 5, 2))
+    halves = []
+    for direction, prefix in (("forward", "0.forward."), ("reverse", "0.backward.")):
+        one = lc.Network([lc.GRU(2, 3, direction=direction)], seed=1)
+        for name, values in one.blocks.items():
+            values[...] = both.blocks[prefix + name[2:]]
+        halves.append(one.predict(x))
+    assert (both.predict(x) == np.concatenate(halves, axis=2)).all()
+
+
 LSTM_ERRORS = [
     ({"input_size": 0}, ValueError, "input_size: expected an integer >= 1, got 0"),
     ({"input_size": 2.0}, TypeError, "input_size: expected an integer, got 2.0"),
@@ -177,6 +372,13 @@ LSTM_ERRORS = [
     ({"hidden_size": None}, TypeError, "hidden_size: expected an integer"),
     ({"peepholes": 1}, TypeError, "peepholes: expected True or False, got 1"),
     ({"bidirectional": "yes"}, TypeError, "bidirectional: expected True or False"),
+    ({"direction": "backward"}, ValueError, "direction: expected one of forward, reverse, both"),
+    ({"direction": 1}, TypeError, "direction: expected one of forward, reverse, both, got 1"),
+    (
+        {"direction": "reverse", "bidirectional": True},
+        ValueError,
+        "direction: expected 'both' with bidirectional=True, got 'reverse'",
+    ),
     ({"input_gate": None}, TypeError, "input_gate: expected True or False"),
     ({"forget_gate": 0}, TypeError, "forget_gate: expected True or False"),
     ({"output_gate": []}, TypeError, "output_gate: expected True or False"),
@@ -227,6 +429,22 @@ def test_wrong_options_of_an_lstm_are_refused_by_name(options, error, words):
         (lambda: lc.RNN(1, 1, learn_initial_state="no"), TypeError, "learn_initial_state: exp"),
         (lambda: lc.RNN(1, 1, W_mask=[1]), ValueError, "W_mask: expected shape (1, 1)"),
         (lambda: lc.RNN(1, 1, R_mask=[[np.nan]]), ValueError, "R_mask: expected 0 and 1"),
+        (lambda: lc.RNN(1, 1, direction=""), ValueError, "direction: expected one of"),
+        (lambda: lc.GRU(0, 1), ValueError, "input_size: expected"),
+        (lambda: lc.GRU(1, 2.5), TypeError, "hidden_size: expected"),
+        (lambda: lc.GRU(1, 1, reset_after=1), TypeError, "reset_after: expected True or False"),
+        (lambda: lc.GRU(1, 1, bidirectional=0), TypeError, "bidirectional: expected"),
+        (
+            lambda: lc.GRU(1, 1, bidirectional=True, direction="forward"),
+            ValueError,
+            "direction: expected 'both' with bidirectional=True, got 'forward'",
+        ),
+        (lambda: lc.GRU(1, 1, gate_activation="sigmoid"), ValueError, "gate_activation"),
+        (lambda: lc.GRU(1, 1, cell_activation=None), TypeError, "cell_activation"),
+        (lambda: lc.GRU(1, 1, output_activation="tanh"), TypeError, "output_activation"),
+        (lambda: lc.GRU(1, 1, learn_initial_state=1), TypeError, "learn_initial_state: exp"),
+        (lambda: lc.GRU(1, 1, W_mask=[[1]]), ValueError, "W_mask: expected shape (3, 1)"),
+        (lambda: lc.GRU(1, 1, R_mask=[[2]] * 3), ValueError, "R_mask: expected 0 and 1"),
         (lambda: lc.Dense(0, 1), ValueError, "input_size: expected"),
         (lambda: lc.Dense(1, 0), ValueError, "output_size: expected"),
         (lambda: lc.Dense(1, 1, activation=()), TypeError, "activation"),

@@ -22,7 +22,11 @@ def targets_of(name, rng, shape):
 
 
 def prepare(name, Y, *, batch=BATCH, per_sequence=False, K=K, dtype="float64", **rest):
-    return LOSSES[name].prepare_targets(Y, batch, K, per_sequence, dtype, **rest)
+    return find_loss(name).prepare(Y, batch, K, per_sequence, dtype, **rest)
+
+
+def values(name, Y, **rest):
+    return prepare(name, Y, **rest).values
 
 
 def read_out(name, Y, **rest):
@@ -39,11 +43,11 @@ def test_delta_is_the_derivative_of_the_value(name, per_sequence):
     a = rng.normal(size=(*shape, K))
     weights = rng.random(shape) * (1 if per_sequence else SCORED)
     targets = prepare(name, targets_of(name, rng, (*shape, K)), per_sequence=per_sequence)
-    _, delta = LOSSES[name].value_and_delta(a.copy(), targets, weights)
+    _, delta = find_loss(name).value_and_delta(a.copy(), targets, weights)
     direction = rng.normal(size=a.shape)
     step = 1e-5
-    up, _ = LOSSES[name].value_and_delta(a + step * direction, targets, weights)
-    down, _ = LOSSES[name].value_and_delta(a - step * direction, targets, weights)
+    up, _ = find_loss(name).value_and_delta(a + step * direction, targets, weights)
+    down, _ = find_loss(name).value_and_delta(a - step * direction, targets, weights)
     assert (up - down) / (2 * step) == pytest.approx(np.vdot(delta, direction), rel=1e-8)
     assert not delta[weights == 0].any()
 
@@ -62,7 +66,7 @@ def test_values_are_those_of_the_definition(name):
         y = 1 / (1 + np.exp(-a))
         expected = -z * np.log(y) - (1 - z) * np.log(1 - y)
     weights = np.array([1.0, 0.5, 0.0])
-    value, _ = LOSSES[name].value_and_delta(a.copy(), read_out(name, z), weights)
+    value, _ = find_loss(name).value_and_delta(a.copy(), read_out(name, z), weights)
     assert type(value) is float
     assert value == pytest.approx((expected * weights[:, None]).sum(), rel=1e-14)
 
@@ -70,7 +74,7 @@ def test_values_are_those_of_the_definition(name):
 def test_labels_and_one_hot_rows_are_the_same_targets():
     rng = np.random.default_rng(2)
     a, labels = rng.normal(size=(B, T, K)), rng.integers(K, size=(B, T))
-    loss = LOSSES["cross_entropy"]
+    loss = find_loss("cross_entropy")
     weights = SCORED / SCORED.sum()
     by_label = loss.value_and_delta(a.copy(), prepare("cross_entropy", labels), weights)
     by_row = loss.value_and_delta(a.copy(), prepare("cross_entropy", np.eye(K)[labels]), weights)
@@ -86,7 +90,7 @@ def test_extreme_pre_activations_do_not_overflow(name, dtype):
     Y = np.array([[1, 0, 0], [1, 0, 0]], dtype=dtype)
     targets = read_out(name, Y, K=3, dtype=dtype)
     with np.errstate(all="raise", under="ignore"):
-        value, delta = LOSSES[name].value_and_delta(a.copy(), targets, np.ones(2))
+        value, delta = find_loss(name).value_and_delta(a.copy(), targets, np.ones(2))
     assert np.isfinite(value) and value >= large
     assert delta.dtype == dtype and np.isfinite(delta).all() and np.abs(delta).max() <= 1
 
@@ -96,14 +100,14 @@ def test_non_finite_outputs_give_a_non_finite_value_without_a_warning(name):
     a = np.full((2, K), np.inf)
     targets = read_out(name, np.full((2, K), 1 / K))
     with np.errstate(all="raise"):
-        value, _ = LOSSES[name].value_and_delta(a.copy(), targets, np.ones(2))
+        value, _ = find_loss(name).value_and_delta(a.copy(), targets, np.ones(2))
     assert not np.isfinite(value)
 
 
 def test_the_value_is_summed_in_float64():
     a = np.full((100_000, 1), 1.1, dtype=np.float32)
-    targets = np.zeros_like(a)
-    value, delta = LOSSES["squared_error"].value_and_delta(a.copy(), targets, np.ones(len(a)))
+    targets = read_out("squared_error", np.zeros(len(a)), K=1)
+    value, delta = find_loss("squared_error").value_and_delta(a.copy(), targets, np.ones(len(a)))
     assert value == pytest.approx(len(a) * 0.5 * float(a[0, 0]) ** 2, rel=1e-12)
     assert delta.dtype == np.float32
 
@@ -114,10 +118,10 @@ def test_only_the_pre_activations_are_written_to(name):
     a, Y = rng.normal(size=(B, K)), targets_of(name, rng, (B, K))
     weights = np.ones(B)
     targets = read_out(name, Y)
-    assert not np.shares_memory(targets, Y)
-    for array in (Y, targets, weights):
+    assert not np.shares_memory(targets.values, Y)
+    for array in (Y, targets.values, weights):
         array.setflags(write=False)
-    _, delta = LOSSES[name].value_and_delta(a, targets, weights)
+    _, delta = find_loss(name).value_and_delta(a, targets, weights)
     assert np.shares_memory(delta, a)
 
 
@@ -125,25 +129,25 @@ def test_lists_of_unequal_lengths_equal_their_padded_form():
     rng = np.random.default_rng(4)
     padded = np.where(SCORED[..., None], rng.normal(size=(B, T, K)), 0)
     listed = [padded[b, :length] for b, length in enumerate(LENGTHS)]
-    np.testing.assert_array_equal(prepare("squared_error", listed), padded)
+    np.testing.assert_array_equal(values("squared_error", listed), padded)
     labels = np.where(SCORED, rng.integers(K, size=(B, T)), 0)
     listed = [labels[b, :length] for b, length in enumerate(LENGTHS)]
-    np.testing.assert_array_equal(prepare("cross_entropy", listed), labels)
+    np.testing.assert_array_equal(values("cross_entropy", listed), labels)
 
 
 def test_one_output_may_leave_the_last_axis_out():
     Y = np.where(SCORED, 1.5, 0)
-    np.testing.assert_array_equal(prepare("squared_error", Y, K=1), Y[..., None])
+    np.testing.assert_array_equal(values("squared_error", Y, K=1), Y[..., None])
     listed = [Y[b, :length] for b, length in enumerate(LENGTHS)]
-    np.testing.assert_array_equal(prepare("squared_error", listed, K=1), Y[..., None])
+    np.testing.assert_array_equal(values("squared_error", listed, K=1), Y[..., None])
 
 
 def test_targets_follow_a_mask_with_holes():
     mask = np.array([[True, False, True], [False, False, True]])
     batch = make_batch(np.zeros((2, 3, 1)), 1, "float64", mask=mask)
-    padded = prepare("squared_error", np.array([[1, 2, 3], [4, 5, 6]]), batch=batch, K=1)
+    padded = values("squared_error", np.array([[1, 2, 3], [4, 5, 6]]), batch=batch, K=1)
     np.testing.assert_array_equal(padded[..., 0], [[1, 3], [6, 0]])
-    listed = prepare("squared_error", [[1, 3], [6]], batch=batch, K=1)
+    listed = values("squared_error", [[1, 3], [6]], batch=batch, K=1)
     np.testing.assert_array_equal(listed, padded)
 
 
@@ -151,13 +155,13 @@ def test_what_is_not_scored_is_never_looked_at():
     Y = np.full((B, T, K), np.nan)
     Y[SCORED] = 0.25
     np.testing.assert_array_equal(
-        prepare("squared_error", Y), np.where(SCORED, 0.25, 0)[..., None] * np.ones(K)
+        values("squared_error", Y), np.where(SCORED, 0.25, 0)[..., None] * np.ones(K)
     )
     labels = np.where(SCORED, 1, -100)
-    assert prepare("cross_entropy", labels).min() == 0
+    assert values("cross_entropy", labels).min() == 0
     scored = SCORED.copy()
     scored[0, 0], labels[0, 0] = False, K + 1
-    assert prepare("cross_entropy", labels, scored=scored)[0, 0] == 0
+    assert values("cross_entropy", labels, scored=scored)[0, 0] == 0
 
 
 ROWS = np.full((B, K), 1 / K)

@@ -1,6 +1,7 @@
 """`Network`: parameters and blocks, outputs and states, losses, readouts, weights, l2."""
 
 import copy
+import ctypes
 import pickle
 
 import numpy as np
@@ -88,6 +89,13 @@ HELD = {
     "blocks": (lambda net: net.blocks, lambda held: held["1.b"].fill(3)),
     "memoryview": (lambda net: memoryview(net.params), lambda held: held.__setitem__(4, 7.0)),
     "state": (lambda net: net.__getstate__(), lambda held: held["params"].fill(0.25)),
+    "weights": (lambda net: net.weights[0][0].blocks[1], double),
+    "a bare address": (
+        lambda net: (net.params.ctypes.data, net.params.size),
+        lambda held: double(
+            np.ctypeslib.as_array(ctypes.cast(held[0], ctypes.POINTER(ctypes.c_double)), held[1:])
+        ),
+    ),
 }
 
 
@@ -116,24 +124,56 @@ def test_predict_sees_changes_through_what_was_taken_long_before(name):
     assert (after == pickle.loads(pickle.dumps(net)).predict(x)).all()
 
 
-def test_predict_looks_for_changes_only_where_there_may_be_some(monkeypatch):
+def test_parameters_that_stay_are_packed_once(monkeypatch):
     net, x = network(), inputs()
-    looks = []
+    packed = []
 
-    def same_bytes(a, b):
-        looks.append(len(a))
-        return original(a, b)
+    def pack(*arguments):
+        packed.append(arguments)
+        return original(*arguments)
 
-    original = kernels.same_bytes
-    monkeypatch.setattr(kernels, "same_bytes", same_bytes)
+    original = kernels.pack
+    monkeypatch.setattr(kernels, "pack", pack)
     expected = net.predict(x)
+    first = len(packed)
+    assert first == 2
     for _ in range(3):
+        held = net.params  # nobody writes to it
         assert (net.predict(x) == expected).all()
-    assert looks == []
-    assert np.isfinite(net.params).all() and np.isfinite(net.blocks["0.W"]).all()
+    net.params = held.copy()
+    net.predict(x, LENGTHS)
+    net.step(x[0, 0])
+    assert len(packed) == first
+    net.params[-1] += 1
+    net.predict(x)
+    assert len(packed) == 2 * first
+
+
+def test_a_frozen_network_looks_for_no_change_and_allows_none(monkeypatch):
+    net, x = network("cross_entropy", "mean", dtype="float32"), inputs()
+    expected = net.predict(x)
+    frozen = net.frozen()
+    net.params[...] = 0
+    monkeypatch.setattr(kernels, "same_bytes", None)
     for _ in range(3):
-        assert (net.predict(x) == expected).all()
-    assert looks == [net.params.size]  # somebody has asked since, but holds nothing
+        assert (frozen.predict(x) == expected).all()
+    assert (frozen.predict(x, [4, 4, 4]) == expected).all()
+    y, state = frozen.step(x[:, 0])
+    for t in (1, 2, 3):
+        y, state = frozen.step(x[:, t], state)
+    assert (y == expected).all()
+    f, g = frozen.loss_and_grad(x, [0, 1, 2])
+    assert np.isfinite(f) and g.any()
+    for array in (frozen.params, frozen.blocks["0.R"], frozen.weights[1][0].blocks[0]):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+    with pytest.raises(ValueError, match="params: expected a network that is not frozen, got one"):
+        frozen.params = net.params
+    thawed = pickle.loads(pickle.dumps(frozen))
+    thawed.params[...] = 0
+    monkeypatch.undo()
+    assert (thawed.predict(x) != expected).any()
+    assert repr(frozen) == repr(net) and frozen.frozen().params.tobytes() == frozen.params.tobytes()
 
 
 def test_blocks_cannot_be_exchanged_by_mistake():

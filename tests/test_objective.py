@@ -77,6 +77,115 @@ def test_a_sum_is_the_mean_without_its_division():
     np.testing.assert_allclose(g_sum, 19 * g_mean, rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-13), ("float32", 1e-6)])
+@pytest.mark.parametrize("readout", ["all", "last"])
+def test_sums_of_parts_add_up_to_the_whole(readout, dtype, tolerance):
+    rng = np.random.default_rng(6)
+    net = lc.Network([lc.LSTM(2, 3), lc.Dense(3, 1)], readout=readout, dtype=dtype, seed=0)
+    X, w = rng.normal(size=(5, 7, 2)), rng.random(5)
+    Y = rng.normal(size=(5, 7, 1) if readout == "all" else (5, 1))
+    whole = Objective(net, X, Y, sample_weight=w, l2=0.1)
+    parts = [Objective(net, X[k], Y[k], sample_weight=w[k]) for k in (slice(3), slice(3, 5))]
+    total = sum(part.total for part in parts)
+    assert total == pytest.approx(w.sum() * (7 if readout == "all" else 1), rel=1e-14)
+    sums = [part.sums(net.params) for part in parts]
+    assert all(type(f) is float and g.dtype == np.float64 for f, g in sums)
+    g = sum(g for _, g in sums) / total
+    f = whole.penalty(net.params, g, start=sum(f for f, _ in sums) / total)
+    f_whole, g_whole = whole(net.params)
+    assert f == pytest.approx(f_whole, rel=tolerance)
+    np.testing.assert_allclose(g, g_whole, rtol=0, atol=tolerance * abs(g_whole).max())
+
+
+def test_sums_are_what_a_sum_without_penalty_is():
+    net, mean = problem(l2=0.3)
+    _, plain_sum = problem(reduction="sum")
+    _, penalised_sum = problem(reduction="sum", l2=0.3)
+    assert mean.total == plain_sum.total == 19
+    f, g = plain_sum(net.params)
+    for objective in (mean, plain_sum, penalised_sum):
+        f_sums, g_sums = objective.sums(net.params)
+        assert f_sums == f
+        np.testing.assert_array_equal(g_sums, g)
+
+
+def test_a_part_without_weight_adds_nothing():
+    net, _ = problem()
+    X, Y = np.ones((2, 4, 2)), np.ones((2, 4, 1))
+    part = Objective(net, X, Y, sample_weight=[0, 0], reduction="sum")
+    f, g = part.sums(net.params)
+    assert (f, part.total, abs(g).max()) == (0, 0, 0)
+
+
+def test_prepared_examples_stand_for_the_data():
+    rng = np.random.default_rng(7)
+    X, Y = rng.normal(size=(3, 5, 2)), rng.normal(size=(3, 5, 1))
+    net, _ = problem()
+    options = {"lengths": [5, 2, 4], "sample_weight": [1, 0.5, 2], "reduction": "sum"}
+    f, g = Objective(net, X, Y, l2=0.1, **options)(net.params)
+    prepared = Objective(net, net.prepare(X, Y, **options), l2=0.1)
+    assert prepared(net.params)[0] == f
+    np.testing.assert_array_equal(prepared.grad(net.params), g)
+    for name, value in {"Y": Y, **options}.items():
+        with pytest.raises(ValueError, match=f"{name}: expected None beside Examples"):
+            Objective(net, prepared.examples, **{name: value})
+
+
+def test_a_subclass_may_have_another_penalty():
+    class Lasso(Objective):
+        def penalty(self, theta, g=None, *, start=0.0):
+            if g is not None:
+                g += 0.2 * np.sign(theta)
+            return start + 0.2 * abs(theta).sum()
+
+    net, plain = problem()
+    lasso = Lasso(net, plain.examples)
+    theta = net.params + 0.01
+    assert lasso.fun(theta) == lasso(theta)[0] == plain.fun(theta) + 0.2 * abs(theta).sum()
+    np.testing.assert_array_equal(lasso.grad(theta), plain.grad(theta) + 0.2 * np.sign(theta))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_networks_penalty_starts_where_it_is_told(dtype):
+    net, _ = problem(dtype)
+    g = np.ones(net.params.size, dtype)
+    value = net.penalty(None, 0.3)
+    assert net.penalty(None, 0.3, g, start=2.0) == pytest.approx(2 + value, rel=1e-15) != 2
+    assert net.penalty(net.params, 0.3) == value
+    weights = np.concatenate([np.full(b.size, b.name[-1] in "WRp") for b in net.table])
+    np.testing.assert_array_equal(g, 1 + np.dtype(dtype).type(0.3) * net.params * weights)
+    assert net.penalty(np.full(net.params.size, np.inf), 0.0, start=2.0) == 2.0
+
+
+@pytest.mark.parametrize(
+    "theta, l2, g, message",
+    [
+        (np.zeros(3), 1, None, "theta: expected shape"),
+        (None, -1, None, "l2: expected a number >= 0"),
+        (None, 1, np.zeros(3), "g: expected an array of shape"),
+        (None, 1, [0.0], "g: expected an array of shape"),
+    ],
+)
+def test_the_networks_penalty_names_bad_arguments(theta, l2, g, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        problem()[0].penalty(theta, l2, g)
+
+
+CALLS = {
+    "loss": lambda net, *data, **wrong: net.loss(*data, **wrong),
+    "loss_and_grad": lambda net, *data, **wrong: net.loss_and_grad(*data, **wrong),
+    "Objective": Objective,
+    "check_gradient": lc.check_gradient,
+    "fit": lc.fit,
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_unknown_keyword_is_named(call):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'lenghts'"):
+        CALLS[call](problem()[0], np.zeros((2, 4, 2)), np.zeros((2, 4, 1)), lenghts=[4, 2])
+
+
 def test_its_gradient_is_that_of_its_values():
     net, objective = problem(l2=0.01)
     g = objective.grad(net.params)

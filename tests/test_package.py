@@ -109,6 +109,16 @@ def test_a_room_imports_only_rooms_above_it_in_the_table():
             assert place[imported] < place[room], f"{room} imports {imported}"
 
 
+def test_no_public_function_is_hidden_by_a_room_of_its_name():
+    code = """
+import importlib, types, lstmcore as lc
+for room in set(lc._LAZY.values()):
+    importlib.import_module(f"lstmcore.{room}")
+print([name for name in lc._LAZY if isinstance(getattr(lc, name), types.ModuleType)])
+"""
+    assert run_python(code).strip() == "[]"
+
+
 def test_public_names_are_there_and_documented():
     assert len(set(lc.__all__)) == len(lc.__all__)
     for name in lc.__all__:

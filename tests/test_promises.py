@@ -274,7 +274,9 @@ def test_no_input_is_written_to(name, readout):
     net.loss_and_grad(X, Y, lengths, **weights)
     net.loss(finite, Y, mask=mask, **weights)
     examples = net.prepare(X, Y, lengths)
-    net.evaluate(read_only(net.params), examples, l2=0.1)
+    theta = read_only(net.params)
+    _, g = net.evaluate(theta, examples)
+    net.penalty(theta, 0.1, g)
     if name in FORWARD_ONLY:
         _, state = net.predict(finite, return_state=True)
         state = tuple(tuple(map(read_only, entry)) for entry in state)

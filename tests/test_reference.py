@@ -3,6 +3,8 @@ the definition of the derivative, formulas written out for single steps, PyTorch
 (the latter two in `test_golden.py`).
 """
 
+from dataclasses import replace
+
 import mpmath
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from helpers import (
     activation_label,
     assert_gradient_is_the_derivative,
     dense_cell,
+    gru_cell,
     lstm_cell,
     random_problem,
     rnn_cell,
@@ -49,7 +52,25 @@ def test_gradient_of_every_rnn_and_dense_activation_is_the_derivative(make_cell,
     assert_gradient_is_the_derivative(_reference, random_problem(cell, LENGTHS))
 
 
-@pytest.mark.parametrize("make_cell", [lstm_cell, rnn_cell, dense_cell])
+RESETS = pytest.mark.parametrize("reset_after", [1, 0], ids=["reset after", "reset before"])
+
+
+@pytest.mark.parametrize("reverse", [0, 1], ids=["forward", "reverse"])
+@RESETS
+def test_gradient_of_the_gru_is_the_derivative(reset_after, reverse):
+    cell = gru_cell(2, 3, reset_after=reset_after)
+    assert_gradient_is_the_derivative(_reference, random_problem(cell, LENGTHS, reverse=reverse))
+
+
+@pytest.mark.parametrize("activation", ACTIVATION_SETTINGS, ids=activation_label)
+@pytest.mark.parametrize("role", ["gate", "cell"])
+@RESETS
+def test_gradient_of_every_gru_activation_is_the_derivative(reset_after, role, activation):
+    cell = gru_cell(2, 3, reset_after=reset_after, **{role: activation})
+    assert_gradient_is_the_derivative(_reference, random_problem(cell, LENGTHS, scale=0.6))
+
+
+@pytest.mark.parametrize("make_cell", [lstm_cell, gru_cell, rnn_cell, dense_cell])
 def test_tokens_are_one_hot_inputs(make_cell):
     problem = random_problem(make_cell(5, 3), LENGTHS, tokens=True)
     one_hot = np.eye(5)[np.where(problem.x < 0, 0, problem.x)]
@@ -86,6 +107,45 @@ def test_one_step_written_out():
     np.testing.assert_allclose(
         outputs["hT"], [[logistic(a[3] + p[2] * s) * np.tanh(s)]], rtol=1e-14
     )
+
+
+@pytest.mark.parametrize(
+    ("reset_after", "h", "gradients"),
+    [
+        # r = 2, z = 0.5, m = 7, n = 16; delta_n = 0.5, delta_z = -14, delta_r = 3.5
+        (1, 9.0, {"b": [3.5, -14.0, 0.5], "bR": [1.0], "R": [7.0, -28.0, 2.0], "h0": [5.25]}),
+        # n = 14; delta_n = 0.5, delta_z = -12, delta_r = 3
+        (0, 8.0, {"b": [3.0, -12.0, 0.5], "R": [6.0, -24.0, 2.0], "h0": [5.0]}),
+    ],
+    ids=["reset after", "reset before"],
+)
+def test_one_step_of_a_gru_worked_out_by_hand(reset_after, h, gradients):
+    """(G1)-(G9) for one unit without activations, from h(-1) = 2."""
+    cell = gru_cell(1, 1, reset_after=reset_after, gate="identity", cell="identity")
+    problem = random_problem(cell, [1])
+    problem.x[...] = 1
+    problem.h0[...] = 2
+    problem.dy[...] = 1
+    problem.dhT[...] = 0
+    values = {"W": [1, 0.25, 1], "R": [0.5, 0, 3], "b": [0, 0.25, 1], "bR": [1]}
+    for name, block in problem.blocks.items():
+        block.flat[:] = values[name]
+    results = run(_reference, problem)
+    assert results["y"].item() == results["hT"].item() == h
+    for name, expected in gradients.items():
+        assert results[f"d{name}"].ravel().tolist() == expected
+    assert (results["dW"].ravel() == results["db"]).all()  # whose input is 1 as well
+
+
+def test_both_resets_agree_where_no_unit_reads_another():
+    after = random_problem(gru_cell(2, 4), LENGTHS)
+    after.blocks["R"][8:] *= np.eye(4)
+    after.blocks["bR"][...] = 0
+    blocks = {name: block for name, block in after.blocks.items() if name != "bR"}
+    before = replace(after, cell=gru_cell(2, 4, reset_after=0), blocks=blocks)
+    results = [run(_reference, problem) for problem in (after, before)]
+    for name in ("y", "hT", "dx", "dW", "db", "dh0"):
+        np.testing.assert_allclose(results[0][name], results[1][name], rtol=1e-12, atol=1e-14)
 
 
 def test_gate_recurrence_reads_the_gates_of_the_step_before():

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lstmcore as lc
-from lstmcore import storage
+from lstmcore import _archive
+from lstmcore._description import describe_network
 from lstmcore.storage import load, save
 
 NETWORKS = {
@@ -57,7 +58,8 @@ def small():
 
 def saved_bytes(net=None):
     file = io.BytesIO()
-    storage._write(net or small(), file)
+    net = net or small()
+    _archive.write_to(file, *describe_network(net.options, net.params))
     return file.getvalue()
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import lstmcore as lc
+from lstmcore._outputs import OUTPUTS
 from lstmcore.streaming import Stream
 
 T = 6
@@ -68,7 +69,7 @@ def same_bits(a, b):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("B", [1, 3], ids=["one", "three"])
-@pytest.mark.parametrize("readout", ["all", "last", "mean"])
+@pytest.mark.parametrize("readout", ["all", "last", "mean", "max", "last_step"])
 @pytest.mark.parametrize("name", LAYERS)
 def test_steps_give_the_bits_of_the_whole(name, readout, B, dtype):
     net = network(name, readout, dtype=dtype)
@@ -219,7 +220,7 @@ def test_refresh_takes_new_parameters_and_keeps_the_state():
     same_bits(stream(X[0, 1]), wanted)
 
 
-@pytest.mark.parametrize("readout", ["last", "mean"])
+@pytest.mark.parametrize("readout", ["last", "mean", "max"])
 @pytest.mark.parametrize("name", ["gate recurrence, blocks", "stack", "RNN, relu, learned"])
 def test_a_state_is_a_copy_and_can_be_put_back(name, readout):
     net = network(name, readout)
@@ -257,7 +258,7 @@ def test_what_is_not_finite_is_refused_or_goes_through(dtype, bad):
 def test_a_stream_is_made_by_its_network_and_once():
     stream, x = network().stream(), inputs(1)[0, 0]
     with pytest.raises(RuntimeError, match="once"):
-        stream.__init__(network())
+        stream.__init__(stream._parameters, stream._states, OUTPUTS["softmax"])
     bare = Stream.__new__(Stream)
     for call in (lambda: bare(x), lambda: bare.state, lambda: bare.capsule, bare.reset):
         with pytest.raises((RuntimeError, AttributeError)):

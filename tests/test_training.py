@@ -12,8 +12,8 @@ import pytest
 from scipy.optimize import minimize
 
 import lstmcore as lc
+from lstmcore import ConvergenceWarning, fit
 from lstmcore.objective import Objective
-from lstmcore.training import ConvergenceWarning, fit
 
 METHODS = ["CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP", "Newton-CG", "trust-constr"]
 ENDS = [StopIteration, KeyboardInterrupt, RuntimeError]
@@ -200,6 +200,13 @@ def test_weights_and_lengths_reach_the_objective():
     assert result.history["loss"][0] == expected
 
 
+def test_prepared_examples_stand_for_the_data():
+    net, again, (X, Y) = network(), network(), data()
+    result = quiet_fit(net, X, Y, max_iter=5, sample_weight=[1, 2, 3, 4])
+    examples = again.prepare(X, Y, sample_weight=[1, 2, 3, 4])
+    np.testing.assert_array_equal(quiet_fit(again, examples, max_iter=5).x, result.x)
+
+
 def test_data_are_not_written_to():
     rng = np.random.default_rng(4)
     X, Y = rng.normal(size=(3, 5, 2)), rng.normal(size=(3, 5, 1))
@@ -310,7 +317,13 @@ def test_bad_arguments_are_named(case):
 
 ODD = [None, True, 0, 3, -1, 0.5, np.nan, 1e-300, 10**30, "L-BFGS-B", b"x", 1j, [], (), (1, 2)]
 ODD += [np.zeros((4, 9)), np.ones(4), print, {}, {"maxiter": 2}, {1: 2}]
-ARGUMENTS = set(inspect.signature(fit).parameters) - {"net"}
+# All that fit takes, also what it hands on.
+ARGUMENTS = {
+    name
+    for function in (fit, Objective, lc.Network.prepare)
+    for name, parameter in inspect.signature(function).parameters.items()
+    if parameter.kind is not parameter.VAR_KEYWORD
+} - {"self", "net"}
 
 
 @pytest.mark.parametrize("method", METHODS)

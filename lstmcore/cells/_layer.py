@@ -64,8 +64,8 @@ class Layer:
         self.direction = "both" if options.get("bidirectional") else "forward"
         self.direction = options.get("direction") or self.direction
         self.reads_ahead = self.direction != "forward"
-        self._reversed = _REVERSED[self.direction]
-        self.directions = len(self._reversed)
+        self.reversals = _REVERSED[self.direction]
+        self.directions = len(self.reversals)
         self.input_size = cell.inputs
         self.hidden_size = cell.units
         self.output_size = self.directions * cell.units
@@ -217,7 +217,7 @@ class Layer:
             n_threads, dtype, batch.n_steps, batch.max_length, tokens=x.ndim == 2
         )
         tapes, tape = [], None
-        for d, reverse in enumerate(self._reversed):
+        for d, reverse in enumerate(self.reversals):
             if training:
                 tape = workspace.take(kernels.sizes(cell)[1] * (B + batch.n_steps))
             mark = workspace.mark
@@ -287,7 +287,7 @@ class Layer:
         )
         mark = workspace.mark
         scratch = workspace.take(kernels.scratch_size(cell, B, n_threads, True, dx is not None))
-        for d, reverse in enumerate(self._reversed):
+        for d, reverse in enumerate(self.reversals):
             kernels.backward(
                 cell,
                 packed=packed[d],

@@ -29,8 +29,21 @@ extern "C" {
 /* types of real numbers: their size in bytes */
 enum { LSTMCORE_FLOAT32 = 4, LSTMCORE_FLOAT64 = 8 };
 
-/* kinds of layer */
-enum { LSTMCORE_DENSE = 0, LSTMCORE_RNN = 1, LSTMCORE_LSTM = 2 };
+/* Kinds of layer. Each has its blocks of parameters and its states in an order of its own, in which
+ * they stand wherever blocks or states are passed: as arrays of pointers, row-major. H units, I
+ * inputs, G rows: those of the gates that there are, in the order said.
+ *
+ *   kind   gates       blocks                                                 states
+ *   DENSE              W (H, I), b (H)                                        none
+ *   RNN                W (H, I), R (H, H), b (H)                              h
+ *   LSTM   i, f, g, o  W (G, I), R (G, H), b (G), p (m, H), Q (m H/C, m H/C)  h, c
+ *   GRU    r, z, n     W (3H, I), R (3H, H), b (3H), bR (H)                   h
+ *
+ * Of an LSTM, p are the peepholes and Q is the gate recurrence of the m gates that there are (g is no
+ * gate); with gate recurrence the state h is (H + m H/C): the gates follow h. Of a GRU, bR is the
+ * recurrent bias of n. A block that the options leave out is NULL; so may be bR: zero. */
+enum { LSTMCORE_DENSE = 0, LSTMCORE_RNN = 1, LSTMCORE_LSTM = 2, LSTMCORE_GRU = 3 };
+enum { LSTMCORE_MOST_BLOCKS = 8, LSTMCORE_MOST_STATES = 2 };    /* of any kind */
 
 /* activations; alpha and beta as ONNX names them */
 enum {
@@ -53,9 +66,17 @@ enum {
 /* output units of a chain */
 enum { LSTMCORE_OUT_IDENTITY = 0, LSTMCORE_OUT_LOGISTIC = 1, LSTMCORE_OUT_SOFTMAX = 2 };
 
-/* One direction of one layer. A gate that is not there is the constant 1. RNN and dense layers use
- * act_output, alpha_output and beta_output alone; block_size is 1 there, the options 0. */
+/* what a chain reads out of a layer: its output at this step, its mean or its maximum so far */
+enum { LSTMCORE_READ_STEP = 0, LSTMCORE_READ_MEAN = 1, LSTMCORE_READ_MAX = 2 };
+
+/* Structs that callers fill begin with their size, as sizeof tells it: what later versions add at
+ * their end is zero for code that was compiled before.
+ *
+ * One direction of one layer. RNN and dense layers use act_output with its alpha and beta alone, a
+ * GRU act_gate and act_cell; block_size is 1 in both, the options of an LSTM are 0. Of an LSTM, a
+ * gate that is not there is the constant 1. */
 typedef struct lstmcore_cell {
+    size_t size;
     int kind;
     ptrdiff_t inputs;               /* I */
     ptrdiff_t units;                /* H */
@@ -66,6 +87,7 @@ typedef struct lstmcore_cell {
     int gate_recurrence;            /* gates also read the gates' previous activations */
     int act_gate, act_cell, act_output;
     double alpha_gate, beta_gate, alpha_cell, beta_cell, alpha_output, beta_output;
+    int reset_after;                /* GRU: the reset gate multiplies R h + bR, not h */
 } lstmcore_cell;
 
 /* A prepared layer: its weights in the order in which the kernels read them. It holds no pointers:
@@ -79,6 +101,7 @@ typedef struct lstmcore_layer lstmcore_layer;
  * of x and y. Arrays that may be absent are NULL; absent states and derivatives count as zero.
  */
 typedef struct lstmcore_sequences {
+    size_t size;
     ptrdiff_t B, t0, t1;
     int reverse;
     int n_threads;                  /* 1 in a process made by fork */
@@ -89,34 +112,36 @@ typedef struct lstmcore_sequences {
     ptrdiff_t x_batch, x_time;      /* strides of whichever of them there is */
     void *scratch;                  /* scratch_bytes */
     void *tape;                     /* tape_bytes: OUT of forward (or NULL), IN of backward */
-    /* forward */
-    const void *h0, *c0;            /* (B, H): state before t0, rows as get_state writes them */
-    ptrdiff_t h0_batch, c0_batch;
-    void *y;                        /* OUT (B, T, H), where steps are */
+    void *y;                        /* (B, T, H) where steps are: OUT of forward; of backward IN, the
+                                     * derivatives of a scalar by it */
     ptrdiff_t y_batch, y_time;
-    void *hT, *cT;                  /* OUT (B, H): state after each last step before t1 */
-    ptrdiff_t hT_batch, cT_batch;
-    /* backward: derivatives of a scalar by the arrays of the same names */
-    const void *dy;                 /* (B, T, H) */
-    ptrdiff_t dy_batch, dy_time;
-    const void *dhT, *dcT;
-    ptrdiff_t dhT_batch, dcT_batch;
-    void *dx;                       /* IN and OUT (B, T, I): added to */
+    /* The kind's states, (B, H) each. IN: of forward, before t0; of backward, the derivatives by
+     * those after each last step before t1. OUT: of forward, after each last step before t1; of
+     * backward, the derivatives by those before t0. */
+    const void *state_in[LSTMCORE_MOST_STATES];
+    ptrdiff_t state_in_batch[LSTMCORE_MOST_STATES];
+    void *state_out[LSTMCORE_MOST_STATES];
+    ptrdiff_t state_out_batch[LSTMCORE_MOST_STATES];
+    /* backward alone */
+    void *dx;                       /* IN and OUT (B, T, I), or NULL: added to */
     ptrdiff_t dx_batch, dx_time;
-    void *dh0, *dc0;                /* OUT */
-    ptrdiff_t dh0_batch, dc0_batch;
     void *grad;                     /* IN and OUT, grad_bytes: added to; begin with zero */
+    ptrdiff_t first_row;            /* steps of longer sequences, of which these are a segment, that
+                                     * lie before t = 0, over all sequences; 0 where they are whole */
 } lstmcore_sequences;
 
 /* Layers that run along with their input, each reading the one before it. */
 typedef struct lstmcore_chain {
+    size_t size;
     ptrdiff_t B;
     int n_layers;
     int output;                     /* output units, LSTMCORE_OUT_... */
-    int mean_of;                    /* the layer whose outputs are averaged over time; -1: none */
+    int readout;                    /* LSTMCORE_READ_... */
+    int read_layer;                 /* the layer that is read out, with READ_MEAN and READ_MAX */
     const lstmcore_layer **layers;  /* (n_layers,), all of one type */
     void **states;                  /* (n_layers,): state_bytes each */
-    void *mean;                     /* with mean_of: mean_bytes; zero before the first step */
+    void *read;                     /* with READ_MEAN, READ_MAX: read_bytes; zero before the first
+                                     * step */
 } lstmcore_chain;
 
 typedef struct lstmcore_api {
@@ -126,29 +151,28 @@ typedef struct lstmcore_api {
     /* NULL if the layer can be, else what is wrong with its description. */
     const char *(*check)(const lstmcore_cell *cell);
 
-    /* Arrange a layer's weights, row-major; absent blocks are NULL. With G rows of the gates that
-     * there are, in the order i, f, g, o: W (G, I), R (G, H), b (G,), p (gates, H) and
-     * Q (gates H/C, gates H/C), where g is no gate. NULL if `check` complains or dtype is none. */
+    /* Arrange a layer's blocks, in the order of its kind. NULL if `check` complains or dtype is
+     * none. */
     ptrdiff_t (*layer_bytes)(const lstmcore_cell *cell, int dtype);
-    lstmcore_layer *(*prepare)(const lstmcore_cell *cell, int dtype, const void *W, const void *R,
-                               const void *b, const void *p, const void *Q, void *memory);
+    lstmcore_layer *(*prepare)(const lstmcore_cell *cell, int dtype, const void *const *blocks,
+                               void *memory);
 
-    /* The memory of B running sequences: their state and room for the next step. All bytes zero is
-     * the state 0. h is (B, H), with gate recurrence (B, H + gates H/C): the gates follow h.
-     * c is (B, H), of LSTMs alone. h and c may be NULL: 0, or not wanted. */
+    /* The memory of B running sequences: their states and room for the next step. All bytes zero is
+     * the state 0. `values` are the kind's states, (B, H) each; one that is NULL is set to 0, or is
+     * not wanted. */
     ptrdiff_t (*state_bytes)(const lstmcore_layer *layer, ptrdiff_t B);
-    void (*set_state)(const lstmcore_layer *layer, ptrdiff_t B, const void *h, const void *c,
+    void (*set_state)(const lstmcore_layer *layer, ptrdiff_t B, const void *const *values,
                       void *state);
-    void (*get_state)(const lstmcore_layer *layer, ptrdiff_t B, const void *state, void *h,
-                      void *c);
+    void (*get_state)(const lstmcore_layer *layer, ptrdiff_t B, const void *state,
+                      void *const *values);
 
     /* One time step: x (B, I), or NULL and tokens (B,); IN and OUT state; OUT y (B, H) or NULL. */
     void (*step)(const lstmcore_layer *layer, ptrdiff_t B, const void *x, const ptrdiff_t *tokens,
                  void *state, void *y);
 
     /* Time steps of all layers: x (steps, B, I), or NULL and tokens (steps, B); OUT y (steps, B, K)
-     * behind the output units, K those of the last layer. */
-    ptrdiff_t (*mean_bytes)(const lstmcore_layer *layer, ptrdiff_t B);
+     * after the output units, K those of the last layer. */
+    ptrdiff_t (*read_bytes)(const lstmcore_layer *layer, ptrdiff_t B);
     void (*chain_steps)(const lstmcore_chain *chain, ptrdiff_t steps, const void *x,
                         const ptrdiff_t *tokens, void *y);
 
@@ -162,8 +186,7 @@ typedef struct lstmcore_api {
 
     /* The gradient that `backward` has summed, as blocks like those of `prepare`; NULL: not
      * wanted. */
-    void (*unpack)(const lstmcore_layer *layer, const void *grad, void *dW, void *dR, void *db,
-                   void *dp, void *dQ);
+    void (*unpack)(const lstmcore_layer *layer, const void *grad, void *const *blocks);
 
     /* Output units of rows (rows, K): OUT y. */
     void (*output)(int output, int dtype, ptrdiff_t rows, ptrdiff_t K, const void *a, void *y);
@@ -180,6 +203,7 @@ static inline lstmcore_cell lstmcore_dense(ptrdiff_t inputs, ptrdiff_t units)
 {
     lstmcore_cell cell;
     memset(&cell, 0, sizeof cell);
+    cell.size = sizeof cell;
     cell.kind = LSTMCORE_DENSE;
     cell.inputs = inputs;
     cell.units = units;
@@ -202,6 +226,16 @@ static inline lstmcore_cell lstmcore_lstm(ptrdiff_t inputs, ptrdiff_t units)
     cell.input_gate = cell.forget_gate = cell.output_gate = 1;
     cell.act_gate = LSTMCORE_LOGISTIC;
     cell.act_cell = cell.act_output = LSTMCORE_TANH;
+    return cell;
+}
+
+static inline lstmcore_cell lstmcore_gru(ptrdiff_t inputs, ptrdiff_t units)
+{
+    lstmcore_cell cell = lstmcore_dense(inputs, units);
+    cell.kind = LSTMCORE_GRU;
+    cell.act_gate = LSTMCORE_LOGISTIC;
+    cell.act_cell = LSTMCORE_TANH;
+    cell.reset_after = 1;
     return cell;
 }
 

@@ -2,6 +2,7 @@
 """An extension outside lstmcore that works through `cimport lstmcore`."""
 
 cimport lstmcore
+from libc.string cimport memset
 
 import numpy as np
 
@@ -21,6 +22,12 @@ def check(**changes):
     return None if wrong == NULL else wrong.decode()
 
 
+def check_sizes():
+    """Bytes of a cell, and up to its last member."""
+    cdef lstmcore.Cell cell
+    return sizeof(cell), <char*>&cell.reset_after - <char*>&cell
+
+
 cdef unsigned char[::1] room(Py_ssize_t size):
     return np.zeros(size, np.uint8)
 
@@ -34,37 +41,46 @@ def forward_and_backward(
     cdef lstmcore.Cell cell = lstmcore.lstm(I, H)
     cdef const lstmcore.Layer* layer
     cdef lstmcore.Sequences s
+    cdef void* blocks[lstmcore.MOST_BLOCKS]
+    cdef void* gradients[lstmcore.MOST_BLOCKS]
     cell.peepholes = 1
     for r in range(B):
         steps += lengths[r]
     cdef unsigned char[::1] memory = room(api.layer_bytes(&cell, lstmcore.FLOAT64))
+    blocks[:5] = [&W[0, 0], &R[0, 0], &b[0], &p[0, 0], NULL]
     with nogil:
-        layer = api.prepare(
-            &cell, lstmcore.FLOAT64, &W[0, 0], &R[0, 0], &b[0], &p[0, 0], NULL, &memory[0]
-        )
+        layer = api.prepare(&cell, lstmcore.FLOAT64, <const void* const*>blocks, &memory[0])
     cdef unsigned char[::1] scratch = room(api.scratch_bytes(layer, B, n_threads, 1))
     cdef unsigned char[::1] tape = room(api.tape_bytes(layer, B, steps))
     cdef unsigned char[::1] grad = room(api.grad_bytes(layer))
     cdef double[:, :, ::1] y = np.zeros((B, T, H)), dx = np.zeros((B, T, I))
     cdef double[:, ::1] dW = np.empty((4 * H, I)), dR = np.empty((4 * H, H)), dp = np.empty((3, H))
     cdef double[::1] db = np.empty(4 * H)
-    s = {
-        "B": B, "t0": 0, "t1": T, "reverse": 0, "n_threads": n_threads,
-        "order": &order[0], "lengths": &lengths[0],
-        "x": &x[0, 0, 0], "tokens": NULL, "x_batch": T * I, "x_time": I,
-        "scratch": &scratch[0], "tape": &tape[0],
-        "h0": NULL, "c0": NULL, "h0_batch": 0, "c0_batch": 0,
-        "y": &y[0, 0, 0], "y_batch": T * H, "y_time": H,
-        "hT": NULL, "cT": NULL, "hT_batch": 0, "cT_batch": 0,
-        "dy": &dy[0, 0, 0], "dy_batch": T * H, "dy_time": H,
-        "dhT": NULL, "dcT": NULL, "dhT_batch": 0, "dcT_batch": 0,
-        "dx": &dx[0, 0, 0], "dx_batch": T * I, "dx_time": I,
-        "dh0": NULL, "dc0": NULL, "dh0_batch": 0, "dc0_batch": 0, "grad": &grad[0],
-    }
+    gradients[:5] = [&dW[0, 0], &dR[0, 0], &db[0], &dp[0, 0], NULL]
+    memset(&s, 0, sizeof(s))
+    s.size = sizeof(s)
+    s.B = B
+    s.t1 = T
+    s.n_threads = n_threads
+    s.order = &order[0]
+    s.lengths = &lengths[0]
+    s.x = &x[0, 0, 0]
+    s.x_batch = T * I
+    s.x_time = I
+    s.scratch = &scratch[0]
+    s.tape = &tape[0]
+    s.y = &y[0, 0, 0]
+    s.y_batch = T * H
+    s.y_time = H
     with nogil:
         api.forward(layer, &s)
+        s.y = &dy[0, 0, 0]                  # of the same shape
+        s.dx = &dx[0, 0, 0]
+        s.dx_batch = T * I
+        s.dx_time = I
+        s.grad = &grad[0]
         api.backward(layer, &s)
-        api.unpack(layer, &grad[0], &dW[0, 0], &dR[0, 0], &db[0], &dp[0, 0], NULL)
+        api.unpack(layer, &grad[0], <void* const*>gradients)
     return tuple(map(np.asarray, (y, dx, dW, dR, db, dp)))
 
 
@@ -72,19 +88,24 @@ def steps(
     float[:, ::1] W, float[:, ::1] R, float[::1] b, float[:, :, ::1] x, float[:, ::1] h,
     float[:, ::1] c,
 ):
-    """Outputs (T, B, H) of an LSTM, step by step from a state, which is overwritten by the last."""
+    """Outputs (T, B, H) of an LSTM, or without c of a GRU, step by step from a state, which is
+    overwritten by the last."""
     cdef Py_ssize_t T = x.shape[0], B = x.shape[1], I = x.shape[2], H = R.shape[1], t
-    cdef lstmcore.Cell cell = lstmcore.lstm(I, H)
+    cdef lstmcore.Cell cell = lstmcore.lstm(I, H) if c is not None else lstmcore.gru(I, H)
     cdef const lstmcore.Layer* layer
+    cdef void* blocks[lstmcore.MOST_BLOCKS]
+    cdef void* states[lstmcore.MOST_STATES]
     cdef float[:, :, ::1] y = np.empty((T, B, H), np.float32)
     cdef unsigned char[::1] memory = room(api.layer_bytes(&cell, lstmcore.FLOAT32)), state
-    layer = api.prepare(
-        &cell, lstmcore.FLOAT32, &W[0, 0], &R[0, 0], &b[0], NULL, NULL, &memory[0]
-    )
+    blocks[:5] = [&W[0, 0], &R[0, 0], &b[0], NULL, NULL]
+    states[:2] = [&h[0, 0], NULL]
+    if c is not None:
+        states[1] = &c[0, 0]
+    layer = api.prepare(&cell, lstmcore.FLOAT32, <const void* const*>blocks, &memory[0])
     state = room(api.state_bytes(layer, B))
     with nogil:
-        api.set_state(layer, B, &h[0, 0], &c[0, 0], &state[0])
+        api.set_state(layer, B, <const void* const*>states, &state[0])
         for t in range(T):
             api.step(layer, B, &x[t, 0, 0], NULL, &state[0], &y[t, 0, 0])
-        api.get_state(layer, B, &state[0], &h[0, 0], &c[0, 0])
+        api.get_state(layer, B, &state[0], <void* const*>states)
     return np.asarray(y)

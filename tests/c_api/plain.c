@@ -19,6 +19,7 @@ int run_network(const lstmcore_api *api, ptrdiff_t H, ptrdiff_t K, const float *
                 const float *b, const float *V, const float *d, ptrdiff_t n, const float *x,
                 float *y)
 {
+    const void *const blocks[2][LSTMCORE_MOST_BLOCKS] = {{W, R, b}, {V, d}};
     lstmcore_cell cells[2];
     const lstmcore_layer *layers[2];
     void *states[2];
@@ -29,19 +30,18 @@ int run_network(const lstmcore_api *api, ptrdiff_t H, ptrdiff_t K, const float *
         return -1;
     cells[0] = lstmcore_lstm(1, H);
     cells[1] = lstmcore_dense(H, K);
-    layers[0] = api->prepare(&cells[0], LSTMCORE_FLOAT32, W, R, b, NULL, NULL,
-                             room(api->layer_bytes(&cells[0], LSTMCORE_FLOAT32)));
-    layers[1] = api->prepare(&cells[1], LSTMCORE_FLOAT32, V, NULL, d, NULL, NULL,
-                             room(api->layer_bytes(&cells[1], LSTMCORE_FLOAT32)));
+    for (k = 0; k < 2; k++)
+        layers[k] = api->prepare(&cells[k], LSTMCORE_FLOAT32, blocks[k],
+                                 room(api->layer_bytes(&cells[k], LSTMCORE_FLOAT32)));
     for (k = 0; k < 2; k++)
         states[k] = room(api->state_bytes(layers[k], 1));
+    memset(&chain, 0, sizeof chain);
+    chain.size = sizeof chain;
     chain.B = 1;
     chain.n_layers = 2;
     chain.output = LSTMCORE_OUT_SOFTMAX;
-    chain.mean_of = -1;
     chain.layers = layers;
     chain.states = states;
-    chain.mean = NULL;
     api->chain_steps(&chain, 1, x, NULL, y);                /* one step, then a block of the rest */
     api->chain_steps(&chain, n - 1, x + 1, NULL, y + K);
     for (k = 0; k < 2; k++) {

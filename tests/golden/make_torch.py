@@ -1,12 +1,13 @@
-"""Make torch.npz: LSTM and RNN outputs and all gradients, by PyTorch's autograd in float64.
+"""Make torch.npz: outputs and all gradients of LSTM, GRU and RNN, by PyTorch's autograd in float64.
 
     python tests/golden/make_torch.py
 
 A key is "case/array". The arrays of a case are x, lengths, y; the blocks under the names that a
 network gives them ("0.W", "1.backward.R", "0.h0", ...); the final states "0.hT", "0.cT"; the
 gradient that arrives, "dy", "0.dhT", "0.dcT"; and the gradients "dx", "0.dW", ... of
-L = sum(y dy) + sum(hT dhT) + sum(cT dcT). Both libraries have the gate order i, f, g, o. PyTorch's
-second bias is zero here, since it only ever appears in a sum with the first.
+L = sum(y dy) + sum(hT dhT) + sum(cT dcT). Both libraries have the gate orders i, f, g, o and
+r, z, n. PyTorch's second bias only ever appears in a sum with the first, but for the n of a GRU:
+there it is "0.bR". It is zero in the cells that have none.
 """
 
 from pathlib import Path
@@ -24,6 +25,12 @@ CASES = {
     "lstm, bidirectional, unequal lengths": ("LSTM", 3, 4, 1, 2, [2, 5, 3]),
     "lstm, stacked": ("LSTM", 3, 4, 2, 1, [4, 4]),
     "lstm, stacked, bidirectional, unequal lengths": ("LSTM", 3, 3, 2, 2, [2, 5, 1]),
+    "gru": ("GRU", 3, 4, 1, 1, [5, 5]),
+    "gru, unequal lengths": ("GRU", 3, 5, 1, 1, [2, 7, 1, 4]),
+    "gru, more units than a vector holds": ("GRU", 2, 17, 1, 1, [3, 1]),
+    "gru, one unit, one input": ("GRU", 1, 1, 1, 1, [6]),
+    "gru, bidirectional, unequal lengths": ("GRU", 3, 4, 1, 2, [2, 5, 3]),
+    "gru, stacked, bidirectional, unequal lengths": ("GRU", 3, 3, 2, 2, [2, 5, 1]),
     "rnn tanh, unequal lengths": ("tanh", 3, 5, 1, 1, [2, 6, 3]),
     "rnn relu": ("relu", 3, 5, 1, 1, [5, 5]),
     "rnn tanh, stacked, bidirectional, unequal lengths": ("tanh", 2, 3, 2, 2, [1, 4, 5]),
@@ -40,13 +47,14 @@ def make_case(name, seed=0):
         return torch.rand(*shape, generator=generator, dtype=torch.float64) * 2 - 1
 
     options = {"num_layers": n_layers, "bidirectional": directions == 2, "batch_first": True}
-    if kind == "LSTM":
-        net = torch.nn.LSTM(inputs, units, dtype=torch.float64, **options)
+    if kind in ("LSTM", "GRU"):
+        net = getattr(torch.nn, kind)(inputs, units, dtype=torch.float64, **options)
     else:
         net = torch.nn.RNN(inputs, units, nonlinearity=kind, dtype=torch.float64, **options)
     with torch.no_grad():
         for key, parameter in net.named_parameters():
-            parameter.copy_(torch.zeros(()) if "bias_hh" in key else uniform(*parameter.shape))
+            has_no_second_bias = kind != "GRU" and "bias_hh" in key
+            parameter.copy_(torch.zeros(()) if has_no_second_bias else uniform(*parameter.shape))
     n_states = 2 if kind == "LSTM" else 1
     initial = [uniform(n_layers * directions, B, units).requires_grad_() for _ in range(n_states)]
     x = uniform(B, T, inputs)
@@ -70,6 +78,11 @@ def make_case(name, seed=0):
         for block, weight in (("W", "weight_ih"), ("R", "weight_hh"), ("b", "bias_ih")):
             parameter = getattr(net, weight + suffix)
             arrays[prefix + block], arrays[f"{prefix}d{block}"] = parameter, parameter.grad
+        if kind == "GRU":
+            second, n_rows = getattr(net, "bias_hh" + suffix), slice(2 * units, 3 * units)
+            arrays[f"{prefix}bR"], arrays[f"{prefix}dbR"] = second[n_rows], second.grad[n_rows]
+            arrays[f"{prefix}b"] = arrays[f"{prefix}b"].detach().clone()
+            arrays[f"{prefix}b"][: 2 * units] += second[: 2 * units].detach()
         for state, start, end, dend in zip("hc", initial, final, dfinal, strict=False):
             arrays[f"{prefix}{state}0"], arrays[f"{prefix}d{state}0"] = start[k], start.grad[k]
             arrays[f"{prefix}{state}T"], arrays[f"{prefix}d{state}T"] = end[k], dend[k]

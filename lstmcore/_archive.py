@@ -1,0 +1,180 @@
+"""One file of plain data: a header and arrays, written at once and read without trust.
+
+The file is a zip archive of uncompressed entries, which ``numpy.load`` reads as well:
+
+    lstmcore.json     the header: format, version, and what is to be said about the arrays
+    params.npy, ...   arrays, little-endian
+
+Nothing in it is executed, nothing is allocated on the word of a size that the file does not back
+with bytes, and whatever is not such a file is a `ValueError`.
+"""
+
+import errno
+import io
+import json
+import os
+import zipfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+from ._checks import describe
+
+__all__ = ["read", "refusing", "write"]
+
+_HEADER = "lstmcore.json"
+_MAX_HEADER = 1 << 20
+_DTYPES = ("<f4", "<f8", "|u1")
+_NO_DATE = (1980, 1, 1, 0, 0, 0)  # one content, one sequence of bytes
+
+
+def write(path, header, arrays):
+    """Write a header and arrays to one file.
+
+    A reader sees the old file or the new one, never half of one: the bytes go to a temporary file
+    beside it, are flushed to the disk, and take the old file's place at once.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Overwritten if it exists.
+    header : dict
+        Of what JSON holds; with "format" and "version".
+    arrays : dict of str to ndarray
+        float32, float64 or uint8.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; what was there before is still there.
+    """
+    path = Path(os.path.realpath(_as_path(path)))  # a link stays one
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(6).hex()}")
+    try:
+        with open(temporary, "xb") as file:
+            write_to(file, header, arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            os.chmod(temporary, path.stat().st_mode)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    _sync_directory(path.parent)
+
+
+def write_to(file, header, arrays):
+    """The bytes that `write` puts into a file, to an open one."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        text = json.dumps(header, indent=1, allow_nan=False)
+        archive.writestr(zipfile.ZipInfo(_HEADER, _NO_DATE), text)
+        for name, array in arrays.items():
+            info = zipfile.ZipInfo(f"{name}.npy", _NO_DATE)
+            with archive.open(info, "w", force_zip64=True) as entry:
+                np.lib.format.write_array(
+                    entry, array.astype(array.dtype.newbyteorder("<"), copy=False), version=(1, 0)
+                )
+
+
+def read(path, format, version):
+    """Read what `write` has written.
+
+    Parameters
+    ----------
+    path : str or path-like
+    format : str
+    version : int
+        Those that the header must have.
+
+    Returns
+    -------
+    header : dict
+        Without format and version; from anybody, so whatever JSON can hold.
+    arrays : dict of str to ndarray
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    Exception
+        Not such a file, or damaged, of whatever type the parsers raise. See `refusing`.
+    """
+    with open(_as_path(path), "rb") as file, zipfile.ZipFile(file) as archive:
+        entries = _checked_entries(archive, os.fstat(file.fileno()).st_size)
+        header = json.loads(archive.read(_HEADER))
+        if header.pop("format") != format:
+            raise ValueError("another format")
+        found = header.pop("version")
+        if found != version:
+            raise ValueError(f"version {found}, and this release reads version {version}")
+        return header, {
+            name.removesuffix(".npy"): _read_array(archive, name)
+            for name in entries
+            if name != _HEADER
+        }
+
+
+@contextmanager
+def refusing(path, what):
+    """Make whatever is raised within a ValueError that `path` is not `what`, but for the disk's."""
+    _as_path(path)
+    try:
+        yield
+    except Exception as error:  # whatever a hostile archive makes the parsers raise
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise  # the disk's; but EINVAL is an archive that points out of the file
+        raise ValueError(f"path: expected {what}, got {path}: {error}") from error
+
+
+def _as_path(path):
+    """`path` as a str; not a file's number, which `open` would take, too."""
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise TypeError(f"path: expected a str or a path, got {describe(path)}")
+    if "\0" in text:
+        raise ValueError(f"path: expected a name without a zero byte, got {path!r}")
+    return text
+
+
+def _checked_entries(archive, size):
+    """The archive's entries by name, none with more bytes than the file has."""
+    entries = {info.filename: info for info in archive.infolist()}
+    if _HEADER not in entries:
+        raise ValueError(f"no entry {_HEADER}")
+    if len(entries) != len(archive.infolist()):
+        raise ValueError("two entries with one name")
+    for info in entries.values():
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+            raise ValueError(f"entry {info.filename} is compressed")
+    if sum(info.file_size for info in entries.values()) > size:
+        raise ValueError("its entries are said to be larger than the file")
+    if entries[_HEADER].file_size > _MAX_HEADER:
+        raise ValueError(f"{_HEADER} has {entries[_HEADER].file_size} bytes")
+    return entries
+
+
+def _read_array(archive, name):
+    """An entry as an array of one of `_DTYPES`; of no other kind and no other size."""
+    data = archive.read(name)  # verifies the checksum
+    stream = io.BytesIO(data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError(f"entry {name} has another version of the array format")
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    if fortran_order or min(shape) < 0 or dtype.str not in _DTYPES:
+        raise ValueError(f"entry {name} is an array of {dtype.str} and shape {shape}")
+    values = np.frombuffer(data, dtype, offset=stream.tell())
+    return values.reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _sync_directory(directory):
+    """Make a rename in `directory` last; where the system has no such thing, it is not needed."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,226 @@
+"""`minimize`: an objective, a method, and the best parameters seen left in the network.
+
+A method is a driver of a `Run`: ``drive(run, method, start, max_iter, tol, options)`` evaluates by
+calling `run`, says ``run.iterate(x)`` after each iteration and returns an `OptimizeResult`. A
+family of methods is a module with `METHODS` and `drive`, and a row in `_FAMILIES`.
+"""
+
+import sys
+import warnings
+from collections.abc import Mapping
+from contextlib import nullcontext
+
+import numpy as np
+
+from . import _scipy_methods
+from ._checks import as_choice, as_flag, as_integer, as_number, as_real, describe, shaped
+from ._recorder import Recorder, progress_bar
+from ._run import STOPPED, Run, Stop
+from .network import Network
+
+__all__ = ["ConvergenceWarning", "minimize"]
+
+_FAMILIES = (_scipy_methods,)
+_DRIVERS = {method: family.drive for family in _FAMILIES for method in family.METHODS}
+
+
+class ConvergenceWarning(UserWarning):
+    """An optimizer has ended before it converged; the message quotes its status."""
+
+
+def minimize(
+    objective,
+    method="L-BFGS-B",
+    *,
+    max_iter=200,
+    tol=None,
+    validation=None,
+    patience=None,
+    callback=None,
+    progress=False,
+    options=None,
+    x0=None,
+):
+    """Minimize an objective of a network's parameters, and leave the best ones in the network.
+
+    However it ends (converged, out of iterations, stopped, interrupted from the keyboard, at a
+    loss that is not finite, by an exception in `callback`), `objective.net.params` holds the best
+    parameters that were seen: those of the lowest objective, or of the lowest validation loss if
+    there is one.
+
+    Parameters
+    ----------
+    objective : Objective or any object like it
+        It has ``net``, the `Network`; called as ``objective(theta)`` with a (P,) float64 array it
+        returns (f, g): a float and a fresh (P,) float64 array; ``fun(theta)`` is f alone, which is
+        asked for only where it serves as `validation`.
+    method : str
+        One of SciPy's: CG, BFGS, L-BFGS-B, TNC, SLSQP, Newton-CG, trust-constr.
+    max_iter : int
+        Iterations of the method; each may evaluate the objective several times.
+    tol : float, optional
+        SciPy's tolerance for termination; None leaves the method's own.
+    validation : objective or callable, optional
+        Its ``fun(theta)``, or itself if it has none, is the validation loss; evaluated at the start
+        and after every iteration.
+    patience : int, optional
+        Stop after so many iterations without a lower validation loss.
+    callback : callable, optional
+        ``callback(intermediate)`` after every iteration, with an `OptimizeResult` that has x, fun,
+        nit, nfev, gradient_norm, validation_loss (None without validation) and time. Meanwhile
+        `net.params` holds x. `StopIteration` raised in it ends the run.
+    progress : bool
+        Show a bar on the standard error stream (by tqdm if installed, else one plain line).
+    options : dict, optional
+        Further options of the method, as in ``scipy.optimize.minimize``; they go before `max_iter`.
+        An unknown name is refused; values are SciPy's to check.
+    x0 : (P,) array_like, optional
+        Where to start; by default at `net.params`.
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+        SciPy's, whole, but for x, fun and jac, which are those of the parameters left in `net`.
+        Also ``history``, a dict of arrays with an entry for the start and one for each iteration:
+        loss (the objective), gradient_norm (Euclidean), evaluations and time (seconds), both
+        counted from the start, and with validation validation_loss.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Names the argument, what was expected and what came.
+
+    Warns
+    -----
+    ConvergenceWarning
+        The method ended without success; quotes SciPy's message and status. Not if the callback,
+        `patience` or the keyboard has ended it.
+
+    Examples
+    --------
+    An objective of one's own, the sum of two on different data:
+
+    >>> import numpy as np
+    >>> import lstmcore as lc
+    >>> x = np.random.default_rng(0).normal(size=(8, 20, 1))
+    >>> net = lc.Network([lc.LSTM(1, 4), lc.Dense(4, 1)], seed=0)
+    >>> class Both:
+    ...     net = net
+    ...     parts = lc.Objective(net, x, 0.5 * x), lc.Objective(net, -x[:2], 0.4 * x[:2])
+    ...     def __call__(self, theta):
+    ...         (f, g), (f_more, g_more) = (part(theta) for part in self.parts)
+    ...         return f + f_more, g + g_more
+    >>> res = lc.minimize(Both(), "BFGS", max_iter=1000, tol=1e-3)
+    >>> res.success
+    True
+    >>> bool((net.params == res.x).all())
+    True
+    """
+    net = getattr(objective, "net", None)
+    if not (isinstance(net, Network) and callable(objective)):
+        raise TypeError(
+            "objective: expected an Objective, or a callable with a Network as its net, "
+            f"got {describe(objective)}"
+        )
+    drive = _DRIVERS[as_choice(method, "method", tuple(_DRIVERS))]
+    max_iter = as_integer(max_iter, "max_iter", 1)
+    tol = None if tol is None else as_number(tol, "tol", 0.0)
+    validation = _as_validation(validation, net)
+    patience = None if patience is None else as_integer(patience, "patience", 1)
+    if patience is not None and validation is None:
+        raise ValueError(f"patience: expected None without validation, got {patience}")
+    if not (callback is None or callable(callback)):
+        raise TypeError(f"callback: expected a callable, got {describe(callback)}")
+    options = _as_options(options)
+    start = net.params if x0 is None else shaped(as_real(x0, "x0", float), "x0", net.params.shape)
+    start = start.astype(np.float64)
+    bar = progress_bar(method, max_iter) if as_flag(progress, "progress") else None
+
+    recorder = Recorder(validation is not None, patience, bar)
+    run = Run(objective, recorder, validation, callback)
+    try:
+        with _one_blas_thread():
+            result = drive(run, method, start, max_iter, tol, options)
+    except Stop as stop:
+        result = _ended(run, start, stop)
+    except KeyboardInterrupt:
+        result = _ended(run, start, Stop("interrupted from the keyboard", STOPPED))
+    finally:
+        if recorder.best is not None:
+            net.params = recorder.best["x"]
+        if bar is not None:
+            bar.close()
+    if recorder.best is not None:
+        result.update(recorder.best)
+    result.history = recorder.history()
+    if not result.success and result.status != STOPPED:
+        warnings.warn(
+            f"{method} has not converged: {result.message} (status {result.status})",
+            ConvergenceWarning,
+            stacklevel=_callers_level(),
+        )
+    return result
+
+
+def _as_validation(validation, net):
+    """The function of θ that gives the validation loss."""
+    if validation is None:
+        return None
+    fun = getattr(validation, "fun", validation)
+    if not callable(fun):
+        raise TypeError(
+            f"validation: expected an Objective or a callable, got {describe(validation)}"
+        )
+    if getattr(validation, "net", net) is not net:
+        raise ValueError(
+            "validation: expected an objective of the same network, got another network's"
+        )
+    return fun
+
+
+def _as_options(options):
+    if not (options is None or isinstance(options, Mapping)):
+        raise TypeError(f"options: expected a dict, got {describe(options)}")
+    for name in options or ():
+        if not isinstance(name, str):
+            raise TypeError(f"options: expected names that are strings, got {describe(name)}")
+    return dict(options or {})
+
+
+def _one_blas_thread():
+    """A context in which BLAS keeps to the calling thread, where threadpoolctl is installed.
+
+    SciPy's methods add and multiply vectors of parameters between evaluations. From 10,000 on,
+    OpenBLAS starts threads for those, which then wait by spinning and take the processors from the
+    kernels: fits took several times as long.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    return threadpool_limits(1, user_api="blas")
+
+
+def _ended(run, start, stop):
+    """The result of a run that was ended from within: what SciPy would say, were it asked."""
+    from scipy.optimize import OptimizeResult
+
+    return OptimizeResult(
+        x=start,
+        fun=np.nan,
+        jac=np.full_like(start, np.nan),
+        success=stop.success,
+        status=stop.status,
+        message=stop.message,
+        nit=run.recorder.nit,
+        nfev=run.nfev,
+        njev=run.nfev,
+    )
+
+
+def _callers_level():
+    """The stack level, for a warning of `minimize`, of the first caller outside this package."""
+    level, frame = 2, sys._getframe(2)
+    while frame.f_globals.get("__name__", "").startswith(f"{__package__}.") and frame.f_back:
+        level, frame = level + 1, frame.f_back
+    return level

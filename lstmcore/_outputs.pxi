@@ -1,0 +1,97 @@
+# Output units, activations of arrays, sums and means over time, a look for NaN and infinity.
+
+cdef inline void set_first(vec* p, Py_ssize_t k, vec x) noexcept nogil:
+    """Number k at p = the first number of x."""
+    copy_item(p, k, &x, 0)
+
+
+cdef void run_activation(const Activation* f, Py_ssize_t n, const vec* x, vec* y) noexcept nogil:
+    """y = f(x), n numbers."""
+    cdef Py_ssize_t L = lanes(x), j
+    cdef vec rest
+    for j in range(n // L):
+        y[j] = activate(f, x[j])
+    if n % L:
+        j = n // L
+        rest = like(item(x, 0), 0)
+        copy_items(&rest, x + j, n % L)
+        rest = activate(f, rest)
+        copy_items(y + j, &rest, n % L)
+
+
+cdef void run_softmax(Py_ssize_t n, const vec* a, vec* y) noexcept nogil:
+    """One row: e^(a - max a) / sum, the sum in ascending order."""
+    cdef Py_ssize_t j
+    cdef Activation f = Activation(EXP, 0, 0)
+    cdef vec top = item(a, 0), total, x
+    for j in range(1, n):
+        x = item(a, j)
+        top = where_less(top, x, x, top)
+    total = like(top, 0)
+    for j in range(n):
+        set_first(y, j, item(a, j) - top)
+    run_activation(&f, n, y, y)
+    for j in range(n):
+        total = total + item(y, j)
+    for j in range(n):
+        set_first(y, j, item(y, j) / total)
+
+
+cdef inline void output_row(int output, Py_ssize_t K, const vec* a, vec* y) noexcept nogil:
+    """The output units of one row; y may be a."""
+    cdef Activation f = Activation(LOGISTIC, 0, 0)
+    if output == OUT_SOFTMAX:
+        run_softmax(K, a, y)
+    elif output == OUT_LOGISTIC:
+        run_activation(&f, K, a, y)
+    elif y != a:
+        copy_items(y, a, K)
+
+
+cdef void run_output_units(int output, Py_ssize_t rows, Py_ssize_t K, const vec* a,
+                           vec* y) noexcept nogil:
+    """The output units of rows (rows, K)."""
+    cdef Py_ssize_t r
+    cdef unsigned long long mode = flush_denormals()
+    if output == OUT_SOFTMAX:
+        for r in range(rows):
+            run_softmax(K, at(a, r * K), at(y, r * K))
+    else:
+        output_row(output, rows * K, a, y)
+    restore_denormals(mode)
+
+
+cdef void run_sum(Py_ssize_t B, Py_ssize_t K, const Py_ssize_t* lengths, const vec* y,
+                  Py_ssize_t y_batch, Py_ssize_t y_time, vec* total) noexcept nogil:
+    """total += each sequence's own steps, in their order."""
+    cdef Py_ssize_t b, t
+    for b in range(B):
+        for t in range(lengths[b]):
+            add_items(at(total, b * K), at(y, b * y_batch + t * y_time), K)
+
+
+cdef void run_mean(Py_ssize_t B, Py_ssize_t K, const Py_ssize_t* lengths, const vec* y,
+                   Py_ssize_t y_batch, Py_ssize_t y_time, vec* out) noexcept nogil:
+    """The mean over each sequence's own steps, summed in their order."""
+    cdef Py_ssize_t b, j
+    cdef vec n
+    memset(out, 0, B * K * (sizeof(vec) // lanes(y)))
+    run_sum(B, K, lengths, y, y_batch, y_time, out)
+    for b in range(B):
+        if lengths[b] > 0:
+            n = like(item(out, 0), <double>lengths[b])
+            for j in range(K):
+                set_first(out, b * K + j, item(out, b * K + j) / n)
+
+
+cdef bint run_all_finite(Py_ssize_t n, const vec* x) noexcept nogil:
+    cdef Py_ssize_t L = lanes(x), j, _
+    cdef vec rest = item(x, 0), zero = rest - rest      # of an infinity or a NaN: NaN
+    for _ in range(n // (4 * L)):
+        zero = zero + (((x[0] - x[0]) + (x[1] - x[1])) + ((x[2] - x[2]) + (x[3] - x[3])))
+        x = x + 4
+    for j in range(n % (4 * L)):
+        rest = item(x, j)
+        zero = zero + (rest - rest)
+    rest = like(rest, 0)
+    return memcmp(&zero, &rest, sizeof(vec)) == 0

@@ -1,0 +1,336 @@
+"""Readouts: what the layers after the last recurrent layer see of its outputs.
+
+A further readout is one more class in `READOUTS`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._checks import as_choice
+from ._dispatch import kernels
+
+__all__ = ["READOUTS", "Parts", "cut"]
+
+
+class Readout:
+    """One reading of a layer's outputs over one batch, in one stretch or in several.
+
+    For every stretch of time steps, first to last, `room` gives the memory for the outputs and
+    `take` reads them; then `read` gives what has been read out. For the gradient `spread` is
+    called once with dL/d(read), then `dy` for every stretch, in any order.
+
+    Parameters
+    ----------
+    layer : Layer
+        The layer that is read out.
+    batch : Batch
+        All of it.
+    memory : Workspace or Fresh
+        Its arrays are used until the reading is done with.
+    entry : tuple of arrays, optional
+        What `entry` gave after the steps before, to continue from there.
+
+    Attributes
+    ----------
+    name : str
+        What ``Network(readout=...)`` calls it.
+    summary : str
+        What `Network.summary` prints.
+    per_step : bool
+        Whether what is read has the time axis.
+    sees_steps : bool
+        Whether `take` reads the outputs of every step, and
+    sees_final : bool
+        whether it reads the states after the last step.
+    stream_code : int
+        What a stream's compiled side does at every step: 0 takes the step's outputs as they are,
+        1 their mean so far, 2 their maximum so far.
+    """
+
+    name = None
+    summary = None
+    per_step = False
+    sees_steps = True
+    sees_final = False
+    stream_code = 0
+
+    def __init__(self, layer, batch, memory, entry=None):
+        self._layer = layer
+        self._batch = batch
+        self._memory = memory
+
+    @classmethod
+    def of(cls, layer):
+        """The class that reads this layer."""
+        return cls
+
+    @staticmethod
+    def entry_shapes(layer):
+        """Shapes of its entry in a network's state, for one sequence; None where it has none."""
+
+    @classmethod
+    def initial_entry(cls, layer, batch_size, dtype):
+        """The entry before the first step, as fresh arrays; None where it has none."""
+        shapes = cls.entry_shapes(layer)
+        return shapes and tuple(np.zeros((batch_size, *shape), dtype) for shape in shapes)
+
+    def room(self, segment):
+        """Memory for the outputs of a stretch, or None if they are not asked for."""
+        if not self.sees_steps:
+            return None
+        return self._memory.take(segment.size, segment.max_length, self._layer.output_size)
+
+    def take(self, y, segment, final):
+        """Read the outputs y of a stretch, from `room`, and the states `final` after it."""
+        raise NotImplementedError
+
+    def read(self):
+        """What has been read out: (B, H), or (B, L, H) with a time axis."""
+        raise NotImplementedError
+
+    def entry(self):
+        """What continues this reading, fresh arrays; None where it has no entry."""
+        return None
+
+    def spread(self, dread, dfinal):
+        """Take dL/d(read). What the final states get of it is written into `dfinal`."""
+        self._dread = dread
+
+    def dy(self, t0, t1, y):
+        """dL/dy of the steps t0 to t1, or None for zero.
+
+        `y` is None, or memory of its shape that may be overwritten: where the outputs were.
+        """
+        return None
+
+    def _begin(self, entry):
+        """The entry that this reading begins with, to be written to."""
+        if entry is None:
+            return self.initial_entry(self._layer, self._batch.size, self._memory.dtype)
+        return tuple(values.copy() for values in entry)
+
+    def _zeros(self, t0, t1, y):
+        if y is None:
+            return self._memory.take_zeros(self._batch.size, t1 - t0, self._layer.output_size)
+        y.fill(0)
+        return y
+
+
+class All(Readout):
+    """Nothing is read out: the network has outputs at every step."""
+
+    name = "all"
+    per_step = True
+
+    def __init__(self, layer, batch, memory, entry=None):
+        super().__init__(layer, batch, memory)
+        # zero, hence finite, where no step is
+        take = memory.take_zeros if batch.is_padded else memory.take
+        self._y = take(batch.size, batch.max_length, layer.output_size)
+        self._t = 0
+
+    def room(self, segment):
+        t0 = self._t
+        self._t += segment.max_length
+        return self._y[:, t0 : self._t]
+
+    def take(self, y, segment, final):
+        pass  # the outputs are where they belong
+
+    def read(self):
+        return self._y
+
+    def dy(self, t0, t1, y):
+        return self._dread[:, t0:t1]
+
+
+class Last(Readout):
+    """The final output: of every direction the one that it gives when it has read all steps."""
+
+    name = "last"
+    summary = "last output"
+    sees_steps = False
+    sees_final = True
+
+    def take(self, y, segment, final):
+        self._final = final
+
+    def read(self):
+        H = self._layer.hidden_size
+        return np.concatenate([states[0][:, :H] for states in self._final], axis=1)
+
+    def spread(self, dread, dfinal):
+        H = self._layer.hidden_size
+        for d, states in enumerate(dfinal):
+            states[0][:, :H] = dread[:, d * H : (d + 1) * H]
+
+
+class LastStep(Last):
+    """The output at each sequence's own last time step; without any, the initial output.
+
+    A direction that reads in reverse has seen one step then.
+    """
+
+    name = "last_step"
+    summary = "output of the last step"
+    sees_steps = True
+
+    @classmethod
+    def of(cls, layer):
+        return cls if layer.reads_ahead else Last
+
+    def take(self, y, segment, final):
+        super().take(y, segment, final)
+        self._read = super().read()
+        there, last = self._last_steps()  # in y, for a layer that reads ahead has one stretch
+        self._read[there] = y[there, last]
+
+    def read(self):
+        return self._read
+
+    def spread(self, dread, dfinal):
+        self._dread = dread
+        there, _ = self._last_steps()
+        without_steps = dread.copy()
+        without_steps[there] = 0
+        super().spread(without_steps, dfinal)
+
+    def dy(self, t0, t1, y):
+        dy = self._zeros(t0, t1, y)
+        there, last = self._last_steps()
+        dy[there, last] = self._dread[there]
+        return dy
+
+    def _last_steps(self):
+        """The sequences that have steps, and the last step of each."""
+        there = np.flatnonzero(self._batch.lengths)
+        return there, self._batch.lengths[there] - 1
+
+
+class Mean(Readout):
+    """The mean over a sequence's own steps; 0 for none. Its entry is (total, count)."""
+
+    name = "mean"
+    summary = "mean over time"
+    stream_code = 1
+
+    def __init__(self, layer, batch, memory, entry=None):
+        super().__init__(layer, batch, memory)
+        self._total, self._count = self._begin(entry)
+
+    @staticmethod
+    def entry_shapes(layer):
+        return (layer.output_size,), ()
+
+    def take(self, y, segment, final):
+        kernels.add_over_time(y, segment.lengths, self._total)
+        self._count = self._count + segment.lengths.astype(self._count.dtype)
+
+    def read(self):
+        return _mean(self._total, self._count)
+
+    def entry(self):
+        return self._total, self._count
+
+    def dy(self, t0, t1, y):
+        each = _mean(self._dread, self._batch.lengths)[:, None]  # the same at every step
+        return np.broadcast_to(each, (len(each), t1 - t0, each.shape[2]))
+
+
+class Max(Readout):
+    """The maximum over a sequence's own steps, unit by unit; 0 for none.
+
+    Its entry is (largest, count). The gradient goes to the first step that has the maximum.
+    """
+
+    name = "max"
+    summary = "maximum over time"
+    stream_code = 2
+
+    def __init__(self, layer, batch, memory, entry=None):
+        super().__init__(layer, batch, memory)
+        self._largest, self._count = self._begin(entry)
+        self._first = np.zeros(self._largest.shape, np.intp)  # the step that has it
+        self._t = 0
+
+    @staticmethod
+    def entry_shapes(layer):
+        return (layer.output_size,), ()
+
+    def take(self, y, segment, final):
+        t0, lengths = self._t, segment.lengths
+        self._t += segment.max_length
+        if segment.is_padded:
+            y[~segment.valid] = -np.inf
+        if segment.max_length == 0:
+            return
+        first = y.argmax(axis=1)
+        largest = np.take_along_axis(y, first[:, None], axis=1)[:, 0]
+        # NaN is larger than all else, for argmax too; a state may hold one.
+        with np.errstate(invalid="ignore"):
+            is_larger = (largest > self._largest) | np.isnan(largest) & ~np.isnan(self._largest)
+        is_larger |= self._count[:, None] == 0
+        is_larger &= lengths[:, None] > 0
+        self._largest = np.where(is_larger, largest, self._largest)
+        self._first = np.where(is_larger, t0 + first, self._first)
+        self._count = self._count + lengths.astype(self._count.dtype)
+
+    def read(self):
+        return self._largest.copy()
+
+    def entry(self):
+        return self._largest, self._count
+
+    def dy(self, t0, t1, y):
+        dy = self._zeros(t0, t1, y)
+        here = (self._first >= t0) & (self._first < t1) & (self._batch.lengths[:, None] > 0)
+        b, unit = np.nonzero(here)
+        dy[b, self._first[b, unit] - t0, unit] = self._dread[b, unit]
+        return dy
+
+
+READOUTS = {readout.name: readout for readout in (All, Last, Mean, Max, LastStep)}
+
+
+def _mean(total, count):
+    """The mean that a sum (B, H) over `count` (B,) steps gives; 0 for no steps."""
+    return total / np.maximum(count, 1).astype(total.dtype)[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A network's layers, cut where they are read out.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    body, head : slice
+        The layers that see time steps, up to the one that is read out, and those after it.
+    readout : type
+        The `Readout`.
+    """
+
+    layers: tuple
+    body: slice
+    head: slice
+    readout: type
+
+    @property
+    def read_layer(self):
+        """The number of the layer that is read out."""
+        return self.body.stop - 1
+
+
+def cut(layers, name):
+    """The `Parts` of checked layers with the readout called `name`."""
+    readout = READOUTS[as_choice(name, "readout", READOUTS)]
+    recurrent = [k for k, layer in enumerate(layers) if layer.is_recurrent]
+    if readout.per_step:
+        seen = len(layers)
+    elif recurrent:
+        seen = recurrent[-1] + 1
+    else:
+        raise ValueError(f"readout: expected 'all' without a recurrent layer, got {name!r}")
+    readout = readout.of(layers[seen - 1])
+    return Parts(tuple(layers), slice(0, seen), slice(seen, len(layers)), readout)

@@ -1,0 +1,174 @@
+"""`Recorder`: the history of a run, the best point it has seen, and when its patience ends.
+
+It knows nothing of how a method finds its points, and its state is data: a run that is restored
+goes on where it was.
+"""
+
+import sys
+import time
+
+import numpy as np
+
+# What is recorded of the start and of every iteration.
+COLUMNS = ("loss", "gradient_norm", "validation_loss", "evaluations", "time")
+
+
+class Recorder:
+    """The history, the best point and the patience of one run.
+
+    Parameters
+    ----------
+    validates : bool
+        The best point is that of the lowest validation loss, else that of the lowest objective.
+    patience : int, optional
+        Iterations without a lower validation loss after which `is_out_of_patience`.
+    bar : object, optional
+        Its ``show(nit, row)`` is called at every iteration.
+
+    Attributes
+    ----------
+    best : dict or None
+        x, fun and jac of the best point seen.
+    patience : int or None
+    """
+
+    def __init__(self, validates, patience=None, bar=None):
+        self.best = None
+        self.patience = patience
+        self._validates = validates
+        self._bar = bar
+        self._lowest, self._lowest_nit = np.inf, 0
+        self._columns = {name: [] for name in COLUMNS if validates or name != "validation_loss"}
+        self._began = time.perf_counter()
+
+    def __len__(self):
+        """The number of rows: none before the start is recorded, then 1 + `nit`."""
+        return len(self._columns["time"])
+
+    @property
+    def nit(self):
+        """The number of iterations recorded."""
+        return max(len(self) - 1, 0)
+
+    @property
+    def is_out_of_patience(self):
+        return self.patience is not None and self.nit - self._lowest_nit >= self.patience
+
+    def offer(self, x, f, g):
+        """Take note of an evaluation, iterate or not; with validation only iterates count."""
+        if not self._validates and (self.best is None or f < self.best["fun"]):
+            self.best = {"x": x.copy(), "fun": f, "jac": g}
+
+    def record(self, x, f, g, evaluations, validation_loss=None):
+        """Add a row: the first is the start, each other one an iteration that arrived at x.
+
+        Returns
+        -------
+        row : dict
+            A value for each of `COLUMNS`; validation_loss is None without validation.
+        """
+        row = {
+            "loss": f,
+            "gradient_norm": float(np.linalg.norm(g)),
+            "validation_loss": validation_loss,
+            "evaluations": evaluations,
+            "time": self._elapsed(),
+        }
+        for name, column in self._columns.items():
+            column.append(row[name])
+        if self._validates:
+            lower = validation_loss < self._lowest
+            if lower:
+                self._lowest, self._lowest_nit = validation_loss, self.nit
+            if lower or self.best is None:
+                self.best = {"x": x.copy(), "fun": f, "jac": g}
+        if self._bar is not None and self.nit:
+            self._bar.show(self.nit, row)
+        return row
+
+    def history(self):
+        """The rows as one array for each column."""
+        return {name: np.array(column) for name, column in self._columns.items()}
+
+    def state(self):
+        """All that a run needs to go on, as a dict of arrays and numbers."""
+        state = {f"history.{name}": values for name, values in self.history().items()}
+        state |= {
+            "elapsed": self._elapsed(),
+            "lowest": self._lowest,
+            "lowest_nit": self._lowest_nit,
+        }
+        if self.best is not None:
+            state |= {f"best.{name}": np.copy(value) for name, value in self.best.items()}
+        return state
+
+    @classmethod
+    def from_state(cls, state, patience=None, bar=None):
+        """A recorder that goes on from `state`; the time in between does not count.
+
+        `patience` and `bar` belong to the run that goes on, and may be other ones.
+        """
+        recorder = cls("history.validation_loss" in state, patience, bar)
+        for name, column in recorder._columns.items():
+            column.extend(state[f"history.{name}"].tolist())
+        recorder._lowest = float(state["lowest"])
+        recorder._lowest_nit = int(state["lowest_nit"])
+        recorder._began -= float(state["elapsed"])
+        if "best.x" in state:
+            recorder.best = {
+                "x": state["best.x"],
+                "fun": float(state["best.fun"]),
+                "jac": state["best.jac"],
+            }
+        return recorder
+
+    def _elapsed(self):
+        return time.perf_counter() - self._began
+
+
+def progress_bar(title, max_iter):
+    """A bar for a `Recorder` on the standard error stream: tqdm's if installed, else one line."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return _PlainBar(title, max_iter)
+    return _TqdmBar(tqdm, title, max_iter)
+
+
+class _TqdmBar:
+    def __init__(self, tqdm, title, max_iter):
+        self._bar = tqdm(total=max_iter, desc=title, file=sys.stderr)
+
+    def show(self, nit, row):
+        self._bar.set_postfix_str(_numbers(row), refresh=False)
+        self._bar.update(nit - self._bar.n)
+
+    def close(self):
+        self._bar.close()
+
+
+class _PlainBar:
+    """One line, rewritten in place on a terminal; elsewhere written once, at the end."""
+
+    def __init__(self, title, max_iter):
+        self._title, self._max_iter = title, max_iter
+        self._line, self._shown = None, -np.inf
+
+    def show(self, nit, row):
+        self._line = f"{self._title}: {nit}/{self._max_iter} [{row['time']:.0f} s, {_numbers(row)}]"
+        now = time.perf_counter()
+        if sys.stderr.isatty() and now - self._shown > 0.1:
+            sys.stderr.write(f"\r{self._line}")
+            sys.stderr.flush()
+            self._shown = now
+
+    def close(self):
+        if self._line is not None:
+            sys.stderr.write(f"\r{self._line}\n" if sys.stderr.isatty() else f"{self._line}\n")
+
+
+def _numbers(row):
+    text = f"loss={row['loss']:.6g}, gradient={row['gradient_norm']:.2g}"
+    if row["validation_loss"] is not None:
+        text += f", validation={row['validation_loss']:.6g}"
+    return text

@@ -1,0 +1,120 @@
+"""`Run`: what a method sees of an objective. It evaluates, counts, records and stops."""
+
+from numbers import Real
+
+import numpy as np
+
+from ._checks import as_real, describe, shaped
+
+# Status of a run that was ended from within; SciPy's numbers where it has them.
+STOPPED = 99  # by the callback or from the keyboard
+NOT_FINITE = 98
+OUT_OF_ITERATIONS = 1
+
+# Evaluations among which a method's new iterate is looked for before it is evaluated again.
+_REMEMBERED = 16
+
+
+class Stop(Exception):
+    """Ends a run from within, whatever the method."""
+
+    def __init__(self, message, status, success=False):
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.success = success
+
+
+class Run:
+    """One run of a method.
+
+    A method calls it for (f, g) at a point, and `iterate` for every iteration; either may raise
+    `Stop`, which a method lets pass.
+
+    Parameters
+    ----------
+    objective : callable
+        Gives (f, g); has `net`.
+    recorder : Recorder
+    validation : callable or None
+        The validation loss at a point.
+    callback : callable or None
+
+    Attributes
+    ----------
+    objective, recorder
+    nfev : int
+        Evaluations of the objective.
+    """
+
+    def __init__(self, objective, recorder, validation, callback):
+        self.objective = objective
+        self.recorder = recorder
+        self.nfev = 0
+        self._validation = validation
+        self._callback = callback
+        self._recent = {}  # the last evaluations: bytes of x -> (f, g)
+
+    def __call__(self, x):
+        f, g = self._evaluate(x)
+        self.nfev += 1
+        if not (np.isfinite(f) and np.isfinite(g).all()):
+            what = "gradient" if np.isfinite(f) else "loss"
+            raise Stop(f"the {what} is not finite at evaluation {self.nfev}", NOT_FINITE)
+        self.recorder.offer(x, f, g)
+        self._recent[x.tobytes()] = f, g
+        if len(self._recent) > _REMEMBERED:
+            del self._recent[next(iter(self._recent))]
+        if len(self.recorder) == 0:
+            self._record(x, f, g)
+        return f, g
+
+    def iterate(self, x, *_):
+        """A method's callback: an iteration has arrived at x. trust-constr adds its state."""
+        f, g = self._recent.get(x.tobytes()) or self(x)
+        row = self._record(x, f, g)
+        if self._callback is not None:
+            self._call_back(x, row)
+        if self.recorder.is_out_of_patience:
+            reason = f"no lower validation loss for {self.recorder.patience} iterations"
+            raise Stop(reason, status=0, success=True)
+
+    def _evaluate(self, x):
+        answer = self.objective(x)
+        is_pair = isinstance(answer, tuple) and len(answer) == 2
+        if not (is_pair and isinstance(answer[0], Real)):
+            raise TypeError(
+                f"objective: expected it to return (f, g), a number and an array, got "
+                f"{describe(answer)}"
+            )
+        f, g = answer
+        name = "objective's gradient"
+        return float(f), shaped(as_real(g, name, np.float64), name, x.shape)
+
+    def _record(self, x, f, g):
+        loss = None if self._validation is None else self._validate(x)
+        return self.recorder.record(x, f, g, self.nfev, loss)
+
+    def _validate(self, x):
+        loss = self._validation(x.copy())
+        if not isinstance(loss, Real):
+            raise TypeError(f"validation: expected it to return a number, got {describe(loss)}")
+        return float(loss)
+
+    def _call_back(self, x, row):
+        from scipy.optimize import OptimizeResult
+
+        self.objective.net.params = x
+        intermediate = OptimizeResult(
+            x=x.copy(),
+            fun=row["loss"],
+            nit=self.recorder.nit,
+            nfev=row["evaluations"],
+            gradient_norm=row["gradient_norm"],
+            validation_loss=row["validation_loss"],
+            time=row["time"],
+        )
+        try:
+            self._callback(intermediate)
+        except StopIteration:
+            raise Stop("`callback` raised `StopIteration`.", STOPPED) from None

@@ -1,0 +1,109 @@
+"""The states between two time steps, as users hold them: what they are at first, and checks.
+
+A network's state is a tuple with one entry for each layer, a tuple of arrays with the axis B; a
+readout that needs one has an entry after those.
+"""
+
+import numpy as np
+
+from ._checks import (
+    as_ndarray,
+    as_real,
+    describe,
+    refuse_nonfinite,
+    rows_contiguous,
+    shaped,
+)
+from .sequences import check_tokens
+
+
+class States:
+    """What a network's time steps take and hand on.
+
+    Parameters
+    ----------
+    parts : Parts
+    dtype : dtype
+    """
+
+    def __init__(self, parts, dtype):
+        self.parts = parts
+        self.dtype = dtype
+        self._read_layer = parts.layers[parts.read_layer]
+        self._shapes = [tuple((size,) for size in layer.state_sizes) for layer in parts.layers]
+        entry = parts.readout.entry_shapes(self._read_layer)
+        if entry is not None:
+            self._shapes.append(entry)
+
+    def empty(self, batch_size):
+        """Fresh uninitialised arrays for the layers' entries."""
+        return tuple(
+            tuple(np.empty((batch_size, size), self.dtype) for size in layer.state_sizes)
+            for layer in self.parts.layers
+        )
+
+    def initial(self, weights, batch_size):
+        """The state before the first step, as fresh arrays; `weights` of one direction."""
+        state = []
+        for layer, (w,) in zip(self.parts.layers, weights, strict=True):
+            entry = tuple(np.zeros((batch_size, size), self.dtype) for size in layer.state_sizes)
+            for values, learned in zip(entry, w.initial, strict=True):
+                if learned is not None:
+                    values[:, : len(learned)] = learned
+            state.append(entry)
+        entry = self.parts.readout.initial_entry(self._read_layer, batch_size, self.dtype)
+        if entry is not None:
+            state.append(entry)
+        return tuple(state)
+
+    def refuse_reading_ahead(self, name):
+        """Raise where a layer needs whole sequences, so that there is no state to hand on."""
+        for k, layer in enumerate(self.parts.layers):
+            if layer.reads_ahead:
+                how = "is bidirectional" if layer.directions == 2 else "reads them in reverse"
+                raise ValueError(
+                    f"{name}: expected whole sequences, for layers[{k}] {how}, got a part"
+                )
+
+    def check_step(self, x, check_finite):
+        """x as (B, 1, I) or tokens (B, 1), and whether it was one sequence."""
+        I, array = self.parts.layers[0].input_size, as_ndarray(x, "x")
+        if array.dtype.kind in "iu" and array.ndim <= 1:
+            single, rows = array.ndim == 0, array.reshape(-1)
+            rows = check_tokens(rows, None, I, "x")[:, None]
+        else:
+            array = shaped(as_real(array, "x", self.dtype), "x", (I,), ("B", I))
+            single, rows = array.ndim == 1, rows_contiguous(array.reshape(-1, 1, I))
+            if check_finite:
+                refuse_nonfinite(array, "x")
+        if len(rows) == 0:
+            raise ValueError(f"x: expected at least one sequence, got {describe(array)}")
+        return rows, single
+
+    def check(self, state, batch_size, check_finite):
+        """A state as arrays with the axis B; `batch_size` None is one sequence without it."""
+        _check_entry(state, "state", len(self._shapes))
+        return tuple(
+            self._check_arrays(entry, f"state[{k}]", shapes, batch_size, check_finite)
+            for k, (entry, shapes) in enumerate(zip(state, self._shapes, strict=True))
+        )
+
+    def _check_arrays(self, entry, name, shapes, batch_size, check_finite):
+        _check_entry(entry, name, len(shapes))
+        arrays = []
+        for j, (value, shape) in enumerate(zip(entry, shapes, strict=True)):
+            array = as_real(value, f"{name}[{j}]", self.dtype)
+            shaped(array, f"{name}[{j}]", shape if batch_size is None else (batch_size, *shape))
+            if check_finite:
+                refuse_nonfinite(array, f"{name}[{j}]")
+            if batch_size is None:
+                array = array[None]
+            arrays.append(rows_contiguous(array) if shape else array)
+        return tuple(arrays)
+
+
+def _check_entry(entry, name, length):
+    if not isinstance(entry, tuple):
+        raise TypeError(f"{name}: expected a tuple of length {length}, got {describe(entry)}")
+    if len(entry) != length:
+        raise ValueError(f"{name}: expected a tuple of length {length}, got {describe(entry)}")

@@ -1,0 +1,243 @@
+"""`minimize`: any objective, any validation, the best parameters left in the network."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.optimize import OptimizeResult
+
+import lstmcore as lc
+from lstmcore import _minimize
+
+METHODS = ["CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP", "Newton-CG", "trust-constr"]
+
+
+def network(dtype="float64", seed=0):
+    return lc.Network([lc.LSTM(2, 3, peepholes=True), lc.Dense(3, 1)], dtype=dtype, seed=seed)
+
+
+def data(seed=1):
+    rng = np.random.default_rng(seed)
+    X = [rng.normal(size=(length, 2)) for length in (6, 9, 0, 4)]
+    return X, [np.cumsum(x[:, :1], axis=0) / 3 for x in X]
+
+
+def quiet_minimize(*args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lc.ConvergenceWarning)
+        return lc.minimize(*args, **kwargs)
+
+
+class Shards:
+    """The objective of a data set in parts: no `Objective`, but its protocol."""
+
+    def __init__(self, net, X, Y, l2):
+        self.net, self.l2 = net, l2
+        self.parts = [lc.Objective(net, X[k], Y[k]) for k in (slice(1), slice(1, 4))]
+        self.total = sum(part.total for part in self.parts)
+
+    def __call__(self, theta):
+        (f, g), (f_more, g_more) = (part.sums(theta) for part in self.parts)
+        g = (g + g_more) / self.total
+        return self.net.penalty(theta, self.l2, g, start=(f + f_more) / self.total), g
+
+    def fun(self, theta):
+        return self(theta)[0]
+
+
+class Quadratic:
+    """‖θ - target‖² / 2: it looks at no data, and its minimum is known."""
+
+    def __init__(self, net, target):
+        self.net, self.target = net, target
+
+    def __call__(self, theta):
+        return 0.5 * float(np.sum((theta - self.target) ** 2)), theta - self.target
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_an_objective_of_two_shards_is_trained_like_the_whole(method, dtype):
+    X, Y = data()
+    net, whole = network(dtype), network(dtype)
+    result = quiet_minimize(Shards(net, X, Y, 1e-3), method, max_iter=4)
+    expected = quiet_minimize(lc.Objective(whole, X, Y, l2=1e-3), method, max_iter=4)
+    start, start_whole = result.history["loss"][0], expected.history["loss"][0]
+    assert start == pytest.approx(start_whole, rel=1e-14 if dtype == "float64" else 1e-6)
+    assert result.fun == pytest.approx(expected.fun, rel=1e-5 if dtype == "float64" else 0.1)
+    assert result.fun < 0.7 * start
+    np.testing.assert_array_equal(net.params, result.x.astype(dtype))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_finds_a_known_minimum(method):
+    net = network()
+    target = np.random.default_rng(0).normal(size=net.params.size)
+    result = quiet_minimize(Quadratic(net, target), method, max_iter=200, tol=1e-8)
+    np.testing.assert_allclose(net.params, target, atol=1e-4)
+    assert result.fun == Quadratic(net, target)(net.params)[0] <= result.history["loss"].min()
+
+
+def test_fit_is_minimize_of_the_objective():
+    X, Y = data()
+    net, again = network(), network()
+    options = {"method": "BFGS", "max_iter": 7, "options": {"gtol": 1e-9}}
+    result = quiet_minimize(lc.Objective(net, X, Y, l2=1e-3), **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lc.ConvergenceWarning)
+        fitted = lc.fit(again, X, Y, l2=1e-3, **options)
+    np.testing.assert_array_equal(net.params, again.params)
+    for key in {*result} - {"history"}:
+        np.testing.assert_array_equal(result[key], fitted[key])
+
+
+def test_it_starts_at_x0_or_at_the_networks_parameters():
+    net, (X, Y) = network(), data()
+    objective = lc.Objective(net, X, Y)
+    x0 = np.random.default_rng(3).normal(size=net.params.size)
+    kept = x0.copy()
+    start = objective.fun(net.params)
+    assert quiet_minimize(objective, max_iter=1).history["loss"][0] == start
+    assert quiet_minimize(objective, max_iter=1, x0=x0).history["loss"][0] == objective.fun(x0)
+    np.testing.assert_array_equal(x0, kept)
+
+
+@pytest.mark.parametrize("form", ["an Objective", "the protocol", "a function"])
+def test_validation_is_any_function_of_the_parameters(form):
+    net, (X, Y), (X_val, Y_val) = network(), data(), data(seed=2)
+    Y_val = [y + 0.1 for y in Y_val]
+    held_out = lc.Objective(net, X_val, Y_val)
+
+    def function(theta):
+        loss = held_out.fun(theta)
+        theta[:] = np.nan  # it may do what it likes with its argument
+        return loss
+
+    validation = {
+        "an Objective": held_out,
+        "the protocol": Shards(net, X_val, Y_val, 0.0),
+        "a function": function,
+    }[form]
+    result = quiet_minimize(lc.Objective(net, X, Y), max_iter=60, validation=validation)
+    column = result.history["validation_loss"]
+    assert column.argmin() < len(column) - 1
+    assert held_out.fun(net.params) == pytest.approx(column.min(), rel=1e-12)
+    assert result.fun == result.history["loss"][column.argmin()]
+
+
+def test_patience_works_with_any_validation():
+    net, (X, Y) = network(), data()
+    values = iter([5.0, 4.0, 4.5, 4.0, 4.0, 1.0])
+    result = lc.minimize(lc.Objective(net, X, Y), validation=lambda theta: next(values), patience=3)
+    assert result.success and result.nit == 4
+    assert "no lower validation loss for 3 iterations" in result.message
+    np.testing.assert_array_equal(result.history["validation_loss"], [5.0, 4.0, 4.5, 4.0, 4.0])
+
+
+def test_the_warning_points_at_the_caller():
+    net, (X, Y) = network(), data()
+    with pytest.warns(lc.ConvergenceWarning, match="L-BFGS-B has not converged") as found:
+        lc.minimize(lc.Objective(net, X, Y), max_iter=2)
+    assert found[0].filename == __file__
+
+
+def test_best_parameters_are_in_the_network_even_if_the_bar_cannot_be_closed(monkeypatch):
+    class Bar:
+        def show(self, nit, row):
+            pass
+
+        def close(self):
+            raise OSError("no space left")
+
+    monkeypatch.setattr(_minimize, "progress_bar", lambda *_: Bar())
+    net, (X, Y) = network(), data()
+    objective = lc.Objective(net, X, Y)
+    seen = []
+    with pytest.raises(OSError, match="no space left"):
+        lc.minimize(objective, max_iter=5, progress=True, callback=lambda r: seen.append(r.fun))
+    assert objective.fun(net.params) == min(seen)
+
+
+def test_another_family_of_methods_is_a_module_and_a_row(monkeypatch):
+    class Descent:
+        """Steepest descent, with a step that grows worse on purpose."""
+
+        METHODS = ("descent",)
+
+        @staticmethod
+        def drive(run, method, start, max_iter, tol, options):
+            x = start
+            for nit in range(max_iter):
+                _, g = run(x)
+                x = x - (options["rate"] if nit < 3 else -options["rate"]) * g
+                run.iterate(x)
+            return OptimizeResult(x=x, success=True, status=0, message="done", nit=max_iter)
+
+    monkeypatch.setitem(_minimize._DRIVERS, "descent", Descent.drive)
+    net = network()
+    target = np.ones(net.params.size)
+    start = Quadratic(net, target)(net.params)[0]
+    result = lc.minimize(Quadratic(net, target), "descent", max_iter=6, options={"rate": 0.5})
+    np.testing.assert_allclose(result.history["loss"][:4], start * 0.25 ** np.arange(4), rtol=1e-12)
+    assert result.fun == result.history["loss"][3] < result.history["loss"][6]
+    np.testing.assert_array_equal(net.params, result.x)
+    with pytest.warns(lc.ConvergenceWarning, match="descent .* not finite"):
+        lc.minimize(Quadratic(net, target), "descent", x0=target * np.nan, options={"rate": 1})
+    np.testing.assert_array_equal(net.params, result.x)
+
+
+class Returning(Quadratic):
+    """An objective that returns something else."""
+
+    def __init__(self, answer):
+        self.net, self.answer = network(), answer
+
+    def __call__(self, theta):
+        return self.answer(*Quadratic(self.net, np.zeros(theta.size))(theta))
+
+
+ANSWERS = {
+    "the value alone": (lambda f, g: f, r"objective: expected it to return \(f, g\)"),
+    "nothing": (lambda f, g: None, r"objective: expected it to return \(f, g\).* got None"),
+    "value no number": (lambda f, g: ("f", g), r"objective: expected it to return \(f, g\)"),
+    "gradient too short": (lambda f, g: (f, g[1:]), r"objective's gradient: expected shape"),
+    "gradient of one row": (lambda f, g: (f, g[None]), r"objective's gradient: expected shape"),
+    "gradient no numbers": (lambda f, g: (f, "g"), r"objective's gradient: expected real numbers"),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_objective_that_returns_something_else_is_refused(answer):
+    function, message = ANSWERS[answer]
+    with pytest.raises((TypeError, ValueError), match=message):
+        lc.minimize(Returning(function))
+
+
+class WithoutNet:
+    def __call__(self, theta):
+        raise AssertionError
+
+
+BAD = {
+    "objective": ({"objective": WithoutNet()}, TypeError, "objective: expected an Objective, or"),
+    "a network": ({"objective": network()}, TypeError, "objective: expected an Objective, or"),
+    "method": ({"method": "adam"}, ValueError, "method: expected one of CG, BFGS, L-BFGS-B"),
+    "validation": ({"validation": (1, 2)}, TypeError, "validation: expected an Objective or a"),
+    "validation gives": ({"validation": lambda x: (1, 2)}, TypeError, "validation: .* a number"),
+    "validation's net": (
+        {"validation": Quadratic(network(), 0)},
+        ValueError,
+        "validation: expected an objective of the same network",
+    ),
+    "patience": ({"patience": 3}, ValueError, "patience: expected None without validation"),
+    "x0": ({"x0": np.zeros(3)}, ValueError, "x0: expected shape"),
+    "x0 a string": ({"x0": "x"}, TypeError, "x0: expected real numbers"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_arguments_are_named(case):
+    changed, error, message = BAD[case]
+    net, (X, Y) = network(), data()
+    with pytest.raises(error, match=message):
+        lc.minimize(**{"objective": lc.Objective(net, X, Y), **changed})

@@ -1,0 +1,222 @@
+"""Readouts: what they read, by their definition; the same bits however the sequences come."""
+
+import numpy as np
+import pytest
+
+import lstmcore as lc
+from lstmcore._readout import READOUTS, Max, Mean
+from lstmcore._workspace import Fresh
+from lstmcore.sequences import make_batch
+
+I, H, T = 2, 3, 7
+LENGTHS = np.array([7, 4, 0, 1, 7])
+B = len(LENGTHS)
+
+LAYERS = {
+    "LSTM": lambda: [lc.LSTM(I, H, peepholes=True)],
+    "learned states": lambda: [lc.RNN(I, H, learn_initial_state=True)],
+    "gate recurrence": lambda: [lc.LSTM(I, H, gate_recurrence=True, learn_initial_state=True)],
+    "two layers": lambda: [lc.LSTM(I, 4), lc.RNN(4, H)],
+    "two directions": lambda: [lc.LSTM(I, H, bidirectional=True, learn_initial_state=True)],
+    "two directions below": lambda: [lc.RNN(I, 2, bidirectional=True), lc.LSTM(4, H)],
+}
+READ = [name for name in READOUTS if name != "all"]
+
+layers = pytest.mark.parametrize("layers", LAYERS)
+readouts = pytest.mark.parametrize("readout", READ)
+dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
+
+
+def network(layers, readout="all", dtype="float64", head=True):
+    parts = LAYERS[layers]()
+    if head:
+        width = parts[-1].output_size
+        parts += [lc.Dense(width, 4, activation="tanh"), lc.Dense(4, 2)]
+    net = lc.Network(parts, readout=readout, dtype=dtype)
+    net.params[...] = np.random.default_rng(0).normal(scale=0.6, size=net.params.size)
+    return net
+
+
+def inputs(dtype="float64"):
+    return np.random.default_rng(1).normal(size=(B, T, I)).astype(dtype)
+
+
+def outputs_of_the_read_layer(layers):
+    return network(layers, head=False).predict(inputs(), LENGTHS)
+
+
+def read_out(layers, readout):
+    return network(layers, readout, head=False).predict(inputs(), LENGTHS)
+
+
+# --------------------------------------------------------------------------- the definitions
+
+
+@layers
+def test_max_is_the_maximum_over_a_sequences_own_steps(layers):
+    every, read = outputs_of_the_read_layer(layers), read_out(layers, "max")
+    for b, n in enumerate(LENGTHS):
+        np.testing.assert_array_equal(read[b], every[b, :n].max(axis=0, initial=-1) if n else 0)
+
+
+@layers
+def test_last_step_is_the_output_at_the_last_time_step_of_each_direction(layers):
+    every, read = outputs_of_the_read_layer(layers), read_out(layers, "last_step")
+    last = read_out(layers, "last")
+    for b, n in enumerate(LENGTHS):
+        np.testing.assert_array_equal(read[b], every[b, n - 1] if n else last[b])
+    if layers == "two directions":
+        assert (read[0, :H] == last[0, :H]).all()
+        assert (read[0, H:] != last[0, H:]).all()
+        assert (read[3] == last[3]).all()  # one step is the first and the last
+    else:
+        np.testing.assert_array_equal(read, last)
+
+
+def test_without_steps_the_maximum_is_zero_and_gets_no_gradient():
+    net, X = network("learned states", "max"), np.zeros((2, 0, I))
+    _, g = net.loss_and_grad(X, np.ones((2, 2)))
+    assert not g[net.table["0.h0"].slice].any() and g.any()
+    assert not network("learned states", "max", head=False).predict(X).any()
+
+
+def test_the_gradient_goes_to_the_first_step_that_has_the_maximum():
+    net = lc.Network([lc.RNN(1, 1, activation="identity")], readout="max", seed=0)
+    net.params[...] = [1.0, 0.0, 0.0]  # h = x
+    X = np.array([[[2.0], [5.0], [5.0], [1.0]]])
+    assert net.predict(X) == 5
+    net.blocks["0.R"][...] = 0.5
+    X = np.array([[[4.0], [2.0], [1.0]]])  # h = 4, 4, 3
+    _, g = net.loss_and_grad(X, [[0.0]])
+    assert g.tolist() == [16.0, 0.0, 4.0]  # through h(2) it would be 16, 16, 6
+
+
+# ------------------------------------------------------------------------------- the gradient
+
+
+@dtypes
+@readouts
+@layers
+def test_the_gradient_is_the_gradient(layers, readout, dtype):
+    net = network(layers, readout, dtype)
+    Y = np.random.default_rng(2).normal(size=(B, 2))
+    errors = lc.check_gradient(net, inputs(), Y, LENGTHS, step=1e-5)
+    assert max(errors.values()) < (1e-7 if dtype == "float64" else 1e-4)
+
+
+@readouts
+@pytest.mark.parametrize("layers", ["two directions", "two layers"])
+def test_without_a_head_too(layers, readout):
+    net = network(layers, readout, head=False)
+    Y = np.random.default_rng(2).normal(size=(B, net.output_size))
+    assert max(lc.check_gradient(net, inputs(), Y, LENGTHS, step=1e-5).values()) < 1e-7
+
+
+# ----------------------------------------------------------------------------------- the bits
+
+
+@dtypes
+@readouts
+@layers
+def test_a_sequence_is_read_alike_alone_in_a_batch_and_with_any_padding(layers, readout, dtype):
+    net, X = network(layers, readout, dtype), inputs(dtype)
+    whole = net.predict(X, LENGTHS)
+    padded = np.full((B, T + 3, I), 9.0, dtype)
+    for b, n in enumerate(LENGTHS):
+        padded[b, :n] = X[b, :n]
+    np.testing.assert_array_equal(net.predict(padded, LENGTHS), whole)
+    listed = [x[:n] for x, n in zip(X, LENGTHS, strict=True)]
+    np.testing.assert_array_equal(net.predict(listed), whole)
+    for b, n in enumerate(LENGTHS):
+        np.testing.assert_array_equal(net.predict(X[b : b + 1, :n])[0], whole[b])
+
+
+@dtypes
+@readouts
+@pytest.mark.parametrize("layers", ["LSTM", "learned states", "gate recurrence", "two layers"])
+def test_chunks_and_steps_read_what_the_whole_gives(layers, readout, dtype):
+    net, X = network(layers, readout, dtype), inputs(dtype)
+    whole, after = net.predict(X, LENGTHS, return_state=True)
+    lengths = np.clip(LENGTHS - 3, 0, None)
+    _, state = net.predict(X[:, :3], np.minimum(LENGTHS, 3), return_state=True)
+    kept = [[values.copy() for values in entry] for entry in state]
+    again, end = net.predict(X[:, 3:], lengths, state=state, return_state=True)
+    np.testing.assert_array_equal(again, whole)
+    for entry, wanted in zip(end, after, strict=True):
+        for values, others in zip(entry, wanted, strict=True):
+            np.testing.assert_array_equal(values, others)
+    for entry, before in zip(state, kept, strict=True):  # the state given is not written to
+        for values, others in zip(entry, before, strict=True):
+            np.testing.assert_array_equal(values, others)
+    state = None
+    for t in range(T):
+        y, state = net.step(X[:, t], state)
+        np.testing.assert_array_equal(y, net.predict(X[:, : t + 1]))
+
+
+def test_a_state_has_an_entry_of_the_readout():
+    net = network("LSTM", "max")
+    _, state = net.predict(inputs(), LENGTHS, return_state=True)
+    largest, count = state[-1]
+    np.testing.assert_array_equal(count, LENGTHS)
+    np.testing.assert_array_equal(largest, read_out("LSTM", "max"))
+    with pytest.raises(ValueError, match=r"state: expected a tuple of length 4, got a tuple of l"):
+        net.predict(inputs(), state=state[:-1])
+    with pytest.raises(ValueError, match=r"state\[3\]\[1\]: expected shape \(5,\), got \(4,\)"):
+        net.predict(inputs(), state=(*state[:-1], (largest, count[:4])))
+
+
+# An output and its sign, or NaN, in whatever stretches it comes.
+@pytest.mark.parametrize("cuts", [[6], [1, 5], [3, 3], [1] * 6])
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ([-0.0, 0.0, -1.0, 0.0, -0.0, -2.0], -0.0),
+        ([-3.0, 0.0, -0.0, 0.0, -0.0, -2.0], 0.0),
+        ([1.0, np.nan, 5.0, np.nan, 7.0, -np.inf], np.nan),
+        ([-np.inf] * 6, -np.inf),
+        ([-np.inf, -1.0, np.inf, 3.0, np.inf, 0.0], np.inf),
+    ],
+)
+def test_the_first_of_equals_is_the_maximum_in_any_stretches(values, wanted, cuts):
+    batch = make_batch(np.zeros((1, 6, 1)), 1, "float64")
+    layer, entry, t = lc.RNN(1, 1), None, 0
+    reading = Max(layer, batch, Fresh(np.dtype("float64")))
+    for n in cuts:
+        part = batch.segment(t, t + n)
+        y = np.array(values[t : t + n]).reshape(1, n, 1)
+        reading.take(y.copy(), part, None)
+        stretch = Max(layer, part, Fresh(np.dtype("float64")), entry)  # the same, call by call
+        stretch.take(y.copy(), part, None)
+        entry, t = stretch.entry(), t + n
+    for read in (reading.read(), stretch.read()):
+        assert read.tobytes() == np.array([[wanted]]).tobytes() or np.isnan([read, wanted]).all()
+
+
+def test_what_is_read_is_not_what_is_kept():
+    """A head, a loss or the output units may overwrite the one; the next call needs the other."""
+    batch = make_batch(np.zeros((2, 3, 1)), 1, "float64")
+    for readout in (Mean, Max):
+        reading = readout(lc.RNN(1, 2), batch, Fresh(np.dtype("float64")))
+        reading.take(np.ones((2, 3, 2)), batch, None)
+        assert not any(np.shares_memory(reading.read(), kept) for kept in reading.entry())
+
+
+# -------------------------------------------------------------------------------------- words
+
+
+def test_a_summary_says_what_is_read():
+    words = {name: network("two directions", name).summary().splitlines()[1] for name in READ}
+    assert "last output" in words["last"]
+    assert "mean over time" in words["mean"]
+    assert "maximum over time" in words["max"]
+    assert "output of the last step" in words["last_step"]
+
+
+@readouts
+def test_networks_with_it_are_copied_and_saved(readout, tmp_path):
+    net = network("two directions", readout)
+    net.save(tmp_path / "m.npz")
+    again = lc.load(tmp_path / "m.npz")
+    assert again.readout == readout
+    np.testing.assert_array_equal(again.predict(inputs()), net.predict(inputs()))
