@@ -20,7 +20,7 @@ are const (flash), and each sequence that is under way has its state in a struct
 
   python -m lstmcore export model.npz build/ --name vowels --self-test
 
-writes build/vowels.h, build/vowels.c, the runtime lstmcore_*.h and the test program
+writes build/vowels.h, build/vowels.c, the runtime lstmrt_*.h and the test program
 vowels_selftest.c. A program uses it so:
 
   #include "vowels.h"                     cc -std=c99 -O2 program.c vowels.c

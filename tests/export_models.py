@@ -9,7 +9,7 @@ INPUTS = 3
 
 def networks():
     """name -> (layers, loss, readout)"""
-    LSTM, RNN, Dense = lc.LSTM, lc.RNN, lc.Dense
+    LSTM, GRU, RNN, Dense = lc.LSTM, lc.GRU, lc.RNN, lc.Dense
     squared, classes, labels = "squared_error", "cross_entropy", "binary_cross_entropy"
     return {
         "plain": ([LSTM(3, 16), Dense(16, 2)], squared, "all"),
@@ -66,6 +66,57 @@ def networks():
         "bidirectional_below": (
             [LSTM(3, 5, bidirectional=True, gate_recurrence=True), LSTM(10, 4), Dense(4, 2)],
             labels, "mean",
+        ),
+        "gru": ([GRU(3, 16), Dense(16, 2)], squared, "all"),
+        "gru_reset_before": (
+            [GRU(3, 9, reset_after=False, learn_initial_state=True), Dense(9, 3)], classes, "last",
+        ),
+        "gru_activations": (
+            [
+                GRU(3, 33, gate_activation="hard_sigmoid", cell_activation="softsign"),
+                Dense(33, 2),
+            ],
+            squared, "mean",
+        ),
+        "gru_without_bounds": (
+            [
+                GRU(
+                    3, 7, gate_activation=("affine", 0.2, 0.5), cell_activation="relu",
+                    learn_initial_state=True,
+                ),
+                GRU(
+                    7, 6, gate_activation=("scaled_tanh", 0.9, 0.5), cell_activation="logistic_2",
+                    reset_after=False,
+                ),
+            ],
+            squared, "all",
+        ),
+        "gru_bidirectional": (
+            [
+                GRU(3, 5, bidirectional=True, reset_after=False),
+                LSTM(10, 4),
+                GRU(4, 6, bidirectional=True, learn_initial_state=True),
+                Dense(12, 3),
+            ],
+            classes, "last",
+        ),
+        "reverse": (
+            [
+                LSTM(3, 5, direction="reverse", learn_initial_state=True),
+                Dense(5, 4, activation="elu"),
+                RNN(4, 3),
+                Dense(3, 6, activation="softsign"),
+                Dense(6, 2),
+            ],
+            squared, "all",
+        ),
+        "reverse_last": (
+            [
+                GRU(3, 5),
+                RNN(5, 4, direction="reverse", learn_initial_state=True),
+                Dense(4, 2),
+            ],
+            labels, "last",
         ),
         "dense": (
             [Dense(3, 70, activation=("thresholded_relu", 0.1)), Dense(70, 2)], squared, "all",

@@ -113,19 +113,40 @@ def test_int8_gives_the_recorded_outputs_and_states_its_error(name, tmp_path):
     assert 0 < report.error < 0.05 * max(1, np.abs(wanted).max())
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["plain", "coupled", "no_squashing", "gru", "gru_reset_before", "reverse_last"],
+)
+def test_int8_gives_the_integers_of_the_model_in_numpy(name, tmp_path):
+    """Where nothing goes through float, and the outputs' own activation rounds nothing."""
+    layers, _, readout = export_models.networks()[name]
+    net = trained_like(*layers, readout=readout)
+    export_c(net, tmp_path, "model", dtype="int8", data=export_models.sequences())
+    assert "largest difference 0," in run_self_test(tmp_path, "model")
+
+
+def test_int8_rounds_outputs_of_the_largest_range(tmp_path):
+    """The value of the activation has fewer fractional bits than a signal might have."""
+    layers = [lc.RNN(3, 4, activation=("scaled_tanh", 4e4, 1e-5)), lc.Dense(4, 1)]
+    export_c(trained_like(*layers), tmp_path, dtype="int8", data=export_models.sequences())
+    run_self_test(tmp_path)
+
+
+@pytest.mark.parametrize("cell", [lc.LSTM(2, 32, peepholes=True), lc.GRU(2, 32)], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_outputs_stay_pythons_over_10000_steps(dtype, tmp_path):
-    net = trained_like(lc.LSTM(2, 32, peepholes=True), lc.Dense(32, 2))
+def test_outputs_stay_pythons_over_10000_steps(dtype, cell, tmp_path):
+    net = trained_like(cell, lc.Dense(32, 2))
     x = np.random.default_rng(1).standard_normal((10_000, 2))
     wanted = in_dtype(net, dtype).predict(x[None].astype(dtype))[0]
     got = Compiled(net, tmp_path, dtype).sequence(x)
     assert np.abs(got - wanted).max() <= TOLERANCE[dtype]
 
 
+@pytest.mark.parametrize("cell", [lc.LSTM, lc.GRU])
 @pytest.mark.parametrize("readout", ["all", "last", "mean"])
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
-def test_steps_and_sequences_give_the_same_bits_in_any_state(readout, dtype, tmp_path):
-    net = trained_like(lc.LSTM(3, 8), lc.Dense(8, 2), readout=readout)
+def test_steps_and_sequences_give_the_same_bits_in_any_state(readout, dtype, cell, tmp_path):
+    net = trained_like(cell(3, 8), lc.Dense(8, 2), readout=readout)
     data = export_models.sequences()
     compiled = Compiled(net, tmp_path, dtype, data)
     whole = compiled.sequence(data[0])
@@ -141,9 +162,9 @@ def test_steps_and_sequences_give_the_same_bits_in_any_state(readout, dtype, tmp
 
 
 @pytest.mark.parametrize("readout", ["last", "mean"])
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_a_sequence_without_steps_reads_out_the_initial_state(readout, bidirectional, tmp_path):
-    layer = lc.LSTM(3, 4, bidirectional=bidirectional, learn_initial_state=True)
+@pytest.mark.parametrize("direction", ["forward", "reverse", "both"])
+def test_a_sequence_without_steps_reads_out_the_initial_state(readout, direction, tmp_path):
+    layer = lc.LSTM(3, 4, direction=direction, learn_initial_state=True)
     net = trained_like(layer, lc.Dense(layer.output_size, 2), readout=readout)
     wanted = net.predict(np.zeros((1, 0, 3)))[0]
     got = Compiled(net, tmp_path, "float64").sequence(np.zeros((0, 3)))
@@ -167,9 +188,10 @@ def test_x_and_y_may_be_the_same_array(tmp_path):
     assert (both == wanted).all()
 
 
+@pytest.mark.parametrize("cell", [lc.LSTM, lc.GRU])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1e30])
-def test_wild_inputs_give_what_python_gives(value, tmp_path):
-    net = trained_like(lc.LSTM(1, 8), lc.Dense(8, 3), loss="cross_entropy")
+def test_wild_inputs_give_what_python_gives(value, cell, tmp_path):
+    net = trained_like(cell(1, 8), lc.Dense(8, 3), loss="cross_entropy")
     got = Compiled(net, tmp_path, "float64").step([value])
     wanted, _ = net.step([value], check_finite=False)
     np.testing.assert_allclose(got, wanted, atol=1e-12)
@@ -199,7 +221,9 @@ def test_compiles_without_a_warning(compiler, dtype, tmp_path):
     flags = list(WARNINGS)
     if compiler.endswith("++"):
         standard, flags = "-std=c++11", ["-x", "c++", *flags]
-    for name, optimization in (("bidirectional", "-O2"), ("full_recurrence", "-O3")):
+    for name, optimization in (
+        ("bidirectional", "-O2"), ("full_recurrence", "-O3"), ("gru", "-O2"), ("reverse", "-O1"),
+    ):  # fmt: skip
         net = export_models.network(name)
         export_c(net, tmp_path, name, dtype=dtype, data=export_models.sequences())
         for source in (f"{name}.c", f"{name}_selftest.c"):
@@ -211,7 +235,7 @@ def test_compiles_without_a_warning(compiler, dtype, tmp_path):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
 @pytest.mark.parametrize(
-    "flags", [["-DLSTMCORE_NO_FMA", "-ffp-contract=off"], ["-DLSTMCORE_NO_LIBM"]], ids=" ".join
+    "flags", [["-DLSTMRT_NO_FMA", "-ffp-contract=off"], ["-DLSTMRT_NO_LIBM"]], ids=" ".join
 )
 def test_passes_with_every_switch_and_needs_no_library(flags, dtype, tmp_path):
     net, data = export_models.network("activations"), export_models.sequences()
@@ -252,7 +276,7 @@ def test_clean_under_sanitizers_on_wild_inputs(dtype, tmp_path):
         }
         """
     )
-    for name in ("full_recurrence", "no_squashing"):
+    for name in ("full_recurrence", "no_squashing", "gru", "gru_without_bounds"):
         net, data = export_models.network(name), export_models.sequences()
         export_c(net, tmp_path, "model", dtype=dtype, data=data, overwrite=True)
         real = "double" if dtype == "float64" else "float"
@@ -319,7 +343,8 @@ def test_two_networks_live_in_one_program(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["stack", "bidirectional", "full_recurrence", "no_squashing", "dense"]
+    "name",
+    ["stack", "bidirectional", "full_recurrence", "no_squashing", "dense", "gru_bidirectional"],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
 def test_the_report_knows_the_size_of_the_state(name, dtype, tmp_path):
@@ -333,6 +358,16 @@ def test_the_report_knows_the_size_of_the_state(name, dtype, tmp_path):
     path = compile_c([program], tmp_path / "program")
     said = subprocess.run([str(path)], capture_output=True, text=True, check=True).stdout
     assert 0 <= int(said) - report.state_bytes < 16  # padding
+
+
+def test_no_name_is_one_of_the_librarys_own_header(tmp_path):
+    """One program may include an export and lstmcore.h: the prefixes differ."""
+    for name, dtype in (("bidirectional", "float32"), ("stack", "int8")):
+        net, data = export_models.network(name), export_models.sequences()
+        report = export_c(net, tmp_path, f"{name}_{dtype}", dtype=dtype, data=data)
+        for path in report.files:
+            assert path.name.startswith((name, "lstmrt_"))
+            assert not re.findall(r"\blstmcore_\w*", path.read_text(), re.IGNORECASE)
 
 
 # ------------------------------------------------------------------------------------- int8
@@ -362,7 +397,11 @@ def test_int8_knows_tokens_from_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "3d", "a-b", "a b", "é", "int", "class", "_x", "a__b", "lstmcore_x", "x;", "../x"]
+    "name",
+    [
+        "", "3d", "a-b", "a b", "é", "int", "class", "_x", "a__b", "x;", "../x", "lstmcore_x",
+        "lstmrt_x", "LSTMRT",
+    ],
 )
 def test_names_that_are_no_identifiers_are_refused(name, tmp_path):
     with pytest.raises(ValueError, match="name: expected"):
@@ -406,14 +445,16 @@ def test_files_are_replaced_only_when_asked(tmp_path):
         export_c(trained_like(lc.Dense(1, 1), seed=1), tmp_path, "model")
     assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
     export_c(net, tmp_path, "other")  # the runtime is there already, and the same
-    (tmp_path / "lstmcore_math.h").write_text("/* edited */")
-    with pytest.raises(FileExistsError, match=r"lstmcore_math\.h"):
+    (tmp_path / "lstmrt_math.h").write_text("/* edited */")
+    with pytest.raises(FileExistsError, match=r"lstmrt_math\.h"):
         export_c(net, tmp_path, "third")
     export_c(net, tmp_path, "third", overwrite=True, self_test=True)
 
 
-def test_a_bidirectional_network_has_no_step(tmp_path):
-    net = trained_like(lc.LSTM(1, 2, bidirectional=True), lc.Dense(4, 1))
+@pytest.mark.parametrize("direction", ["reverse", "both"])
+def test_what_reads_from_the_end_has_no_step(direction, tmp_path):
+    layer = lc.LSTM(1, 2, direction=direction)
+    net = trained_like(layer, lc.Dense(layer.output_size, 1))
     export_c(net, tmp_path, "model")
     header = (tmp_path / "model.h").read_text()
     assert "model_step(" not in header
@@ -424,7 +465,7 @@ def test_a_bidirectional_network_has_no_step(tmp_path):
 def test_a_failing_self_test_is_an_error(tmp_path):
     export_c(trained_like(lc.Dense(1, 1)), tmp_path, "model")
     path = tmp_path / "model_selftest.c"
-    text = re.sub(r"(lstmcore_y\[32\] = \{\s*)[^,]*", r"\g<1>7.0f", path.read_text())
+    text = re.sub(r"(lstmrt_y\[32\] = \{\s*)[^,]*", r"\g<1>7.0f", path.read_text())
     path.write_text(text)
     with pytest.raises(RuntimeError, match="FAILED"):
         run_self_test(tmp_path, "model")

@@ -47,6 +47,7 @@ __all__ = [
     "same_bytes",
     "scratch_size",
     "sizes",
+    "split_records",
     "unpack",
 ]
 
@@ -95,7 +96,8 @@ def _state_columns(cell):
     ]
 
 
-def _split(cell, records):
+def split_records(cell, records):
+    """Views (n, width) of the fields of records (n, sizes[1]), as a tape has them."""
     return {field: records[:, columns] for field, columns in _record_fields(cell).items()}
 
 
@@ -230,8 +232,8 @@ def forward(
         if n == 0:
             break
         at = _positions(order, lengths, t, n, reverse)
-        previous, records = _split(cell, records[:n]), np.empty((n, width), packed.dtype)
-        now = _split(cell, records)
+        previous, records = split_records(cell, records[:n]), np.empty((n, width), packed.dtype)
+        now = split_records(cell, records)
         _module(cell).forward(cell, blocks, _input_product(blocks, x[at]), previous, now)
         if y is not None:
             y[at] = now["h"]
@@ -306,10 +308,10 @@ def backward(
     for t in reversed(range(t0, t1)):
         n = active[t]
         at = _positions(order, lengths, t, n, reverse)
-        previous = _split(cell, tape[before[t] : before[t] + n])
+        previous = split_records(cell, tape[before[t] : before[t] + n])
         after = before[t] + (B if t == t0 else active[t - 1])
-        now = _split(cell, tape[after : after + n])
-        dnow = _split(cell, drecords[:n])
+        now = split_records(cell, tape[after : after + n])
+        dnow = split_records(cell, drecords[:n])
         if dy is not None:
             dnow["h"] += dy[at]
         # leaves dL/d(previous state) in dnow

@@ -1,7 +1,7 @@
 """Deployment as self-contained C99: `export_c` writes a trained network as source code.
 
 The code is written by hand and reviewed as C (the files in ``runtime/``, copied beside the export);
-what is generated is data: sizes, weights, the chain of layers.
+what is generated is data: sizes, weights, the list of layers.
 """
 
 import os
@@ -16,15 +16,15 @@ from .._checks import as_choice, as_flag, describe
 from ..network import Network
 from ..sequences import make_batch
 from . import _source
-from ._chain import DENSE, RNN, chain_of
-from ._float import float_part
+from ._float import FLOAT32, FLOAT64
+from ._format import Number
+from ._int8 import INT8
+from ._model import READOUTS, model_of
 from ._source import RUNTIME, array, check_name, literal
 
 __all__ = ["ExportReport", "export_c", "run_self_test"]
 
-_REAL = {"float32": "float", "float64": "double", "int8": "float"}
-_TOLERANCE = {"float32": 2e-6, "float64": 1e-12}
-_RECORDED_STEPS = 64  # at most, of the self-test's sequence
+_FORMATS = {number_format.name: number_format for number_format in (FLOAT32, FLOAT64, INT8)}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ExportReport:
         Of one state struct, which is all the RAM there is; on the stack there are some tens of
         bytes and no arrays but the sums that fit the registers.
     buffer_bytes_per_step : int
-        Of the buffer that a network with bidirectional layers needs for a sequence; else 0.
+        Of the buffer that a network needs for a sequence if a layer reads from its end; else 0.
     error : float
         Largest difference between this export's outputs and those of the network as it is, over
         the recorded sequence (for int8: over all the calibration data).
@@ -122,7 +122,7 @@ def export_c(
     Notes
     -----
     The files: ``NAME.h`` is what a program includes, ``NAME.c`` what it compiles; the runtime
-    ``lstmcore_*.h`` belongs to them; ``NAME_selftest.c`` is a program that proves a port: recorded
+    ``lstmrt_*.h`` belongs to them; ``NAME_selftest.c`` is a program that proves a port: recorded
     inputs must give the recorded outputs. Functions::
 
         NAME_state state;                      the caller's, as many as there are sequences
@@ -130,13 +130,13 @@ def export_c(
         NAME_step(&state, x, y);               one time step
         NAME_sequence(&state, x, n_steps, y);  many
 
-    With a readout the output is that of the sequence so far. A bidirectional layer needs whole
-    sequences: then there is no ``NAME_step``, and ``NAME_sequence`` takes a buffer of
-    ``NAME_BUFFER(n_steps)`` numbers.
+    With a readout the output is that of the sequence so far. A layer that reads from the
+    sequence's end needs whole sequences: then there is no ``NAME_step``, and ``NAME_sequence``
+    takes a buffer of ``NAME_BUFFER(n_steps)`` numbers.
 
-    C macros that change the compiled code: ``LSTMCORE_NO_FMA`` rounds every product before it is
+    C macros that change the compiled code: ``LSTMRT_NO_FMA`` rounds every product before it is
     added (the same bits on every IEEE machine, given ``-ffp-contract=off``);
-    ``LSTMCORE_NO_LIBM`` keeps compilers other than GCC and clang from taking fma out of <math.h>,
+    ``LSTMRT_NO_LIBM`` keeps compilers other than GCC and clang from taking fma out of <math.h>,
     the one thing that is ever taken from a library.
 
     Examples
@@ -154,34 +154,31 @@ def export_c(
     if not isinstance(net, Network):
         raise TypeError(f"net: expected a Network, got {describe(net)}")
     check_name(name)
-    as_choice(dtype, "dtype", tuple(_REAL))
+    number_format = _FORMATS[as_choice(dtype, "dtype", tuple(_FORMATS))]
     overwrite = as_flag(overwrite, "overwrite")
     self_test = as_flag(self_test, "self_test")
     if not np.isfinite(net.params).all():
         raise ValueError("net: expected finite parameters, got NaN or infinity")
     if data is None:
-        if dtype == "int8":
-            raise ValueError("data: expected typical inputs, which int8 is calibrated on, got None")
+        if number_format.needs_data:
+            raise ValueError(
+                f"data: expected typical inputs, which {dtype} is calibrated on, got None"
+            )
         noise = np.random.default_rng(0).standard_normal((1, 32, net.input_size))
         sequences = [noise[0]]
     else:
         sequences = _sequences(data, lengths, net.input_size)
 
-    chain = chain_of(net)
-    if dtype == "int8":
-        from ._int8 import quantize
-
-        exported = quantize(chain, net, sequences)
-    else:
-        exported = _in_floating_point(chain, net, sequences, dtype)
-    texts = _texts(chain, exported, name, dtype, repr(net))
-    files = _write(Path(directory), name, texts, exported.runtime, overwrite)
+    model = model_of(net)
+    exported = number_format.export(model, net, sequences)
+    texts = _texts(model, exported, name, number_format, repr(net))
+    files = _write(Path(directory), name, texts, number_format.runtime, overwrite)
     report = ExportReport(
         files=tuple(files),
         dtype=dtype,
         constant_bytes=exported.constant_bytes,
-        state_bytes=_state_bytes(chain, dtype),
-        buffer_bytes_per_step=_buffer(chain, dtype)[1] * np.dtype(_signal(dtype)[1]).itemsize,
+        state_bytes=_state_bytes(model, number_format),
+        buffer_bytes_per_step=_buffer(model, number_format)[1] * number_format.signal.size,
         error=exported.error,
         tolerance=exported.tolerance,
         details=exported.details,
@@ -227,39 +224,6 @@ def run_self_test(directory, name="network", *, flags=("-O2",)):
     return done.stdout.strip()
 
 
-@dataclass
-class Exported:
-    """A network in the numbers of one export.
-
-    Attributes
-    ----------
-    data : str
-        C text: arrays and descriptions of all layers.
-    constant_bytes : int
-    defines, settings : list of str
-        ``#define`` lines in front of the runtime, and among those that say what the network is.
-    x : (T, I) array
-        The self-test's inputs, and
-    y : (T, K) or (K,) array
-        its outputs.
-    error, tolerance : float
-    details : dict
-    runtime : list of str
-        Which files of the runtime are needed.
-    """
-
-    data: str
-    constant_bytes: int
-    defines: list
-    settings: list
-    x: np.ndarray
-    y: np.ndarray
-    error: float
-    tolerance: float
-    details: dict
-    runtime: list
-
-
 def _sequences(data, lengths, inputs):
     """A list of (T_b, I) float64 arrays; tokens become one-hot vectors."""
     batch = make_batch(data, inputs, np.dtype(np.float64), lengths=lengths, name="data")
@@ -270,73 +234,44 @@ def _sequences(data, lengths, inputs):
     return sequences
 
 
-def _in_floating_point(chain, net, sequences, dtype):
-    texts, sizes = zip(
-        *(float_part(part, dtype) for parts in chain.parts for part in parts), strict=True
-    )
-    x = sequences[0][:_RECORDED_STEPS].astype(dtype)
-    same = net if net.dtype == dtype else Network(**(net.options | {"dtype": dtype}), seed=0)
-    if same is not net:
-        same.params = net.params
-    y = same.predict(x[None])[0]
-    return Exported(
-        data="\n\n".join(texts),
-        constant_bytes=sum(sizes),
-        defines=[f"#define LSTMCORE_DOUBLE {int(dtype == 'float64')}"],
-        settings=[],
-        x=x,
-        y=y,
-        error=float(np.abs(y - net.predict(x[None])[0]).max()),
-        tolerance=_TOLERANCE[dtype] * max(1.0, float(np.abs(y).max())),
-        details={"reference": net.dtype.name},
-        runtime=["lstmcore_math.h", "lstmcore_float.h"],
-    )
-
-
 # ------------------------------------------------------------------------- state and buffer
 
 
-def _signal(dtype):
-    """What layers hand on: its C type, and NumPy's."""
-    return ("int16_t", "int16") if dtype == "int8" else (_REAL[dtype], dtype)
-
-
-def _members(chain, dtype):
-    """The state struct: (layer's name or None, [(C type, NumPy type, member, length), ...])."""
-    signal = _signal(dtype)
-    wide = ("int32_t", "int32") if dtype == "int8" else signal
+def _members(model, number_format):
+    """The state struct: (layer's name or None, [(Number, member, length), ...])."""
+    signal, wide = number_format.signal, number_format.wide
     members = []
-    for k, parts in enumerate(chain.parts):
+    for parts in model.parts:
         for part in parts:
-            kind, w = part.cell["kind"], part.weights
-            if k == len(chain.parts) - 1 and kind == DENSE:
+            if part.is_output:
                 continue  # it writes to y
-            arrays = [(*signal, "h", part.units)]
-            if kind not in (DENSE, RNN):
-                arrays.append((*wide, "c", part.units))
-            if w["Q"] is not None:
-                arrays.append((*signal, "gates", part.n_gates))
+            arrays = [(signal, "h", part.units)]
+            if "c" in part.cell.states:
+                arrays.append((wide, "c", part.units))
+            if part.block("Q") is not None:
+                arrays.append((signal, "gates", part.n_gates))
             members.append((part.name, arrays))
-    if chain.work():
-        members.append((None, [(*wide, "work", chain.work())]))
-    if chain.readout == "mean":
-        total = ("int64_t", "int64") if dtype == "int8" else signal
-        members.append((None, [(*total, "sum", chain.read)]))
-        members.append((None, [("size_t", "uintp", "steps", None)]))
-    if chain.readout == "mean" or (chain.readout == "last" and chain.bidirectional == 2):
-        members.append((None, [(*signal, "read", chain.read)]))
-    if dtype == "int8" and not chain.bidirectional:
-        members.append((None, [(*signal, "x", chain.inputs)]))
+    if model.work():
+        members.append((None, [(wide, "work", model.work())]))
+    if model.readout == "mean":
+        members.append((None, [(number_format.total, "sum", model.read)]))
+    if model.readout in ("mean", "max"):
+        members.append((None, [(Number("size_t", "uintp"), "steps", None)]))
+    if model.readout in ("mean", "max") or (model.reads_both and model.readout != "all"):
+        members.append((None, [(signal, "read", model.read)]))
+    if number_format.converts_inputs and not model.whole:
+        members.append((None, [(signal, "x", model.inputs)]))
     if not members:
-        members.append((None, [("unsigned char", "uint8", "unused", None)]))
+        members.append((None, [(Number("unsigned char", "uint8"), "unused", None)]))
     return members
 
 
-def _state_text(chain, dtype):
-    def declaration(c_type, _, member, length):
-        return f"{c_type} {member};" if length is None else f"{c_type} {member}[{length}];"
+def _state_text(model, number_format):
+    def declaration(number, member, length):
+        size = "" if length is None else f"[{length}]"
+        return f"{number.c_type} {member}{size};"
 
-    lines, members = [], _members(chain, dtype)
+    lines, members = [], _members(model, number_format)
     for name, arrays in members:
         text = " ".join(declaration(*entry) for entry in arrays)
         if name is None:
@@ -350,51 +285,50 @@ def _state_text(chain, dtype):
     return "\n".join(lines)
 
 
-def _state_bytes(chain, dtype):
+def _state_bytes(model, number_format):
     return sum(
-        np.dtype(numpy_type).itemsize * (1 if length is None else length)
-        for _, arrays in _members(chain, dtype)
-        for _, numpy_type, _, length in arrays
+        number.size * (1 if length is None else length)
+        for _, arrays in _members(model, number_format)
+        for number, _, length in arrays
     )
 
 
-def _buffer(chain, dtype):
+def _buffer(model, number_format):
     """Numbers a time step takes in the first half of the buffer, and in both."""
-    if not chain.bidirectional:
+    if not model.whole:
         return 0, 0
-    widths = chain.widths()
+    widths = model.widths()
     halves = [max(widths[0::2]), max(widths[1::2], default=0)]
-    if dtype == "int8":
-        halves[1] = max(halves[1], chain.inputs)  # the inputs as int16
+    if number_format.converts_inputs:
+        halves[1] = max(halves[1], model.inputs)
     return halves[0], sum(halves)
 
 
 # ------------------------------------------------------------------------------------ files
 
 
-def _texts(chain, exported, name, dtype, network):
+def _texts(model, exported, name, number_format, network):
     """The generated files, by name."""
-    upper, real = name.upper(), _REAL[dtype]
-    half, buffer = _buffer(chain, dtype)
-    numbers = {"all": "n_steps, ", "last": "", "mean": ""}[chain.readout]
+    upper, per_step = name.upper(), model.readout == "all"
+    half, buffer = _buffer(model, number_format)
     common = {
         "name": name,
         "upper": upper,
         "version": _source.version(),
-        "title": f"A recurrent network in {dtype}.",
-        "real": real,
-        "signal": _signal(dtype)[0],
-        "inputs": chain.inputs,
-        "outputs": chain.outputs,
-        "rows": numbers,
-        "bidirectional": chain.bidirectional,
+        "title": f"A recurrent network in {number_format.name}.",
+        "real": number_format.real.c_type,
+        "signal": number_format.signal.c_type,
+        "inputs": model.inputs,
+        "outputs": model.outputs,
+        "rows": "n_steps, " if per_step else "",
+        "whole": int(model.whole),
     }
-    functions = _source.SEQUENCE if chain.bidirectional else _source.STREAM
+    functions = _source.SEQUENCE if model.whole else _source.STREAM
     header = _source.HEADER.format(
         **common,
-        chain=_source.comment_lines(network),
-        notes=_source.NOTES[dtype],
-        members=_state_text(chain, dtype),
+        layers=_source.comment_lines(network),
+        note=number_format.note,
+        members=_state_text(model, number_format),
         buffer=(
             f"#define {upper}_BUFFER(n_steps) ((n_steps) * {buffer}) /* numbers of the buffer */\n"
             if buffer
@@ -402,39 +336,43 @@ def _texts(chain, exported, name, dtype, network):
         ),
         functions=functions.format(
             **common,
-            so_far="" if chain.readout == "all" else ", as if the sequence ended here",
+            so_far="" if per_step else ", as if the sequence ended here",
             indent=" " * len(f"void {name}_sequence("),
         ),
     )
-    settings = list(exported.settings)
-    if chain.readout == "last":
-        settings.append(f"#define LSTMCORE_READ_LAYER layer{chain.body - 1}")
-    if chain.bidirectional:
-        settings.append(f"#define LSTMCORE_HALF {half}")
+    settings = [*exported.settings]
+    last = len(model.parts) - 1
+    if model.parts[last][0].is_output:
+        settings.append(f"#define LSTMRT_OUTPUT_LAYER layer{last}")
+    settings.append(f"#define LSTMRT_OUTPUT LSTMRT_OUTPUT_{model.output.upper()}")
+    if not per_step:
+        settings.append(f"#define LSTMRT_READ_LAYER layer{model.body - 1}")
+        settings.append(f"#define LSTMRT_READ_BOTH {int(model.reads_both)}")
+    if model.whole:
+        settings.append(f"#define LSTMRT_HALF {half}")
     source = _source.SOURCE.format(
         **common,
-        defines="\n".join(exported.defines),
-        runtime=exported.runtime[-1],
+        double=int(number_format.real.c_type == "double"),
+        runtime=number_format.runtime[-1],
         data=exported.data,
-        body=chain.body_macros(),
-        head=chain.head_macros(),
-        readout=f"LSTMCORE_{chain.readout.upper()}",
-        read=chain.read,
-        settings="".join(f"{line}\n" for line in settings),
-        output=chain.output.upper(),
+        body=model.layer_list(0, model.body),
+        head=model.layer_list(model.body, len(model.parts)),
+        readout=READOUTS[model.readout],
+        read=model.read,
+        settings="\n".join(settings),
     )
     steps = len(exported.x)
     selftest = _source.SELFTEST.format(
         **common,
-        all=int(chain.readout == "all"),
+        all=int(per_step),
         steps=steps,
         tolerance=literal(exported.tolerance, "float64"),
         buffer=(
-            f"static {_signal(dtype)[0]} lstmcore_buffer[{upper}_BUFFER({steps})];\n"
+            f"static {number_format.signal.c_type} lstmrt_buffer[{upper}_BUFFER({steps})];\n"
             if buffer
             else ""
         ),
-        data=f"{array('lstmcore_x', exported.x)}\n\n{array('lstmcore_y', exported.y)}",
+        data=f"{array('lstmrt_x', exported.x)}\n\n{array('lstmrt_y', exported.y)}",
     )
     return {f"{name}.h": header, f"{name}.c": source, f"{name}_selftest.c": selftest}
 
@@ -442,7 +380,7 @@ def _texts(chain, exported, name, dtype, network):
 def _write(directory, name, texts, runtime, overwrite):
     directory.mkdir(parents=True, exist_ok=True)
     contents = {file: text.encode() for file, text in texts.items()}
-    for file in [*runtime, "lstmcore_model.h", "lstmcore_selftest.h"]:
+    for file in [*runtime, "lstmrt_model.h", "lstmrt_selftest.h"]:
         contents[file] = (RUNTIME / file).read_bytes()
     for file, content in contents.items():
         path = directory / file

@@ -1,4 +1,4 @@
-"""Text of the generated C: literals, arrays, the header with the state, the chain of layers."""
+"""Text of the generated C: literals, arrays, descriptions of layers, the files."""
 
 import re
 import textwrap
@@ -35,10 +35,10 @@ def check_name(name):
             "name: expected a C identifier (letters, digits and single underscores, a letter "
             f"first), got {name!r}"
         )
-    if name in _KEYWORDS.split() or name.lower().startswith("lstmcore"):
+    if name in _KEYWORDS.split() or name.lower().startswith(("lstmcore", "lstmrt")):
         raise ValueError(
-            f"name: expected one that is no keyword of C or C++ and does not begin with "
-            f"'lstmcore', got {name!r}"
+            "name: expected one that is no keyword of C or C++ and begins neither with "
+            f"'lstmcore' nor with 'lstmrt', got {name!r}"
         )
 
 
@@ -51,8 +51,8 @@ def literal(value, dtype):
 
 
 _C_TYPES = {
-    "float32": "lstmcore_real",
-    "float64": "lstmcore_real",
+    "float32": "lstmrt_real",
+    "float64": "lstmrt_real",
     "int8": "int8_t",
     "int16": "int16_t",
     "uint16": "uint16_t",
@@ -76,9 +76,9 @@ def array(name, values):
 
 
 def activation(cell, role, dtype):
-    """An lstmcore_activation's initialiser."""
+    """An lstmrt_activation's initialiser."""
     alpha, beta = (literal(cell[f"{which}_{role}"], dtype) for which in ("alpha", "beta"))
-    return f"{{LSTMCORE_{_ACTIVATIONS[cell[f'act_{role}']]}, {alpha}, {beta}}}"
+    return f"{{LSTMRT_{_ACTIVATIONS[cell[f'act_{role}']]}, {alpha}, {beta}}}"
 
 
 def flags(cell):
@@ -88,11 +88,10 @@ def flags(cell):
     )
 
 
-NOTES = {
-    "float32": "Computed in float.",
-    "float64": "Computed in double.",
-    "int8": "Weights of 8 bits, sums\n * of 32, activations of 16; x and y are float.",
-}
+def description(part, fields):
+    """The `static const` object that describes a part to the runtime."""
+    body = ",\n    ".join([f"{part.cell.inputs}, {part.units}", *fields])
+    return f"static const lstmrt_{part.kind.lower()} {part.name} = {{\n    {body},\n}};"
 
 
 def comment_lines(text):
@@ -104,11 +103,11 @@ HEADER = """\
 /* {title}
  *
  * Written by lstmcore {version}; do not edit. The network:
-{chain}
+{layers}
  *
  * The caller owns all memory: a state for each sequence that is under way, {name}_reset before its
  * first step. Nothing is allocated, and no function has memory of its own, so any number of states
- * may be stepped at once. x and y may be the same array. {notes}
+ * may be stepped at once. x and y may be the same array. {note}
  */
 #ifndef {upper}_H
 #define {upper}_H
@@ -147,9 +146,8 @@ void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real
 """
 
 SEQUENCE = """
-/* A whole sequence from the initial state: x (n_steps, {inputs}), y ({rows}{outputs}). A
- * bidirectional layer reads it from its end too, so there is no single step. What the buffer holds
- * does not matter. */
+/* A whole sequence from the initial state: x (n_steps, {inputs}), y ({rows}{outputs}). A layer
+ * reads it from its end, so there is no single step. What the buffer holds does not matter. */
 void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real} *y,
 {indent}{signal} *buffer);
 """
@@ -157,24 +155,26 @@ void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real
 SOURCE = """\
 /* {title}
  *
- * Written by lstmcore {version}; do not edit. Data only: the code is in the lstmcore_*.h beside it.
+ * Written by lstmcore {version}; do not edit. Data only: the code is in the lstmrt_*.h beside it
+ * (BSD-3-Clause, 2026 the lstmcore developers).
  */
 #include "{name}.h"
-{defines}
+
+#define LSTMRT_DOUBLE {double}
 #include "{runtime}"
 
 {data}
 
-#define LSTMCORE_NAME(suffix) {name}_##suffix
-#define LSTMCORE_INPUTS {inputs}
-#define LSTMCORE_OUTPUTS {outputs}
-#define LSTMCORE_BODY {body}
-#define LSTMCORE_HEAD {head}
-#define LSTMCORE_READOUT {readout}
-#define LSTMCORE_READ {read}
-{settings}#define LSTMCORE_OUTPUT LSTMCORE_OUTPUT_{output}
-#define LSTMCORE_BIDIRECTIONAL {bidirectional}
-#include "lstmcore_model.h"
+#define LSTMRT_NAME(suffix) {name}_##suffix
+#define LSTMRT_INPUTS {inputs}
+#define LSTMRT_OUTPUTS {outputs}
+#define LSTMRT_BODY(DO) {body}
+#define LSTMRT_HEAD(DO) {head}
+#define LSTMRT_READOUT {readout}
+#define LSTMRT_READ {read}
+#define LSTMRT_WHOLE {whole}
+{settings}
+#include "lstmrt_model.h"
 """
 
 SELFTEST = """\
@@ -184,18 +184,18 @@ SELFTEST = """\
  */
 #include "{name}.h"
 
-typedef {real} lstmcore_real;
-#define LSTMCORE_NAME(suffix) {name}_##suffix
-#define LSTMCORE_INPUTS {inputs}
-#define LSTMCORE_OUTPUTS {outputs}
-#define LSTMCORE_READOUT_ALL {all}
-#define LSTMCORE_BIDIRECTIONAL {bidirectional}
-#define LSTMCORE_TOLERANCE {tolerance}
-#define LSTMCORE_STEPS {steps}
+typedef {real} lstmrt_real;
+#define LSTMRT_NAME(suffix) {name}_##suffix
+#define LSTMRT_INPUTS {inputs}
+#define LSTMRT_OUTPUTS {outputs}
+#define LSTMRT_READOUT_ALL {all}
+#define LSTMRT_WHOLE {whole}
+#define LSTMRT_TOLERANCE {tolerance}
+#define LSTMRT_STEPS {steps}
 {buffer}
 {data}
 
-#include "lstmcore_selftest.h"
+#include "lstmrt_selftest.h"
 """
 
 

@@ -57,7 +57,7 @@ def test_without_fused_multiply_add_all_targets_give_the_same_bits(name, tmp_pat
     for target in TARGETS:
         if not target.missing():
             program = tmp_path / f"{target.name}.elf"
-            flags = ["-DLSTMCORE_NO_FMA", "-ffp-contract=off"]
+            flags = ["-DLSTMRT_NO_FMA", "-ffp-contract=off"]
             target.build([tmp_path / "model.c", tmp_path / "main.c"], program, flags)
             said[target.name] = target.run(program)
     assert len(said) > 1

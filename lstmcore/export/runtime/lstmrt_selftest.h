@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * SPDX-FileCopyrightText: 2026 the lstmcore developers
+ */
+/* The main program of a network's self-test: recorded inputs must give the recorded outputs.
+ *
+ * Included last by the generated NAME_selftest.c, which has declared the network, the recorded
+ * arrays lstmrt_x and lstmrt_y, LSTMRT_STEPS and LSTMRT_TOLERANCE. Compile it together with
+ * NAME.c; it prints the largest difference and exits with 0 if all are within the tolerance.
+ * With LSTMRT_NO_PRINTF defined it says so by its exit code alone.
+ */
+#ifndef LSTMRT_NO_PRINTF
+#include <stdio.h>
+#endif
+
+static LSTMRT_NAME(state) lstmrt_states[2];
+static lstmrt_real lstmrt_outputs[LSTMRT_READOUT_ALL ? LSTMRT_STEPS * LSTMRT_OUTPUTS
+                                                           : LSTMRT_OUTPUTS];
+
+/* The larger of `worst` and the differences between y and the n recorded outputs from `first` on;
+ * a NaN counts as a difference of 1e30. */
+static double lstmrt_compare(double worst, const lstmrt_real *y, size_t first, size_t n)
+{
+    size_t j;
+    for (j = 0; j < n; j++) {
+        double difference = (double)y[j] - (double)lstmrt_y[first + j];
+        difference = difference < 0 ? -difference : difference;
+        if (!(difference <= 1e30))
+            difference = 1e30;
+        if (difference > worst)
+            worst = difference;
+    }
+    return worst;
+}
+
+int main(void)
+{
+    LSTMRT_NAME(state) *const s = &lstmrt_states[0];
+    const size_t n = sizeof lstmrt_outputs / sizeof lstmrt_outputs[0];
+    int same_bits = 1, passed;
+    double worst = 0;
+
+#if LSTMRT_WHOLE
+    int k;
+    for (k = 0; k < 2; k++) { /* the second time over what the first has left in the memory */
+        LSTMRT_NAME(sequence)(s, lstmrt_x, LSTMRT_STEPS, lstmrt_outputs, lstmrt_buffer);
+        worst = lstmrt_compare(worst, lstmrt_outputs, 0, n);
+    }
+#else
+    lstmrt_real y[LSTMRT_OUTPUTS];
+    size_t t, j;
+    LSTMRT_NAME(reset)(s);
+    LSTMRT_NAME(sequence)(s, lstmrt_x, LSTMRT_STEPS, lstmrt_outputs);
+    worst = lstmrt_compare(worst, lstmrt_outputs, 0, n);
+
+    /* step by step, in a second state, the same bits must come */
+    LSTMRT_NAME(reset)(&lstmrt_states[1]);
+    for (t = 0; t < LSTMRT_STEPS; t++) {
+        const lstmrt_real *wanted = lstmrt_outputs + n - LSTMRT_OUTPUTS;
+        LSTMRT_NAME(step)(&lstmrt_states[1], lstmrt_x + t * LSTMRT_INPUTS, y);
+        if (LSTMRT_READOUT_ALL)
+            wanted = lstmrt_outputs + t * LSTMRT_OUTPUTS;
+        else if (t < LSTMRT_STEPS - 1)
+            continue;
+        for (j = 0; j < LSTMRT_OUTPUTS; j++)
+            if (y[j] != wanted[j])
+                same_bits = 0;
+    }
+#endif
+    passed = worst <= LSTMRT_TOLERANCE && same_bits;
+#ifndef LSTMRT_NO_PRINTF
+    printf("largest difference %.3g, tolerance %.3g%s: %s\n", worst, (double)LSTMRT_TOLERANCE,
+           same_bits ? "" : ", steps differ from the sequence", passed ? "passed" : "FAILED");
+#endif
+    return passed ? 0 : 1;
+}
