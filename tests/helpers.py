@@ -23,63 +23,6 @@ BLOCKS = {
 }
 STATES = {DENSE: (), RNN: ("h",), LSTM: ("h", "c"), GRU: ("h",)}
 
-# Greff et al. 2015, and what equations.md adds to their list
-VARIANTS = {
-    "V": {"peepholes": 1},
-    "NP": {},
-    "NIG": {"peepholes": 1, "input_gate": 0},
-    "NFG": {"peepholes": 1, "forget_gate": 0},
-    "NOG": {"peepholes": 1, "output_gate": 0},
-    "NIAF": {"peepholes": 1, "cell": "identity"},
-    "NOAF": {"peepholes": 1, "output": "identity"},
-    "CIFG": {"peepholes": 1, "coupled": 1},
-    "FGR": {"peepholes": 1, "gate_recurrence": 1},
-}
-
-# Where two options of the table meet in one line of the equations, or nothing is left of a line.
-COMBINATIONS = {
-    "no gates at all": {"input_gate": 0, "forget_gate": 0, "output_gate": 0},
-    "peepholes without gates to read them": {
-        "peepholes": 1,
-        "input_gate": 0,
-        "forget_gate": 0,
-        "output_gate": 0,
-    },
-    "only the output gate, FGR": {
-        "peepholes": 1,
-        "gate_recurrence": 1,
-        "input_gate": 0,
-        "forget_gate": 0,
-    },
-    "CIFG with FGR": {"peepholes": 1, "coupled": 1, "gate_recurrence": 1},
-    "CIFG without output gate": {"coupled": 1, "output_gate": 0},
-    "NIAF and NOAF": {"cell": "identity", "output": "identity"},
-    "FGR without peepholes": {"gate_recurrence": 1},
-}
-
-# One setting of every activation; the parameters are not the defaults, so that a kernel that
-# ignores them is found out.
-ACTIVATION_SETTINGS = [
-    "identity",
-    "logistic",
-    "tanh",
-    "relu",
-    "logistic_1",
-    "logistic_2",
-    "softsign",
-    "softplus",
-    ("elu", 0.7),
-    ("leaky_relu", 0.15),
-    ("hard_sigmoid", 0.3, 0.4),
-    ("scaled_tanh", 1.3, 0.6),
-    ("thresholded_relu", 0.2),
-    ("affine", 0.8, 0.1),
-]
-
-
-def activation_label(activation):
-    return activation if isinstance(activation, str) else activation[0]
-
 
 def _with_activations(cell, /, **activations):
     for role, activation in activations.items():
@@ -464,9 +407,21 @@ def assert_close(got, wanted, tolerance):
     assert not wrong, f"relative error above {tolerance:g}: {wrong}"
 
 
+def _bits(array):
+    return array.shape, array.dtype, array.tobytes()
+
+
+def same_bits(got, wanted):
+    """Fail unless two arrays are equal to the last bit, the sign of zero included."""
+    assert got.shape == wanted.shape, f"shape {got.shape}, expected {wanted.shape}"
+    assert got.dtype == wanted.dtype, f"dtype {got.dtype}, expected {wanted.dtype}"
+    places = np.argwhere(got != wanted)
+    assert got.tobytes() == wanted.tobytes(), f"bits differ, first at {places[:1].tolist()}"
+
+
 def assert_same_bits(got, wanted):
-    """Every tensor of `wanted` equal to the last bit, the sign of zero included."""
-    wrong = [name for name, value in wanted.items() if got[name].tobytes() != value.tobytes()]
+    """Fail unless every tensor of `wanted` is equal to the last bit."""
+    wrong = [name for name, value in wanted.items() if _bits(got[name]) != _bits(value)]
     assert not wrong, f"bits differ in {wrong}"
 
 

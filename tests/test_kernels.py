@@ -8,29 +8,26 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import zoo
 from helpers import (
-    ACTIVATION_SETTINGS,
-    COMBINATIONS,
-    VARIANTS,
-    activation_label,
+    STATES,
     assert_close,
     assert_gradient_is_the_derivative,
     assert_same_bits,
-    dense_cell,
     lstm_cell,
     random_problem,
     ranked,
-    rnn_cell,
     run,
     run_backward,
     run_forward,
 )
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from lstmcore import _reference
 from lstmcore._activations import parse_activation
 from lstmcore._dispatch import kernels as compiled
+from lstmcore.cells import CELLS
 
 # Rounding of a few hundred operations of order one; a wrong term is larger by orders of magnitude.
 TOLERANCE = {"float64": 1e-13, "float32": 5e-5}
@@ -40,15 +37,12 @@ UNEQUAL = [3, 6, 0, 1, 6, 2]  # unranked, with an empty sequence, one of one ste
 # H below, at and above the width of every vector type, and one more than a multiple of it
 SIZES = {"one unit": 1, "less than a vector": 3, "whole vectors": 8, "one unit over": 17}
 
-CELLS = {
-    "lstm": lambda I, H: lstm_cell(I, H),
-    "lstm, peepholes": lambda I, H: lstm_cell(I, H, peepholes=1),
-    "lstm, FGR": lambda I, H: lstm_cell(I, H, peepholes=1, gate_recurrence=1),
-    "lstm, CIFG": lambda I, H: lstm_cell(I, H, peepholes=1, coupled=1),
-    "rnn": lambda I, H: rnn_cell(I, H),
-    "dense": lambda I, H: dense_cell(I, H, activation="tanh"),
-}
-cells = pytest.mark.parametrize("make_cell", CELLS.values(), ids=CELLS)
+cells = pytest.mark.parametrize("make_cell", zoo.CELLS.values(), ids=zoo.CELLS)
+representatives = pytest.mark.parametrize(
+    "make_cell", zoo.REPRESENTATIVES.values(), ids=zoo.REPRESENTATIVES
+)
+recurrent = {name: cell for name, cell in zoo.REPRESENTATIVES.items() if cell.is_recurrent}
+recurrent = pytest.mark.parametrize("make_cell", recurrent.values(), ids=recurrent)
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
 
 
@@ -63,28 +57,22 @@ def assert_equals_twin(kernels, problem, tolerance=None):
 
 @dtypes
 @pytest.mark.parametrize("units", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("variant", VARIANTS | COMBINATIONS)
-def test_every_variant_equals_the_twin(kernels, variant, units, dtype):
-    cell = lstm_cell(5, units, **(VARIANTS | COMBINATIONS)[variant])
-    assert_equals_twin(kernels, random_problem(cell, UNEQUAL, dtype=dtype))
+@cells
+def test_every_cell_equals_the_twin(kernels, make_cell, units, dtype):
+    assert_equals_twin(kernels, random_problem(make_cell(5, units), UNEQUAL, dtype=dtype))
+
+
+with_blocks = {name: cell for name, cell in zoo.CELLS.items() if cell.takes("block_size")}
 
 
 @dtypes
 @pytest.mark.parametrize("blocks, block_size", [(3, 2), (2, 5), (1, 4), (4, 8), (5, 3)])
-@pytest.mark.parametrize("variant", VARIANTS | COMBINATIONS)
-def test_every_variant_with_shared_gates_equals_the_twin(
-    kernels, variant, blocks, block_size, dtype
+@pytest.mark.parametrize("make_cell", with_blocks.values(), ids=with_blocks)
+def test_every_cell_with_shared_gates_equals_the_twin(
+    kernels, make_cell, blocks, block_size, dtype
 ):
-    options = (VARIANTS | COMBINATIONS)[variant]
-    cell = lstm_cell(2, blocks * block_size, block_size=block_size, **options)
+    cell = make_cell(2, blocks * block_size, block_size=block_size)
     assert_equals_twin(kernels, random_problem(cell, UNEQUAL, dtype=dtype))
-
-
-@dtypes
-@pytest.mark.parametrize("units", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("make_cell", [rnn_cell, dense_cell])
-def test_rnn_and_dense_equal_the_twin(kernels, make_cell, units, dtype):
-    assert_equals_twin(kernels, random_problem(make_cell(5, units), UNEQUAL, dtype=dtype))
 
 
 # alpha = 0 makes them flat on one side, where the value alone must still tell the slope
@@ -92,15 +80,10 @@ EDGE_SETTINGS = [("elu", 0.0), ("leaky_relu", 0.0), ("thresholded_relu", 0.0), (
 
 
 @dtypes
-@pytest.mark.parametrize("activation", ACTIVATION_SETTINGS + EDGE_SETTINGS)
-@pytest.mark.parametrize("role", ["gate", "cell", "output", "rnn", "dense"])
-def test_every_activation_equals_the_twin(kernels, role, activation, dtype):
-    if role == "rnn":
-        cell = rnn_cell(3, 9, activation=activation)
-    elif role == "dense":
-        cell = dense_cell(3, 9, activation=activation)
-    else:
-        cell = lstm_cell(3, 9, peepholes=1, **{role: activation})
+@pytest.mark.parametrize("activation", zoo.ACTIVATIONS + EDGE_SETTINGS, ids=str)
+@pytest.mark.parametrize("make_cell, option", zoo.ROLES)
+def test_every_activation_equals_the_twin(kernels, make_cell, option, activation, dtype):
+    cell = make_cell(3, 9, **{option: activation})
     assert_equals_twin(kernels, random_problem(cell, [3, 4, 1], scale=0.6, dtype=dtype))
 
 
@@ -123,7 +106,7 @@ SHAPES = {
 
 @dtypes
 @pytest.mark.parametrize("inputs, units, lengths", SHAPES.values(), ids=SHAPES)
-@cells
+@representatives
 def test_awkward_shapes_equal_the_twin(kernels, make_cell, inputs, units, lengths, dtype):
     problem = random_problem(make_cell(inputs, units), lengths, scale=1.0, dtype=dtype)
     # rounding errors grow with the number of products summed
@@ -163,31 +146,35 @@ def test_reverse_tokens_and_states_equal_the_twin(
 
 @st.composite
 def problems(draw):
-    kind = draw(st.sampled_from(["lstm", "lstm", "lstm", "rnn", "dense"]))
-    activation = st.sampled_from(ACTIVATION_SETTINGS)
-    inputs = draw(st.integers(1, 20))
-    if kind == "lstm":
-        block_size = draw(st.integers(1, 4))
-        units = block_size * draw(st.integers(1, 20 // block_size))
-        coupled = draw(st.integers(0, 1))
-        cell = lstm_cell(
-            inputs, units, block_size=block_size, coupled=coupled,
-            input_gate=coupled or draw(st.integers(0, 1)), forget_gate=draw(st.integers(0, 1)),
-            output_gate=draw(st.integers(0, 1)), peepholes=draw(st.integers(0, 1)),
-            gate_recurrence=draw(st.integers(0, 1)), gate=draw(activation), cell=draw(activation),
-            output=draw(activation),
-        )  # fmt: skip
-    else:
-        make_cell = rnn_cell if kind == "rnn" else dense_cell
-        cell = make_cell(inputs, draw(st.integers(1, 20)), activation=draw(activation))
+    # a class as often as it has options
+    cls = draw(st.sampled_from([cls for cls in CELLS.values() for _ in zoo.options_of(cls)]))
+    given = {}
+    for option, default in zoo.options_of(cls).items():
+        if option.endswith("activation"):
+            given[option] = draw(st.sampled_from(zoo.ACTIVATIONS))
+        elif isinstance(default, bool):
+            given[option] = draw(st.booleans())
+    units = draw(st.integers(1, 20))
+    if "block_size" in zoo.options_of(cls):
+        given["block_size"] = draw(st.integers(1, 4))
+        units = given["block_size"] * draw(st.integers(1, 20 // given["block_size"]))
+    try:
+        layer = cls(draw(st.integers(1, 20)), units, **given)
+    except ValueError:  # options that do not go together
+        reject()
+    lengths = draw(st.lists(st.integers(0, 5), min_size=1, max_size=20))
     return random_problem(
-        cell, draw(st.lists(st.integers(0, 5), min_size=1, max_size=20)), scale=0.5,
-        tokens=draw(st.booleans()), reverse=draw(st.integers(0, 1)), state=draw(st.booleans()),
+        layer.cell.description,
+        lengths,
+        scale=0.5,
+        tokens=draw(st.booleans()),
+        reverse=draw(st.integers(0, 1)),
+        state=draw(st.booleans()),
         seed=draw(st.integers(0, 1000)),
-    )  # fmt: skip
+    )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(problem=problems(), n_threads=st.integers(1, 4), cut=st.integers(0, 5))
 def test_any_combination_of_options_equals_the_twin(problem, n_threads, cut):
     spans = [(0, min(cut, problem.steps)), (min(cut, problem.steps), problem.steps)]
@@ -197,10 +184,10 @@ def test_any_combination_of_options_equals_the_twin(problem, n_threads, cut):
 
 
 @pytest.mark.parametrize("units", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_gradient_of_every_variant_is_the_derivative(kernels, variant, units):
-    cell = lstm_cell(3, units, **VARIANTS[variant])
-    assert_gradient_is_the_derivative(kernels, random_problem(cell, [3, 0, 5, 1], reverse=1))
+@cells
+def test_gradient_of_every_cell_is_the_derivative(kernels, make_cell, units):
+    problem = random_problem(make_cell(3, units), [3, 0, 5, 1], reverse=1)
+    assert_gradient_is_the_derivative(kernels, problem)
 
 
 @cells
@@ -211,12 +198,13 @@ def test_float32_is_float64_rounded(kernels, make_cell):
 
 
 @dtypes
-def test_saturated_units_stay_finite_and_equal_the_twin(kernels, dtype):
-    problem = random_problem(lstm_cell(3, 9, peepholes=1), [3, 5], dtype=dtype)
+@recurrent
+def test_saturated_units_stay_finite_and_equal_the_twin(kernels, make_cell, dtype):
+    problem = random_problem(make_cell(3, 9), [3, 5], dtype=dtype)
     problem = problem.with_tensor("x", 1e4 * problem.x)
     outputs, _ = run_forward(kernels, problem)
     twin, _ = run_forward(_reference, problem)
-    for name in twin:
+    for name in ("y", *(f"{state}T" for state in STATES[problem.cell["kind"]])):
         np.testing.assert_allclose(outputs[name], twin[name], atol=TOLERANCE[dtype])
     for name, gradient in run(kernels, problem).items():
         assert np.isfinite(gradient).all(), name
@@ -251,7 +239,7 @@ def test_outputs_do_not_depend_on_the_batch_or_on_padding(
 
 
 @dtypes
-@cells
+@representatives
 def test_outputs_of_wide_layers_do_not_depend_on_the_batch(kernels, make_cell, dtype):
     # sums over k that are cut into blocks, and rows that are worked on alone, by twos, by threes
     problem = random_problem(make_cell(150, 200), [3, 1, 2, 3, 0, 3], dtype=dtype)
@@ -264,7 +252,7 @@ def test_outputs_of_wide_layers_do_not_depend_on_the_batch(kernels, make_cell, d
 
 @dtypes
 @pytest.mark.parametrize("reverse", [0, 1], ids=["forward", "reverse"])
-@cells
+@representatives
 def test_one_long_sequence_equals_its_single_steps(kernels, make_cell, reverse, dtype):
     # whole, its input products are taken for many steps at once
     problem = random_problem(make_cell(6, 21), [200], reverse=reverse, dtype=dtype)
@@ -319,7 +307,7 @@ def test_nothing_depends_on_the_number_of_threads(
 @pytest.mark.parametrize("tokens", [False, True], ids=["real inputs", "tokens"])
 @pytest.mark.parametrize("reverse", [0, 1], ids=["forward", "reverse"])
 @pytest.mark.parametrize("lengths", [[7], [4, 0, 7, 2, 7]], ids=["one sequence", "five sequences"])
-@pytest.mark.parametrize("make_cell", [c for name, c in CELLS.items() if name != "dense"])
+@recurrent
 def test_threads_that_share_the_units_give_the_same_bits(
     kernels, make_cell, lengths, reverse, tokens, dtype
 ):
@@ -530,7 +518,7 @@ def test_denormals_do_not_slow_a_call_down_or_change_its_result_by_more_than_the
     assert_close(run_forward(kernels, problem)[0], run_forward(kernels, zero)[0], 1e-15)
 
 
-@cells
+@representatives
 def test_python_threads_may_run_the_same_kernels_on_shared_inputs(kernels, make_cell):
     problem = random_problem(make_cell(12, 40), [30, 17, 25] * 4)
     wanted, results = run(kernels, problem), [None] * 4
@@ -587,7 +575,7 @@ def test_output_activations_equal_the_twin(kernels, kind, K, dtype):
 
 
 @dtypes
-@pytest.mark.parametrize("activation", ACTIVATION_SETTINGS + EDGE_SETTINGS)
+@pytest.mark.parametrize("activation", zoo.ACTIVATIONS + EDGE_SETTINGS)
 def test_activations_equal_the_twin_over_the_whole_range(kernels, activation, dtype):
     code, alpha, beta = parse_activation(activation)
     info = np.finfo(dtype)
@@ -599,14 +587,14 @@ def test_activations_equal_the_twin_over_the_whole_range(kernels, activation, dt
     # affine maps cancel next to their zero, so errors count against the terms there; a value next
     # to the denormals may have been one on the way, and be zero
     terms = np.abs(alpha * x.astype(float)) + abs(beta)
-    linear = activation_label(activation) in ("affine", "hard_sigmoid")
+    linear = zoo.activation_label(activation) in ("affine", "hard_sigmoid")
     allowed = 8 * info.eps * np.maximum(np.abs(twin), terms if linear else 0) + 4 * info.tiny
     worst = np.argmax(np.abs(got - twin) / allowed)
     assert (np.abs(got - twin) <= allowed).all(), f"f({x[worst]}) = {got[worst]}, {twin[worst]}"
 
 
 @dtypes
-@pytest.mark.parametrize("activation", ACTIVATION_SETTINGS, ids=activation_label)
+@pytest.mark.parametrize("activation", zoo.ACTIVATIONS, ids=zoo.activation_label)
 def test_activations_of_special_values_equal_the_twin(kernels, activation, dtype):
     x = np.array([np.nan, np.inf, -np.inf, 0.0], dtype)
     got, twin = np.empty((2, 4), dtype)
@@ -619,7 +607,7 @@ def test_activations_of_special_values_equal_the_twin(kernels, activation, dtype
 @dtypes
 def test_an_element_does_not_depend_on_its_place(kernels, dtype):
     x = np.random.default_rng(0).normal(scale=3, size=67).astype(dtype)
-    for activation in ACTIVATION_SETTINGS:
+    for activation in zoo.ACTIVATIONS:
         code, alpha, beta = parse_activation(activation)
         whole, alone = np.empty((2, 67), dtype)
         kernels.apply_activation(code, alpha, beta, x, whole)

@@ -8,17 +8,12 @@ from dataclasses import replace
 import mpmath
 import numpy as np
 import pytest
+import zoo
 from helpers import (
-    ACTIVATION_SETTINGS,
-    COMBINATIONS,
-    VARIANTS,
-    activation_label,
     assert_gradient_is_the_derivative,
-    dense_cell,
     gru_cell,
     lstm_cell,
     random_problem,
-    rnn_cell,
     run,
     run_forward,
 )
@@ -29,50 +24,35 @@ from lstmcore._activations import ACTIVATIONS, parse_activation
 LENGTHS = [3, 4, 0, 1]  # unequal, not ranked, one empty, one without a recurrent step
 
 
-@pytest.mark.parametrize("reverse", [0, 1], ids=["forward", "reverse"])
-@pytest.mark.parametrize("block_size", [1, 2], ids=["1 cell", "2 cells a block"])
-@pytest.mark.parametrize("variant", VARIANTS | COMBINATIONS)
-def test_gradient_of_every_variant_is_the_derivative(variant, block_size, reverse):
-    options = (VARIANTS | COMBINATIONS)[variant]
-    cell = lstm_cell(2, 2 * block_size, block_size=block_size, **options)
-    assert_gradient_is_the_derivative(_reference, random_problem(cell, LENGTHS, reverse=reverse))
+cells = pytest.mark.parametrize("make_cell", zoo.CELLS.values(), ids=zoo.CELLS)
+reverses = pytest.mark.parametrize("reverse", [0, 1], ids=["forward", "reverse"])
+with_blocks = {name: cell for name, cell in zoo.CELLS.items() if cell.takes("block_size")}
 
 
-@pytest.mark.parametrize("activation", ACTIVATION_SETTINGS, ids=activation_label)
-@pytest.mark.parametrize("role", ["gate", "cell", "output"])
-def test_gradient_of_every_lstm_activation_is_the_derivative(role, activation):
-    cell = lstm_cell(2, 3, peepholes=1, **{role: activation})
+@reverses
+@cells
+def test_gradient_of_every_cell_is_the_derivative(make_cell, reverse):
+    problem = random_problem(make_cell(2, 4), LENGTHS, reverse=reverse)
+    assert_gradient_is_the_derivative(_reference, problem)
+
+
+@reverses
+@pytest.mark.parametrize("make_cell", with_blocks.values(), ids=with_blocks)
+def test_gradient_of_every_cell_with_shared_gates_is_the_derivative(make_cell, reverse):
+    problem = random_problem(make_cell(2, 4, block_size=2), LENGTHS, reverse=reverse)
+    assert_gradient_is_the_derivative(_reference, problem)
+
+
+@pytest.mark.parametrize("activation", zoo.ACTIVATIONS, ids=zoo.activation_label)
+@pytest.mark.parametrize("make_cell, option", zoo.ROLES)
+def test_gradient_of_every_activation_is_the_derivative(make_cell, option, activation):
+    cell = make_cell(2, 3, **{option: activation})
     assert_gradient_is_the_derivative(_reference, random_problem(cell, LENGTHS, scale=0.6))
 
 
-@pytest.mark.parametrize("activation", ACTIVATION_SETTINGS, ids=activation_label)
-@pytest.mark.parametrize("make_cell", [rnn_cell, dense_cell])
-def test_gradient_of_every_rnn_and_dense_activation_is_the_derivative(make_cell, activation):
-    cell = make_cell(2, 3, activation=activation)
-    assert_gradient_is_the_derivative(_reference, random_problem(cell, LENGTHS))
-
-
-RESETS = pytest.mark.parametrize("reset_after", [1, 0], ids=["reset after", "reset before"])
-
-
-@pytest.mark.parametrize("reverse", [0, 1], ids=["forward", "reverse"])
-@RESETS
-def test_gradient_of_the_gru_is_the_derivative(reset_after, reverse):
-    cell = gru_cell(2, 3, reset_after=reset_after)
-    assert_gradient_is_the_derivative(_reference, random_problem(cell, LENGTHS, reverse=reverse))
-
-
-@pytest.mark.parametrize("activation", ACTIVATION_SETTINGS, ids=activation_label)
-@pytest.mark.parametrize("role", ["gate", "cell"])
-@RESETS
-def test_gradient_of_every_gru_activation_is_the_derivative(reset_after, role, activation):
-    cell = gru_cell(2, 3, reset_after=reset_after, **{role: activation})
-    assert_gradient_is_the_derivative(_reference, random_problem(cell, LENGTHS, scale=0.6))
-
-
-@pytest.mark.parametrize("make_cell", [lstm_cell, gru_cell, rnn_cell, dense_cell])
+@cells
 def test_tokens_are_one_hot_inputs(make_cell):
-    problem = random_problem(make_cell(5, 3), LENGTHS, tokens=True)
+    problem = random_problem(make_cell(5, 4), LENGTHS, tokens=True)
     one_hot = np.eye(5)[np.where(problem.x < 0, 0, problem.x)]
     by_token, by_vector = (run(_reference, p) for p in (problem, problem.with_tensor("x", one_hot)))
     for name, value in by_token.items():
@@ -179,17 +159,17 @@ FORMULAS = {
 }
 
 
-@pytest.mark.parametrize("activation", ACTIVATION_SETTINGS, ids=activation_label)
+@pytest.mark.parametrize("activation", zoo.ACTIVATIONS, ids=zoo.activation_label)
 def test_every_activation_has_the_value_of_its_formula(activation):
     code, alpha, beta = parse_activation(activation)
     x = np.concatenate([np.linspace(-40, 40, 321), [-1e-9, 0, 1e-9]])
     y = np.empty_like(x)
     _reference.apply_activation(code, alpha, beta, x, y)
     with mpmath.workdps(50):
-        formula = FORMULAS[activation_label(activation)]
+        formula = FORMULAS[zoo.activation_label(activation)]
         exact = [float(formula(mpmath.mpf(v), mpmath.mpf(alpha), mpmath.mpf(beta))) for v in x]
     np.testing.assert_allclose(y, exact, rtol=1e-15, atol=1e-16)
 
 
 def test_every_activation_has_a_setting_here():
-    assert [activation_label(a) for a in ACTIVATION_SETTINGS] == list(ACTIVATIONS) == list(FORMULAS)
+    assert [zoo.activation_label(a) for a in zoo.ACTIVATIONS] == list(ACTIVATIONS) == list(FORMULAS)
