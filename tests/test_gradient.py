@@ -1,30 +1,22 @@
 """Promise 1: the gradient is the gradient: every block, variant, activation, readout and loss."""
 
-from functools import partial
-
 import numpy as np
 import pytest
+import zoo
 
 import lstmcore as lc
+from lstmcore._readout import READOUTS
 
 SIZES = (1, 3, 8, 17)  # less than, odd beside, equal to and more than whole vectors
 TOLERANCE = {"float64": 1e-7, "float32": 1e-4}
 LENGTHS = (5, 3, 0, 4)  # unequal, out of order, one empty
 I, K = 2, 3
 
-# name -> layers of H units whose last has K outputs
-VARIANTS = {
-    "V": partial(lc.LSTM, I, peepholes=True),
-    "NP": partial(lc.LSTM, I),
-    "NIG": partial(lc.LSTM, I, peepholes=True, input_gate=False),
-    "NFG": partial(lc.LSTM, I, peepholes=True, forget_gate=False),
-    "NOG": partial(lc.LSTM, I, peepholes=True, output_gate=False),
-    "NIAF": partial(lc.LSTM, I, peepholes=True, cell_activation="identity"),
-    "NOAF": partial(lc.LSTM, I, peepholes=True, output_activation="identity"),
-    "CIFG": partial(lc.LSTM, I, peepholes=True, coupled=True),
-    "FGR": partial(lc.LSTM, I, peepholes=True, gate_recurrence=True),
-    "RNN": partial(lc.RNN, I),
-}
+recurrent = {name: entry for name, entry in zoo.LAYERS.items() if entry.is_recurrent}
+representatives = {name: entry for name, entry in recurrent.items() if entry.is_representative}
+cells = pytest.mark.parametrize("cell", recurrent.values(), ids=recurrent)
+readouts = pytest.mark.parametrize("readout", READOUTS)
+dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
 
 
 def randomised(net, seed=0, scale=0.5):
@@ -48,7 +40,9 @@ def data(net, lengths=LENGTHS, seed=1):
     return {"X": X, "Y": Y, "lengths": lengths}
 
 
-def assert_gradient(net, tolerance=None, max_entries=None, step=1e-4, **given):
+def assert_gradient(net, tolerance=None, max_entries=None, **given):
+    # no bend may lie between the points of the difference quotient
+    step = 1e-5 if any(map(zoo.has_bends, net.layers)) else 1e-4
     errors = lc.check_gradient(net, **given, max_entries=max_entries, step=step)
     assert list(errors) == list(net.blocks)
     tolerance = tolerance or TOLERANCE[net.dtype.name]
@@ -56,81 +50,83 @@ def assert_gradient(net, tolerance=None, max_entries=None, step=1e-4, **given):
     assert not wrong, f"relative error above {tolerance:g}: {wrong}"
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("loss", ["squared_error", "cross_entropy", "binary_cross_entropy"])
-@pytest.mark.parametrize("readout", ["all", "last", "mean"])
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_with_every_readout_and_loss(variant, readout, loss, dtype):
-    for H in SIZES:
-        layers = [VARIANTS[variant](H), lc.Dense(H, K)]
-        net = randomised(lc.Network(layers, loss, readout, dtype))
-        # of the large ones some entries of each block: each costs four evaluations
-        assert_gradient(net, max_entries=None if H <= 3 else 6, **data(net))
+def sizes_of(cell):
+    """All sizes for the representatives; their products are those of the others too."""
+    return SIZES if cell.is_representative else (3, 17)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("readout", ["all", "last", "mean"])
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_both_directions_with_learned_initial_states(variant, readout, dtype):
-    for H in SIZES:
-        layer = VARIANTS[variant](H, bidirectional=True, learn_initial_state=True)
+def entries_of(cell, H):
+    """Of the large ones some entries of each block: each costs four evaluations."""
+    return None if cell.is_representative and H <= 3 else 6
+
+
+@dtypes
+@readouts
+@cells
+def test_every_cell_with_every_readout(cell, readout, dtype):
+    for H in sizes_of(cell):
+        layers = [cell.layer(I, H), lc.Dense(H, K)]
+        net = randomised(lc.Network(layers, readout=readout, dtype=dtype))
+        assert_gradient(net, max_entries=entries_of(cell, H), **data(net))
+
+
+@dtypes
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+@readouts
+@pytest.mark.parametrize("cell", representatives.values(), ids=representatives)
+def test_every_readout_with_the_other_losses(cell, readout, loss, dtype):
+    for H in (3, 17):
+        net = lc.Network([cell.layer(I, H), lc.Dense(H, K)], loss, readout, dtype)
+        assert_gradient(randomised(net), max_entries=entries_of(cell, H), **data(net))
+
+
+@dtypes
+@readouts
+@cells
+def test_both_directions_with_learned_initial_states(cell, readout, dtype):
+    for H in sizes_of(cell):
+        layer = cell.layer(I, H, bidirectional=True, learn_initial_state=True)
         net = randomised(lc.Network([layer, lc.Dense(2 * H, K)], readout=readout, dtype=dtype))
-        assert_gradient(net, max_entries=None if H <= 3 else 5, **data(net))
+        assert_gradient(net, max_entries=4, **data(net))
 
 
-@pytest.mark.parametrize("readout", ["all", "last", "mean"])
-def test_recurrent_layer_that_is_the_output(readout):
-    for layer in (lc.LSTM(I, 3, peepholes=True), lc.RNN(I, 3, bidirectional=True)):
-        net = randomised(lc.Network([layer], readout=readout))
-        assert_gradient(net, **data(net))
+with_blocks = {name: cell for name, cell in recurrent.items() if cell.takes("block_size")}
 
 
-@pytest.mark.parametrize("variant", ["V", "CIFG", "FGR", "NOG"])
+@pytest.mark.parametrize("cell", with_blocks.values(), ids=with_blocks)
 @pytest.mark.parametrize(("H", "C"), [(8, 2), (17, 17), (6, 3)], ids=["8/2", "one block", "6/3"])
-def test_blocks_of_cells(variant, H, C):
-    layer = VARIANTS[variant](H, block_size=C, bidirectional=True)
+def test_blocks_of_cells(cell, H, C):
+    layer = cell.layer(I, H, block_size=C, bidirectional=True)
     net = randomised(lc.Network([layer, lc.Dense(2 * H, K)]))
-    assert_gradient(net, max_entries=20, **data(net))
-
-
-ACTIVATIONS = [
-    "identity", "logistic", "tanh", "relu", "logistic_1", "logistic_2", "softsign", "softplus",
-    ("elu", 0.7), ("leaky_relu", 0.15), ("hard_sigmoid", 0.3, 0.4), ("scaled_tanh", 1.3, 0.6),
-    ("thresholded_relu", 0.2), ("affine", 0.8, 0.1),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("role", ["gate", "cell", "output", "rnn", "dense"])
-@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
-def test_every_activation_in_every_role(activation, role):
-    layers = {
-        "rnn": lambda: [lc.RNN(I, 3, activation=activation), lc.Dense(3, K)],
-        "dense": lambda: [lc.LSTM(I, 3), lc.Dense(3, K, activation=activation)],
-    }.get(role, lambda: [lc.LSTM(I, 3, **{f"{role}_activation": activation}), lc.Dense(3, K)])()
-    net = randomised(lc.Network(layers))
-    # a small step, so that no bend lies between the points of the difference quotient
-    assert_gradient(net, step=1e-5, **data(net))
-
-
-STACKS = {
-    "two LSTMs": lambda: [lc.LSTM(I, 3, peepholes=True), lc.LSTM(3, 5), lc.Dense(5, K)],
-    "bidirectional below": lambda: [lc.LSTM(I, 3, bidirectional=True), lc.RNN(6, 4)],
-    "bidirectional above": lambda: [
-        lc.RNN(I, 3), lc.LSTM(3, 4, peepholes=True, bidirectional=True), lc.Dense(8, K),
-    ],
-    "dense below and between": lambda: [
-        lc.Dense(I, 5, activation="tanh"), lc.RNN(5, 3), lc.Dense(3, 4, activation="tanh"),
-        lc.LSTM(4, 3), lc.Dense(3, 4, activation="logistic"), lc.Dense(4, K),
-    ],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("readout", ["all", "last", "mean"])
-@pytest.mark.parametrize("stack", STACKS)
-def test_stacks(stack, readout, dtype):
-    net = randomised(lc.Network(STACKS[stack](), readout=readout, dtype=dtype))
     assert_gradient(net, max_entries=12, **data(net))
+
+
+@pytest.mark.parametrize("activation", zoo.ACTIVATIONS, ids=str)
+@pytest.mark.parametrize("cell, option", zoo.ROLES)
+def test_every_activation_in_every_role(cell, option, activation):
+    layers = [lc.LSTM(I, 3), cell.layer(3, 3, **{option: activation}), lc.Dense(3, K)]
+    net = randomised(lc.Network(layers))
+    assert_gradient(net, **data(net))
+
+
+# What more than one cell makes: directions, learned states, masks, stacks
+of_layers = {name: net for name, net in zoo.NETWORKS.items() if name not in zoo.CELLS}
+networks = pytest.mark.parametrize("name", of_layers)
+
+
+@dtypes
+@readouts
+@networks
+def test_networks(name, readout, dtype):
+    net = zoo.network(name, readout=readout, dtype=dtype)
+    assert_gradient(net, max_entries=6, **data(net))
+
+
+@readouts
+@pytest.mark.parametrize("name", [name for name, net in of_layers.items() if net.ends_recurrent])
+def test_recurrent_layer_that_is_the_output(name, readout):
+    net = zoo.network(name, outputs=None, readout=readout)
+    assert_gradient(net, max_entries=6, **data(net))
 
 
 def test_no_recurrent_layer_at_all():
@@ -157,30 +153,28 @@ def test_every_option_of_the_objective(options):
     assert_gradient(net, **data(net) | options)
 
 
-@pytest.mark.parametrize("readout", ["all", "last", "mean"])
-@pytest.mark.parametrize("first", [lc.LSTM, lc.RNN, lc.Dense])
-def test_tokens(first, readout):
-    options = {} if first is lc.Dense else {"bidirectional": True}
-    layers = [first(7, 3, **options)]
+@readouts
+@pytest.mark.parametrize("cell", zoo.REPRESENTATIVES.values(), ids=zoo.REPRESENTATIVES)
+def test_tokens(cell, readout):
+    options = {"bidirectional": True} if cell.is_recurrent else {}
+    layers = [cell.layer(7, 3, **options)]
     layers += [lc.LSTM(layers[0].output_size, 3), lc.Dense(3, K)]
     net = randomised(lc.Network(layers, "cross_entropy", readout))
     given = data(net)
     given["X"] = np.random.default_rng(0).integers(0, 7, given["X"].shape[:2])
-    assert_gradient(net, **given)
+    assert_gradient(net, max_entries=12, **given)
 
 
-def test_masked_weights_get_no_gradient_and_the_others_the_right_one():
-    rng = np.random.default_rng(0)
-    W_mask, R_mask = rng.uniform(size=(12, I)) < 0.6, rng.uniform(size=(12, 3)) < 0.6
-    layer = lc.LSTM(I, 3, W_mask=W_mask, R_mask=R_mask, bidirectional=True)
-    net = randomised(lc.Network([layer, lc.Dense(6, K)]))
-    given = data(net)
-    assert_gradient(net, **given)
-    _, g = net.loss_and_grad(**given)
-    gradient = net.table.views(g)
-    for direction in ("forward", "backward"):
-        assert not gradient[f"0.{direction}.W"][~W_mask].any()
-        assert not gradient[f"0.{direction}.R"][~R_mask].any()
+@pytest.mark.parametrize("name", [name for name, net in zoo.NETWORKS.items() if net.has_masks])
+def test_masked_weights_get_no_gradient(name):
+    net = zoo.network(name)
+    gradient = net.table.views(net.loss_and_grad(**data(net))[1])
+    for block in net.blocks:
+        number, *_, own = block.split(".")
+        mask = net.layers[int(number)].options.get(f"{own}_mask")
+        if mask is not None:
+            assert not gradient[block][~mask].any()
+            assert gradient[block][mask].all()
 
 
 def test_a_wrong_gradient_is_found(monkeypatch):

@@ -115,14 +115,20 @@ def test_awkward_shapes_equal_the_twin(kernels, make_cell, inputs, units, length
 
 
 @pytest.mark.parametrize(
-    ("dtype", "units", "rows"),
-    [("float64", 230, 256), ("float64", 320, 512), ("float32", 320, 256)],
+    ("name", "dtype", "units", "rows"),
+    [
+        ("peepholes", "float64", 230, 256),
+        ("peepholes", "float64", 320, 512),
+        ("peepholes", "float32", 320, 256),
+        ("GRU", "float64", 260, 256),
+        ("GRU, reset before", "float64", 260, 256),
+    ],
 )
 @pytest.mark.parametrize("lengths", [[650], [300, 1, 290]], ids=["one sequence", "three"])
 def test_longer_chunks_of_bptt_where_the_gradient_is_large_equal_the_twin(
-    kernels, lengths, dtype, units, rows
+    kernels, lengths, name, dtype, units, rows
 ):
-    cell = lstm_cell(units, units, peepholes=1)
+    cell = zoo.CELLS[name](units, units)
     problem = random_problem(cell, lengths, dtype=dtype)
     plan = kernels.plan_cell(cell, problem.dtype)
     assert kernels.chunk_rows(plan, len(lengths)) == rows

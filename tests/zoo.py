@@ -41,6 +41,15 @@ def activation_label(activation):
     return activation if isinstance(activation, str) else activation[0]
 
 
+BENDS = {"relu", "elu", "leaky_relu", "hard_sigmoid", "thresholded_relu"}
+
+
+def has_bends(layer):
+    """Whether an activation of a layer has no derivative somewhere."""
+    given = [value for name, value in layer.options.items() if name.endswith("activation")]
+    return not BENDS.isdisjoint(map(activation_label, given))
+
+
 def options_of(cls):
     """``{name: default}`` of the options of a layer's class, without its sizes."""
     parameters = inspect.signature(cls).parameters.values()
@@ -263,6 +272,10 @@ class Network:
     def ends_recurrent(self):
         """Whether the last layer's outputs are what a readout reads."""
         return self.layers[-1].is_recurrent
+
+    @property
+    def has_masks(self):
+        return any(layer.options.get("R_mask") is not None for layer in self.layers)
 
 
 def masked(cls, inputs, units, **options):
