@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import same_bits
 
 import lstmcore as lc
 
@@ -82,12 +83,6 @@ def table():
 def pointer(array):
     assert array.flags.carray
     return ctypes.c_void_p(array.ctypes.data)
-
-
-def same_bits(a, b):
-    assert a.shape == b.shape
-    assert a.dtype == b.dtype
-    assert a.tobytes() == b.tobytes()
 
 
 # ----------------------------------------------------------------------------- cimport lstmcore
@@ -183,9 +178,7 @@ def test_what_no_layer_can_be_is_said(outside, changes, words):
 
 
 def network(H=24, dtype="float32"):
-    net = lc.Network(
-        [lc.LSTM(1, H), lc.Dense(H, 3)], loss="cross_entropy", dtype=dtype, seed=0
-    )
+    net = lc.Network([lc.LSTM(1, H), lc.Dense(H, 3)], loss="cross_entropy", dtype=dtype, seed=0)
     net.params[...] = np.random.default_rng(0).normal(size=net.params.size)
     return net
 

@@ -10,39 +10,22 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import zoo
+from helpers import same_bits
 
 import lstmcore as lc
 
 LENGTHS = np.array([9, 4, 0, 13, 1, 13, 6, 2, 11, 3])
-I = 5
+I = zoo.INPUTS
 
-NETWORKS = {
-    "peepholes, both directions": lambda **o: lc.Network(
-        [lc.LSTM(I, 17, peepholes=True, bidirectional=True), lc.Dense(34, 3)], **o
-    ),
-    "stack": lambda **o: lc.Network(
-        [lc.Dense(I, 6, activation="tanh"), lc.LSTM(6, 8), lc.RNN(8, 5), lc.Dense(5, 3)], **o
-    ),
-    "gate recurrence, blocks, learned state": lambda **o: lc.Network(
-        [lc.LSTM(I, 6, peepholes=True, gate_recurrence=True, block_size=3,
-                 learn_initial_state=True), lc.Dense(6, 3)],
-        **o,
-    ),
-    "coupled": lambda **o: lc.Network([lc.LSTM(I, 33, coupled=True), lc.Dense(33, 3)], **o),
-    "RNN": lambda **o: lc.Network([lc.RNN(I, 9, learn_initial_state=True), lc.Dense(9, 3)], **o),
-}  # fmt: skip
-FORWARD_ONLY = [name for name in NETWORKS if name != "peepholes, both directions"]
-
-networks = pytest.mark.parametrize("name", NETWORKS)
-forward_networks = pytest.mark.parametrize("name", FORWARD_ONLY)
-dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
-readouts = pytest.mark.parametrize("readout", ["all", "last", "mean"])
+cases = zoo.cases(zoo.NETWORKS)
+stream_cases = zoo.cases(zoo.STREAMS)
+networks = pytest.mark.parametrize("name", zoo.NETWORKS)
+dtypes = pytest.mark.parametrize("dtype", zoo.DTYPES)
 
 
-def network(name, dtype="float64", readout="all", loss="cross_entropy"):
-    net = NETWORKS[name](dtype=dtype, readout=readout, loss=loss)
-    net.params[...] = np.random.default_rng(0).normal(scale=0.5, size=net.params.size)
-    return net
+def network(name, dtype="float64", readout="all"):
+    return zoo.network(name, outputs=3, dtype=dtype, readout=readout, loss="cross_entropy")
 
 
 def sequences(net, lengths=LENGTHS, seed=1):
@@ -54,18 +37,10 @@ def sequences(net, lengths=LENGTHS, seed=1):
     return X, rng.integers(0, net.output_size, shape)
 
 
-def same_bits(a, b):
-    assert a.shape == b.shape
-    assert a.dtype == b.dtype
-    assert a.tobytes() == b.tobytes()
-
-
 # ---------------------------------------------------------------------------- the same bits
 
 
-@networks
-@dtypes
-@readouts
+@cases
 def test_outputs_do_not_depend_on_the_batch(name, dtype, readout):
     net = network(name, dtype, readout)
     X, _ = sequences(net)
@@ -80,9 +55,7 @@ def test_outputs_do_not_depend_on_the_batch(name, dtype, readout):
         same_bits(part, whole[some])
 
 
-@networks
-@dtypes
-@readouts
+@cases
 def test_outputs_and_gradients_do_not_depend_on_padding(name, dtype, readout):
     net = network(name, dtype, readout)
     X, Y = sequences(net)
@@ -101,9 +74,7 @@ def test_outputs_and_gradients_do_not_depend_on_padding(name, dtype, readout):
     same_bits(g, g_longer)
 
 
-@networks
-@dtypes
-@readouts
+@cases
 def test_a_list_a_padded_array_and_a_mask_are_one_batch(name, dtype, readout):
     net = network(name, dtype, readout)
     X, Y = sequences(net)
@@ -124,9 +95,7 @@ def test_a_list_a_padded_array_and_a_mask_are_one_batch(name, dtype, readout):
         same_bits(other[1], g)
 
 
-@networks
-@dtypes
-@readouts
+@cases
 def test_masked_steps_are_not_there(name, dtype, readout):
     net = network(name, dtype, readout)
     rng = np.random.default_rng(3)
@@ -151,9 +120,7 @@ def test_masked_steps_are_not_there(name, dtype, readout):
     same_bits(g, g_without)
 
 
-@networks
-@dtypes
-@readouts
+@cases
 def test_threads_change_no_bit_of_outputs_or_gradients(name, dtype, readout):
     net = network(name, dtype, readout)
     rng = np.random.default_rng(4)
@@ -167,9 +134,7 @@ def test_threads_change_no_bit_of_outputs_or_gradients(name, dtype, readout):
         same_bits(g, results[0][1])
 
 
-@forward_networks
-@dtypes
-@readouts
+@stream_cases
 def test_chunks_and_steps_give_the_bits_of_the_whole(name, dtype, readout):
     net = network(name, dtype, readout)
     X, _ = sequences(net, [13] * 4)
@@ -202,10 +167,9 @@ def test_chunks_and_steps_give_the_bits_of_the_whole(name, dtype, readout):
     same_bits(stream(X[1, 0]), steps[0][1])
 
 
-@forward_networks
-@readouts
-def test_a_state_taken_from_unequal_lengths_goes_on(name, readout):
-    net = network(name, readout=readout)
+@stream_cases
+def test_a_state_taken_from_unequal_lengths_goes_on(name, readout, dtype):
+    net = network(name, dtype, readout)
     X, _ = sequences(net)
     X = np.nan_to_num(X)
     first = LENGTHS // 2
@@ -258,10 +222,9 @@ def read_only(array):
     return array
 
 
-@networks
-@readouts
-def test_no_input_is_written_to(name, readout):
-    net = network(name, readout=readout)
+@cases
+def test_no_input_is_written_to(name, readout, dtype):
+    net = network(name, dtype, readout)
     X, Y = map(read_only, sequences(net))
     lengths = read_only(LENGTHS)
     mask = read_only(np.random.default_rng(0).uniform(size=X.shape[:2]) < 0.5)
@@ -277,7 +240,7 @@ def test_no_input_is_written_to(name, readout):
     theta = read_only(net.params)
     _, g = net.evaluate(theta, examples)
     net.penalty(theta, 0.1, g)
-    if name in FORWARD_ONLY:
+    if name in zoo.STREAMS:
         _, state = net.predict(finite, return_state=True)
         state = tuple(tuple(map(read_only, entry)) for entry in state)
         net.predict(finite, state=state)
@@ -309,7 +272,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 @dtypes
 def test_memory_layout_of_inputs_changes_no_bit(layout, dtype):
-    net = network("peepholes, both directions", dtype)
+    net = network("both directions", dtype)
     X, Y = sequences(net, [13] * 4)
     Y = np.eye(3, dtype=dtype)[Y]
     y, (f, g) = net.predict(X), net.loss_and_grad(X, Y)
@@ -331,7 +294,7 @@ def test_memory_layout_of_inputs_changes_no_bit(layout, dtype):
     ids=["strided", "reversed", "other byte order", "read-only", "list"],
 )
 def test_memory_layout_of_parameters_changes_no_bit(layout):
-    net = network("peepholes, both directions")
+    net = network("both directions")
     X, Y = sequences(net)
     examples = net.prepare(X, Y, LENGTHS)
     theta = np.random.default_rng(5).normal(size=net.params.size)
@@ -356,7 +319,7 @@ def test_other_real_numbers_are_converted(other):
 
 @pytest.mark.parametrize("integer", [np.int8, np.uint8, np.int32, np.uint64, np.longlong])
 def test_tokens_of_any_integer_type_equal_one_hot_vectors(integer):
-    net = network("peepholes, both directions")
+    net = network("both directions")
     tokens = np.random.default_rng(0).integers(0, I, (4, 7))
     lengths = [7, 3, 0, 5]
     one_hot = np.eye(I)[tokens]
@@ -401,7 +364,7 @@ def test_a_second_call_allocates_its_results_and_no_more():
 
 
 def test_threads_share_one_network():
-    net = network("peepholes, both directions")
+    net = network("both directions")
     batches = [sequences(net, np.roll(LENGTHS, k), seed=k) for k in range(8)]
     lengths = [np.roll(LENGTHS, k) for k in range(8)]
     jobs = [(X, Y, n) for (X, Y), n in zip(batches, lengths, strict=True)] * 12

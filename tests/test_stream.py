@@ -10,6 +10,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import zoo
+from helpers import same_bits
 
 import lstmcore as lc
 from lstmcore._outputs import OUTPUTS
@@ -17,60 +19,20 @@ from lstmcore.streaming import Stream
 
 T = 6
 
-# H below, at and above the widths of the vectors and of the tiles of one row
-LAYERS = {
-    "LSTM, 1 unit": lambda: [lc.LSTM(3, 1)],
-    "LSTM, 7": lambda: [lc.LSTM(3, 7)],
-    "LSTM, 16": lambda: [lc.LSTM(3, 16)],
-    "LSTM, 33": lambda: [lc.LSTM(3, 33)],
-    "LSTM, 70, more than half a first-level cache": lambda: [lc.LSTM(3, 70)],
-    "peepholes": lambda: [lc.LSTM(3, 17, peepholes=True)],
-    "no input gate": lambda: [lc.LSTM(3, 9, input_gate=False)],
-    "no gates": lambda: [lc.LSTM(3, 9, input_gate=False, forget_gate=False, output_gate=False)],
-    "coupled": lambda: [lc.LSTM(3, 9, coupled=True, peepholes=True)],
-    "gate recurrence": lambda: [lc.LSTM(3, 6, gate_recurrence=True, peepholes=True)],
-    "gate recurrence, blocks": lambda: [lc.LSTM(3, 6, gate_recurrence=True, block_size=3)],
-    "blocks with peepholes": lambda: [lc.LSTM(3, 10, block_size=5, peepholes=True)],
-    "activations": lambda: [
-        lc.LSTM(3, 5, gate_activation="hard_sigmoid", cell_activation="softsign",
-                output_activation=("scaled_tanh", 1.5, 0.5))
-    ],
-    "learned initial state": lambda: [lc.LSTM(3, 5, learn_initial_state=True)],
-    "masks": lambda: [
-        lc.LSTM(3, 4, W_mask=np.arange(48).reshape(16, 3) % 2,
-                R_mask=np.arange(64).reshape(16, 4) % 3 > 0)
-    ],
-    "RNN": lambda: [lc.RNN(3, 11)],
-    "RNN, relu, learned": lambda: [lc.RNN(3, 11, activation="relu", learn_initial_state=True)],
-    "stack": lambda: [lc.Dense(3, 5, activation="tanh"), lc.LSTM(5, 6), lc.RNN(6, 7)],
-}  # fmt: skip
-
 
 def network(name="stack", readout="all", loss="cross_entropy", dtype="float64"):
-    layers = LAYERS[name]()
-    layers.append(lc.Dense(layers[-1].output_size, 2))
-    net = lc.Network(layers, loss=loss, readout=readout, dtype=dtype)
-    net.params[...] = np.random.default_rng(0).normal(scale=0.6, size=net.params.size)
-    return net
+    return zoo.network(name, readout=readout, loss=loss, dtype=dtype, scale=0.6)
 
 
 def inputs(B, dtype="float64"):
     return np.random.default_rng(1).normal(size=(B, T, 3)).astype(dtype)
 
 
-def same_bits(a, b):
-    assert a.shape == b.shape
-    assert a.dtype == b.dtype
-    assert a.tobytes() == b.tobytes()
-
-
 # ---------------------------------------------------------------------------------- the bits
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("B", [1, 3], ids=["one", "three"])
-@pytest.mark.parametrize("readout", ["all", "last", "mean", "max", "last_step"])
-@pytest.mark.parametrize("name", LAYERS)
+@zoo.cases(zoo.STREAMS)
 def test_steps_give_the_bits_of_the_whole(name, readout, B, dtype):
     net = network(name, readout, dtype=dtype)
     X, stream, state = inputs(B, dtype), net.stream(B), None
@@ -96,7 +58,7 @@ def test_outputs_are_those_behind_the_output_activation(loss, B):
 
 
 @pytest.mark.parametrize("B", [1, 3])
-@pytest.mark.parametrize("name", ["LSTM, 7", "LSTM, 33", "gate recurrence", "RNN"])
+@pytest.mark.parametrize("name", zoo.STREAMS)
 def test_tokens_step_like_one_hot_vectors(name, B):
     net = network(name)
     tokens = np.random.default_rng(2).integers(0, 3, (B, T))
@@ -220,11 +182,10 @@ def test_refresh_takes_new_parameters_and_keeps_the_state():
     same_bits(stream(X[0, 1]), wanted)
 
 
-@pytest.mark.parametrize("readout", ["last", "mean", "max"])
-@pytest.mark.parametrize("name", ["gate recurrence, blocks", "stack", "RNN, relu, learned"])
-def test_a_state_is_a_copy_and_can_be_put_back(name, readout):
-    net = network(name, readout)
-    X, stream = inputs(2), net.stream(2)
+@zoo.cases(zoo.STREAMS)
+def test_a_state_is_a_copy_and_can_be_put_back(name, readout, dtype):
+    net = network(name, readout, dtype=dtype)
+    X, stream = inputs(2, dtype), net.stream(2)
     stream(X[:, 0])
     kept = stream.state
     copied = copy.deepcopy(kept)

@@ -7,6 +7,7 @@ its default in all entries.
 """
 
 import inspect
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,8 +15,10 @@ import numpy as np
 import pytest
 
 import lstmcore as lc
+from lstmcore._readout import READOUTS
 
 INPUTS, OUTPUTS = 3, 2  # of every network
+DTYPES = ("float64", "float32")
 
 # One setting of every activation; the parameters are not the defaults, so that a kernel that
 # ignores them is found out.
@@ -250,10 +253,13 @@ class Network:
         What it has that no other network has.
     make : callable
         Gives the layers.
+    is_representative : bool
+        Whether contracts run over it with every readout in both dtypes: see `cases`.
     """
 
     why: str
     make: Callable
+    is_representative: bool = False
 
     @property
     def layers(self):
@@ -300,11 +306,15 @@ NETWORKS = {name: _of_a_cell(entry) for name, entry in LAYERS.items()} | {
     "LSTM, 33 units": Network("one over, at every width", lambda: [LSTM(INPUTS, 33)]),
     "LSTM, 70 units": Network("more than half a first-level cache", lambda: [LSTM(INPUTS, 70)]),
     "peepholes, 17 units": Network("p beyond a vector", lambda: [LSTM(INPUTS, 17, peepholes=True)]),
-    "CIFG, 33 units": Network("three gates, one over", lambda: [LSTM(INPUTS, 33, coupled=True)]),
+    "CIFG, 33 units": Network(
+        "three gates, one over", lambda: [LSTM(INPUTS, 33, coupled=True)], is_representative=True
+    ),
     "GRU, 1 unit": Network("less than any vector", lambda: [GRU(INPUTS, 1)]),
     "GRU, 33 units": Network("one over, at every width", lambda: [GRU(INPUTS, 33)]),
     "GRU, reset before, 17 units": Network(
-        "a product of the step beyond a vector", lambda: [GRU(INPUTS, 17, reset_after=False)]
+        "a product of the step beyond a vector",
+        lambda: [GRU(INPUTS, 17, reset_after=False)],
+        is_representative=True,
     ),
     "RNN, 11 units": Network("beyond a vector", lambda: [RNN(INPUTS, 11, activation="relu")]),
     "learned states": Network(
@@ -323,12 +333,13 @@ NETWORKS = {name: _of_a_cell(entry) for name, entry in LAYERS.items()} | {
                 learn_initial_state=True,
             )
         ],
+        is_representative=True,
     ),
     "learned state, GRU": Network(
         "h(0) is read by the reset gate", lambda: [GRU(INPUTS, 9, learn_initial_state=True)]
     ),
     "learned state, RNN": Network(
-        "a single state", lambda: [RNN(INPUTS, 9, learn_initial_state=True)]
+        "a single state", lambda: [RNN(INPUTS, 9, learn_initial_state=True)], is_representative=True
     ),
     "masks": Network("a gate's rows lack other weights", lambda: [masked(LSTM, INPUTS, 4)]),
     "masks, GRU": Network(
@@ -349,6 +360,7 @@ NETWORKS = {name: _of_a_cell(entry) for name, entry in LAYERS.items()} | {
     "both directions": Network(
         "two halves of the outputs",
         lambda: [LSTM(INPUTS, 17, peepholes=True, direction="both")],
+        is_representative=True,
     ),
     "both directions, learned states": Network(
         "four initial states",
@@ -360,6 +372,7 @@ NETWORKS = {name: _of_a_cell(entry) for name, entry in LAYERS.items()} | {
             GRU(INPUTS, 4, reset_after=False, bidirectional=True, learn_initial_state=True),
             GRU(8, 3, direction="both"),
         ],
+        is_representative=True,
     ),
     "both directions below": Network(
         "dx of two directions adds up", lambda: [LSTM(INPUTS, 3, bidirectional=True), RNN(6, 4)]
@@ -371,6 +384,7 @@ NETWORKS = {name: _of_a_cell(entry) for name, entry in LAYERS.items()} | {
     "stack": Network(
         "four kinds, one upon the other",
         lambda: [Dense(INPUTS, 6, activation="tanh"), LSTM(6, 8), GRU(8, 4), RNN(4, 5)],
+        is_representative=True,
     ),
     "widths": Network(
         "every layer has chunks of BPTT of its own",
@@ -397,6 +411,23 @@ NETWORKS = {name: _of_a_cell(entry) for name, entry in LAYERS.items()} | {
 
 RECURRENT = {name: entry for name, entry in NETWORKS.items() if entry.is_recurrent}
 STREAMS = {name: entry for name, entry in NETWORKS.items() if not entry.reads_ahead}
+
+
+def cases(networks):
+    """A mark for tests of (name, readout, dtype).
+
+    A readout does not know whose outputs it reads, so only the representatives have all of them in
+    both dtypes; every other network has both dtypes, one without a readout, one with each in turn.
+    """
+    others = itertools.cycle(readout for readout in READOUTS if readout != "all")
+    chosen = []
+    for name, entry in networks.items():
+        if entry.is_representative:
+            chosen += itertools.product([name], READOUTS, DTYPES)
+        else:
+            second = next(others) if entry.is_recurrent else "all"
+            chosen += [(name, "all", "float64"), (name, second, "float32")]
+    return pytest.mark.parametrize("name, readout, dtype", chosen)
 
 
 def network(name, *, outputs=OUTPUTS, scale=0.5, **options):
