@@ -6,49 +6,33 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import zoo
 
 import lstmcore as lc
 from lstmcore._bptt import segments
 from lstmcore._dispatch import kernels
+from lstmcore._readout import READOUTS
 
-I, K = 3, 2
+I, K = zoo.INPUTS, zoo.OUTPUTS
 LENGTHS = {
     "one": [3000],
     "equal": [1100, 1100, 1100],
     "unequal, one empty": [1650, 3, 0, 901, 1650, 512],
     "more sequences than a chunk has rows": [40] * 100 + [7] * 200,
 }
-STACKS = {
-    "LSTM": lambda: [lc.LSTM(I, 5), lc.Dense(5, K)],
-    "peepholes": lambda: [lc.LSTM(I, 5, peepholes=True)],
-    "coupled": lambda: [lc.LSTM(I, 9, peepholes=True, coupled=True), lc.Dense(9, K)],
-    "no gates": lambda: [
-        lc.LSTM(I, 5, input_gate=False, forget_gate=False, output_gate=False), lc.Dense(5, K)
-    ],
-    "gate recurrence, blocks, learned state": lambda: [
-        lc.LSTM(
-            I, 6, peepholes=True, gate_recurrence=True, block_size=3, learn_initial_state=True
-        ),
-        lc.Dense(6, K),
-    ],
-    "RNN": lambda: [lc.RNN(I, 7, learn_initial_state=True), lc.Dense(7, K)],
-    "widths with chunks of their own": lambda: [
-        lc.Dense(I, 4, activation="tanh"), lc.LSTM(4, 40), lc.RNN(40, 3, activation="softsign"),
-        lc.LSTM(3, 5), lc.Dense(5, 6, activation="tanh"), lc.Dense(6, K),
-    ],
-    "dense alone": lambda: [lc.Dense(I, 4, activation="tanh"), lc.Dense(4, K)],
-}  # fmt: skip
 LOSSES = ["squared_error", "cross_entropy", "binary_cross_entropy"]
 
-stacks = pytest.mark.parametrize("stack", STACKS)
-readouts = pytest.mark.parametrize("readout", ["all", "last", "mean", "max"])
-dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
+# Where layers have chunks of different lengths, or the states are unlike: in all combinations
+thorough = {
+    name: entry
+    for name, entry in zoo.STREAMS.items()
+    if entry.is_representative or len(entry.layers) > 1
+}
+readouts = pytest.mark.parametrize("readout", READOUTS)
 
 
-def network(stack, readout="all", dtype="float64", loss="squared_error"):
-    net = lc.Network(STACKS[stack](), readout=readout, dtype=dtype, loss=loss)
-    net.params[...] = np.random.default_rng(0).normal(scale=0.4, size=net.params.size)
-    return net
+def network(name, readout="all", dtype="float64", loss="squared_error", scale=0.4):
+    return zoo.network(name, readout=readout, dtype=dtype, loss=loss, scale=scale)
 
 
 def examples(net, lengths, mask=None):
@@ -82,24 +66,27 @@ def n_segments(net, data, checkpoint):
 
 
 @readouts
-@stacks
-def test_the_gradient_has_the_same_bits(stack, readout):
-    if readout != "all" and stack == "dense alone":
-        pytest.skip("nothing recurrent to read out")
-    if stack == "peepholes":
-        net = lc.Network([lc.LSTM(I, K, peepholes=True)], readout=readout, seed=0)
-    else:
-        net = network(stack, readout)
+@pytest.mark.parametrize("name", thorough)
+def test_the_gradient_has_the_same_bits(name, readout):
+    net = network(name, readout)
     for lengths in LENGTHS.values():
         for checkpoint in (True, 1, 300, 10**6):
             assert_same(net, examples(net, lengths), checkpoint)
 
 
+@zoo.cases(zoo.STREAMS)
+def test_every_network_has_the_same_bits(name, readout, dtype):
+    net = network(name, readout, dtype, scale=0.2)  # no relu may grow without bound
+    data = examples(net, LENGTHS["unequal, one empty"])
+    assert n_segments(net, data, 1) > 1
+    assert_same(net, data, 1)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 @readouts
-@dtypes
+@pytest.mark.parametrize("dtype", zoo.DTYPES)
 def test_in_both_dtypes_with_every_loss_on_two_threads(dtype, readout, loss):
-    net = network("gate recurrence, blocks, learned state", readout, dtype, loss)
+    net = network("learned states, FGR, blocks", readout, dtype, loss)
     data = examples(net, LENGTHS["unequal, one empty"])
     assert n_segments(net, data, 1) > 3 and n_segments(net, data, True) > 1
     assert_same(net, data, 1, n_threads=2)
@@ -133,9 +120,9 @@ def test_sequences_without_any_step():
     assert f_cut == f and (g_cut == g).all()
 
 
-@stacks
-def test_segments_begin_with_chunks_and_are_as_long_as_asked(stack):
-    net = network(stack)
+@pytest.mark.parametrize("name", zoo.STREAMS)
+def test_segments_begin_with_chunks_and_are_as_long_as_asked(name):
+    net = network(name)
     for lengths in LENGTHS.values():
         batch = examples(net, lengths).batch
         cells = [layer.kernel_cell(net.dtype) for layer in net.layers]
