@@ -20,8 +20,6 @@ LENGTHS = {
     "unequal, one empty": [1650, 3, 0, 901, 1650, 512],
     "more sequences than a chunk has rows": [40] * 100 + [7] * 200,
 }
-LOSSES = ["squared_error", "cross_entropy", "binary_cross_entropy"]
-
 # Where layers have chunks of different lengths, or the states are unlike: in all combinations
 thorough = {
     name: entry
@@ -82,7 +80,7 @@ def test_every_network_has_the_same_bits(name, readout, dtype):
     assert_same(net, data, 1)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", zoo.LOSSES)
 @readouts
 @pytest.mark.parametrize("dtype", zoo.DTYPES)
 def test_in_both_dtypes_with_every_loss_on_two_threads(dtype, readout, loss):

@@ -1,9 +1,12 @@
 """`lstm_forward` and the others: what they return, and the gradient of all that goes in."""
 
+import inspect
 import tracemalloc
 
 import numpy as np
 import pytest
+import zoo
+from helpers import same_bits
 
 import lstmcore as lc
 from lstmcore import functional
@@ -12,33 +15,33 @@ from lstmcore._workspace import WorkspacePool
 LENGTHS = (5, 0, 3)
 B, T, I, H = 3, 5, 2, 3
 
-VARIANTS = {
-    "NP": {},
-    "V": {"p": (3, H)},
-    "NIG": {"p": (2, H), "input_gate": False},
-    "NFG": {"p": (2, H), "forget_gate": False},
-    "NOG": {"p": (2, H), "output_gate": False},
-    "NIAF": {"p": (3, H), "cell_activation": "identity"},
-    "NOAF": {"p": (3, H), "output_activation": "identity"},
-    "CIFG": {"p": (2, H), "coupled": True},
-    "FGR": {"p": (3, H), "Q": (3 * H, 3 * H)},
-    "one block": {"p": (3, H), "block_size": 3},
-}
+CELLS = {name: entry for name, entry in zoo.LAYERS.items() if entry.is_recurrent}
+cells = pytest.mark.parametrize("name", CELLS)
 
 
-def lstm_problem(variant, seed=0, lengths=LENGTHS):
-    """Random arguments of `lstm_forward`, and derivatives of a loss linear in its results."""
-    options = dict(VARIANTS[variant])
-    blocks = H // options.get("block_size", 1)
-    own = sum(options.get(f"{gate}_gate", True) for gate in ("input", "forget", "output"))
-    own -= options.get("coupled", False)
-    G = own * blocks + H
-    S = H + (own * blocks if "Q" in options else 0)
+def functions(name):
+    """(forward, backward) of a cell; forward gives the states as a tuple, whatever their number."""
+    kind = CELLS[name].layer(I, H).cell.kind.lower()
+    forward_of_the_kind = getattr(lc, f"{kind}_forward")
+
+    def forward(*arguments, **given):
+        h, final, tape = forward_of_the_kind(*arguments, **given)
+        return h, final if isinstance(final, tuple) else (final,), tape
+
+    return forward, getattr(lc, f"{kind}_backward")
+
+
+def problem(name, seed=0):
+    """Random arguments of the functions, and derivatives of a loss linear in the results."""
+    layer = CELLS[name].layer(I, H)
+    takes = inspect.signature(getattr(lc, f"{layer.cell.kind.lower()}_forward")).parameters
+    options = {option: value for option, value in layer.options.items() if option in takes}
+    sizes = dict(zip(layer.states, layer.state_sizes, strict=True))
     rng = np.random.default_rng(seed)
-    shapes = {"x": (B, T, I), "W": (G, I), "R": (G, H), "b": (G,), "h0": (B, S), "c0": (B, H)}
-    shapes |= {name: options.pop(name) for name in ("p", "Q") if name in options}
+    shapes = {"x": (B, T, I)} | {block.name: block.shape for block in layer.cell.blocks}
+    shapes |= {f"{state}0": (B, size) for state, size in sizes.items()}
     arrays = {name: rng.normal(scale=0.7, size=shape) for name, shape in shapes.items()}
-    dresults = {"dh": (B, T, H), "dhT": (B, S), "dcT": (B, H)}
+    dresults = {"dh": (B, T, H)} | {f"d{state}T": (B, size) for state, size in sizes.items()}
     return arrays, options, {name: rng.normal(size=shape) for name, shape in dresults.items()}
 
 
@@ -56,71 +59,43 @@ def assert_gradients(loss, arrays, grads, tolerance=1e-7):
         assert error < tolerance, f"{name}: {error}"
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_lstm_backward_is_the_gradient_by_everything_that_goes_in(variant):
-    arrays, options, dresults = lstm_problem(variant)
+@cells
+def test_backward_is_the_gradient_by_everything_that_goes_in(name):
+    arrays, options, dresults = problem(name)
+    forward, backward = functions(name)
 
     def loss(**arrays):
-        h, (hT, cT), tape = lc.lstm_forward(**arrays, **options, lengths=LENGTHS, save=False)
+        h, final, tape = forward(**arrays, **options, lengths=LENGTHS, save=False)
         assert tape is None
-        sums = zip((h, hT, cT), dresults.values(), strict=True)
+        sums = zip((h, *final), dresults.values(), strict=True)
         return sum(np.sum(result * derivative) for result, derivative in sums)
 
-    _, _, tape = lc.lstm_forward(**arrays, **options, lengths=LENGTHS)
-    grads = lc.lstm_backward(tape=tape, **dresults)
+    _, _, tape = forward(**arrays, **options, lengths=LENGTHS)
+    grads = backward(tape=tape, **dresults)
     assert set(grads) == set(arrays)
     assert {name: g.shape for name, g in grads.items()} == {k: a.shape for k, a in arrays.items()}
     assert_gradients(loss, arrays, grads)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "softplus", ("scaled_tanh", 1.2, 0.7)], ids=str)
-def test_rnn_backward_is_the_gradient_by_everything_that_goes_in(activation):
-    rng = np.random.default_rng(0)
-    shapes = {"x": (B, T, I), "W": (H, I), "R": (H, H), "b": (H,), "h0": (B, H)}
-    arrays = {name: rng.normal(scale=0.7, size=shape) for name, shape in shapes.items()}
-    dh, dhT = rng.normal(size=(B, T, H)), rng.normal(size=(B, H))
-
-    def loss(**arrays):
-        h, hT, _ = lc.rnn_forward(**arrays, activation=activation, lengths=LENGTHS, save=False)
-        return np.sum(h * dh) + np.sum(hT * dhT)
-
-    _, _, tape = lc.rnn_forward(**arrays, activation=activation, lengths=LENGTHS)
-    grads = lc.rnn_backward(dh, tape, dhT)
-    assert set(grads) == set(arrays)
-    assert_gradients(loss, arrays, grads)
-
-
-def gru_problem(reset_after, seed=0):
-    """As `lstm_problem`, for `gru_forward`."""
-    rng = np.random.default_rng(seed)
-    shapes = {"x": (B, T, I), "W": (3 * H, I), "R": (3 * H, H), "b": (3 * H,), "h0": (B, H)}
-    if reset_after:
-        shapes["bR"] = (H,)
-    arrays = {name: rng.normal(scale=0.7, size=shape) for name, shape in shapes.items()}
-    return arrays, {"dh": rng.normal(size=(B, T, H)), "dhT": rng.normal(size=(B, H))}
-
-
-@pytest.mark.parametrize("activations", [(), ("hard_sigmoid", "softsign")], ids=str)
-@pytest.mark.parametrize("reset_after", [True, False])
-def test_gru_backward_is_the_gradient_by_everything_that_goes_in(reset_after, activations):
-    arrays, dresults = gru_problem(reset_after)
-    names = ("gate_activation", "cell_activation")
-    options = {"reset_after": reset_after} | dict(zip(names, activations, strict=False))
-
-    def loss(**arrays):
-        h, hT, tape = lc.gru_forward(**arrays, **options, lengths=LENGTHS, save=False)
-        assert tape is None
-        return np.sum(h * dresults["dh"]) + np.sum(hT * dresults["dhT"])
-
-    _, _, tape = lc.gru_forward(**arrays, **options, lengths=LENGTHS)
-    grads = lc.gru_backward(tape=tape, **dresults)
-    assert set(grads) == set(arrays)
-    assert {name: g.shape for name, g in grads.items()} == {k: a.shape for k, a in arrays.items()}
-    assert_gradients(loss, arrays, grads)
+@pytest.mark.parametrize("activation", ["softplus", ("scaled_tanh", 1.2, 0.7)], ids=str)
+@pytest.mark.parametrize(
+    "cell, option", [role for role in zoo.ROLES if role.values[0].is_recurrent]
+)
+def test_functions_have_the_activations_of_the_layer(cell, option, activation):
+    layer = cell.layer(I, H, **{option: activation})
+    net = lc.Network([layer], seed=0)
+    x = np.random.default_rng(0).normal(size=(B, T, I))
+    blocks = {name[2:]: values for name, values in net.blocks.items()}
+    forward = getattr(lc, f"{layer.cell.kind.lower()}_forward")
+    takes = inspect.signature(forward).parameters
+    options = {name: value for name, value in layer.options.items() if name in takes}
+    assert option in options
+    h, _, _ = forward(x, **blocks, **options)
+    same_bits(h, net.predict(x))
 
 
 def test_without_its_recurrent_bias_a_gru_has_zeros_and_no_gradient_for_it():
-    arrays, dresults = gru_problem(True)
+    arrays, _, dresults = problem("GRU")
     zeros = arrays | {"bR": np.zeros(H)}
     results = []
     for given in (zeros, {name: a for name, a in arrays.items() if name != "bR"}):
@@ -135,23 +110,28 @@ def test_without_its_recurrent_bias_a_gru_has_zeros_and_no_gradient_for_it():
     assert (lc.gru_forward(**{name: a for name, a in arrays.items() if name != "bR"})[0] == h).all()
 
 
-@pytest.mark.parametrize("reset_after", [True, False])
-def test_gru_forward_is_the_layer_of_a_network_and_continues_in_chunks(reset_after):
-    net = lc.Network([lc.GRU(I, H, reset_after=reset_after)], seed=0)
-    net.params += np.random.default_rng(1).normal(scale=0.1, size=net.params.size)
-    x = np.random.default_rng(0).normal(size=(B, T, I))
-    blocks = {name[2:]: values for name, values in net.blocks.items()}
-    h, hT, _ = lc.gru_forward(x, **blocks, reset_after=reset_after, lengths=LENGTHS)
-    y, ((net_hT,),) = net.predict(x, LENGTHS, return_state=True)
-    assert (h == y).all() and (hT == net_hT).all()
-    first, h1, _ = lc.gru_forward(x[:, :2], **blocks, reset_after=reset_after)
-    rest, _, _ = lc.gru_forward(x[:, 2:], **blocks, reset_after=reset_after, h0=h1)
-    whole, _, _ = lc.gru_forward(x, **blocks, reset_after=reset_after)
-    assert (np.concatenate([first, rest], axis=1) == whole).all()
+@cells
+def test_forward_is_the_layer_of_a_network_and_continues_in_chunks(name):
+    arrays, options, _ = problem(name)
+    forward, _ = functions(name)
+    net = lc.Network([CELLS[name].layer(I, H)])
+    blocks = {block.removeprefix("0."): arrays[block.removeprefix("0.")] for block in net.blocks}
+    for block, values in blocks.items():
+        net.blocks[f"0.{block}"][...] = values
+    x = arrays["x"]
+    h, final, _ = forward(x, **blocks, **options, lengths=LENGTHS)
+    y, (state,) = net.predict(x, LENGTHS, return_state=True)
+    same_bits(h, y)
+    for mine, other in zip(final, state, strict=True):
+        same_bits(mine, other)
+    starts = [f"{name}0" for name in net.layers[0].states]
+    first, state, _ = forward(x[:, :2], **blocks, **options)
+    rest, _, _ = forward(x[:, 2:], **blocks, **options, **dict(zip(starts, state, strict=True)))
+    same_bits(np.concatenate([first, rest], axis=1), forward(x, **blocks, **options)[0])
 
 
 def test_tapes_leave_no_more_memory_than_the_bound_however_many_there_were(monkeypatch):
-    arrays, _, _ = lstm_problem("V")
+    arrays, _, _ = problem("peepholes")
     arrays = {name: a for name, a in arrays.items() if name not in ("x", "h0", "c0")}
     x = np.zeros((50, 40, I))
     dtype, bound = np.dtype(np.float64), 2**19
@@ -170,123 +150,134 @@ def test_tapes_leave_no_more_memory_than_the_bound_however_many_there_were(monke
     assert kept > 0.5 * bound * dtype.itemsize  # and what may be kept is
 
 
-def test_lstm_forward_is_the_layer_of_a_network():
-    net = lc.Network([lc.LSTM(I, H, peepholes=True)], seed=0)
-    x = np.random.default_rng(0).normal(size=(B, T, I))
-    blocks = {name[2:]: values for name, values in net.blocks.items()}
-    h, state, _ = lc.lstm_forward(x, **blocks, lengths=LENGTHS)
-    y, (net_state,) = net.predict(x, LENGTHS, return_state=True)
-    assert (h == y).all()
-    assert all((mine == other).all() for mine, other in zip(state, net_state, strict=True))
-
-
-def test_outputs_are_zero_behind_the_end_and_the_state_is_the_last_steps():
-    arrays, options, _ = lstm_problem("V")
-    h, (hT, cT), _ = lc.lstm_forward(**arrays, **options, lengths=LENGTHS)
+@cells
+def test_outputs_are_zero_behind_the_end_and_the_state_is_the_last_steps(name):
+    arrays, options, _ = problem(name)
+    h, final, _ = functions(name)[0](**arrays, **options, lengths=LENGTHS)
+    states = CELLS[name].layer(I, H).states
     for b, length in enumerate(LENGTHS):
         assert not h[b, length:].any()
-        assert (hT[b] == (h[b, length - 1] if length else arrays["h0"][b])).all()
-    assert (cT[1] == arrays["c0"][1]).all()
+        if length:
+            same_bits(final[0][b, :H], h[b, length - 1])
+        else:
+            for state, values in zip(states, final, strict=True):
+                same_bits(values[b], arrays[f"{state}0"][b])
 
 
-def test_chunks_give_the_bits_of_the_whole_gate_recurrence_included():
-    for variant in ("V", "FGR", "one block"):
-        arrays, options, _ = lstm_problem(variant)
-        whole, state, _ = lc.lstm_forward(**arrays, **options)
-        x, h0, c0 = (arrays.pop(name) for name in ("x", "h0", "c0"))
-        first, (h1, c1), _ = lc.lstm_forward(x[:, :2], **arrays, **options, h0=h0, c0=c0)
-        rest, last, _ = lc.lstm_forward(x[:, 2:], **arrays, **options, h0=h1, c0=c1)
-        assert (np.concatenate([first, rest], axis=1) == whole).all()
-        assert all((mine == other).all() for mine, other in zip(state, last, strict=True))
+@cells
+def test_chunks_give_the_bits_of_the_whole_from_given_states(name):
+    arrays, options, _ = problem(name)
+    forward, _ = functions(name)
+    whole, state, _ = forward(**arrays, **options)
+    x, starts = arrays.pop("x"), [name for name in arrays if name in ("h0", "c0")]
+    first, middle, _ = forward(x[:, :2], **arrays, **options)
+    arrays |= dict(zip(starts, middle, strict=True))
+    rest, last, _ = forward(x[:, 2:], **arrays, **options)
+    same_bits(np.concatenate([first, rest], axis=1), whole)
+    for mine, other in zip(state, last, strict=True):
+        same_bits(mine, other)
 
 
-def test_one_initial_state_for_all_sequences_gets_the_sum_of_their_gradients():
-    arrays, options, dresults = lstm_problem("V")
-    one = arrays | {name: arrays[name][0] for name in ("h0", "c0")}
-    each = arrays | {name: np.tile(one[name], (B, 1)) for name in ("h0", "c0")}
+@cells
+def test_one_initial_state_for_all_sequences_gets_the_sum_of_their_gradients(name):
+    arrays, options, dresults = problem(name)
+    forward, backward = functions(name)
+    starts = [name for name in arrays if name in ("h0", "c0")]
+    one = arrays | {name: arrays[name][0] for name in starts}
+    each = arrays | {name: np.tile(one[name], (B, 1)) for name in starts}
     results = []
     for given in (one, each):
-        h, _, tape = lc.lstm_forward(**given, **options, lengths=LENGTHS)
-        results.append((h, lc.lstm_backward(tape=tape, **dresults)))
+        h, _, tape = forward(**given, **options, lengths=LENGTHS)
+        results.append((h, backward(tape=tape, **dresults)))
     (h_one, one), (h_each, each) = results
     assert (h_one == h_each).all()
-    for name in ("h0", "c0"):
-        assert one[name].shape == (H,)
-        assert np.allclose(one[name], each[name].sum(axis=0), rtol=1e-13)
+    for name in starts:
+        assert one[name].shape == arrays[name].shape[1:]
+        assert np.allclose(one[name], each[name].sum(axis=0), rtol=1e-12, atol=1e-15)
 
 
-def test_tokens_have_no_gradient_and_select_columns_of_W():
-    arrays, options, dresults = lstm_problem("V")
+@cells
+def test_tokens_have_no_gradient_and_select_columns_of_W(name):
+    arrays, options, dresults = problem(name)
+    forward, backward = functions(name)
     tokens = np.random.default_rng(0).integers(0, I, (B, T))
     one_hot = arrays | {"x": np.eye(I)[tokens]}
     results = []
     for given in (arrays | {"x": tokens}, one_hot):
-        h, _, tape = lc.lstm_forward(**given, **options, lengths=LENGTHS)
-        results.append((h, lc.lstm_backward(tape=tape, **dresults)))
+        h, _, tape = forward(**given, **options, lengths=LENGTHS)
+        results.append((h, backward(tape=tape, **dresults)))
     (h, grads), (h_one_hot, grads_one_hot) = results
     assert (h == h_one_hot).all()
     assert "x" not in grads
     assert np.allclose(grads["W"], grads_one_hot["W"], rtol=1e-12)
 
 
-def test_the_weights_decide_the_dtype():
-    arrays, options, dresults = lstm_problem("V")
+@cells
+def test_the_weights_decide_the_dtype(name):
+    arrays, options, dresults = problem(name)
+    forward, backward = functions(name)
     single = arrays | {"W": arrays["W"].astype(np.float32)}
-    h, state, tape = lc.lstm_forward(**single, **options)
-    grads = lc.lstm_backward(tape=tape, **dresults)
+    h, state, tape = forward(**single, **options)
+    grads = backward(tape=tape, **dresults)
     assert {array.dtype for array in (h, *state, *grads.values())} == {np.dtype(np.float32)}
-    exact, _, tape = lc.lstm_forward(**arrays, **options)
+    exact, _, tape = forward(**arrays, **options)
     assert np.abs(h - exact).max() < 1e-6
-    for name, wanted in lc.lstm_backward(tape=tape, **dresults).items():
+    for name, wanted in backward(tape=tape, **dresults).items():
         assert np.abs(grads[name] - wanted).max() < 1e-5 * max(np.abs(wanted).max(), 1)
 
 
-def test_a_tape_may_be_used_again_and_in_parts():
-    arrays, options, dresults = lstm_problem("V")
-    _, _, tape = lc.lstm_forward(**arrays, **options, lengths=LENGTHS)
-    whole = lc.lstm_backward(tape=tape, **dresults)
-    again = lc.lstm_backward(tape=tape, **dresults)
+@cells
+def test_a_tape_may_be_used_again_and_in_parts(name):
+    arrays, options, dresults = problem(name)
+    forward, backward = functions(name)
+    _, _, tape = forward(**arrays, **options, lengths=LENGTHS)
+    whole = backward(tape=tape, **dresults)
+    again = backward(tape=tape, **dresults)
     assert all((whole[name] == again[name]).all() for name in whole)
     by_parts = [
-        lc.lstm_backward(dresults["dh"], tape),
-        lc.lstm_backward(None, tape, dhT=dresults["dhT"]),
-        lc.lstm_backward(None, tape, dcT=dresults["dcT"]),
+        backward(**{"dh": None, "tape": tape} | {name: values}) for name, values in dresults.items()
     ]
     for name, gradient in whole.items():
         parts = sum(part[name] for part in by_parts)
         assert np.abs(parts - gradient).max() < 1e-13 * max(np.abs(gradient).max(), 1)
 
 
-def test_no_argument_is_written_to_and_nothing_behind_an_end_is_read():
-    arrays, options, dresults = lstm_problem("FGR")
+@cells
+def test_no_argument_is_written_to_and_nothing_behind_an_end_is_read(name):
+    arrays, options, dresults = problem(name)
+    forward, backward = functions(name)
     for b, length in enumerate(LENGTHS):
         arrays["x"][b, length:] = np.nan
         dresults["dh"][b, length:] = np.nan
     for array in (*arrays.values(), *dresults.values()):
         array.flags.writeable = False
-    h, _, tape = lc.lstm_forward(**arrays, **options, lengths=LENGTHS)
-    grads = lc.lstm_backward(tape=tape, **dresults)
+    h, _, tape = forward(**arrays, **options, lengths=LENGTHS)
+    grads = backward(tape=tape, **dresults)
     assert np.isfinite(h).all()
     assert all(np.isfinite(gradient).all() for gradient in grads.values())
 
 
-def test_threads_change_no_bit():
-    arrays, options, dresults = lstm_problem("FGR")
+@cells
+def test_threads_change_no_bit(name):
+    arrays, options, dresults = problem(name)
+    forward, backward = functions(name)
     results = []
     for n_threads in (1, 2, 3, 4):
-        h, _, tape = lc.lstm_forward(**arrays, **options, n_threads=n_threads)
-        results.append((h, lc.lstm_backward(tape=tape, **dresults, n_threads=n_threads)))
+        h, _, tape = forward(**arrays, **options, n_threads=n_threads)
+        results.append((h, backward(tape=tape, **dresults, n_threads=n_threads)))
     for h, grads in results[1:]:
         assert (h == results[0][0]).all()
         assert all((grads[name] == results[0][1][name]).all() for name in grads)
 
 
-def test_layouts_of_weights_change_no_bit():
-    arrays, options, _ = lstm_problem("V")
-    h, _, _ = lc.lstm_forward(**arrays, **options)
+@cells
+def test_layouts_of_weights_change_no_bit(name):
+    arrays, options, _ = problem(name)
+    forward, _ = functions(name)
+    h, _, _ = forward(**arrays, **options)
     strided = lambda array: np.repeat(array, 2, axis=-1)[..., ::2]  # noqa: E731
     for change in (np.asfortranarray, strided, np.ndarray.tolist):
-        other, _, _ = lc.lstm_forward(**{k: change(a) for k, a in arrays.items()}, **options)
+        other, _, _ = forward(**{k: change(a) for k, a in arrays.items()}, **options)
         assert (other == h).all()
 
 
@@ -329,7 +320,7 @@ FORWARD_ERRORS = [
 
 @pytest.mark.parametrize(("change", "error", "words"), FORWARD_ERRORS)
 def test_wrong_arguments_of_lstm_forward_are_refused_by_name(change, error, words):
-    arrays, _, _ = lstm_problem("NP")
+    arrays, _, _ = problem("LSTM")
     with pytest.raises(error) as caught:
         lc.lstm_forward(**arrays | change)
     assert words in str(caught.value)
@@ -349,7 +340,7 @@ def test_wrong_arguments_of_lstm_forward_are_refused_by_name(change, error, word
     ],
 )
 def test_wrong_arguments_of_lstm_backward_are_refused_by_name(change, error, words):
-    arrays, _, dresults = lstm_problem("NP")
+    arrays, _, dresults = problem("LSTM")
     _, _, tape = lc.lstm_forward(**arrays)
     with pytest.raises(error) as caught:
         lc.lstm_backward(**{"tape": tape} | dresults | change)
@@ -401,7 +392,7 @@ def test_wrong_arguments_of_gru_forward_are_refused_by_name(change, error, words
 
 
 def test_the_tape_of_another_layer_is_refused():
-    arrays, _, _ = lstm_problem("NP")
+    arrays, _, _ = problem("LSTM")
     _, _, tape = lc.lstm_forward(**arrays)
     with pytest.raises(TypeError, match="tape: expected the tape of rnn_forward"):
         lc.rnn_backward(None, tape)

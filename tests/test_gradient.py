@@ -71,7 +71,7 @@ def test_every_cell_with_every_readout(cell, readout, dtype):
 
 
 @dtypes
-@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+@pytest.mark.parametrize("loss", zoo.LOSSES[1:])
 @readouts
 @pytest.mark.parametrize("cell", representatives.values(), ids=representatives)
 def test_every_readout_with_the_other_losses(cell, readout, loss, dtype):

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+import zoo
 
 import lstmcore as lc
 import lstmcore.network
@@ -377,24 +378,11 @@ def test_a_streams_state_can_be_read_and_put_back():
 
 # ------------------------------------------------------- plain arrays, which have a shorter way
 
-PLAIN = {
-    "one layer": lambda: ([lc.LSTM(5, 9)], "squared_error"),
-    "two directions": lambda: ([lc.LSTM(5, 9, bidirectional=True)], "binary_cross_entropy"),
-    "no recurrence": lambda: ([lc.Dense(5, 3)], "cross_entropy"),
-    "gate recurrence, blocks": lambda: (
-        [lc.LSTM(5, 6, peepholes=True, gate_recurrence=True, block_size=2), lc.Dense(6, 2)],
-        "cross_entropy",
-    ),
-    "wider, narrower, masked": lambda: (
-        [
-            lc.Dense(5, 21, activation="relu"),
-            lc.RNN(21, 3, bidirectional=True, R_mask=np.eye(3)),
-            lc.LSTM(6, 17, coupled=True),
-            lc.Dense(17, 2),
-        ],
-        "squared_error",
-    ),
-}
+PLAIN = [
+    name
+    for name, entry in zoo.NETWORKS.items()
+    if not any(layer.learns_states for layer in entry.layers)
+]
 
 
 @pytest.fixture
@@ -413,12 +401,10 @@ def longer_way(monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("B, T", [(1, 1), (1, 70), (3, 5), (40, 9)])
-@pytest.mark.parametrize("make", PLAIN.values(), ids=PLAIN)
-def test_a_plain_array_has_the_bits_of_the_longer_way(longer_way, make, B, T, dtype):
-    net = lc.Network(*make(), dtype=dtype, seed=0)
-    for block in net.blocks.values():
-        block += np.random.default_rng(1).normal(size=block.shape) / 9
-    x = np.random.default_rng(2).normal(size=(B, T, 5)).astype(dtype)
+@pytest.mark.parametrize("name, loss", zoo.with_losses(PLAIN))
+def test_a_plain_array_has_the_bits_of_the_longer_way(longer_way, name, loss, B, T, dtype):
+    net = zoo.network(name, dtype=dtype, loss=loss, scale=0.3)
+    x = np.random.default_rng(2).normal(size=(B, T, zoo.INPUTS)).astype(dtype)
     before = x.copy()
     for n_threads in (None, 1, 3):
         y = net.predict(x, n_threads=n_threads)
@@ -458,8 +444,10 @@ def test_an_array_that_is_not_plain_goes_the_longer_way(longer_way, name):
         (lc.LSTM(2, 3), "last"),
         (lc.LSTM(2, 3), "mean"),
         (lc.LSTM(2, 3, learn_initial_state=True), "all"),
+        (lc.GRU(2, 3), "max"),
+        (lc.GRU(2, 3, learn_initial_state=True), "all"),
     ],
-    ids=["last", "mean", "learned state"],
+    ids=["last", "mean", "learned states", "max", "learned state"],
 )
 def test_readouts_and_learned_states_go_the_longer_way(longer_way, layer, readout):
     net = lc.Network([layer], readout=readout, seed=0)

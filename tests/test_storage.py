@@ -2,7 +2,6 @@
 
 import copy
 import io
-import itertools
 import json
 import os
 import pickle
@@ -38,10 +37,7 @@ def saved_bytes(net=None):
     return file.getvalue()
 
 
-LOSSES = itertools.cycle(["squared_error", "cross_entropy", "binary_cross_entropy"])
-
-
-@pytest.mark.parametrize("name, loss", list(zip(zoo.NETWORKS, LOSSES, strict=False)))
+@pytest.mark.parametrize("name, loss", zoo.with_losses(zoo.NETWORKS))
 @pytest.mark.parametrize("dtype", zoo.DTYPES)
 def test_the_same_network_comes_back(name, loss, dtype, path):
     readout = "mean" if zoo.NETWORKS[name].is_recurrent else "all"

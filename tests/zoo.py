@@ -19,6 +19,7 @@ from lstmcore._readout import READOUTS
 
 INPUTS, OUTPUTS = 3, 2  # of every network
 DTYPES = ("float64", "float32")
+LOSSES = ("squared_error", "cross_entropy", "binary_cross_entropy")
 
 # One setting of every activation; the parameters are not the defaults, so that a kernel that
 # ignores them is found out.
@@ -429,6 +430,11 @@ def cases(networks, readouts=tuple(READOUTS)):
             second = next(others) if entry.is_recurrent else "all"
             chosen += [(name, readouts[0], "float64"), (name, second, "float32")]
     return pytest.mark.parametrize("name, readout, dtype", chosen)
+
+
+def with_losses(networks):
+    """(name, loss) of all networks, each with one of the losses in turn."""
+    return list(zip(networks, itertools.cycle(LOSSES), strict=False))
 
 
 def network(name, *, outputs=OUTPUTS, scale=0.5, **options):
