@@ -17,7 +17,7 @@ cdef enum:
 
 
 cdef struct Product:
-    # Columns of a that are computed together.
+    # Columns of a that are computed together. Products stand in the order of their phases.
     int phase                   # the phase of the cell that they come before
     int vectors                 # for each group of units
     int reads_x                 # whether W x is in the sum

@@ -141,19 +141,20 @@ cdef inline void step_layer(const Prepared* layer, Py_ssize_t B, const vec* x, P
     cdef vec* a = at(z, a_at(p, B))
     cdef unsigned char* backwards = <unsigned char*>at(a, round_up(B * p.a_row, LINE))
     cdef Py_ssize_t b
-    cdef int phase, k
+    cdef int phase = 0
+    cdef const Product* prod = p.products
     if tokens != NULL:
         for b in range(B):
             add_token(p, packed, tokens[b], at(a, b * p.a_row))
-    for phase in range(p.phases):
-        for k in range(p.n_products):
-            if p.products[k].phase != phase:
-                continue
+    while phase < p.phases:
+        while prod != p.products + p.n_products and prod.phase == phase:
             if B == 1:
-                step_row(p, &p.products[k], packed, x, tokens != NULL, backwards[0], z, a)
+                step_row(p, prod, packed, x, tokens != NULL, backwards[0], z, a)
             else:
-                step_rows(p, &p.products[k], packed, B, x, x_row, tokens != NULL, z, a)
+                step_rows(p, prod, packed, B, x, x_row, tokens != NULL, z, a)
+            prod += 1
         cell_forward(p, phase, packed, B, a, c, z, z, <vec*>NULL)
+        phase += 1
     backwards[0] ^= 1
 
 
