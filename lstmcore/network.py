@@ -139,19 +139,6 @@ class Network:
         return self._parameters.table
 
     @property
-    def body(self):
-        """The layers that see time steps, up to the one that is read out: a slice."""
-        return self._body
-
-    @property
-    def weights(self):
-        return self._views(self._params)
-
-    @property
-    def output_units(self):
-        return self._loss.output
-
-    @property
     def params(self):
         return self._parameters.flat
 

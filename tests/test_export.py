@@ -143,7 +143,7 @@ def test_outputs_stay_pythons_over_10000_steps(dtype, cell, tmp_path):
 
 
 @pytest.mark.parametrize("cell", [lc.LSTM, lc.GRU])
-@pytest.mark.parametrize("readout", ["all", "last", "mean"])
+@pytest.mark.parametrize("readout", ["all", "last", "last_step", "mean", "max"])
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_steps_and_sequences_give_the_same_bits_in_any_state(readout, dtype, cell, tmp_path):
     net = trained_like(cell(3, 8), lc.Dense(8, 2), readout=readout)
@@ -161,9 +161,9 @@ def test_steps_and_sequences_give_the_same_bits_in_any_state(readout, dtype, cel
     assert (rest == (whole[7:] if readout == "all" else whole)).all()
 
 
-@pytest.mark.parametrize("readout", ["last", "mean"])
+@pytest.mark.parametrize("readout", ["last", "last_step", "mean", "max"])
 @pytest.mark.parametrize("direction", ["forward", "reverse", "both"])
-def test_a_sequence_without_steps_reads_out_the_initial_state(readout, direction, tmp_path):
+def test_a_sequence_without_steps_is_read_out_as_in_python(readout, direction, tmp_path):
     layer = lc.LSTM(3, 4, direction=direction, learn_initial_state=True)
     net = trained_like(layer, lc.Dense(layer.output_size, 2), readout=readout)
     wanted = net.predict(np.zeros((1, 0, 3)))[0]
