@@ -171,9 +171,10 @@ def test_a_sequence_without_steps_is_read_out_as_in_python(readout, direction, t
     assert np.abs(got - wanted).max() <= 1e-12
 
 
-def test_masked_weights_do_not_count(tmp_path):
-    mask = np.random.default_rng(0).random((16, 4)) < 0.5
-    net = trained_like(lc.LSTM(3, 4, R_mask=mask), lc.Dense(4, 1))
+@pytest.mark.parametrize(("cell", "gates"), [(lc.LSTM, 4), (lc.GRU, 3)])
+def test_masked_weights_do_not_count(cell, gates, tmp_path):
+    mask = np.random.default_rng(0).random((4 * gates, 4)) < 0.5
+    net = trained_like(cell(3, 4, R_mask=mask), lc.Dense(4, 1))
     x = export_models.sequences()[0]
     got = Compiled(net, tmp_path, "float64").sequence(x)
     assert np.abs(got - net.predict(x[None])[0]).max() <= 1e-12
