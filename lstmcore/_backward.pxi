@@ -172,10 +172,10 @@ cdef void backward_recurrence(const Task* task, const Layout* lay, const Member*
 
 # ---- weights and inputs -------------------------------------------------------------------------
 
-cdef void backward_weights(const Task* task, const Layout* lay, const Product* prod, Py_ssize_t rows,
-                           Py_ssize_t j0, Py_ssize_t width, Py_ssize_t part, Py_ssize_t parts,
-                           vec* panel) noexcept nogil:
-    """Gradients of `width` vectors from j0 of the columns of a product by the chunk's rows (3.35); of the
+cdef void backward_weights(const Task* task, const Layout* lay, const Product* prod,
+                           Py_ssize_t rows, Py_ssize_t j0, Py_ssize_t width, Py_ssize_t part,
+                           Py_ssize_t parts, vec* panel) noexcept nogil:
+    """Gradients of `width` column vectors from j0 of a product by the chunk's rows (3.35); of the
     parts that the rows of the weight matrices are cut into, one."""
     cdef const Plan* p = &task.plan
     cdef vec* scratch = <vec*>task.seq.scratch
@@ -200,7 +200,8 @@ cdef void backward_weights(const Task* task, const Layout* lay, const Product* p
         strip.a_k = p.z_row
         g = at(grad, prod.R + source * H * prod.size + packed_offset(H, prod.n, i0, j0, L))
         rows_of_tiles(width, i1 - i0, &strip,
-                      at(scratch, lay.z + (prod.first_source + source) * p.padded + i0), panel, g, g)
+                      at(scratch, lay.z + (prod.first_source + source) * p.padded + i0), panel, g,
+                      g)
     if part == 0:
         for n in range(width):
             g = at(grad, prod.bias + (j0 + n) * L)
@@ -243,7 +244,8 @@ cdef void backward_vectors(const Task* task, const Layout* lay, Py_ssize_t t0, P
                 if prod.reads_x:
                     delta = at(scratch, lay.delta + q * p.a_row) + prod.first
                     for j in range(prod.n):
-                        g = at(grad, prod.W + packed_offset(p.cell.inputs, prod.n, place, j, p.lanes))
+                        g = at(grad, prod.W
+                               + packed_offset(p.cell.inputs, prod.n, place, j, p.lanes))
                         g[0] = g[0] + delta[j]
             q += 1
 
@@ -369,7 +371,8 @@ cdef void backward_member(const Task* task, Team* team, int index, int members,
                       at(scratch, lay.W_back + prod.W_back))
     for r in range(seq.B):
         if r % members == index:
-            load_rank(task, r, at(scratch, lay.dz + r * p.z_row), at(scratch, lay.dc + r * p.padded))
+            load_rank(task, r, at(scratch, lay.dz + r * p.z_row),
+                      at(scratch, lay.dc + r * p.padded))
     team_meet(team, members)
     chunk.t0 = min(seq.t1, seq.lengths[0] if seq.B else 0)
     chunk.seen = seq.first_row + rows_before(task, chunk.t0)
@@ -408,7 +411,7 @@ cdef void run_backward(const Task* task, vec* type_of) noexcept nogil:
 
 cdef Py_ssize_t scratch_numbers(const Plan* p, Py_ssize_t item_size, Py_ssize_t B, int n_threads,
                                 bint training, bint with_dx) noexcept nogil:
-    """Numbers of scratch memory that forward and, if training, backward take, with or without dx."""
+    """Numbers of scratch memory that forward and, if training, backward take."""
     cdef Py_ssize_t size = n_threads * forward_scratch(p, item_size)
     if training:
         size = max(size, make_layout(p, item_size, B, n_threads, with_dx).size)

@@ -157,8 +157,9 @@ cdef void api_chain_steps(const Chain* chain, Py_ssize_t steps, const void* x,
 
 cdef Py_ssize_t api_scratch_bytes(const Layer* layer, Py_ssize_t B, int n_threads,
                                   int training) noexcept nogil:
-    return scratch_numbers(&prepared(layer).plan, prepared(layer).item_size, B, n_threads,
-                     training, True) * prepared(layer).item_size
+    cdef const Prepared* known = prepared(layer)
+    return known.item_size * scratch_numbers(&known.plan, known.item_size, B, n_threads, training,
+                                             True)
 
 
 cdef Py_ssize_t api_tape_bytes(const Layer* layer, Py_ssize_t B, Py_ssize_t steps) noexcept nogil:

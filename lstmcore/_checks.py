@@ -138,7 +138,8 @@ def as_real_dtype(value, name="dtype"):
         dtype = np.dtype(value)
     except TypeError:
         dtype = None
-    if value is None or dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+    # NumPy takes None for float64, also where it compares
+    if value is None or dtype is None or dtype not in (np.dtype("float32"), np.dtype("float64")):
         raise ValueError(f"{name}: expected 'float32' or 'float64', got {describe(value)}")
     return dtype
 

@@ -5,6 +5,8 @@ The header holds the network's options, layers and losses by name and options; t
 as 0 and 1.
 """
 
+import inspect
+
 import numpy as np
 
 from .cells import CELLS
@@ -14,6 +16,7 @@ __all__ = ["FORMAT", "VERSION", "describe_network", "network_of"]
 
 FORMAT, VERSION = "lstmcore", 1
 _MASKS = ("W_mask", "R_mask")
+_YOUNGER = ("direction",)  # than the format: not named where it is None
 
 
 def describe_network(options, params):
@@ -32,7 +35,11 @@ def describe_network(options, params):
     """
     layers, arrays = [], {"params": params}
     for k, layer in enumerate(options["layers"]):
-        layer_options = dict(layer.options)
+        layer_options = {
+            name: layer.options[name]
+            for name in inspect.signature(type(layer)).parameters
+            if not (name in _YOUNGER and layer.options[name] is None)
+        }
         for name in _MASKS:
             if layer_options.get(name) is not None:
                 arrays[f"{k}.{name}"] = layer_options[name].astype(np.uint8)

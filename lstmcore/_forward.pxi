@@ -131,7 +131,8 @@ cdef inline void recurrent_products(const Plan* p, const Member* me, int phase, 
         j = me.u0 * prod.vectors * p.lanes
         start = NULL if prod.reads_x else at(packed, prod.bias + j)
         for source in range(prod.sources):
-            gemm(n, me.own.products[k].n, H, at(z, (prod.first_source + source) * p.padded), p.z_row,
+            gemm(n, me.own.products[k].n, H,
+                 at(z, (prod.first_source + source) * p.padded), p.z_row,
                  at(packed, prod.R + (source * prod.size + j) * H), start,
                  a + me.own.products[k].first, p.a_row, backwards)
             start = NULL

@@ -27,7 +27,7 @@ cdef inline Py_ssize_t group_width(Py_ssize_t left) noexcept nogil:
 
 cdef struct Strip:
     # What the tiles of one call share: c[m, n] = start[m, n] + sum over k < K of
-    # a[m*a_row + k*a_k] b[k*b_k + n]. Of two groups the second begins b_group numbers after the first.
+    # a[m*a_row + k*a_k] b[k*b_k + n]; the second of two groups is b_group numbers after the first.
     # `start` is c itself, or the bias with start_row = 0.
     Py_ssize_t K, a_row, a_k, b_k, b_group, c_row, start_row
 

@@ -18,10 +18,10 @@ Numbers have the type of the vectors (float or double); offsets and strides coun
 argument `type_of`, which is NULL, is there to choose that type. Nothing here validates: cells/ has.
 Nothing here allocates: memory comes from outside.
 
-Bits. Each column of a product is the bias, then inputs k = 0…I-1, then recurrent inputs k = 0…H-1,
-by multiply-add, in this order for every shape; each weight's gradient is summed over the steps in an
-order that only the lengths decide. So no result depends on the number of threads, and no output on
-the rest of the batch, on padding, or on how a sequence is cut into calls.
+Bits. Each column of a product is the bias, then inputs k = 0…I-1, then recurrent inputs
+k = 0…H-1, by multiply-add, in this order for every shape; each weight's gradient is summed over
+the steps in an order that only the lengths decide. So no result depends on the number of threads,
+and no output on the rest of the batch, on padding, or on how a sequence is cut into calls.
 
 This source is compiled once per instruction set, as _kernels_<isa>.
 """
@@ -74,7 +74,7 @@ def sizes(CellPlan cell not None):
 
 
 def scratch_size(CellPlan cell not None, Py_ssize_t B, int n_threads, bint training, bint with_dx):
-    """Numbers of scratch memory that forward and, if training, backward take, with or without dx."""
+    """Numbers of scratch memory that forward and, if training, backward take."""
     return scratch_numbers(&cell.plan, cell.item_size, B, n_threads, training, with_dx)
 
 
@@ -230,24 +230,8 @@ def add_over_time(cnp.ndarray y not None, cnp.ndarray lengths not None, cnp.ndar
             run_sum[vd](B, K, lengths_, <vd*>y_, y_batch, y_time, <vd*>total_)
 
 
-def mean_over_time(cnp.ndarray y not None, cnp.ndarray lengths not None, cnp.ndarray out not None):
-    """out (B, K): the mean of y (B, T, K) over t < lengths. OUT out."""
-    cdef void* y_ = address(y)
-    cdef void* out_ = address(out)
-    cdef Py_ssize_t B = cnp.PyArray_DIM(out, 0)
-    cdef Py_ssize_t K = cnp.PyArray_DIM(out, 1)
-    cdef Py_ssize_t y_batch = stride(y, 0), y_time = stride(y, 1)
-    cdef const Py_ssize_t* lengths_ = <const Py_ssize_t*>address(lengths)
-    cdef bint single = is_single(out)
-    with nogil:
-        if single:
-            run_mean[vf](B, K, lengths_, <vf*>y_, y_batch, y_time, <vf*>out_)
-        else:
-            run_mean[vd](B, K, lengths_, <vd*>y_, y_batch, y_time, <vd*>out_)
-
-
 def output_units(int kind, cnp.ndarray a not None, cnp.ndarray y not None):
-    """Output units of the rows of a (N, K): identity, logistic or softmax. OUT y, which may be a."""
+    """Output units of the rows of a (N, K), by code. OUT y, which may be a."""
     cdef void* a_ = address(a)
     cdef void* y_ = address(y)
     cdef Py_ssize_t N = cnp.PyArray_DIM(a, 0), K = cnp.PyArray_DIM(a, 1)

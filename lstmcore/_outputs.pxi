@@ -1,4 +1,4 @@
-# Output units, activations of arrays, sums and means over time, a look for NaN and infinity.
+# Output units, activations of arrays, sums over time, a look for NaN and infinity.
 
 cdef inline void set_first(vec* p, Py_ssize_t k, vec x) noexcept nogil:
     """Number k at p = the first number of x."""
@@ -68,20 +68,6 @@ cdef void run_sum(Py_ssize_t B, Py_ssize_t K, const Py_ssize_t* lengths, const v
     for b in range(B):
         for t in range(lengths[b]):
             add_items(at(total, b * K), at(y, b * y_batch + t * y_time), K)
-
-
-cdef void run_mean(Py_ssize_t B, Py_ssize_t K, const Py_ssize_t* lengths, const vec* y,
-                   Py_ssize_t y_batch, Py_ssize_t y_time, vec* out) noexcept nogil:
-    """The mean over each sequence's own steps, summed in their order."""
-    cdef Py_ssize_t b, j
-    cdef vec n
-    memset(out, 0, B * K * (sizeof(vec) // lanes(y)))
-    run_sum(B, K, lengths, y, y_batch, y_time, out)
-    for b in range(B):
-        if lengths[b] > 0:
-            n = like(item(out, 0), <double>lengths[b])
-            for j in range(K):
-                set_first(out, b * K + j, item(out, b * K + j) / n)
 
 
 cdef bint run_all_finite(Py_ssize_t n, const vec* x) noexcept nogil:

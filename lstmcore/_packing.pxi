@@ -19,7 +19,7 @@ cdef inline void load_some(vec* to, const vec* source, Py_ssize_t n) noexcept no
 
 cdef void pack_matrix(const Plan* p, int product, Py_ssize_t n, const vec* matrix,
                       vec* packed) noexcept nogil:
-    """W or R (rows by gates, n) to packed (n, the columns of a product), transposed square by square."""
+    """W or R (rows by gates, n) to packed (n, columns of a product), square by square."""
     cdef const Product* prod = &p.products[product]
     cdef Py_ssize_t L = p.lanes, N = prod.n, j, lane, k, k0, width, unit, some, units
     cdef Py_ssize_t[MOST_LANES] rows
@@ -94,7 +94,7 @@ cdef void run_pack(const Plan* p, const void* const* blocks, vec* packed) noexce
 
 cdef void unpack_matrix(const Plan* p, int product, Py_ssize_t n, const vec* grad,
                         vec* d_matrix) noexcept nogil:
-    """The gradient, packed (n, the columns of a product), to dW or dR (rows by gates, n)."""
+    """The gradient, packed (n, columns of a product), to dW or dR (rows by gates, n)."""
     cdef const Product* prod = &p.products[product]
     cdef Py_ssize_t L = p.lanes, N = prod.n, j, lane, k, k0, width, unit, some
     cdef vec[MOST_LANES] square

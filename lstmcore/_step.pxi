@@ -4,6 +4,9 @@
 # result: B rows of z, B rows of c where there is such a state, and room for B rows of
 # pre-activations.
 
+from libc.math cimport INFINITY
+
+
 cdef struct Prepared:
     # What lstmcore_layer is; the packed weights follow at WEIGHTS_AT.
     Plan plan
@@ -111,8 +114,9 @@ cdef void step_row(const Plan* p, const Product* prod, const vec* packed, const 
         row_tile(1, 0, p, prod, packed, j, start, I, x, z, a)
 
 
-cdef void step_rows(const Plan* p, const Product* prod, const vec* packed, Py_ssize_t B, const vec* x,
-                    Py_ssize_t x_row, bint has_tokens, const vec* z, vec* a) noexcept nogil:
+cdef void step_rows(const Plan* p, const Product* prod, const vec* packed, Py_ssize_t B,
+                    const vec* x, Py_ssize_t x_row, bint has_tokens, const vec* z,
+                    vec* a) noexcept nogil:
     """The same of B sequences, by tiles."""
     cdef Py_ssize_t H = p.cell.units
     cdef const vec* start = at(packed, prod.bias)
@@ -170,14 +174,15 @@ cdef void step_max(Py_ssize_t B, Py_ssize_t H, const vec* y, Py_ssize_t y_row, v
                    vec* count) noexcept nogil:
     """One more step of a maximum over time. IN and OUT largest (B, H), count (B,)."""
     cdef Py_ssize_t b, j
-    cdef vec one = like(y[0], 1), half = like(y[0], 0.5), so_far, x, both
+    cdef vec one = like(y[0], 1), half = like(y[0], 0.5), infinity = like(y[0], INFINITY)
+    cdef vec so_far, x, otherwise
     for b in range(B):
         for j in range(H):
             x = item(y, b * y_row + j)
             so_far = where_less(item(count, b), half, x, item(largest, b * H + j))
-            both = half * (x + so_far)          # of equal numbers the same; a NaN stays a NaN
+            otherwise = where_less(x, infinity, so_far, x + so_far)     # a NaN stays a NaN
             set_first(largest, b * H + j,
-                      where_less(so_far, x, x, where_less(x, so_far, so_far, both)))
+                      where_less(so_far, x, x, where_less(x, so_far, so_far, otherwise)))
         add_item(count, b, one)
 
 

@@ -45,6 +45,7 @@ def network(loss="cross_entropy", readout="all", bidirectional=False, dtype="flo
         ),
         ({"dtype": "float16"}, ValueError, "dtype: expected 'float32' or 'float64'"),
         ({"dtype": None}, ValueError, "dtype: expected 'float32' or 'float64'"),
+        ({"dtype": True}, ValueError, "dtype: expected 'float32' or 'float64'"),
         ({"dtype": "half"}, ValueError, "dtype: expected 'float32' or 'float64'"),
         ({"seed": -1}, ValueError, "seed: expected None, an integer >= 0"),
         ({"seed": "x"}, TypeError, "seed: expected None, an integer >= 0"),

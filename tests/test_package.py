@@ -119,6 +119,48 @@ print([name for name in lc._LAZY if isinstance(getattr(lc, name), types.ModuleTy
     assert run_python(code).strip() == "[]"
 
 
+def included_files():
+    """The kernel source's files in the order of their inclusion, without comments and strings."""
+    folder = ROOT / "lstmcore"
+    source = (folder / "_kernels.pyx").read_text(encoding="utf-8")
+    names = re.findall(r'^include "(\w+\.pxi)"', source, flags=re.MULTILINE)
+    assert sorted(names) == sorted(path.name for path in folder.glob("*.pxi"))
+    for name in [*names, "_kernels.pyx"]:
+        text = (folder / name).read_text(encoding="utf-8")
+        text = re.sub(r'"""(.|\n)*?"""|"[^"\n]*"|#.*', "", text)
+        yield name, text
+
+
+DEFINITION = re.compile(
+    r"^(?:cdef|def|cpdef|ctypedef)\b[^\n(=]*?\b(\w+)\s*(?:\(|:|$)"  # functions, structs, classes
+    r"|^    (\w+) = .*$"  # members of an anonymous enum
+    r"|^cdef \w+(?:\[\d+\])* (\w+)$",  # tables
+    flags=re.MULTILINE,
+)
+
+
+def test_a_file_of_the_kernels_uses_only_files_above_it():
+    if not (ROOT / "lstmcore" / "_kernels.pyx").exists():
+        pytest.skip("not in a source tree")
+    files = list(included_files())
+    defined = [
+        {name for match in DEFINITION.finditer(text) for name in match.groups() if name}
+        for _, text in files
+    ]
+    assert {"make_plan", "Product", "run_forward", "K_BLOCK", "TILES_VF"} <= set().union(*defined)
+    for k, (name, text) in enumerate(files):
+        below = set().union(*defined[k + 1 :]) - set().union(*defined[: k + 1])
+        used = set(re.findall(r"(?<![.\w])\w+(?=\()|\b[A-Z]\w+\b", text)) & below
+        assert not used, f"{name} uses {used}, which stand in files below it"
+
+
+def test_one_file_of_the_kernels_compares_the_kinds_of_cells():
+    if not (ROOT / "lstmcore" / "_kernels.pyx").exists():
+        pytest.skip("not in a source tree")
+    asking = [name for name, text in included_files() if re.search(r"\bkind\b\s*(==|!=|in\b)", text)]
+    assert asking == ["_cells.pxi"]
+
+
 def test_public_names_are_there_and_documented():
     assert len(set(lc.__all__)) == len(lc.__all__)
     for name in lc.__all__:

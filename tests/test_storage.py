@@ -97,6 +97,75 @@ def test_one_network_is_one_sequence_of_bytes(path):
     assert path.read_bytes() == first
 
 
+HEADER = """\
+{
+ "format": "lstmcore",
+ "version": 1,
+ "layers": [
+  {
+   "type": "LSTM",
+   "options": {
+    "input_size": 3,
+    "hidden_size": 2,
+    "peepholes": true,
+    "bidirectional": false,
+    "input_gate": true,
+    "forget_gate": true,
+    "output_gate": true,
+    "coupled": false,
+    "gate_recurrence": false,
+    "block_size": 1,
+    "gate_activation": "logistic",
+    "cell_activation": "tanh",
+    "output_activation": "tanh",
+    "learn_initial_state": false,
+    "forget_bias": 1.0,
+    "W_mask": true,
+    "R_mask": null
+   }
+  },
+  {
+   "type": "RNN",
+   "options": {
+    "input_size": 2,
+    "hidden_size": 3,
+    "activation": [
+     "leaky_relu",
+     0.2
+    ],
+    "bidirectional": true,
+    "learn_initial_state": false,
+    "W_mask": null,
+    "R_mask": null
+   }
+  },
+  {
+   "type": "Dense",
+   "options": {
+    "input_size": 6,
+    "output_size": 1,
+    "activation": "identity"
+   }
+  }
+ ],
+ "loss": "squared_error",
+ "readout": "mean",
+ "dtype": "float64"
+}"""
+
+
+def test_the_header_of_version_1_stays_as_it_is(path):
+    layers = [
+        lc.LSTM(3, 2, peepholes=True, W_mask=np.eye(8, 3)),
+        lc.RNN(2, 3, activation=("leaky_relu", 0.2), bidirectional=True),
+        lc.Dense(6, 1),
+    ]
+    save(lc.Network(layers, readout="mean", seed=0), path)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["lstmcore.json", "params.npy", "0.W_mask.npy"]
+        assert archive.read("lstmcore.json").decode() == HEADER
+
+
 def test_numpy_reads_the_parameters_and_no_pickle_is_in_it(path):
     net = small()
     save(net, path)

@@ -312,3 +312,14 @@ def test_a_second_thread_within_a_long_step_is_told():
         thread.join()
     assert errors
     assert errors[0].startswith("stream: another thread is within a step")
+
+
+@pytest.mark.parametrize("values", [[-0.0, -0.0], [1e308, 1e308], [-1.0, -2.0, -1.0]], ids=str)
+def test_the_first_of_equals_is_the_maximum_in_a_stream_too(values):
+    net = lc.Network([lc.RNN(1, 1, activation="identity")], readout="max", seed=0)
+    net.params[...] = [1.0, -0.0, -0.0]  # h = x, but zeros take turns: -0, +0
+    stream = net.stream()
+    for t, x in enumerate(values):
+        y = stream(np.array([x]))
+        same_bits(y, net.predict(np.array(values[: t + 1]).reshape(1, -1, 1))[0])
+    assert np.signbit(y).all() == (values[0] <= 0)

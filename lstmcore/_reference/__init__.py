@@ -40,7 +40,6 @@ __all__ = [
     "backward",
     "chunk_rows",
     "forward",
-    "mean_over_time",
     "output_units",
     "pack",
     "plan_cell",
@@ -344,28 +343,19 @@ def _add_input_gradient(dblocks, da, x):
 
 
 def add_over_time(y, lengths, total):
-    """total[b] += the sum of y[b, t] over t < lengths[b]; arguments as in `mean_over_time`."""
-    for b, length in enumerate(lengths):
-        for t in range(length):
-            total[b] += y[b, t]
-
-
-def mean_over_time(y, lengths, out):
-    """out[b] = mean of y[b, t] over t < lengths[b]; 0 for length 0.
+    """total[b] += the sum of y[b, t] over t < lengths[b].
 
     Parameters
     ----------
     y : (B, T, K) array
     lengths : (B,) intp array
         By sequence.
-    out : (B, K) array
-        Overwritten.
+    total : (B, K) array
+        Added to.
     """
-    out[...] = 0
-    add_over_time(y, lengths, out)
     for b, length in enumerate(lengths):
-        if length:
-            out[b] /= length
+        for t in range(length):
+            total[b] += y[b, t]
 
 
 def output_units(kind, a, y):

@@ -39,8 +39,8 @@ enum { LSTMCORE_FLOAT32 = 4, LSTMCORE_FLOAT64 = 8 };
  *   LSTM   i, f, g, o  W (G, I), R (G, H), b (G), p (m, H), Q (m H/C, m H/C)  h, c
  *   GRU    r, z, n     W (3H, I), R (3H, H), b (3H), bR (H)                   h
  *
- * Of an LSTM, p are the peepholes and Q is the gate recurrence of the m gates that there are (g is no
- * gate); with gate recurrence the state h is (H + m H/C): the gates follow h. Of a GRU, bR is the
+ * Of an LSTM, p are the peepholes and Q is the gate recurrence of the m gates that there are (g is
+ * no gate); with gate recurrence the state h is (H + m H/C): the gates follow h. Of a GRU, bR is the
  * recurrent bias of n. A block that the options leave out is NULL; so may be bR: zero. */
 enum { LSTMCORE_DENSE = 0, LSTMCORE_RNN = 1, LSTMCORE_LSTM = 2, LSTMCORE_GRU = 3 };
 enum { LSTMCORE_MOST_BLOCKS = 8, LSTMCORE_MOST_STATES = 2 };    /* of any kind */
@@ -112,8 +112,8 @@ typedef struct lstmcore_sequences {
     ptrdiff_t x_batch, x_time;      /* strides of whichever of them there is */
     void *scratch;                  /* scratch_bytes */
     void *tape;                     /* tape_bytes: OUT of forward (or NULL), IN of backward */
-    void *y;                        /* (B, T, H) where steps are: OUT of forward; of backward IN, the
-                                     * derivatives of a scalar by it */
+    void *y;                        /* (B, T, H) where steps are: OUT of forward; IN of backward,
+                                     * the derivatives of a scalar by it */
     ptrdiff_t y_batch, y_time;
     /* The kind's states, (B, H) each. IN: of forward, before t0; of backward, the derivatives by
      * those after each last step before t1. OUT: of forward, after each last step before t1; of
@@ -126,8 +126,8 @@ typedef struct lstmcore_sequences {
     void *dx;                       /* IN and OUT (B, T, I), or NULL: added to */
     ptrdiff_t dx_batch, dx_time;
     void *grad;                     /* IN and OUT, grad_bytes: added to; begin with zero */
-    ptrdiff_t first_row;            /* steps of longer sequences, of which these are a segment, that
-                                     * lie before t = 0, over all sequences; 0 where they are whole */
+    ptrdiff_t first_row;            /* 0; where these are a segment of longer sequences, all steps
+                                     * of theirs before t = 0 */
 } lstmcore_sequences;
 
 /* Layers that run along with their input, each reading the one before it. */
