@@ -133,7 +133,9 @@ class WorkspacePool:
         elif workspace.needed <= self._most:
             self._free.append(workspace)
             # After it was appended, so that whoever comes last sees all of them.
-            while len(self._free) > self._MOST_WORKSPACES or self.kept > self._most:
+            while len(self._free) > 1 and (
+                len(self._free) > self._MOST_WORKSPACES or self.kept > self._most
+            ):
                 try:
                     self._free.pop(0)
                 except IndexError:  # other threads have taken the rest

@@ -448,26 +448,31 @@ def _real_blocks(dtype, check_finite, given):
 
 
 def _layer(cls, blocks, options):
-    """The layer whose blocks these are; its options are checked the first time."""
+    """The layer whose blocks these are, and all its blocks' shapes by name.
+
+    Its options are checked the first time.
+    """
     for name in ("W", "R"):
         if blocks[name].ndim != 2 or 0 in blocks[name].shape:
             raise ValueError(f"{name}: expected a matrix, got {describe(blocks[name])}")
     sizes = blocks["W"].shape[1], blocks["R"].shape[1]
     names, values = tuple(options), tuple(options.values())
     try:
-        layer = _cached_layer(cls, *sizes, names, *values)
+        layer, shapes = _cached_layer(cls, *sizes, names, *values)
     except TypeError:  # a list, which cannot be a key, or what is no option: there it will be said
-        layer = _new_layer(cls, *sizes, names, *values)
-    shapes = {block.name: block.shape for block in layer.blocks()}
+        layer, shapes = _new_layer(cls, *sizes, names, *values)
     for name, values in blocks.items():
-        if name not in shapes:
+        shape = shapes.get(name)
+        if shape is None:
             raise ValueError(f"{name}: expected None for {layer!r}, got {describe(values)}")
-        shaped(values, name, shapes[name])
-    return layer
+        if values.shape != shape:
+            shaped(values, name, shape)
+    return layer, shapes
 
 
 def _new_layer(cls, input_size, hidden_size, names, *options):
-    return cls(input_size, hidden_size, **dict(zip(names, options, strict=True)))
+    layer = cls(input_size, hidden_size, **dict(zip(names, options, strict=True)))
+    return layer, {block.name: block.shape for block in layer.blocks()}
 
 
 _cached_layer = lru_cache(maxsize=256, typed=True)(_new_layer)
@@ -493,7 +498,7 @@ def _forward(cls, options, x, blocks, states, lengths, save, check_finite, n_thr
     dtype = np.dtype(np.float32 if getattr(blocks["W"], "dtype", None) == np.float32 else float)
     check_finite = as_flag(check_finite, "check_finite")
     blocks = _real_blocks(dtype, check_finite, blocks)
-    layer = _layer(cls, blocks, options)
+    layer, shapes = _layer(cls, blocks, options)
     batch = make_batch(x, layer.input_size, dtype, lengths, None, check_finite, "x")
     n_threads = as_threads(n_threads)
     save = as_flag(save, "save")
@@ -513,9 +518,8 @@ def _forward(cls, options, x, blocks, states, lengths, save, check_finite, n_thr
 
     pool = _POOLS[dtype]
     workspace = pool.acquire()
-    for block in layer.blocks():
-        if block.name not in blocks:
-            blocks[block.name] = workspace.take_zeros(*block.shape)
+    for name in shapes.keys() - blocks.keys():
+        blocks[name] = workspace.take_zeros(*shapes[name])
     weights = Weights(tuple(map(blocks.get, layer.cell.block_names)), (None,) * len(initial))
     packed = layer.pack([weights], workspace.take)
     h = np.zeros((B, T, H), dtype) if batch.n_steps < B * T else np.empty((B, T, H), dtype)

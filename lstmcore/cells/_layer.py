@@ -136,12 +136,11 @@ class Layer:
 
     def weights(self, places, flat):
         """A list with the `Weights` of each direction, views of a flat vector."""
-
-        def view(place):
-            return place and flat[place[0]].reshape(place[1])
-
         return [
-            Weights(tuple(map(view, blocks)), tuple(map(view, initial)))
+            Weights(
+                tuple([place and flat[place[0]].reshape(place[1]) for place in blocks]),
+                tuple([place and flat[place[0]].reshape(place[1]) for place in initial]),
+            )
             for blocks, initial in places
         ]
 

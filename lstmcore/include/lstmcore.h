@@ -40,8 +40,8 @@ enum { LSTMCORE_FLOAT32 = 4, LSTMCORE_FLOAT64 = 8 };
  *   GRU    r, z, n     W (3H, I), R (3H, H), b (3H), bR (H)                   h
  *
  * Of an LSTM, p are the peepholes and Q is the gate recurrence of the m gates that there are (g is
- * no gate); with gate recurrence the state h is (H + m H/C): the gates follow h. Of a GRU, bR is the
- * recurrent bias of n. A block that the options leave out is NULL; so may be bR: zero. */
+ * no gate); with gate recurrence the state h is (H + m H/C): the gates follow h. Of a GRU, bR is
+ * the recurrent bias of n. A block that the options leave out is NULL; so may be bR: zero. */
 enum { LSTMCORE_DENSE = 0, LSTMCORE_RNN = 1, LSTMCORE_LSTM = 2, LSTMCORE_GRU = 3 };
 enum { LSTMCORE_MOST_BLOCKS = 8, LSTMCORE_MOST_STATES = 2 };    /* of any kind */
 
