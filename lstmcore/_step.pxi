@@ -142,12 +142,13 @@ cdef inline void step_layer(const Prepared* layer, Py_ssize_t B, const vec* x, P
     cdef unsigned char* backwards = <unsigned char*>at(a, round_up(B * p.a_row, LINE))
     cdef Py_ssize_t b
     cdef int phase = 0
-    cdef const Product* prod = p.products
+    cdef const Product* prod = &p.products[0]
+    cdef const Product* end = prod + p.n_products
     if tokens != NULL:
         for b in range(B):
             add_token(p, packed, tokens[b], at(a, b * p.a_row))
     while phase < p.phases:
-        while prod != p.products + p.n_products and prod.phase == phase:
+        while prod != end and prod.phase == phase:
             if B == 1:
                 step_row(p, prod, packed, x, tokens != NULL, backwards[0], z, a)
             else:
