@@ -15,11 +15,9 @@ cdef enum:
     GRU_M = 4
 
 
-cdef const char* gru_check(const Cell* cell) noexcept nogil:
+cdef const char* gru_check(const Cell* cell, Cell* others) noexcept nogil:
     cdef const char* wrong
-    if (cell.input_gate or cell.forget_gate or cell.output_gate or cell.coupled or cell.peepholes
-            or cell.gate_recurrence or cell.block_size != 1):
-        return "options: only an LSTM has such gates and blocks"
+    others.reset_after = 0
     if cell.reset_after not in (0, 1):
         return "reset_after: must be 0 or 1"
     wrong = check_activation(cell.act_gate, cell.alpha_gate)

@@ -10,10 +10,11 @@ cdef enum:
     GATE_RECURRENCE = 4
 
 
-cdef const char* lstm_check(const Cell* cell) noexcept nogil:
+cdef const char* lstm_check(const Cell* cell, Cell* others) noexcept nogil:
     cdef const char* wrong
-    if cell.reset_after:
-        return "reset_after: only a GRU has a reset gate"
+    others.block_size = 1
+    others.input_gate = others.forget_gate = others.output_gate = others.coupled = 0
+    others.peepholes = others.gate_recurrence = 0
     if cell.block_size < 1 or cell.units % cell.block_size:
         return "block_size: must be a divisor of units"
     if (cell.input_gate not in (0, 1) or cell.forget_gate not in (0, 1)

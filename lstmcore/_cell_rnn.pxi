@@ -3,11 +3,6 @@
 # Blocks: W, R, b; of a dense layer W, b. Product: one vector for a group of units. Slot: b_h.
 
 cdef const char* rnn_check(const Cell* cell) noexcept nogil:
-    if (cell.input_gate or cell.forget_gate or cell.output_gate or cell.coupled or cell.peepholes
-            or cell.gate_recurrence or cell.block_size != 1):
-        return "options: only an LSTM has such gates and blocks"
-    if cell.reset_after:
-        return "reset_after: only a GRU has a reset gate"
     return check_activation(cell.act_output, cell.alpha_output)
 
 

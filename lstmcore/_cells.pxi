@@ -3,15 +3,21 @@
 
 cdef const char* check_cell(const Cell* cell) noexcept nogil:
     """NULL, or what is wrong with a description."""
+    cdef Cell others = cell[0]          # the options that are left when the kind has taken its own
+    cdef const char* wrong = "kind: none of the list"
     if not (1 <= cell.inputs <= LARGEST and 1 <= cell.units <= LARGEST):
         return "inputs, units: must be from 1 to 2^24"
     if cell.kind == LSTM:
-        return lstm_check(cell)
-    if cell.kind == GRU:
-        return gru_check(cell)
-    if cell.kind == RNN or cell.kind == DENSE:
-        return rnn_check(cell)
-    return "kind: none of the list"
+        wrong = lstm_check(cell, &others)
+    elif cell.kind == GRU:
+        wrong = gru_check(cell, &others)
+    elif cell.kind == RNN or cell.kind == DENSE:
+        wrong = rnn_check(cell)
+    if wrong == NULL and (others.input_gate or others.forget_gate or others.output_gate
+                          or others.coupled or others.peepholes or others.gate_recurrence
+                          or others.block_size != 1 or others.reset_after):
+        return "options: one that another kind has"
+    return wrong
 
 
 cdef Plan make_plan(const Cell* cell, Py_ssize_t L) noexcept nogil:
