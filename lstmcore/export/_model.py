@@ -6,8 +6,8 @@ import numpy as np
 
 from ..cells import Cell, Weights, reorder
 
-# The order in which the runtime has the rows of W, R and b: gates side by side.
-_ROWS = {"LSTM": "ifog", "GRU": "rzn"}
+# Where the runtime has the rows of W, R and b in another order than the cell: gates side by side.
+_ROWS = {"LSTM": "ifog"}
 # How many numbers for each unit a step keeps beside its pre-activations.
 _SCRATCH = {"GRU": 1}
 # As the runtime names layers and readouts.
@@ -180,7 +180,7 @@ def _part(name, layer, values, reverse, is_output):
     cell, values = layer.cell, layer.masked(values)
     values = Weights(in_float64(values.blocks), in_float64(values.initial))
     weights = dict(zip(cell.block_names, values.blocks, strict=True))
-    if cell.gates:
+    if cell.kind in _ROWS:
         for block in ("W", "R", "b"):
             weights[block] = reorder(weights[block], cell, _ROWS[cell.kind])
     weights |= {
