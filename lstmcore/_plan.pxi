@@ -76,8 +76,9 @@ cdef const char* check_activation(int code, double alpha) noexcept nogil:
     return NULL
 
 
-cdef inline Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t to) noexcept nogil:
-    return (n + to - 1) // to * to
+cdef inline Py_ssize_t round_up(Py_ssize_t n, const Py_ssize_t to) noexcept nogil:
+    """n up to a multiple of `to`, a power of two."""
+    return (n + to - 1) & -to
 
 
 cdef Plan bare_plan(const Cell* cell, Py_ssize_t L) noexcept nogil:

@@ -88,7 +88,7 @@ cdef void step_row(const Plan* p, const Product* prod, const vec* packed, const 
     A step goes through the tiles backwards if the one before it went forwards: where the weights
     are more than the first-level cache holds, it begins with those that are still there.
     """
-    cdef Py_ssize_t q, j, N = prod.n, tiles = N // 8
+    cdef Py_ssize_t q, j, N = prod.n, tiles = N >> 3
     cdef Py_ssize_t I = p.cell.inputs if prod.reads_x and not has_token else 0
     cdef const vec* start = at(packed, prod.bias)
     a = a + prod.first
