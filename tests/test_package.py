@@ -8,6 +8,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import sysconfig
 import warnings
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def test_import_leaves_the_environment_as_it_was():
     code = "import os; before = dict(os.environ); import lstmcore; print(os.environ == before)"
     assert run_python(code) == "True\n"
     assert run_python(code, OMP_WAIT_POLICY="ACTIVE") == "True\n"
+
+
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="not a free-threaded Python"
+)
+def test_import_leaves_the_global_lock_off():
+    assert run_python("import lstmcore, sys; print(sys._is_gil_enabled())") == "False\n"
 
 
 FEWER_THREADS = """
