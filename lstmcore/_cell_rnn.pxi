@@ -24,12 +24,12 @@ cdef inline void rnn_start(const Plan* p, const vec* z, vec* tape) noexcept nogi
         tape[u] = z[u]
 
 
-cdef inline void rnn_recall(const Plan* p, Py_ssize_t rows, const vec* before,
+cdef inline void rnn_recall(const Plan* p, Py_ssize_t rows, const vec* previous,
                             vec* z) noexcept nogil:
     """The recurrent inputs of a step, out of the tape's rows of the step before."""
     cdef Py_ssize_t u
     for u in range(rows * p.groups):
-        z[u] = before[u]
+        z[u] = previous[u]
 
 
 cdef inline void rnn_forward(const int is_tanh, const Plan* p, Py_ssize_t rows, const vec* a,
