@@ -167,7 +167,8 @@ cdef inline void lstm_recall_standard(const Plan* p, Py_ssize_t rows, const vec*
         z[u] = previous[6 * u + 3] * previous[6 * u + 5]
 
 
-cdef void lstm_recall_any(const Plan* p, Py_ssize_t rows, const vec* previous, vec* z) noexcept nogil:
+cdef void lstm_recall_any(const Plan* p, Py_ssize_t rows, const vec* previous,
+                          vec* z) noexcept nogil:
     cdef Py_ssize_t r, u, n = p.groups, all_n = p.all_groups
     cdef int k
     cdef const vec* row
@@ -240,8 +241,8 @@ cdef inline void lstm_backward_standard(const int peepholes, const Plan* p, cons
                                         vec* dw) noexcept nogil:
     """(4.11)-(4.16) for the vanilla LSTM.
 
-    IN tape, previous (the tape a step earlier), dz: eps_c; IN and OUT dc: what the later steps add to
-    eps_s, then what this one adds to the earlier; OUT delta; IN and OUT dw: each row's sums for the
+    IN tape, previous (its rows of the step before), dz: eps_c; IN and OUT dc: what the later steps
+    add to eps_s, then what this one adds to the earlier; OUT delta; IN and OUT dw: each row's sums for the
     gradients of the peepholes.
     """
     cdef Py_ssize_t r, u, k, n = p.groups, all_n = p.all_groups
