@@ -242,8 +242,8 @@ cdef inline void lstm_backward_standard(const int peepholes, const Plan* p, cons
     """(4.11)-(4.16) for the vanilla LSTM.
 
     IN tape, previous (its rows of the step before), dz: eps_c; IN and OUT dc: what the later steps
-    add to eps_s, then what this one adds to the earlier; OUT delta; IN and OUT dw: each row's sums for the
-    gradients of the peepholes.
+    add to eps_s, then what this one adds to the earlier; OUT delta; IN and OUT dw: each row's sums
+    for the gradients of the peepholes.
     """
     cdef Py_ssize_t r, u, k, n = p.groups, all_n = p.all_groups
     cdef vec i, f, g, o, hc, s_before, eps_c, eps_s, d_i, d_f, d_o, ds, one
