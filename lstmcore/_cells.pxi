@@ -134,7 +134,7 @@ cdef void cell_backward(const Plan* p, int phase, const vec* packed, Py_ssize_t 
     """The same phase backward; phases come in the reverse order.
 
     IN tape, previous (its rows of the step before); IN and OUT dz, dc; OUT delta of the phase's
-    columns; IN and OUT dw: each row's sums for the gradients of the weights that the cell multiplies
+    columns; IN and OUT dw: each row's sums for the gradients of weights that the cell multiplies
     itself.
     """
     cdef const vec* w = at(packed, p.own)
