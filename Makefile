@@ -35,7 +35,7 @@ test-debug: .venv/installed
 
 # The same tests on a Python without a global lock.
 test-freethreaded:
-	@test -n "$(FREE_THREADED)" || { echo "no python3.14t or python3.13t on the path"; exit 1; }
+	@test -n "$(FREE_THREADED)" || { echo "no python3.14t, python3.13t"; exit 1; }
 	$(FREE_THREADED) -m venv .venv-freethreaded
 	.venv-freethreaded/bin/pip install --quiet --prefer-binary --editable ".[test]"
 	.venv-freethreaded/bin/pytest
