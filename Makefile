@@ -49,7 +49,8 @@ dist: .venv/installed
 	$(BIN)/python -m build --outdir dist .
 
 clean:
-	rm -rf build dist .venv .venv-bench .venv-freethreaded .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf build dist .venv .venv-bench .venv-freethreaded *.egg-info
+	rm -rf .pytest_cache .ruff_cache .hypothesis
 	rm -f lstmcore/_*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
