@@ -6,8 +6,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := setup.py pyproject.toml $(wildcard lstmcore/*.p[yx][xdi] lstmcore/*.h)
 RUNTIME = $(shell gcc -print-file-name=$(1))
+FREE_THREADED ?= $(firstword $(shell command -v python3.14t python3.13t))
 
-.PHONY: demo test lint bench test-debug test-embedded dist clean
+.PHONY: demo test lint bench test-debug test-freethreaded test-embedded dist clean
 
 demo: .venv/installed
 	$(BIN)/python examples/japanese_vowels.py
@@ -32,6 +33,13 @@ test-debug: .venv/installed
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	LSTMCORE_DEBUG=1 PYTHONPATH=$(CURDIR)/build/debug/site PYTHONSAFEPATH=1 $(BIN)/pytest
 
+# The same tests on a Python without a global lock.
+test-freethreaded:
+	@test -n "$(FREE_THREADED)" || { echo "no python3.14t, python3.13t"; exit 1; }
+	$(FREE_THREADED) -m venv .venv-freethreaded
+	.venv-freethreaded/bin/pip install --quiet --prefer-binary --editable ".[test]"
+	.venv-freethreaded/bin/pytest
+
 test-embedded: .venv/installed
 	$(BIN)/pytest -m embedded tests/embedded
 
@@ -41,7 +49,8 @@ dist: .venv/installed
 	$(BIN)/python -m build --outdir dist .
 
 clean:
-	rm -rf build dist .venv .venv-bench .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf build dist .venv .venv-bench .venv-freethreaded *.egg-info
+	rm -rf .pytest_cache .ruff_cache .hypothesis
 	rm -f lstmcore/_*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

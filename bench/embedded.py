@@ -2,13 +2,13 @@
 
     python bench/embedded.py [--sizes 8 32 64] [--host-sizes 8 16 32 64 128]
 
-One LSTM with one input and one output, batch 1, trained to predict a wave; int8 is calibrated on a
-part of the wave, and its error is that on the rest. On the Cortex-M4F (QEMU, mps2-an386, 1 ns an
-instruction; -O2, -std=c99, fused multiply-add as the processor has it): instructions a step, flash
-as the image's growth when the network is linked in (code, weights, library functions), RAM as the
-state struct, and stack. On this machine (-O3 -march=native, no -ffast-math): microseconds a step,
-the median of the best of several runs of many steps. Every program's outputs are compared with the
-network's in Python before anything is counted.
+One LSTM or GRU with one input and one output, batch 1, trained to predict a wave; int8 is
+calibrated on a part of the wave, and its error is that on the rest. On the Cortex-M4F (QEMU,
+mps2-an386, 1 ns an instruction; -O2, -std=c99, fused multiply-add as the processor has it):
+instructions a step, flash as the image's growth when the network is linked in (code, weights,
+library functions), RAM as the state struct, and stack. On this machine (-O3 -march=native, no
+-ffast-math): microseconds a step, the median of the best of several runs of many steps. Every
+program's outputs are compared with the network's in Python before anything is counted.
 
 Needs gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm; what is not there is left out.
 """
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,14 @@ from lstmcore.export import export_c, run_self_test
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "embedded"))
 from targets import CORTEX_M3, CORTEX_M4F, run
 
-# Of the same shapes, measured elsewhere in the same way: instructions at H = 8, 32, 64; RAM (state
-# and buffers) and flash at H = 32, in bytes.
+CELLS = {
+    "": lambda hidden: lc.LSTM(1, hidden),
+    ", peepholes": lambda hidden: lc.LSTM(1, hidden, peepholes=True),
+    ", GRU": lambda hidden: lc.GRU(1, hidden),
+    ", GRU reset before": lambda hidden: lc.GRU(1, hidden, reset_after=False),
+}
+# Of an LSTM of the same shapes, measured elsewhere in the same way: instructions at H = 8, 32, 64;
+# RAM (state and buffers) and flash at H = 32, in bytes.
 PEERS = {
     "emx-onnx-cgen": (3_920, 24_600, 69_300, 528, 20_800),
     "RTNeural, Eigen": (3_715, 22_700, 67_700, 19_360, 33_900),
@@ -124,9 +131,9 @@ def wave(steps):
     return 0.5 * np.sin(0.2 * t) + 0.3 * np.sin(0.31 * t + 1) + 0.1 * np.sin(0.05 * t)
 
 
-def trained(hidden, peepholes=False):
+def trained(cell, hidden):
     """A network that has learnt to predict the wave, and the sequences it has learnt from."""
-    net = lc.Network([lc.LSTM(1, hidden, peepholes=peepholes), lc.Dense(hidden, 1)], seed=0)
+    net = lc.Network([CELLS[cell](hidden), lc.Dense(hidden, 1)], seed=0)
     X = wave(1000).reshape(10, 100, 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", lc.ConvergenceWarning)
@@ -185,15 +192,15 @@ def cortex_m_table(target, sizes):
     print(f"{target.name}, {run([target.compiler, '--version']).splitlines()[0]}, -O2")
     head = f"{'':34}{'H':>4} {'instructions':>13} {'flash':>8} {'weights':>8} {'RAM':>6} "
     print(head + f"{'stack':>6} {'error':>9}")
-    for peepholes, dtype in ((0, "float32"), (0, "int8"), (1, "float32"), (1, "int8")):
-        label = f"lstmcore {dtype}{', peepholes' if peepholes else ''}"
+    for cell, dtype in product(CELLS, ("float32", "int8")):
         for hidden in sizes:
-            net, X = trained(hidden, bool(peepholes))
+            net, X = trained(cell, hidden)
             with tempfile.TemporaryDirectory() as directory:
                 report = export_c(net, directory, "model", dtype=dtype, data=X)
                 run_self_test(directory, "model")
                 error = held_out_error(net, directory)
                 instructions, flash, stack = on_cortex_m(target, directory)
+            label = f"lstmcore {dtype}{cell}"
             print(
                 f"{label:34}{hidden:4} {instructions:13,} {flash:8,} {report.constant_bytes:8,} "
                 f"{report.state_bytes:6,} {stack:6} {error:9.1e}"

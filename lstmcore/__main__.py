@@ -60,15 +60,18 @@ def _parser():
         "--name", help="of functions, types and files, a C identifier (default: the model's file)"
     )
     export.add_argument(
-        "--dtype", default="float32", choices=("float32", "float64", "int8"),
+        "--dtype",
+        default="float32",
+        choices=("float32", "float64", "int8"),
         help="what the C program computes in (default: %(default)s)",
-    )  # fmt: skip
+    )
     export.add_argument("--data", metavar="FILE", help=" ".join(textwrap.wrap(DATA)))
     export.add_argument("--overwrite", action="store_true", help="replace files that are there")
     export.add_argument(
-        "--self-test", action="store_true",
+        "--self-test",
+        action="store_true",
         help="compile the test program with $CC or cc and run it",
-    )  # fmt: skip
+    )
     return parser
 
 
@@ -99,9 +102,14 @@ def _export(arguments):
         data, lengths = _read_data(arguments.data)
     name = Path(arguments.model).stem if arguments.name is None else arguments.name
     report = export_c(
-        load(arguments.model), arguments.directory, name=name, dtype=arguments.dtype, data=data,
-        lengths=lengths, overwrite=arguments.overwrite,
-    )  # fmt: skip
+        load(arguments.model),
+        arguments.directory,
+        name=name,
+        dtype=arguments.dtype,
+        data=data,
+        lengths=lengths,
+        overwrite=arguments.overwrite,
+    )
     print(report)
     if arguments.self_test:
         print(f"self-test: {run_self_test(arguments.directory, name)}")

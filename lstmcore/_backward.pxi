@@ -63,7 +63,7 @@ cdef Layout make_layout(const Plan* p, Py_ssize_t item_size, Py_ssize_t B, int n
 # ---- the recurrence -----------------------------------------------------------------------------
 
 cdef void backward_cells(const Plan* p, const Member* me, int phase, const vec* packed,
-                         Py_ssize_t rows, const vec* tape, const vec* before, vec* dz, vec* dc,
+                         Py_ssize_t rows, const vec* tape, const vec* previous, vec* dz, vec* dc,
                          vec* delta, vec* z, vec* dw) noexcept nogil:
     """`cell_backward` for the member's units of some rows; before the first phase `cell_recall`."""
     cdef Py_ssize_t r
@@ -72,21 +72,21 @@ cdef void backward_cells(const Plan* p, const Member* me, int phase, const vec* 
         return
     if not me.shares_units:
         if first:
-            cell_recall(p, rows, tape, before, z)
-        cell_backward(p, phase, packed, rows, tape, before, dz, dc, delta, dw)
+            cell_recall(p, rows, tape, previous, z)
+        cell_backward(p, phase, packed, rows, tape, previous, dz, dc, delta, dw)
         return
     tape = tape + me.u0 * p.slots
-    before = before + me.u0 * p.slots
+    previous = previous + me.u0 * p.slots
     dz = dz + me.u0
     dc = dc + me.u0
     z = z + me.u0
     dw = dw + me.u0
     for r in range(rows):
         if first:
-            cell_recall(&me.own, 1, tape, before, z)
-        cell_backward(&me.own, phase, packed, 1, tape, before, dz, dc, delta, dw)
+            cell_recall(&me.own, 1, tape, previous, z)
+        cell_backward(&me.own, phase, packed, 1, tape, previous, dz, dc, delta, dw)
         tape = at(tape, p.tape_row)
-        before = at(before, p.tape_row)
+        previous = at(previous, p.tape_row)
         dz = at(dz, p.z_row)
         dc = at(dc, p.padded)
         delta = at(delta, p.a_row)

@@ -15,11 +15,9 @@ cdef enum:
     GRU_M = 4
 
 
-cdef const char* gru_check(const Cell* cell) noexcept nogil:
+cdef const char* gru_check(const Cell* cell, Cell* others) noexcept nogil:
     cdef const char* wrong
-    if (cell.input_gate or cell.forget_gate or cell.output_gate or cell.coupled or cell.peepholes
-            or cell.gate_recurrence or cell.block_size != 1):
-        return "options: only an LSTM has such gates and blocks"
+    others.reset_after = 0
     if cell.reset_after not in (0, 1):
         return "reset_after: must be 0 or 1"
     wrong = check_activation(cell.act_gate, cell.alpha_gate)
@@ -70,16 +68,16 @@ cdef void gru_start(const Plan* p, const vec* z, vec* tape) noexcept nogil:
         tape[u * p.slots + GRU_H] = z[u]
 
 
-cdef void gru_recall(const Plan* p, Py_ssize_t rows, const vec* tape, const vec* before,
+cdef void gru_recall(const Plan* p, Py_ssize_t rows, const vec* tape, const vec* previous,
                      vec* z) noexcept nogil:
     """The recurrent inputs of a step: h(t-1), and r h(t-1) where a product reads that."""
     cdef Py_ssize_t r, u, n = p.groups, q
     for r in range(rows):
         for u in range(n):
             q = (r * n + u) * p.slots
-            z[u] = before[q + GRU_H]
+            z[u] = previous[q + GRU_H]
             if p.phases > 1:
-                z[p.all_groups + u] = tape[q + GRU_R] * before[q + GRU_H]
+                z[p.all_groups + u] = tape[q + GRU_R] * previous[q + GRU_H]
         z += p.sections * n
 
 
@@ -148,11 +146,11 @@ cdef inline void gru_forward(const int standard, const int after, const Plan* p,
 
 
 cdef inline void gru_backward(const int standard, const int after, const Plan* p, int phase,
-                              Py_ssize_t rows, const vec* tape, const vec* before, vec* dz,
+                              Py_ssize_t rows, const vec* tape, const vec* previous, vec* dz,
                               vec* delta) noexcept nogil:
     """(G6)-(G9), with the reset after or before the product.
 
-    IN tape, before; IN and OUT dz: dL/dh(t), then what of it passes on to h(t-1) beside the
+    IN tape, previous; IN and OUT dz: dL/dh(t), then what of it passes on to h(t-1) beside the
     products, and IN its second section, dL/d(r h(t-1)); OUT delta.
     """
     cdef Py_ssize_t row, u, n = p.groups
@@ -166,7 +164,7 @@ cdef inline void gru_backward(const int standard, const int after, const Plan* p
         for u in range(n):
             now = tape + u * p.slots
             r = now[GRU_R]
-            h_before = before[u * p.slots + GRU_H]
+            h_before = previous[u * p.slots + GRU_H]
             if phase == p.phases - 1:
                 z = now[GRU_Z]
                 n_t = now[GRU_N]
@@ -190,6 +188,6 @@ cdef inline void gru_backward(const int standard, const int after, const Plan* p
                 gates[2 * u] = gate_slope(standard, p, r) * (h_before * eps)                # (G9)
                 dz[u] = fma(r, eps, dz[u])                                                  # (G6)
         tape += p.slots * n
-        before += p.slots * n
+        previous += p.slots * n
         dz += p.sections * n
         delta += p.a_vectors

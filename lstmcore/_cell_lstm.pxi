@@ -10,10 +10,11 @@ cdef enum:
     GATE_RECURRENCE = 4
 
 
-cdef const char* lstm_check(const Cell* cell) noexcept nogil:
+cdef const char* lstm_check(const Cell* cell, Cell* others) noexcept nogil:
     cdef const char* wrong
-    if cell.reset_after:
-        return "reset_after: only a GRU has a reset gate"
+    others.block_size = 1
+    others.input_gate = others.forget_gate = others.output_gate = others.coupled = 0
+    others.peepholes = others.gate_recurrence = 0
     if cell.block_size < 1 or cell.units % cell.block_size:
         return "block_size: must be a divisor of units"
     if (cell.input_gate not in (0, 1) or cell.forget_gate not in (0, 1)
@@ -158,21 +159,22 @@ cdef void lstm_start(const Plan* p, const vec* z, const vec* c, vec* tape) noexc
                 row[gate_place(p, source - 1)] = z[source * n + u]
 
 
-cdef inline void lstm_recall_standard(const Plan* p, Py_ssize_t rows, const vec* before,
+cdef inline void lstm_recall_standard(const Plan* p, Py_ssize_t rows, const vec* previous,
                                       vec* z) noexcept nogil:
     """The recurrent inputs of a step, out of the tape's rows of the step before: (4.10)."""
     cdef Py_ssize_t u
     for u in range(rows * p.groups):
-        z[u] = before[6 * u + 3] * before[6 * u + 5]
+        z[u] = previous[6 * u + 3] * previous[6 * u + 5]
 
 
-cdef void lstm_recall_any(const Plan* p, Py_ssize_t rows, const vec* before, vec* z) noexcept nogil:
+cdef void lstm_recall_any(const Plan* p, Py_ssize_t rows, const vec* previous,
+                          vec* z) noexcept nogil:
     cdef Py_ssize_t r, u, n = p.groups, all_n = p.all_groups
     cdef int k
     cdef const vec* row
     for r in range(rows):
         for u in range(n):
-            row = before + u * p.slots
+            row = previous + u * p.slots
             if p.h != ABSENT:
                 z[u] = row[p.h]
             elif p.o != ABSENT:
@@ -181,7 +183,7 @@ cdef void lstm_recall_any(const Plan* p, Py_ssize_t rows, const vec* before, vec
                 z[u] = row[p.hc]
             for k in range(1, p.sections):
                 z[k * all_n + u] = row[gate_place(p, k - 1)]
-        before += p.slots * n
+        previous += p.slots * n
         z += p.sections * n
 
 
@@ -234,14 +236,14 @@ cdef inline void lstm_forward_standard(const int peepholes, const Plan* p, const
 
 
 cdef inline void lstm_backward_standard(const int peepholes, const Plan* p, const vec* w,
-                                        Py_ssize_t rows, const vec* tape, const vec* before,
+                                        Py_ssize_t rows, const vec* tape, const vec* previous,
                                         const vec* dz, vec* dc, vec* delta,
                                         vec* dw) noexcept nogil:
     """(4.11)-(4.16) for the vanilla LSTM.
 
-    IN tape, before (the tape a step earlier), dz: eps_c; IN and OUT dc: what the later steps add to
-    eps_s, then what this one adds to the earlier; OUT delta; IN and OUT dw: each row's sums for the
-    gradients of the peepholes.
+    IN tape, previous (its rows of the step before), dz: eps_c; IN and OUT dc: what the later steps
+    add to eps_s, then what this one adds to the earlier; OUT delta; IN and OUT dw: each row's sums
+    for the gradients of the peepholes.
     """
     cdef Py_ssize_t r, u, k, n = p.groups, all_n = p.all_groups
     cdef vec i, f, g, o, hc, s_before, eps_c, eps_s, d_i, d_f, d_o, ds, one
@@ -257,7 +259,7 @@ cdef inline void lstm_backward_standard(const int peepholes, const Plan* p, cons
             o = now[3]
             hc = now[5]
             one = like(i, 1)
-            s_before = before[6 * (r * n + u) + 4]
+            s_before = previous[6 * (r * n + u) + 4]
             eps_c = dz[r * n + u]
             d_o = o * (one - o) * (hc * eps_c)                              # (4.12)
             eps_s = fma(o * (one - hc * hc), eps_c, dc[r * n + u])      # (4.13)
@@ -384,7 +386,7 @@ cdef void lstm_forward_any(const Plan* p, const vec* w, Py_ssize_t rows, vec* a,
 
 
 cdef void lstm_backward_any(const Plan* p, const vec* w, Py_ssize_t rows, const vec* tape,
-                            const vec* before, const vec* dz, vec* dc, vec* delta,
+                            const vec* previous, const vec* dz, vec* dc, vec* delta,
                             vec* dw) noexcept nogil:
     """(4.11)-(4.16) with every option. Arguments as above."""
     cdef Py_ssize_t r, u, n = p.groups, all_n = p.all_groups
@@ -422,7 +424,7 @@ cdef void lstm_backward_any(const Plan* p, const vec* w, Py_ssize_t rows, const 
             now = tape + u * p.slots
             d = delta + u * p.products[0].vectors
             eps_s = dc[u]
-            s_before = before[u * p.slots + p.c]
+            s_before = previous[u * p.slots + p.c]
             g = now[p.g]
             one = like(g, 1)
             i = now[p.i] if p.i != ABSENT else one
@@ -450,13 +452,13 @@ cdef void lstm_backward_any(const Plan* p, const vec* w, Py_ssize_t rows, const 
             if p.f != ABSENT:
                 fold_blocks(p, p.f, delta)
                 if p.cell.peepholes:
-                    block_peepholes_backward(p, p.f, w + n, delta, before, dc, dw + n)
+                    block_peepholes_backward(p, p.f, w + n, delta, previous, dc, dw + n)
             if p.i != ABSENT:
                 fold_blocks(p, p.i, delta)
                 if p.cell.peepholes:
-                    block_peepholes_backward(p, p.i, w, delta, before, dc, dw)
+                    block_peepholes_backward(p, p.i, w, delta, previous, dc, dw)
         tape += p.slots * n
-        before += p.slots * n
+        previous += p.slots * n
         dz += p.sections * n
         dc += n
         delta += p.products[0].n

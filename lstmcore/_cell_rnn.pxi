@@ -3,11 +3,6 @@
 # Blocks: W, R, b; of a dense layer W, b. Product: one vector for a group of units. Slot: b_h.
 
 cdef const char* rnn_check(const Cell* cell) noexcept nogil:
-    if (cell.input_gate or cell.forget_gate or cell.output_gate or cell.coupled or cell.peepholes
-            or cell.gate_recurrence or cell.block_size != 1):
-        return "options: only an LSTM has such gates and blocks"
-    if cell.reset_after:
-        return "reset_after: only a GRU has a reset gate"
     return check_activation(cell.act_output, cell.alpha_output)
 
 
@@ -29,12 +24,12 @@ cdef inline void rnn_start(const Plan* p, const vec* z, vec* tape) noexcept nogi
         tape[u] = z[u]
 
 
-cdef inline void rnn_recall(const Plan* p, Py_ssize_t rows, const vec* before,
+cdef inline void rnn_recall(const Plan* p, Py_ssize_t rows, const vec* previous,
                             vec* z) noexcept nogil:
     """The recurrent inputs of a step, out of the tape's rows of the step before."""
     cdef Py_ssize_t u
     for u in range(rows * p.groups):
-        z[u] = before[u]
+        z[u] = previous[u]
 
 
 cdef inline void rnn_forward(const int is_tanh, const Plan* p, Py_ssize_t rows, const vec* a,

@@ -3,15 +3,21 @@
 
 cdef const char* check_cell(const Cell* cell) noexcept nogil:
     """NULL, or what is wrong with a description."""
+    cdef Cell others = cell[0]          # the options that are left when the kind has taken its own
+    cdef const char* wrong = "kind: none of the list"
     if not (1 <= cell.inputs <= LARGEST and 1 <= cell.units <= LARGEST):
         return "inputs, units: must be from 1 to 2^24"
     if cell.kind == LSTM:
-        return lstm_check(cell)
-    if cell.kind == GRU:
-        return gru_check(cell)
-    if cell.kind == RNN or cell.kind == DENSE:
-        return rnn_check(cell)
-    return "kind: none of the list"
+        wrong = lstm_check(cell, &others)
+    elif cell.kind == GRU:
+        wrong = gru_check(cell, &others)
+    elif cell.kind == RNN or cell.kind == DENSE:
+        wrong = rnn_check(cell)
+    if wrong == NULL and (others.input_gate or others.forget_gate or others.output_gate
+                          or others.coupled or others.peepholes or others.gate_recurrence
+                          or others.block_size != 1 or others.reset_after):
+        return "options: one that another kind has"
+    return wrong
 
 
 cdef Plan make_plan(const Cell* cell, Py_ssize_t L) noexcept nogil:
@@ -77,18 +83,18 @@ cdef void cell_start(const Plan* p, const vec* z, const vec* c, vec* tape) noexc
         rnn_start(p, z, tape)
 
 
-cdef void cell_recall(const Plan* p, Py_ssize_t rows, const vec* tape, const vec* before,
+cdef void cell_recall(const Plan* p, Py_ssize_t rows, const vec* tape, const vec* previous,
                       vec* z) noexcept nogil:
     """OUT z: the recurrent inputs of a step, out of its rows of the tape and those before it."""
     if p.cell.kind == LSTM:
         if p.standard:
-            lstm_recall_standard(p, rows, before, z)
+            lstm_recall_standard(p, rows, previous, z)
         else:
-            lstm_recall_any(p, rows, before, z)
+            lstm_recall_any(p, rows, previous, z)
     elif p.cell.kind == GRU:
-        gru_recall(p, rows, tape, before, z)
+        gru_recall(p, rows, tape, previous, z)
     elif p.cell.kind == RNN:
-        rnn_recall(p, rows, before, z)
+        rnn_recall(p, rows, previous, z)
 
 
 cdef void cell_forward(const Plan* p, int phase, const vec* packed, Py_ssize_t rows, vec* a,
@@ -123,30 +129,31 @@ cdef void cell_forward(const Plan* p, int phase, const vec* packed, Py_ssize_t r
 
 
 cdef void cell_backward(const Plan* p, int phase, const vec* packed, Py_ssize_t rows,
-                        const vec* tape, const vec* before, vec* dz, vec* dc, vec* delta,
+                        const vec* tape, const vec* previous, vec* dz, vec* dc, vec* delta,
                         vec* dw) noexcept nogil:
     """The same phase backward; phases come in the reverse order.
 
-    IN tape, before (the tape a step earlier); IN and OUT dz, dc; OUT delta of the phase's columns;
-    IN and OUT dw: each row's sums for the gradients of the weights that the cell multiplies itself.
+    IN tape, previous (its rows of the step before); IN and OUT dz, dc; OUT delta of the phase's
+    columns; IN and OUT dw: each row's sums for the gradients of weights that the cell multiplies
+    itself.
     """
     cdef const vec* w = at(packed, p.own)
     if p.cell.kind == LSTM:
         delta = delta + p.products[0].first
         if not p.standard:
-            lstm_backward_any(p, w, rows, tape, before, dz, dc, delta, dw)
+            lstm_backward_any(p, w, rows, tape, previous, dz, dc, delta, dw)
         elif p.cell.peepholes:
-            lstm_backward_standard(1, p, w, rows, tape, before, dz, dc, delta, dw)
+            lstm_backward_standard(1, p, w, rows, tape, previous, dz, dc, delta, dw)
         else:
-            lstm_backward_standard(0, p, w, rows, tape, before, dz, dc, delta, dw)
+            lstm_backward_standard(0, p, w, rows, tape, previous, dz, dc, delta, dw)
     elif p.cell.kind == GRU:
         if p.cell.reset_after and p.standard:
-            gru_backward(1, 1, p, phase, rows, tape, before, dz, delta)
+            gru_backward(1, 1, p, phase, rows, tape, previous, dz, delta)
         elif p.cell.reset_after:
-            gru_backward(0, 1, p, phase, rows, tape, before, dz, delta)
+            gru_backward(0, 1, p, phase, rows, tape, previous, dz, delta)
         elif p.standard:
-            gru_backward(1, 0, p, phase, rows, tape, before, dz, delta)
+            gru_backward(1, 0, p, phase, rows, tape, previous, dz, delta)
         else:
-            gru_backward(0, 0, p, phase, rows, tape, before, dz, delta)
+            gru_backward(0, 0, p, phase, rows, tape, previous, dz, delta)
     else:
         rnn_backward(p, rows, tape, dz, delta + p.products[0].first)

@@ -120,46 +120,24 @@ def unpack(CellPlan cell not None, cnp.ndarray grad not None, tuple blocks not N
 
 
 cdef Task new_task(CellPlan cell, cnp.ndarray packed, cnp.ndarray x, cnp.ndarray order,
-                   cnp.ndarray lengths):
-    """A task over a batch; what depends on the direction of the pass is not set."""
+                   cnp.ndarray lengths, cnp.ndarray tape, cnp.ndarray y, tuple given, tuple wanted,
+                   cnp.ndarray scratch, Py_ssize_t t0, Py_ssize_t t1, int reverse, int n_threads):
+    """A task over a batch. given, wanted: the states at its ends, or their derivatives."""
     cdef Task task
+    cdef Sequences* seq = &task.seq
+    cdef Py_ssize_t k
     memset(&task, 0, sizeof(Task))
     task.plan = cell.plan
     task.packed = address(packed)
     if cnp.PyArray_TYPE(x) == cnp.NPY_INTP:
-        task.seq.tokens = <const Py_ssize_t*>address(x)
+        seq.tokens = <const Py_ssize_t*>address(x)
     else:
-        task.seq.x = address(x)
-    task.seq.x_batch = stride(x, 0)
-    task.seq.x_time = stride(x, 1)
-    task.seq.order = <const Py_ssize_t*>address(order)
-    task.seq.lengths = <const Py_ssize_t*>address(lengths)
-    task.seq.B = cnp.PyArray_DIM(lengths, 0)
-    return task
-
-
-cdef void set_states(Sequences* seq, tuple given, tuple wanted):
-    cdef Py_ssize_t k
-    if given is not None:
-        for k in range(len(given)):
-            seq.state_in[k] = address(given[k])
-            seq.state_in_batch[k] = stride(given[k], 0)
-    if wanted is not None:
-        for k in range(len(wanted)):
-            seq.state_out[k] = address(wanted[k])
-            seq.state_out_batch[k] = stride(wanted[k], 0)
-
-
-def forward(
-    CellPlan cell not None, *, cnp.ndarray packed not None, cnp.ndarray x not None,
-    cnp.ndarray order not None, cnp.ndarray lengths not None, cnp.ndarray y=None,
-    tuple initial=None, tuple final=None, cnp.ndarray tape=None, cnp.ndarray scratch not None,
-    Py_ssize_t t0=0, Py_ssize_t t1, int reverse=0, int n_threads=1,
-):
-    """Steps t0 to t1 of a layer, one direction. OUT y, final, tape; scratch is scratch memory."""
-    cdef Task task = new_task(cell, packed, x, order, lengths)
-    cdef Sequences* seq = &task.seq
-    cdef bint single = cell.item_size == FLOAT32
+        seq.x = address(x)
+    seq.x_batch = stride(x, 0)
+    seq.x_time = stride(x, 1)
+    seq.order = <const Py_ssize_t*>address(order)
+    seq.lengths = <const Py_ssize_t*>address(lengths)
+    seq.B = cnp.PyArray_DIM(lengths, 0)
     seq.t0 = t0
     seq.t1 = t1
     seq.reverse = reverse
@@ -169,7 +147,27 @@ def forward(
     seq.y_time = stride(y, 1)
     seq.tape = address(tape)
     seq.scratch = address(scratch)
-    set_states(seq, initial, final)
+    if given is not None:
+        for k in range(len(given)):
+            seq.state_in[k] = address(given[k])
+            seq.state_in_batch[k] = stride(given[k], 0)
+    if wanted is not None:
+        for k in range(len(wanted)):
+            seq.state_out[k] = address(wanted[k])
+            seq.state_out_batch[k] = stride(wanted[k], 0)
+    return task
+
+
+def forward(
+    CellPlan cell not None, *, cnp.ndarray packed not None, cnp.ndarray x not None,
+    cnp.ndarray order not None, cnp.ndarray lengths not None, cnp.ndarray y=None,
+    tuple initial=None, tuple final=None, cnp.ndarray tape=None, cnp.ndarray scratch not None,
+    Py_ssize_t t0=0, Py_ssize_t t1, int reverse=0, int n_threads=1,
+):
+    """Steps t0 to t1 of a layer, one direction. OUT y, final, tape; scratch is scratch memory."""
+    cdef Task task = new_task(cell, packed, x, order, lengths, tape, y, initial, final, scratch,
+                              t0, t1, reverse, n_threads)
+    cdef bint single = cell.item_size == FLOAT32
     with nogil:
         if single:
             run_forward[vf](&task, NULL)
@@ -189,24 +187,14 @@ def backward(
     first_row: rows of longer sequences, of which these are a segment, before their step 0; chunks
     begin where they would with the sequences whole.
     """
-    cdef Task task = new_task(cell, packed, x, order, lengths)
-    cdef Sequences* seq = &task.seq
+    cdef Task task = new_task(cell, packed, x, order, lengths, tape, dy, dfinal, dinitial, scratch,
+                              t0, t1, reverse, n_threads)
     cdef bint single = cell.item_size == FLOAT32
-    seq.t0 = t0
-    seq.t1 = t1
-    seq.reverse = reverse
-    seq.n_threads = n_threads
-    seq.first_row = first_row
-    seq.y = address(dy)
-    seq.y_batch = stride(dy, 0)
-    seq.y_time = stride(dy, 1)
-    seq.dx = address(dx)
-    seq.dx_batch = stride(dx, 0)
-    seq.dx_time = stride(dx, 1)
-    seq.tape = address(tape)
-    seq.grad = address(grad)
-    seq.scratch = address(scratch)
-    set_states(seq, dfinal, dinitial)
+    task.seq.dx = address(dx)
+    task.seq.dx_batch = stride(dx, 0)
+    task.seq.dx_time = stride(dx, 1)
+    task.seq.grad = address(grad)
+    task.seq.first_row = first_row
     with nogil:
         if single:
             run_backward[vf](&task, NULL)

@@ -37,7 +37,7 @@ cdef void run_softmax(Py_ssize_t n, const vec* a, vec* y) noexcept nogil:
         set_first(y, j, item(y, j) / total)
 
 
-cdef inline void output_row(int output, Py_ssize_t K, const vec* a, vec* y) noexcept nogil:
+cdef void output_row(int output, Py_ssize_t K, const vec* a, vec* y) noexcept nogil:
     """The output units of one row; y may be a."""
     cdef Activation f = Activation(LOGISTIC, 0, 0)
     if output == OUT_SOFTMAX:

@@ -17,7 +17,7 @@ cdef enum:
 
 
 cdef struct Product:
-    # Columns of a that are computed together.
+    # Columns of a that are computed together. Products stand in the order of their phases.
     int phase                   # the phase of the cell that they come before
     int vectors                 # for each group of units
     int reads_x                 # whether W x is in the sum
@@ -76,8 +76,9 @@ cdef const char* check_activation(int code, double alpha) noexcept nogil:
     return NULL
 
 
-cdef inline Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t to) noexcept nogil:
-    return (n + to - 1) // to * to
+cdef inline Py_ssize_t round_up(Py_ssize_t n, const Py_ssize_t to) noexcept nogil:
+    """n up to a multiple of `to`, a power of two."""
+    return (n + to - 1) & -to
 
 
 cdef Plan bare_plan(const Cell* cell, Py_ssize_t L) noexcept nogil:

@@ -88,7 +88,7 @@ cdef void step_row(const Plan* p, const Product* prod, const vec* packed, const 
     A step goes through the tiles backwards if the one before it went forwards: where the weights
     are more than the first-level cache holds, it begins with those that are still there.
     """
-    cdef Py_ssize_t q, j, N = prod.n, tiles = N // 8
+    cdef Py_ssize_t q, j, N = prod.n, tiles = N >> 3
     cdef Py_ssize_t I = p.cell.inputs if prod.reads_x and not has_token else 0
     cdef const vec* start = at(packed, prod.bias)
     a = a + prod.first
@@ -141,19 +141,21 @@ cdef inline void step_layer(const Prepared* layer, Py_ssize_t B, const vec* x, P
     cdef vec* a = at(z, a_at(p, B))
     cdef unsigned char* backwards = <unsigned char*>at(a, round_up(B * p.a_row, LINE))
     cdef Py_ssize_t b
-    cdef int phase, k
+    cdef int phase = 0
+    cdef const Product* prod = &p.products[0]
+    cdef const Product* end = prod + p.n_products
     if tokens != NULL:
         for b in range(B):
             add_token(p, packed, tokens[b], at(a, b * p.a_row))
-    for phase in range(p.phases):
-        for k in range(p.n_products):
-            if p.products[k].phase != phase:
-                continue
+    while phase < p.phases:
+        while prod != end and prod.phase == phase:
             if B == 1:
-                step_row(p, &p.products[k], packed, x, tokens != NULL, backwards[0], z, a)
+                step_row(p, prod, packed, x, tokens != NULL, backwards[0], z, a)
             else:
-                step_rows(p, &p.products[k], packed, B, x, x_row, tokens != NULL, z, a)
+                step_rows(p, prod, packed, B, x, x_row, tokens != NULL, z, a)
+            prod += 1
         cell_forward(p, phase, packed, B, a, c, z, z, <vec*>NULL)
+        phase += 1
     backwards[0] ^= 1
 
 

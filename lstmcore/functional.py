@@ -41,16 +41,26 @@ _POOLS = {
 class Tape:
     """What a forward pass keeps for its backward pass. It refers to x, which must stay as it is."""
 
-    __slots__ = ("_workspace", "_pool", "_layer", "_batch", "_packed", "_tapes", "_given")
+    __slots__ = (
+        "_workspace",
+        "_pool",
+        "_layer",
+        "_batch",
+        "_packed",
+        "_tapes",
+        "_given",
+        "_state_shapes",
+    )
 
-    def __init__(self, workspace, pool, layer, batch, packed, tapes, given):
+    def __init__(self, workspace, pool, layer, batch, packed, tapes, given, state_shapes):
         self._workspace = workspace  # in which packed and tapes are
         self._pool = pool
         self._layer = layer
         self._batch = batch
         self._packed = packed
         self._tapes = tapes
-        self._given = given  # shapes by name: of the blocks that were given, of all states
+        self._given = given  # names of the blocks
+        self._state_shapes = state_shapes  # as they were given
 
     def __del__(self):
         if hasattr(self, "_pool"):
@@ -503,23 +513,24 @@ def _forward(cls, options, x, blocks, states, lengths, save, check_finite, n_thr
     n_threads = as_threads(n_threads)
     save = as_flag(save, "save")
     B, T, H = batch.size, batch.T, layer.hidden_size
-    given = {name: values.shape for name, values in blocks.items()}
-    initial = []
+    given, initial, state_shapes = tuple(blocks), [], []
     for (name, value), size in zip(states.items(), layer.state_sizes, strict=True):
-        given[name] = (B, size)
         if value is not None:
             value = as_real(value, name, dtype)
             shaped(value, name, (B, size), (size,))
             if check_finite:
                 refuse_nonfinite(value, name)
-            given[name] = value.shape
+            state_shapes.append(value.shape)
             value = rows_contiguous(np.broadcast_to(value, (B, size)))
+        else:
+            state_shapes.append((B, size))
         initial.append(value)
 
     pool = _POOLS[dtype]
     workspace = pool.acquire()
-    for name in shapes.keys() - blocks.keys():
-        blocks[name] = workspace.take_zeros(*shapes[name])
+    if len(blocks) < len(shapes):
+        for name in shapes.keys() - blocks.keys():
+            blocks[name] = workspace.take_zeros(*shapes[name])
     weights = Weights(tuple(map(blocks.get, layer.cell.block_names)), (None,) * len(initial))
     packed = layer.pack([weights], workspace.take)
     h = np.zeros((B, T, H), dtype) if batch.n_steps < B * T else np.empty((B, T, H), dtype)
@@ -536,7 +547,8 @@ def _forward(cls, options, x, blocks, states, lengths, save, check_finite, n_thr
         n_threads,
     )
     if save:
-        return h, final, Tape(workspace, pool, layer, batch, packed, tapes, given)
+        tape = Tape(workspace, pool, layer, batch, packed, tapes, given, state_shapes)
+        return h, final, tape
     pool.release(workspace)
     return h, final, None
 
@@ -586,8 +598,7 @@ def _backward(cls, dh, tape, dfinal, check_finite, n_threads):
     layer.unpack(buffers, [dinitial], [gradient])
     _POOLS[dtype].release(workspace)
     grads = {} if dx is None else {"x": dx}
-    grads |= {name: value for name, value in blocks.items() if name in tape._given}
-    for state, value in zip(layer.states, dinitial, strict=True):
-        shape = tape._given[f"{state}0"]
+    grads |= {name: blocks[name] for name in tape._given}
+    for state, value, shape in zip(layer.states, dinitial, tape._state_shapes, strict=True):
         grads[f"{state}0"] = value if value.shape == shape else value.sum(axis=0)
     return grads

@@ -286,9 +286,16 @@ class Network:
     # ------------------------------------------------------------------------------- outputs
 
     def predict(
-        self, X, lengths=None, *, mask=None, state=None, return_state=False, check_finite=True,
+        self,
+        X,
+        lengths=None,
+        *,
+        mask=None,
+        state=None,
+        return_state=False,
+        check_finite=True,
         n_threads=None,
-    ):  # fmt: skip
+    ):
         """Outputs after the output activation.
 
         Parameters
@@ -431,9 +438,7 @@ class Network:
 
     # ------------------------------------------------------------------------------ the loss
 
-    def loss_and_grad(
-        self, X, Y, lengths=None, *, l2=0.0, checkpoint=None, n_threads=None, **data
-    ):
+    def loss_and_grad(self, X, Y, lengths=None, *, l2=0.0, checkpoint=None, n_threads=None, **data):
         """The objective and its gradient at `params`.
 
         The objective is the weighted mean of the loss over all scored terms (steps, or sequences if
@@ -493,9 +498,17 @@ class Network:
         return self._objective(examples, l2, False, checkpoint, n_threads)[0]
 
     def prepare(
-        self, X, Y, lengths=None, *, mask=None, sample_weight=None, step_weight=None,
-        reduction="mean", check_finite=True,
-    ):  # fmt: skip
+        self,
+        X,
+        Y,
+        lengths=None,
+        *,
+        mask=None,
+        sample_weight=None,
+        step_weight=None,
+        reduction="mean",
+        check_finite=True,
+    ):
         """Check and arrange data once that will be evaluated often.
 
         Every call that takes data takes them in these arguments.

@@ -45,9 +45,17 @@ class Batch:
     """
 
     __slots__ = (
-        "x", "lengths", "order", "ranked", "size", "max_length", "n_steps", "T", "mask",
+        "x",
+        "lengths",
+        "order",
+        "ranked",
+        "size",
+        "max_length",
+        "n_steps",
+        "T",
+        "mask",
         "first_row",
-    )  # fmt: skip
+    )
 
     def __init__(self, x, lengths, T, mask=None):
         self.x = x

@@ -118,6 +118,22 @@ def networks():
             ],
             labels, "last",
         ),
+        "max": ([LSTM(3, 6), RNN(6, 5), Dense(5, 2)], squared, "max"),
+        "bidirectional_max": (
+            [GRU(3, 5, bidirectional=True, reset_after=False), Dense(10, 3)], classes, "max",
+        ),
+        "last_step": ([GRU(3, 6, learn_initial_state=True), Dense(6, 3)], classes, "last_step"),
+        "bidirectional_last_step": (
+            [
+                LSTM(3, 5, bidirectional=True, learn_initial_state=True),
+                Dense(10, 4, activation="elu"),
+                Dense(4, 3),
+            ],
+            labels, "last_step",
+        ),
+        "reverse_last_step": (
+            [RNN(3, 5, direction="reverse"), GRU(5, 4, direction="reverse")], squared, "last_step",
+        ),
         "dense": (
             [Dense(3, 70, activation=("thresholded_relu", 0.1)), Dense(70, 2)], squared, "all",
         ),

@@ -154,7 +154,7 @@ def test_a_description_of_an_earlier_version_is_read_as_far_as_it_goes(outside):
         ({"kind": 4}, "kind"),
         ({"kind": -1}, "kind"),
         ({"kind": 3}, "options"),
-        ({"reset_after": 1}, "reset_after"),
+        ({"reset_after": 1}, "options"),
         ({"size": 0}, "size"),
         ({"size": 1 << 20}, "size"),
         ({"inputs": 0}, "inputs, units"),

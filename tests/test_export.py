@@ -143,7 +143,7 @@ def test_outputs_stay_pythons_over_10000_steps(dtype, cell, tmp_path):
 
 
 @pytest.mark.parametrize("cell", [lc.LSTM, lc.GRU])
-@pytest.mark.parametrize("readout", ["all", "last", "mean"])
+@pytest.mark.parametrize("readout", ["all", "last", "last_step", "mean", "max"])
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_steps_and_sequences_give_the_same_bits_in_any_state(readout, dtype, cell, tmp_path):
     net = trained_like(cell(3, 8), lc.Dense(8, 2), readout=readout)
@@ -161,9 +161,9 @@ def test_steps_and_sequences_give_the_same_bits_in_any_state(readout, dtype, cel
     assert (rest == (whole[7:] if readout == "all" else whole)).all()
 
 
-@pytest.mark.parametrize("readout", ["last", "mean"])
+@pytest.mark.parametrize("readout", ["last", "last_step", "mean", "max"])
 @pytest.mark.parametrize("direction", ["forward", "reverse", "both"])
-def test_a_sequence_without_steps_reads_out_the_initial_state(readout, direction, tmp_path):
+def test_a_sequence_without_steps_is_read_out_as_in_python(readout, direction, tmp_path):
     layer = lc.LSTM(3, 4, direction=direction, learn_initial_state=True)
     net = trained_like(layer, lc.Dense(layer.output_size, 2), readout=readout)
     wanted = net.predict(np.zeros((1, 0, 3)))[0]
@@ -171,9 +171,10 @@ def test_a_sequence_without_steps_reads_out_the_initial_state(readout, direction
     assert np.abs(got - wanted).max() <= 1e-12
 
 
-def test_masked_weights_do_not_count(tmp_path):
-    mask = np.random.default_rng(0).random((16, 4)) < 0.5
-    net = trained_like(lc.LSTM(3, 4, R_mask=mask), lc.Dense(4, 1))
+@pytest.mark.parametrize(("cell", "gates"), [(lc.LSTM, 4), (lc.GRU, 3)])
+def test_masked_weights_do_not_count(cell, gates, tmp_path):
+    mask = np.random.default_rng(0).random((4 * gates, 4)) < 0.5
+    net = trained_like(cell(3, 4, R_mask=mask), lc.Dense(4, 1))
     x = export_models.sequences()[0]
     got = Compiled(net, tmp_path, "float64").sequence(x)
     assert np.abs(got - net.predict(x[None])[0]).max() <= 1e-12

@@ -47,9 +47,16 @@ def fold_scaling(net, mean, deviation):
 def compile_program(directory):
     program = directory / "classify"
     command = [
-        *os.environ.get("CC", "cc").split(), "-std=c99", "-O2", "-I", str(directory),
-        str(HERE / "classify.c"), str(directory / "vowels.c"), "-o", str(program),
-    ]  # fmt: skip
+        *os.environ.get("CC", "cc").split(),
+        "-std=c99",
+        "-O2",
+        "-I",
+        str(directory),
+        str(HERE / "classify.c"),
+        str(directory / "vowels.c"),
+        "-o",
+        str(program),
+    ]
     subprocess.run(command, check=True)
     return program
 

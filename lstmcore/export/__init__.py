@@ -79,9 +79,16 @@ class ExportReport:
 
 
 def export_c(
-    net, directory, name="network", *, dtype="float32", data=None, lengths=None, overwrite=False,
+    net,
+    directory,
+    name="network",
+    *,
+    dtype="float32",
+    data=None,
+    lengths=None,
+    overwrite=False,
     self_test=False,
-):  # fmt: skip
+):
     """Write a network as self-contained C99: no library, no allocation, no state of its own.
 
     Parameters
@@ -385,9 +392,7 @@ def _write(directory, name, texts, runtime, overwrite):
     for file, content in contents.items():
         path = directory / file
         if not overwrite and path.exists() and (file in texts or path.read_bytes() != content):
-            raise FileExistsError(
-                f"directory: {path} is there already; overwrite=True replaces it"
-            )
+            raise FileExistsError(f"directory: {path} is there already; overwrite=True replaces it")
     for file, content in contents.items():
         (directory / file).write_bytes(content)
     return [directory / file for file in contents]

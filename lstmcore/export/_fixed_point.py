@@ -17,11 +17,21 @@ _IDENTITY, _LOGISTIC, _TANH, _RELU, _LOGISTIC_1, _LOGISTIC_2 = range(6)
 _SOFTSIGN, _HARD_SIGMOID, _SCALED_TANH = 6, 10, 11
 # Fractional bits of an activation's value: those with a bound have them all.
 _BITS = {
-    _LOGISTIC: 30, _TANH: 30, _LOGISTIC_1: 30, _LOGISTIC_2: 29, _SOFTSIGN: 30, _HARD_SIGMOID: 30,
-}  # fmt: skip
+    _LOGISTIC: 30,
+    _TANH: 30,
+    _LOGISTIC_1: 30,
+    _LOGISTIC_2: 29,
+    _SOFTSIGN: 30,
+    _HARD_SIGMOID: 30,
+}
 _BOUND = {
-    _LOGISTIC: 1, _TANH: 1, _LOGISTIC_1: 1, _LOGISTIC_2: 2, _SOFTSIGN: 1, _HARD_SIGMOID: 1,
-}  # fmt: skip
+    _LOGISTIC: 1,
+    _TANH: 1,
+    _LOGISTIC_1: 1,
+    _LOGISTIC_2: 2,
+    _SOFTSIGN: 1,
+    _HARD_SIGMOID: 1,
+}
 _FRACTIONS = (_LOGISTIC, _HARD_SIGMOID)
 
 

@@ -174,9 +174,7 @@ class Int8Format(Format):
         x = sequences[0][:RECORDED_STEPS].astype(np.float32)
         y = integer.predict(x[None].astype(np.float64), np.array([len(x)]))[0]
         y = y.astype(np.float32)
-        texts, sizes = zip(
-            *(part.text() for parts in integer.parts for part in parts), strict=True
-        )
+        texts, sizes = zip(*(part.text() for parts in integer.parts for part in parts), strict=True)
         scales = array("lstmrt_inverse_scales", integer.inverse_scales)
         return Exported(
             data="\n\n".join([scales, *texts]),

@@ -104,12 +104,7 @@ def signals_of(part, x, lengths):
     now = twin.split_records(cell, tape[B:])
     previous = twin.split_records(cell, tape[np.concatenate(before)])
     rows = {"x": np.concatenate([x[at] for at in _steps(lengths, part.reverse)])}
-    if part.cell.states:
-        rows["h"] = previous["h"]
-    if part.kind == "LSTM":
-        rows["gates"] = np.hstack([previous[gate] for gate in part.own_gates] or [x[:0, 0, :0]])
-    if part.kind == "GRU":
-        rows["rh"] = now["r"] * previous["h"]
+    rows |= _CELLS[part.kind].recurrent_rows(part, previous, now)
     fields = twin.split_records(cell, tape)
     largest = {field: np.abs(values).max() for field, values in fields.items()}
     return Signals(y, rows, largest)
@@ -174,6 +169,11 @@ class IntegerPart:
     def bits_before(part):
         """Fractional bits of the outputs before they are rounded to 16 bits."""
         return value_bits(part.options, "output")
+
+    @staticmethod
+    def recurrent_rows(part, previous, now):
+        """What matrices meet beside x at every step, given the records before and after it."""
+        return {"h": previous["h"]}
 
     def _quantize(self):
         """Set what `_step` and `_fields` need."""
@@ -274,6 +274,10 @@ class IntegerPart:
 class IntegerDense(IntegerPart):
     """lstmrt_dense; of the network's last layer the results are float."""
 
+    @staticmethod
+    def recurrent_rows(part, previous, now):
+        return {}
+
     def _quantize(self):
         b, columns, bits = self.part.block("b"), {"x": self.part.block("W")}, A_BITS
         if self.part.is_output:
@@ -321,6 +325,13 @@ class IntegerLSTM(IntegerPart):
     def bits_before(part):
         cell = part.options
         return value_bits(cell, "output") + cell["output_gate"] * value_bits(cell, "gate")
+
+    @staticmethod
+    def recurrent_rows(part, previous, now):
+        if part.block("Q") is None:
+            return {"h": previous["h"]}
+        gates = np.hstack([previous[gate] for gate in part.own_gates])
+        return {"h": previous["h"], "gates": gates}
 
     def _quantize(self):
         part, largest = self.part, self._signals.largest
@@ -404,6 +415,10 @@ class IntegerGRU(IntegerPart):
     @staticmethod
     def bits_before(part):
         return value_bits(part.options, "cell")
+
+    @staticmethod
+    def recurrent_rows(part, previous, now):
+        return {"h": previous["h"], "rh": now["r"] * previous["h"]}
 
     def _quantize(self):
         part, n = self.part, slice(2 * self.part.units, None)

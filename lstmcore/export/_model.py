@@ -6,8 +6,10 @@ import numpy as np
 
 from ..cells import Cell, Weights, reorder
 
-# The order in which the runtime has the rows of W, R and b: gates side by side.
-_ROWS = {"LSTM": "ifog", "GRU": "rzn"}
+# Where the runtime has the rows of W, R and b in another order than the cell: gates side by side.
+_ROWS = {"LSTM": "ifog"}
+# How many numbers for each unit a step keeps beside its pre-activations.
+_SCRATCH = {"GRU": 1}
 # As the runtime names layers and readouts.
 _DIRECTIONS = {"forward": "FORWARD", "reverse": "REVERSE", "both": "BOTH"}
 READOUTS = {
@@ -67,13 +69,12 @@ class Part:
     @property
     def n_gates(self):
         """Rows of W that belong to gates of an LSTM, hence without those of g."""
-        return len(self.weights["b"]) - self.units
+        return len(self.block("b")) - self.units
 
     @property
     def c_name(self):
         """As the macros of lstmrt_model.h name the cell."""
-        with_gates = self.kind == "LSTM" and self.weights["Q"] is not None
-        return "FGR_LSTM" if with_gates else self.kind.upper()
+        return self.kind.upper() if self.block("Q") is None else "FGR_LSTM"
 
     def block(self, name):
         """A block or a learned initial state; None if the cell has none of that name."""
@@ -144,14 +145,14 @@ class Model:
         return [sum(part.units for part in parts) for parts in running]
 
     def work(self):
-        """Length of the member `work`."""
-        rows = [_work(part) for parts in self.parts for part in parts if part.cell.states]
-        return max(rows, default=0)
-
-
-def _work(part):
-    """How many numbers a step keeps beside the state: pre-activations, and r h of a GRU."""
-    return len(part.weights["b"]) + (part.units if part.kind == "GRU" else 0)
+        """Length of the member `work`: what a step of a recurrent layer keeps beside the state."""
+        lengths = [
+            len(part.block("b")) + part.units * _SCRATCH.get(part.kind, 0)
+            for parts in self.parts
+            for part in parts
+            if part.cell.states
+        ]
+        return max(lengths, default=0)
 
 
 def model_of(net):
@@ -179,7 +180,7 @@ def _part(name, layer, values, reverse, is_output):
     cell, values = layer.cell, layer.masked(values)
     values = Weights(in_float64(values.blocks), in_float64(values.initial))
     weights = dict(zip(cell.block_names, values.blocks, strict=True))
-    if cell.gates:
+    if cell.kind in _ROWS:
         for block in ("W", "R", "b"):
             weights[block] = reorder(weights[block], cell, _ROWS[cell.kind])
     weights |= {

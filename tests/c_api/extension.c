@@ -35,6 +35,13 @@ static struct PyModuleDef module = {
 
 PyMODINIT_FUNC PyInit_extension(void)
 {
+    PyObject *self;
     api = lstmcore_import();
-    return api == NULL ? NULL : PyModule_Create(&module);
+    if (api == NULL)
+        return NULL;
+    self = PyModule_Create(&module);
+#ifdef Py_GIL_DISABLED
+    PyUnstable_Module_SetGIL(self, Py_MOD_GIL_NOT_USED);
+#endif
+    return self;
 }

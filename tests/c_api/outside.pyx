@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
 """An extension outside lstmcore that works through `cimport lstmcore`."""
 
 cimport lstmcore

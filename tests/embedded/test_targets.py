@@ -49,7 +49,9 @@ int main(void)
 """
 
 
-@pytest.mark.parametrize("name", ["plain", "full_recurrence", "activations", "stack"])
+@pytest.mark.parametrize(
+    "name", ["plain", "full_recurrence", "activations", "stack", "gru", "gru_activations"]
+)
 def test_without_fused_multiply_add_all_targets_give_the_same_bits(name, tmp_path):
     export_c(export_models.network(name), tmp_path, name="model")
     (tmp_path / "main.c").write_text(PRINT_BITS)

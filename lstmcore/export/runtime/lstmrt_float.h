@@ -282,8 +282,8 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const lstmrt_real 
         memcpy(gates, a, n_gates * sizeof *gates);
 }
 
-/* h (H) is read and overwritten; a (4 H) is scratch: r, z, n and what n takes from h. Equations (G1)
- * to (G5) of lstmcore's docs/equations.md. */
+/* h (H) is read and overwritten; a (4 H) is scratch: r, z, n and what n takes from h. Equations
+ * (G1) to (G5) of lstmcore's docs/equations.md. */
 LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const lstmrt_real *x, lstmrt_real *h,
                                    lstmrt_real *a)
 {

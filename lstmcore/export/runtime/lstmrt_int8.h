@@ -78,7 +78,7 @@ typedef struct {
     int h_bits;
     lstmrt_matrix matrix;        /* rows of r, then of z */
     lstmrt_matrix candidate;     /* rows of n, over x, or over x and r h */
-    lstmrt_matrix recurrence;    /* of n over h, where the reset comes after it; else without rows */
+    lstmrt_matrix recurrence;    /* of n over h, with the reset after it; else without rows */
     const int16_t *h0;           /* (H) or NULL for zeros */
 } lstmrt_gru;
 
@@ -473,8 +473,8 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const int16_t *x, 
             gates[j] = lstmrt_int16(a[j], gate_bits - layer->gates_bits);
 }
 
-/* h (H) is read and overwritten; a (4 H) is scratch: r, z, n and what n takes from h. Equations (G1)
- * to (G5) of lstmcore's docs/equations.md. */
+/* h (H) is read and overwritten; a (4 H) is scratch: r, z, n and what n takes from h. Equations
+ * (G1) to (G5) of lstmcore's docs/equations.md. */
 LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const int16_t *x, int16_t *h,
                                    int32_t *a)
 {

@@ -58,7 +58,7 @@ typedef LSTMRT_NAME(state) lstmrt_state;
 #define LSTMRT_STEP_FGR_LSTM(layer, part)                                                          \
     lstmrt_lstm_step(&layer, in, part.h, part.c, part.gates, s->work)
 
-/* ---- every layer k: the functions NAME_layer<k>_start, NAME_layer<k>_step, NAME_layer<k>_run -- */
+/* ---- every layer k: the functions NAME_layer<k>_start, _step and _run ------------------------ */
 
 typedef const lstmrt_signal *(*lstmrt_step)(lstmrt_state *s, const lstmrt_signal *in);
 
