@@ -133,8 +133,10 @@ def test_within_the_promised_ulp_of_mpmath(kernels, function, dtype):
 @claims
 def test_special_values_are_exact(kernels, function, dtype):
     at_zero, at_infinity, at_minus_infinity = {
-        "exp": (1, np.inf, 0), "tanh": (0, 1, -1), "logistic": (0.5, 1, 0)
-    }[function]  # fmt: skip
+        "exp": (1, np.inf, 0),
+        "tanh": (0, 1, -1),
+        "logistic": (0.5, 1, 0),
+    }[function]
     got = apply(kernels, function, np.array([0.0, -0.0, np.inf, -np.inf, np.nan], dtype))
     assert got[:-1].tolist() == [at_zero, at_zero, at_infinity, at_minus_infinity]
     assert np.isnan(got[-1])

@@ -240,9 +240,29 @@ def test_other_options_of_calls_are_refused():
 
 
 DTYPES = st.sampled_from(
-    ["f8", "f4", "f2", ">f8", "<f4", "g", "i8", "i4", "i1", "u8", "u1", "?", "c16", "O", "U3", "S2",
-     "M8[s]", "m8[s]", "V4", [("a", "f8"), ("b", "i4")]]
-)  # fmt: skip
+    [
+        "f8",
+        "f4",
+        "f2",
+        ">f8",
+        "<f4",
+        "g",
+        "i8",
+        "i4",
+        "i1",
+        "u8",
+        "u1",
+        "?",
+        "c16",
+        "O",
+        "U3",
+        "S2",
+        "M8[s]",
+        "m8[s]",
+        "V4",
+        [("a", "f8"), ("b", "i4")],
+    ]
+)
 
 
 def numbers(dtype):
@@ -320,9 +340,10 @@ def plainly(array, net, token_axes):
 
 
 thorough = settings(
-    max_examples=150, deadline=None,
+    max_examples=150,
+    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)  # fmt: skip
+)
 NETWORKS = {
     (readout, bidirectional, dtype): network("squared_error", readout, bidirectional, dtype)
     for readout in ("all", "last", "mean")
@@ -451,14 +472,26 @@ def test_any_arguments_of_the_layer_functions(weights, x, options, dh, dstate):
     ODDITIES | st.integers(-2, 5),
     st.dictionaries(
         st.sampled_from(
-            ["peepholes", "bidirectional", "input_gate", "coupled", "gate_recurrence", "block_size",
-             "activation", "gate_activation", "cell_activation", "learn_initial_state",
-             "forget_bias", "W_mask", "R_mask"]
+            [
+                "peepholes",
+                "bidirectional",
+                "input_gate",
+                "coupled",
+                "gate_recurrence",
+                "block_size",
+                "activation",
+                "gate_activation",
+                "cell_activation",
+                "learn_initial_state",
+                "forget_bias",
+                "W_mask",
+                "R_mask",
+            ]
         ),
         ODDITIES | arrays(near(4, 4)) | st.tuples(st.just("elu"), ODDITIES),
         max_size=3,
     ),
-)  # fmt: skip
+)
 def test_any_options_of_layers(cls, input_size, size, options):
     known = cls(1, 1).options
     options = {name: value for name, value in options.items() if name in known}

@@ -37,11 +37,22 @@ def test_blocks_are_views_of_one_vector_in_the_promised_order():
         ]
     )
     assert list(net.blocks) == [
-        "0.W", "0.R", "0.b", "0.p", "0.Q", "0.h0", "0.c0",
-        "1.forward.W", "1.forward.R", "1.forward.b",
-        "1.backward.W", "1.backward.R", "1.backward.b",
-        "2.W", "2.b",
-    ]  # fmt: skip
+        "0.W",
+        "0.R",
+        "0.b",
+        "0.p",
+        "0.Q",
+        "0.h0",
+        "0.c0",
+        "1.forward.W",
+        "1.forward.R",
+        "1.forward.b",
+        "1.backward.W",
+        "1.backward.R",
+        "1.backward.b",
+        "2.W",
+        "2.b",
+    ]
     net.params[...] = np.arange(net.params.size)
     flat = np.concatenate([block.ravel() for block in net.blocks.values()])
     assert (flat == net.params).all()
@@ -329,9 +340,7 @@ def test_sequences_of_length_zero_alone():
 def test_states_of_a_network_are_tuples_layer_by_layer():
     net = lc.Network([lc.LSTM(2, 3), lc.RNN(3, 4), lc.Dense(4, 1)], seed=0)
     _, state = net.predict(inputs(), LENGTHS, return_state=True)
-    assert [[array.shape for array in entry] for entry in state] == [
-        [(3, 3), (3, 3)], [(3, 4)], []
-    ]  # fmt: skip
+    assert [[array.shape for array in entry] for entry in state] == [[(3, 3), (3, 3)], [(3, 4)], []]
     y, state = net.step([0.1, 0.2])
     assert y.shape == (1,)
     assert [[array.shape for array in entry] for entry in state] == [[(3,), (3,)], [(4,)], []]

@@ -28,9 +28,14 @@ def run_python(code, **env):
     env = {**os.environ, "PYTHONPATH": str(Path(lc.__file__).parents[1]), **env}
     command = [sys.executable, "-c", code]
     return subprocess.run(
-        command, cwd=Path(__file__).parent, env=env,
-        capture_output=True, text=True, check=True, timeout=120,
-    ).stdout  # fmt: skip
+        command,
+        cwd=Path(__file__).parent,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout
 
 
 def test_import_loads_numpy_and_nothing_else_from_outside():
@@ -171,9 +176,10 @@ def test_every_public_function_shows_an_example():
     lacking = [
         name
         for name in lc.__all__
-        if callable(getattr(lc, name)) and ">>>" not in (getattr(lc, name).__doc__ or "")
+        if callable(getattr(lc, name))
+        and ">>>" not in (getattr(lc, name).__doc__ or "")
         and not issubclass_of(getattr(lc, name), (Exception, tuple))
-    ]  # fmt: skip
+    ]
     assert not lacking
 
 

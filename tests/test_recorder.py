@@ -64,8 +64,16 @@ def test_an_evaluation_between_iterations_counts_only_without_validation():
 
 def test_patience_counts_iterations_since_the_lowest_validation_loss(clock):
     assert play(Recorder(True, patience=3), clock, range(9), True) == [
-        False, False, False, False, False, True, False, False, False,
-    ]  # fmt: skip
+        False,
+        False,
+        False,
+        False,
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
     assert not any(play(Recorder(True), clock, range(9), True))
 
 

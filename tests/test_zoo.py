@@ -1,5 +1,6 @@
 """The zoo has every class of cells with every option, so that every contract has them too."""
 
+import export_models
 import numpy as np
 import pytest
 import zoo
@@ -47,6 +48,20 @@ def test_whatever_a_layer_tells_its_kernels_a_cell_tells_them_too(cls):
     for layer in layers_of(cls):
         missing = set_in(layer.cell.description, cls) - told
         assert not missing, f"no cell sets {missing} as {layer!r} does"
+
+
+@kinds
+def test_an_export_has_whatever_a_layer_may_be(cls):
+    """But for masks and initial values, which leave no trace, and parameters of activations."""
+
+    def facts(layers):
+        keys = set().union(*(set_in(layer.cell.description, cls) for layer in layers))
+        keys = {key for key in keys if not key.startswith(("alpha", "beta"))}
+        return keys | {(layer.direction, layer.learns_states) for layer in layers}
+
+    tables = [layers for layers, *_ in export_models.networks().values()]
+    exported = [layer for layers in tables for layer in layers if type(layer) is cls]
+    assert facts(layers_of(cls)) <= facts(exported)
 
 
 @kinds

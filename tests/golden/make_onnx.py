@@ -30,23 +30,57 @@ CASES = {
     "peepholes, 17 units": (3, 17, [3, 2], "forward", {"peepholes": 1}),
     "CIFG": (3, 4, [4, 4], "forward", {"coupled": 1}),
     "CIFG, peepholes, bidirectional": (
-        2, 5, [2, 5, 3], "bidirectional", {"coupled": 1, "peepholes": 1},
+        2,
+        5,
+        [2, 5, 3],
+        "bidirectional",
+        {"coupled": 1, "peepholes": 1},
     ),
-    "NIAF, NOAF": (3, 4, [4, 2], "forward", {
-        "peepholes": 1, "cell": ("affine", 1.0, 0.0), "output": ("affine", 1.0, 0.0),
-    }),
-    "hard_sigmoid, softsign, elu": (3, 4, [4, 2], "forward", {
-        "peepholes": 1, "gate": ("hard_sigmoid", 0.3, 0.4), "cell": "softsign",
-        "output": ("elu", 0.7),
-    }),
+    "NIAF, NOAF": (
+        3,
+        4,
+        [4, 2],
+        "forward",
+        {
+            "peepholes": 1,
+            "cell": ("affine", 1.0, 0.0),
+            "output": ("affine", 1.0, 0.0),
+        },
+    ),
+    "hard_sigmoid, softsign, elu": (
+        3,
+        4,
+        [4, 2],
+        "forward",
+        {
+            "peepholes": 1,
+            "gate": ("hard_sigmoid", 0.3, 0.4),
+            "cell": "softsign",
+            "output": ("elu", 0.7),
+        },
+    ),
     "logistic, relu, softplus": (3, 4, [4, 2], "forward", {"cell": "relu", "output": "softplus"}),
-    "logistic, leaky_relu, scaled_tanh": (3, 4, [4, 2], "forward", {
-        "cell": ("leaky_relu", 0.15), "output": ("scaled_tanh", 1.3, 0.6),
-    }),
-    "logistic, thresholded_relu, affine": (3, 4, [4, 2], "forward", {
-        "cell": ("thresholded_relu", 0.2), "output": ("affine", 0.8, 0.1),
-    }),
-}  # fmt: skip
+    "logistic, leaky_relu, scaled_tanh": (
+        3,
+        4,
+        [4, 2],
+        "forward",
+        {
+            "cell": ("leaky_relu", 0.15),
+            "output": ("scaled_tanh", 1.3, 0.6),
+        },
+    ),
+    "logistic, thresholded_relu, affine": (
+        3,
+        4,
+        [4, 2],
+        "forward",
+        {
+            "cell": ("thresholded_relu", 0.2),
+            "output": ("affine", 0.8, 0.1),
+        },
+    ),
+}
 
 # name -> inputs, units, lengths, direction, whether the reset comes after the product, activations,
 # which program
@@ -58,24 +92,46 @@ GRU_CASES = {
     "gru, reset after, bidirectional": (3, 4, [3, 5, 1], "bidirectional", True, {}, "runtime"),
     "gru, reset before, bidirectional": (3, 4, [3, 5, 1], "bidirectional", False, {}, "runtime"),
     "gru, reset after, hard_sigmoid, softsign": (
-        3, 4, [4, 2], "forward", True, {"gate": ("hard_sigmoid", 0.3, 0.4), "cell": "softsign"},
+        3,
+        4,
+        [4, 2],
+        "forward",
+        True,
+        {"gate": ("hard_sigmoid", 0.3, 0.4), "cell": "softsign"},
         "runtime",
     ),
     "gru, reset before, hard_sigmoid, scaled_tanh": (
-        3, 4, [4, 2], "forward", False,
-        {"gate": ("hard_sigmoid", 0.3, 0.4), "cell": ("scaled_tanh", 1.3, 0.6)}, "runtime",
+        3,
+        4,
+        [4, 2],
+        "forward",
+        False,
+        {"gate": ("hard_sigmoid", 0.3, 0.4), "cell": ("scaled_tanh", 1.3, 0.6)},
+        "runtime",
     ),
     "gru, reset after, reference": (3, 4, [5, 5], "forward", True, {}, "reference"),
     "gru, reset before, reference": (3, 4, [5, 5], "forward", False, {}, "reference"),
     "gru, reset before, reference, 17 units": (2, 17, [3, 3], "forward", False, {}, "reference"),
     "gru, reset after, reference, bidirectional": (
-        3, 4, [4, 4], "bidirectional", True, {}, "reference",
+        3,
+        4,
+        [4, 4],
+        "bidirectional",
+        True,
+        {},
+        "reference",
     ),
     "gru, reset before, reference, bidirectional": (
-        3, 4, [4, 4], "bidirectional", False, {}, "reference",
+        3,
+        4,
+        [4, 4],
+        "bidirectional",
+        False,
+        {},
+        "reference",
     ),
     "gru, reset before, reference, reverse": (2, 3, [5, 5], "reverse", False, {}, "reference"),
-}  # fmt: skip
+}
 
 # name -> direction; all of them reset before the product
 NODE_TESTS = {
@@ -88,14 +144,26 @@ NODE_TESTS = {
 }
 
 ONNX_ACTIVATIONS = {
-    "logistic": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "softsign": "Softsign",
-    "softplus": "Softplus", "elu": "Elu", "leaky_relu": "LeakyRelu", "hard_sigmoid": "HardSigmoid",
-    "scaled_tanh": "ScaledTanh", "thresholded_relu": "ThresholdedRelu", "affine": "Affine",
-}  # fmt: skip
+    "logistic": "Sigmoid",
+    "tanh": "Tanh",
+    "relu": "Relu",
+    "softsign": "Softsign",
+    "softplus": "Softplus",
+    "elu": "Elu",
+    "leaky_relu": "LeakyRelu",
+    "hard_sigmoid": "HardSigmoid",
+    "scaled_tanh": "ScaledTanh",
+    "thresholded_relu": "ThresholdedRelu",
+    "affine": "Affine",
+}
 N_PARAMETERS = {
-    "elu": 1, "leaky_relu": 1, "thresholded_relu": 1, "hard_sigmoid": 2, "scaled_tanh": 2,
+    "elu": 1,
+    "leaky_relu": 1,
+    "thresholded_relu": 1,
+    "hard_sigmoid": 2,
+    "scaled_tanh": 2,
     "affine": 2,
-}  # fmt: skip
+}
 
 
 def from_onnx_rows(array, units, order, onnx_order="iofg"):
@@ -123,19 +191,19 @@ def make_model(kind, feeds, outputs, **attributes):
     from onnx import TensorProto, helper
 
     types = {
-        "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "int32": TensorProto.INT32,
-    }  # fmt: skip
+        "float32": TensorProto.FLOAT,
+        "float64": TensorProto.DOUBLE,
+        "int32": TensorProto.INT32,
+    }
     graph = helper.make_graph(
-        [helper.make_node(kind, list(feeds), outputs, **attributes)], kind.lower(),
+        [helper.make_node(kind, list(feeds), outputs, **attributes)],
+        kind.lower(),
         [
             helper.make_tensor_value_info(key, types[value.dtype.name], value.shape)
             for key, value in feeds.items()
         ],
-        [
-            helper.make_tensor_value_info(key, types[feeds["X"].dtype.name], None)
-            for key in outputs
-        ],
-    )  # fmt: skip
+        [helper.make_tensor_value_info(key, types[feeds["X"].dtype.name], None) for key in outputs],
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
 
 
@@ -164,25 +232,33 @@ def make_case(name, seed=0):
         return rng.uniform(-1, 1, shape).astype(np.float32)
 
     feeds = {
-        "X": uniform(T, B, inputs), "W": uniform(D, 4 * units, inputs),
+        "X": uniform(T, B, inputs),
+        "W": uniform(D, 4 * units, inputs),
         "R": uniform(D, 4 * units, units),
         "B": np.concatenate([uniform(D, 4 * units), np.zeros((D, 4 * units), np.float32)], axis=1),
         "sequence_lens": np.array(lengths, np.int32),
-        "initial_h": uniform(D, B, units), "initial_c": uniform(D, B, units),
+        "initial_h": uniform(D, B, units),
+        "initial_c": uniform(D, B, units),
         "P": uniform(D, 3 * units) * options.get("peepholes", 0),
-    }  # fmt: skip
+    }
     outputs = ["Y", "Y_h", "Y_c"]
     model = make_model(
-        "LSTM", feeds, outputs, hidden_size=units, direction=direction,
-        input_forget=options.get("coupled", 0), **onnx_activations(options, D),
-    )  # fmt: skip
+        "LSTM",
+        feeds,
+        outputs,
+        hidden_size=units,
+        direction=direction,
+        input_forget=options.get("coupled", 0),
+        **onnx_activations(options, D),
+    )
     Y, Y_h, Y_c = run_model(model, outputs, feeds)
 
     own = "io" if options.get("coupled") else "ifo"
     arrays = {
-        "lengths": np.array(lengths), "x": feeds["X"].transpose(1, 0, 2),
+        "lengths": np.array(lengths),
+        "x": feeds["X"].transpose(1, 0, 2),
         "y": Y.transpose(2, 0, 1, 3).reshape(B, T, D * units),
-    }  # fmt: skip
+    }
     for d, prefix in enumerate(prefixes(D)):
         rows = "".join(gate for gate in "ifgo" if gate in own + "g")
         for block, value in (("W", feeds["W"]), ("R", feeds["R"]), ("b", feeds["B"])):
@@ -191,9 +267,11 @@ def make_case(name, seed=0):
             peepholes = from_onnx_rows(feeds["P"][d], units, own)
             arrays[prefix + "p"] = peepholes.reshape(len(own), units)
         arrays |= {
-            prefix + "h0": feeds["initial_h"][d], prefix + "c0": feeds["initial_c"][d],
-            prefix + "hT": Y_h[d], prefix + "cT": Y_c[d],
-        }  # fmt: skip
+            prefix + "h0": feeds["initial_h"][d],
+            prefix + "c0": feeds["initial_c"][d],
+            prefix + "hT": Y_h[d],
+            prefix + "cT": Y_c[d],
+        }
     return arrays
 
 
@@ -202,8 +280,9 @@ def gru_blocks(W, R, B, reset_after):
     units = R.shape[1]
     of_inputs, of_outputs = (from_onnx_rows(b, units, "rzn", "zrn") for b in np.split(B, 2))
     blocks = {
-        "W": from_onnx_rows(W, units, "rzn", "zrn"), "R": from_onnx_rows(R, units, "rzn", "zrn"),
-    }  # fmt: skip
+        "W": from_onnx_rows(W, units, "rzn", "zrn"),
+        "R": from_onnx_rows(R, units, "rzn", "zrn"),
+    }
     if reset_after:
         blocks["bR"] = of_outputs[2 * units :].copy()
         of_outputs[2 * units :] = 0
@@ -222,24 +301,33 @@ def make_gru_case(name, seed=0):
         return rng.uniform(-1, 1, shape).astype(dtype)
 
     feeds = {
-        "X": uniform(T, B, inputs), "W": uniform(D, 3 * units, inputs),
-        "R": uniform(D, 3 * units, units), "B": uniform(D, 6 * units),
-        "sequence_lens": np.array(lengths, np.int32), "initial_h": uniform(D, B, units),
-    }  # fmt: skip
+        "X": uniform(T, B, inputs),
+        "W": uniform(D, 3 * units, inputs),
+        "R": uniform(D, 3 * units, units),
+        "B": uniform(D, 6 * units),
+        "sequence_lens": np.array(lengths, np.int32),
+        "initial_h": uniform(D, B, units),
+    }
     outputs = ["Y", "Y_h"]
     model = make_model(
-        "GRU", feeds, outputs, hidden_size=units, direction=direction,
-        linear_before_reset=int(reset_after), **onnx_activations(options, D, ("gate", "cell")),
-    )  # fmt: skip
+        "GRU",
+        feeds,
+        outputs,
+        hidden_size=units,
+        direction=direction,
+        linear_before_reset=int(reset_after),
+        **onnx_activations(options, D, ("gate", "cell")),
+    )
     if program == "runtime":
         Y, Y_h = run_model(model, outputs, feeds)
     else:
         Y, Y_h = ReferenceEvaluator(model).run(outputs, feeds)
 
     arrays = {
-        "lengths": np.array(lengths), "x": feeds["X"].transpose(1, 0, 2),
+        "lengths": np.array(lengths),
+        "x": feeds["X"].transpose(1, 0, 2),
         "y": Y.transpose(2, 0, 1, 3).reshape(B, T, D * units),
-    }  # fmt: skip
+    }
     for d, prefix in enumerate(prefixes(D)):
         blocks = gru_blocks(feeds["W"][d], feeds["R"][d], feeds["B"][d], reset_after)
         arrays |= {prefix + block: value for block, value in blocks.items()}
