@@ -318,7 +318,7 @@ def test_threads_that_share_the_units_give_the_same_bits(
     kernels, make_cell, lengths, reverse, tokens, dtype
 ):
     # few sequences and a wide layer: a thread has a part of the units, not of the sequences
-    cell = make_cell(5, 330 if len(lengths) > 1 else 720)
+    cell = make_cell(5, 330 if len(lengths) > 1 else 450)
     problem = random_problem(cell, lengths, T=9, reverse=reverse, tokens=tokens, dtype=dtype)
     one = run(kernels, problem)
     plan = kernels.plan_cell(cell, problem.dtype)
