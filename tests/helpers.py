@@ -67,8 +67,9 @@ def lstm_cell(
 
 
 def _without_gates(kind, inputs, units, activation):
-    cell = lstm_cell(inputs, units, input_gate=0, forget_gate=0, output_gate=0, output=activation)
-    return cell | {"kind": kind}
+    none = {"input_gate": 0, "forget_gate": 0, "output_gate": 0}
+    none |= {"gate": "identity", "cell": "identity", "output": activation}
+    return lstm_cell(inputs, units, **none) | {"kind": kind}
 
 
 def gru_cell(inputs, units, *, reset_after=1, gate="logistic", cell="tanh"):

@@ -1,11 +1,13 @@
 """Layers: options checked once, blocks in the promised order, initial values as described."""
 
 import copy
+import inspect
 import pickle
 
 import numpy as np
 import pytest
-from helpers import BLOCKS, STATES, block_shapes
+import zoo
+from helpers import BLOCKS, STATES, block_shapes, dense_cell, gru_cell, lstm_cell, rnn_cell
 
 import lstmcore as lc
 from lstmcore.cells import CELLS, reorder
@@ -252,6 +254,21 @@ def test_a_cell_says_what_kernels_take(kind):
     assert {name: shapes(layer)[name] for name in cell.block_names if name in shapes(layer)} == (
         block_shapes(cell.description)
     )
+
+
+SIZES = ("inputs", "units")
+MAKERS = {"LSTM": lstm_cell, "GRU": gru_cell, "RNN": rnn_cell, "Dense": dense_cell}
+
+
+@pytest.mark.parametrize("name", zoo.LAYERS)
+def test_every_option_reaches_the_kernels(name):
+    """The description against one that knows no layer, told the same options."""
+    layer = zoo.LAYERS[name].layer(3, 6)
+    maker = MAKERS[layer.cell.kind]
+    options = {option.removesuffix("_activation"): v for option, v in layer.options.items()}
+    takes = [name for name in inspect.signature(maker).parameters if name not in SIZES]
+    wanted = maker(3, 6, **{name: options[name] for name in takes})
+    assert layer.cell.description == wanted
 
 
 def test_every_kind_has_its_own_code():
