@@ -212,10 +212,10 @@ CELLS = {
     ),
     "GRU, reset before, activations": Entry(
         lc.GRU,
-        "gates beyond 0 and 1, so that 1 - z changes its sign",
+        "gates below 0, so that z h(t-1) changes its sign",
         {
             "reset_after": False,
-            "gate_activation": ("affine", 0.4, 0.5),
+            "gate_activation": ("scaled_tanh", 0.9, 0.5),
             "cell_activation": ("scaled_tanh", 1.3, 0.6),
         },
     ),
@@ -294,7 +294,7 @@ def masked(cls, inputs, units, **options):
 
 
 def _of_a_cell(entry):
-    return Network(entry.why, lambda: [entry.layer(INPUTS, 5)])
+    return Network(entry.why, lambda: [entry.layer(INPUTS, 6)])
 
 
 LSTM, GRU, RNN, Dense = lc.LSTM, lc.GRU, lc.RNN, lc.Dense
