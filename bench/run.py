@@ -11,6 +11,7 @@ run, and each candidate's results are checked against the reference before it is
 import argparse
 import datetime
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -58,7 +59,7 @@ def arguments():
     parts = "by default all; with --cell gru the grid, for the others are of the LSTM"
     parser.add_argument("--parts", nargs="+", choices=PARTS, help=parts)
     parser.add_argument("--threads", nargs="+", type=int, choices=(1, 2), default=(1, 2))
-    parser.add_argument("--match", default="", help="only grid cases whose name contains this")
+    parser.add_argument("--match", default="", help="only grid cases whose name has this pattern")
     where = "by default build/bench, of the full form bench/results"
     parser.add_argument("--output", type=Path, help=where)
     args = parser.parse_args()
@@ -71,7 +72,8 @@ def run_grid(results, args, threads, save):
     effort = FORMS[args.form]
     grid = cases.full_grid if args.form == "full" else cases.quick_grid
     chosen = grid(args.cell)
-    chosen = [c for c in chosen if args.match in str(c) and (threads == 1 or c.work != cases.STEP)]
+    chosen = [c for c in chosen if re.search(args.match, str(c))]
+    chosen = [c for c in chosen if threads == 1 or c.work != cases.STEP]
     if args.form == "quick" and threads > 1:
         chosen = [c for c in chosen if c.B > 1 and (c.work, c.dtype) in effort["kinds"]]
     candidates, versions, missing = timing.start(CANDIDATES, threads)
