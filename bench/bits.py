@@ -49,8 +49,19 @@ LSTMS = {
     "blocks, gate recurrence": (20, {"block_size": 4, "peepholes": True, "gate_recurrence": True}),
     "no squashing": (8, {"cell_activation": "identity", "output_activation": "identity"}),
 }
+# Variants of the GRU: name -> (units, options).
+GRUS = {
+    "plain": (17, {}),
+    "one unit": (1, {}),
+    "reverse": (9, {"direction": "reverse"}),
+    "learned states": (7, {"learn_initial_state": True}),
+    "bidirectional": (18, {"bidirectional": True, "learn_initial_state": True}),
+    "no squashing": (8, {"cell_activation": "identity"}),
+}
+RESETS = {"reset after": {"reset_after": True}, "reset before": {"reset_after": False}}
 LOSSES = ("squared_error", "cross_entropy", "binary_cross_entropy")
 READOUTS = ("all", "last", "mean")
+CHOICES = ("max", "last_step")  # readouts that choose a step
 
 
 class Digests(dict):
@@ -85,7 +96,7 @@ def mask(shape):
 
 def networks():
     """name -> layers, with INPUTS features or tokens in and any number out."""
-    LSTM, RNN, Dense = lc.LSTM, lc.RNN, lc.Dense
+    LSTM, GRU, RNN, Dense = lc.LSTM, lc.GRU, lc.RNN, lc.Dense
     nets = {f"lstm, {name}": [LSTM(INPUTS, H, **kw)] for name, (H, kw) in LSTMS.items()}
     for activation in ACTIVATIONS:
         name = activation if isinstance(activation, str) else activation[0]
@@ -95,6 +106,19 @@ def networks():
             f"lstm, output {name}": [LSTM(INPUTS, 5, output_activation=activation)],
             f"rnn, {name}": [RNN(INPUTS, 19, activation=activation)],
             f"dense, {name}": [RNN(INPUTS, 3), Dense(3, 6, activation=activation)],
+        }
+        for reset, kw in RESETS.items():
+            nets |= {
+                f"gru, {reset}, gate {name}": [GRU(INPUTS, 5, gate_activation=activation, **kw)],
+                f"gru, {reset}, cell {name}": [GRU(INPUTS, 5, cell_activation=activation, **kw)],
+            }
+    for reset, kw in RESETS.items():
+        for name, (H, options) in GRUS.items():
+            nets[f"gru, {reset}, {name}"] = [GRU(INPUTS, H, **options, **kw)]
+        masks = {"W_mask": mask((18, INPUTS)), "R_mask": mask((18, 6))}
+        nets |= {
+            f"gru, {reset}, masks": [GRU(INPUTS, 6, **masks, **kw)],
+            f"gru, {reset}, stack": [GRU(INPUTS, 21, **kw), LSTM(21, 5), GRU(5, 9), Dense(9, 3)],
         }
     return nets | {
         "lstm, learned states": [
@@ -142,8 +166,8 @@ def make_targets(rng, net, shape):
     return Y if net.loss_name == "binary_cross_entropy" else 3 * Y - 1
 
 
-def is_bidirectional(layers):
-    return any(layer.directions == 2 for layer in layers)
+def reads_ahead(layers):
+    return any(layer.reads_ahead for layer in layers)
 
 
 def of_networks(digests):
@@ -174,7 +198,7 @@ def of_networks(digests):
                 case = f"{name}/{dtype}/{readout}"
                 digests.add(f"{case}/whole", net.predict(X))
                 digests.add(f"{case}/tokens", net.predict(tokens, mask=steps))
-                if not is_bidirectional(layers):
+                if not reads_ahead(layers):
                     part, state = net.predict(X, (3, 2, 0, 1, 3), return_state=True)
                     digests.add(f"{case}/part", part)
                     digests.add(f"{case}/state", state)
@@ -182,6 +206,21 @@ def of_networks(digests):
                     steps_and_streams(digests, case, net, X, tokens)
         net = lc.Network(layers, seed=1)
         digests.add(f"{name}/start", net.params.copy())
+
+
+def of_choices(digests):
+    """The readouts that choose a step."""
+    B, T = len(LENGTHS), max(LENGTHS)
+    for name, layers in networks().items():
+        rng = generator(f"{name}, choices")
+        X = rng.standard_normal((B, T, INPUTS))
+        for dtype in DTYPES:
+            for readout in CHOICES:
+                net = make_network(name, layers, "squared_error", readout, dtype)
+                Y = make_targets(rng, net, (B,))
+                case = f"{name}/{dtype}/{readout}"
+                digests.add(f"{case}/predict", net.predict(X, LENGTHS))
+                digests.add(f"{case}/loss_and_grad", net.loss_and_grad(X, Y, LENGTHS))
 
 
 def steps_and_streams(digests, case, net, X, tokens):
@@ -204,6 +243,10 @@ def cells():
     for H in (150, 256, 330):
         made[f"lstm, {H} units"] = lc.LSTM(INPUTS, H, peepholes=True)
         made[f"rnn, {H} units"] = lc.RNN(INPUTS, H)
+    for reset, kw in RESETS.items():
+        for H in (1, 17, 34, 150, 256, 330):
+            made[f"gru, {reset}, {H} units"] = lc.GRU(INPUTS, H, **kw)
+        made[f"gru, {reset}, relu"] = lc.GRU(INPUTS, 21, cell_activation="relu", **kw)
     made["rnn, relu"] = lc.RNN(INPUTS, 21, activation="relu")
     made["rnn, tanh"] = lc.RNN(INPUTS, 34)
     return made
@@ -211,6 +254,7 @@ def cells():
 
 FUNCTIONS = {
     "LSTM": (lc.lstm_forward, lc.lstm_backward, ("h", "c")),
+    "GRU": (lc.gru_forward, lc.gru_backward, ("h",)),
     "RNN": (lc.rnn_forward, lc.rnn_backward, ("h",)),
 }
 
@@ -264,7 +308,13 @@ def of_long_sequences(digests):
         "blstm": [lc.LSTM(INPUTS, 12, bidirectional=True), lc.Dense(24, 2)],
         "wide": [lc.LSTM(INPUTS, 130), lc.RNN(130, 90), lc.Dense(90, 2)],
         "wide, bidirectional": [lc.LSTM(INPUTS, 70, bidirectional=True, peepholes=True)],
+        "gru, wide, bidirectional": [lc.GRU(INPUTS, 70, bidirectional=True)],
     }
+    for reset, kw in RESETS.items():
+        layers |= {
+            f"gru, {reset}": [lc.GRU(INPUTS, 21, **kw), lc.Dense(21, 2)],
+            f"gru, {reset}, wide": [lc.GRU(INPUTS, 130, **kw), lc.Dense(130, 2)],
+        }
     for name, chain in layers.items():
         for B, T in ((1, 700), (4, 300), (40, 60)):
             rng = generator(f"{name}, {B}")
@@ -275,7 +325,7 @@ def of_long_sequences(digests):
                     net = make_network(name, chain, "squared_error", readout, dtype)
                     Y = make_targets(rng, net, (B, T) if readout == "all" else (B,))
                     for checkpoint in (None, True, 50):
-                        if checkpoint is not None and is_bidirectional(chain):
+                        if checkpoint is not None and reads_ahead(chain):
                             continue
                         for n_threads in (1, 2):
                             digests.add(
@@ -286,7 +336,7 @@ def of_long_sequences(digests):
                             )
                     case = f"long {name}/{dtype}/{readout}/{B}x{T}"
                     digests.add(f"{case}/predict", net.predict(X, n_threads=2))
-                    if not is_bidirectional(chain):
+                    if not reads_ahead(chain):
                         stream = net.stream(batch_size=B)
                         for t in range(12):
                             y = stream(X[:, t])
@@ -337,6 +387,11 @@ EXPORTED = (
     "lstm, cell softplus", "rnn, learned states", "rnn, relu", "stack", "lstm, bidirectional",
     "stack, bidirectional",
 )  # fmt: skip
+EXPORTED += tuple(
+    f"gru, {reset}, {name}"
+    for reset in RESETS
+    for name in ("plain", "learned states", "reverse", "bidirectional", "cell softplus", "stack")
+)
 STEPS = 20
 ARRAY = re.compile(r"static const \w+ \w+\[[^\]]*\]\s*=\s*\{([^}]*)\}")
 PROGRAM = """
@@ -412,7 +467,8 @@ def of_exports(digests):
 def compute():
     digests = Digests()
     for part in (
-        of_networks, of_functions, of_long_sequences, of_activations, of_training, of_exports,
+        of_networks, of_choices, of_functions, of_long_sequences, of_activations, of_training,
+        of_exports,
     ):  # fmt: skip
         part(digests)
     return digests

@@ -99,13 +99,16 @@ def variants(effort):
 
 
 def gru(effort):
-    """A GRU against an LSTM: the time per FLOP, so that three gates in place of four are 1."""
-    for (work, dtype), (B, H) in itertools.product(effort["kinds"], ((16, 32), (64, 128))):
+    """A GRU against an LSTM: the time per FLOP, so that three gates in place of four are 1.
+
+    Small layers may take more, for their cells are as long a chain, whatever the number of gates.
+    """
+    for (work, dtype), (B, H) in itertools.product(effort["kinds"], ((1, 128), (16, 32), (64, 128))):
         shape = {"B": B, "T": 100, "I": H // 2, "H": H}
         cases = [Case(work, dtype, **shape, cell=cell) for cell in ("gru", "lstm")]
         times = alternate(dict(enumerate(map(layer, cases))), effort)
         value = times[0] / cases[0].flops / (times[1] / cases[1].flops)
-        yield row("GRU / LSTM, time per FLOP", str(cases[1]), value, MAXIMUM, 1.1)
+        yield row("GRU / LSTM, time per FLOP", str(cases[1]), value, MAXIMUM, 1.15)
 
 
 AWKWARD = (  # what is awkward, the shape, its friendly neighbour
