@@ -98,7 +98,7 @@ def calls():
         "GRU, forward float32 B=16 T=20 I=32 H=64": gru("float32", 16, 20, 32, 64, False),
         "GRU, forward + BPTT float32 B=16 T=20 I=32 H=64": gru("float32", 16, 20, 32, 64, True),
         "GRU, forward + BPTT float64 B=16 T=20 I=32 H=64": gru("float64", 16, 20, 32, 64, True),
-        "the same, float32, reset before the product, H not a multiple of the vector": gru(
+        "GRU, the same, float32, reset before the product, H not a multiple of the vector": gru(
             "float32", 16, 20, 32, 61, True, reset_after=False
         ),
         "GRU, 100 steps of a stream, float32, I=1 H=32": steps(lc.GRU(1, 32)),

@@ -103,7 +103,8 @@ def gru(effort):
 
     Small layers may take more, for their cells are as long a chain, whatever the number of gates.
     """
-    for (work, dtype), (B, H) in itertools.product(effort["kinds"], ((1, 128), (16, 32), (64, 128))):
+    shapes = ((1, 128), (16, 32), (64, 128))
+    for (work, dtype), (B, H) in itertools.product(effort["kinds"], shapes):
         shape = {"B": B, "T": 100, "I": H // 2, "H": H}
         cases = [Case(work, dtype, **shape, cell=cell) for cell in ("gru", "lstm")]
         times = alternate(dict(enumerate(map(layer, cases))), effort)
