@@ -29,10 +29,21 @@ DTYPES = ("float64", "float32")
 INPUTS = 3
 LENGTHS = (7, 0, 4, 1, 9)
 ACTIVATIONS = (
-    "identity", "logistic", "tanh", "relu", "logistic_1", "logistic_2", "softsign", "softplus",
-    ("elu", 0.7), ("leaky_relu", 0.15), ("hard_sigmoid", 0.3, 0.4), ("scaled_tanh", 1.3, 0.6),
-    ("thresholded_relu", 0.1), ("affine", 0.8, 0.1),
-)  # fmt: skip
+    "identity",
+    "logistic",
+    "tanh",
+    "relu",
+    "logistic_1",
+    "logistic_2",
+    "softsign",
+    "softplus",
+    ("elu", 0.7),
+    ("leaky_relu", 0.15),
+    ("hard_sigmoid", 0.3, 0.4),
+    ("scaled_tanh", 1.3, 0.6),
+    ("thresholded_relu", 0.1),
+    ("affine", 0.8, 0.1),
+)
 # Variants of the LSTM: name -> (units, options).
 LSTMS = {
     "plain": (17, {}),
@@ -122,7 +133,8 @@ def networks():
         }
     return nets | {
         "lstm, learned states": [
-            LSTM(INPUTS, 6, learn_initial_state=True, gate_recurrence=True), Dense(6, 2),
+            LSTM(INPUTS, 6, learn_initial_state=True, gate_recurrence=True),
+            Dense(6, 2),
         ],
         "rnn, learned states": [RNN(INPUTS, 7, learn_initial_state=True), Dense(7, 1)],
         "lstm, masks": [LSTM(INPUTS, 6, W_mask=mask((24, INPUTS)), R_mask=mask((24, 6)))],
@@ -132,22 +144,34 @@ def networks():
         "lstm, bidirectional": [LSTM(INPUTS, 5, bidirectional=True), Dense(10, 3)],
         "lstm, bidirectional, learned states": [
             LSTM(
-                INPUTS, 9, bidirectional=True, peepholes=True, gate_recurrence=True,
+                INPUTS,
+                9,
+                bidirectional=True,
+                peepholes=True,
+                gate_recurrence=True,
                 learn_initial_state=True,
             ),
         ],
         "rnn, bidirectional": [
-            RNN(INPUTS, 18, bidirectional=True, learn_initial_state=True), Dense(36, 2),
+            RNN(INPUTS, 18, bidirectional=True, learn_initial_state=True),
+            Dense(36, 2),
         ],
         "stack": [
-            Dense(INPUTS, 4, activation="elu"), LSTM(4, 5, peepholes=True), RNN(5, 6), LSTM(6, 33),
-            Dense(33, 7, activation="tanh"), Dense(7, 3),
+            Dense(INPUTS, 4, activation="elu"),
+            LSTM(4, 5, peepholes=True),
+            RNN(5, 6),
+            LSTM(6, 33),
+            Dense(33, 7, activation="tanh"),
+            Dense(7, 3),
         ],
         "stack, bidirectional": [
-            LSTM(INPUTS, 5, bidirectional=True), Dense(10, 4, activation="tanh"),
-            RNN(4, 3, bidirectional=True), LSTM(6, 4, coupled=True), Dense(4, 2),
+            LSTM(INPUTS, 5, bidirectional=True),
+            Dense(10, 4, activation="tanh"),
+            RNN(4, 3, bidirectional=True),
+            LSTM(6, 4, coupled=True),
+            Dense(4, 2),
         ],
-    }  # fmt: skip
+    }
 
 
 def make_network(name, layers, loss, readout, dtype):
@@ -189,9 +213,14 @@ def of_networks(digests):
                     digests.add(
                         f"{case}/loss_and_grad, weights",
                         net.loss_and_grad(
-                            tokens, Y, mask=steps, sample_weight=weight, l2=0.1, reduction="sum",
+                            tokens,
+                            Y,
+                            mask=steps,
+                            sample_weight=weight,
+                            l2=0.1,
+                            reduction="sum",
                         ),
-                    )  # fmt: skip
+                    )
                     digests.add(f"{case}/loss", net.loss(X, Y, LENGTHS))
             for readout in READOUTS:
                 net = make_network(name, layers, "squared_error", readout, dtype)
@@ -281,9 +310,10 @@ def of_functions(digests):
             initial = {f"{s}0": rng.uniform(-1, 1, (B, size)) for s, size in sizes.items()}
             dfinal = {f"d{s}T": rng.uniform(-1, 1, (B, size)) for s, size in sizes.items()}
             given = {
-                "whole": (x, {}), "lengths": (x, initial | {"lengths": lengths}),
+                "whole": (x, {}),
+                "lengths": (x, initial | {"lengths": lengths}),
                 "tokens": (tokens, initial),
-            }  # fmt: skip
+            }
             for dtype in DTYPES:
                 arrays = {key: value.astype(dtype) for key, value in blocks.items()}
                 for kind, (data, more) in given.items():
@@ -365,9 +395,12 @@ def of_training(digests):
         name = f"fit/{dtype}"
         rng = generator(name)
         net = make_network(
-            name, [lc.LSTM(INPUTS, 6, peepholes=True), lc.Dense(6, 2)], "cross_entropy", "mean",
+            name,
+            [lc.LSTM(INPUTS, 6, peepholes=True), lc.Dense(6, 2)],
+            "cross_entropy",
+            "mean",
             dtype,
-        )  # fmt: skip
+        )
         X, Y = rng.standard_normal((9, 12, INPUTS)), rng.integers(0, 2, 9)
         objective = lc.Objective(net, X, Y, l2=1e-3)
         theta = net.params.astype(np.float64)
@@ -382,11 +415,20 @@ def of_training(digests):
 # ------------------------------------------------------------------------------- exports
 
 EXPORTED = (
-    "lstm, plain", "lstm, peepholes", "lstm, no forget gate", "lstm, coupled",
-    "lstm, gate recurrence", "lstm, blocks, gate recurrence", "lstm, learned states",
-    "lstm, cell softplus", "rnn, learned states", "rnn, relu", "stack", "lstm, bidirectional",
+    "lstm, plain",
+    "lstm, peepholes",
+    "lstm, no forget gate",
+    "lstm, coupled",
+    "lstm, gate recurrence",
+    "lstm, blocks, gate recurrence",
+    "lstm, learned states",
+    "lstm, cell softplus",
+    "rnn, learned states",
+    "rnn, relu",
+    "stack",
+    "lstm, bidirectional",
     "stack, bidirectional",
-)  # fmt: skip
+)
 EXPORTED += tuple(
     f"gru, {reset}, {name}"
     for reset in RESETS
@@ -421,19 +463,31 @@ def run_exported(folder, net, report, x):
     has_buffer = report.buffer_bytes_per_step > 0
     signal = {"int8": "int16_t", "float32": "float", "float64": "double"}[report.dtype]
     program = PROGRAM.format(
-        steps=len(x), inputs=net.input_size, outputs=net.output_size,
+        steps=len(x),
+        inputs=net.input_size,
+        outputs=net.output_size,
         real="double" if report.dtype == "float64" else "float",
         rows=len(x) if net.readout == "all" else 1,
         buffer=f"static {signal} buffer[BITS_BUFFER({len(x)})];" if has_buffer else "",
         argument=", buffer" if has_buffer else "",
-    )  # fmt: skip
+    )
     Path(folder, "main.c").write_text(program)
     compiler = os.environ.get("CC", "cc").split()
     subprocess.run(
-        [*compiler, "-std=c99", "-O1", "-DLSTMCORE_NO_FMA", "-ffp-contract=off", "main.c",
-         "bits.c", "-o", "main"],
-        cwd=folder, check=True,
-    )  # fmt: skip
+        [
+            *compiler,
+            "-std=c99",
+            "-O1",
+            "-DLSTMCORE_NO_FMA",
+            "-ffp-contract=off",
+            "main.c",
+            "bits.c",
+            "-o",
+            "main",
+        ],
+        cwd=folder,
+        check=True,
+    )
     text = " ".join(float(value).hex() for value in x.ravel())
     done = subprocess.run(
         [str(Path(folder, "main"))], input=text, capture_output=True, text=True, check=True
@@ -467,9 +521,14 @@ def of_exports(digests):
 def compute():
     digests = Digests()
     for part in (
-        of_networks, of_choices, of_functions, of_long_sequences, of_activations, of_training,
+        of_networks,
+        of_choices,
+        of_functions,
+        of_long_sequences,
+        of_activations,
+        of_training,
         of_exports,
-    ):  # fmt: skip
+    ):
         part(digests)
     return digests
 

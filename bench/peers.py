@@ -486,16 +486,12 @@ class LiteRt:
             fusedActivationFunction=s.ActivationFunctionType.TANH, timeMajor=True
         )
         kinds = s.BuiltinOptions
-        operators = [
-            s.OperatorT(0, inputs, [y], kinds.UnidirectionalSequenceLSTMOptions, options)
-        ]
+        operators = [s.OperatorT(0, inputs, [y], kinds.UnidirectionalSequenceLSTMOptions, options)]
         if case.work == STEP:
             output = tensor((1, 1))
             layer = [y, tensor(p.V.shape, p.V), tensor(p.a.shape, p.a)]
             options = s.FullyConnectedOptionsT()
-            operators.append(
-                s.OperatorT(1, layer, [output], kinds.FullyConnectedOptions, options)
-            )
+            operators.append(s.OperatorT(1, layer, [output], kinds.FullyConnectedOptions, options))
             y = output
         graph = s.SubGraphT(tensors=tensors, inputs=[x], outputs=[y], operators=operators)
         code = s.BuiltinOperator
