@@ -47,9 +47,7 @@ def main():
             error, x = worst(function, dtype)
             promised = accuracy.PROMISED[dtype]
             verdict = f"{promised}" if error <= promised else f"{promised}, **not met**"
-            print(
-                f"| {_dispatch.ISA} | {function} | {dtype} | {error:.2f} | {x:.9g} | {verdict} |"
-            )
+            print(f"| {_dispatch.ISA} | {function} | {dtype} | {error:.2f} | {x:.9g} | {verdict} |")
 
 
 if __name__ == "__main__":

@@ -29,10 +29,21 @@ DTYPES = ("float64", "float32")
 INPUTS = 3
 LENGTHS = (7, 0, 4, 1, 9)
 ACTIVATIONS = (
-    "identity", "logistic", "tanh", "relu", "logistic_1", "logistic_2", "softsign", "softplus",
-    ("elu", 0.7), ("leaky_relu", 0.15), ("hard_sigmoid", 0.3, 0.4), ("scaled_tanh", 1.3, 0.6),
-    ("thresholded_relu", 0.1), ("affine", 0.8, 0.1),
-)  # fmt: skip
+    "identity",
+    "logistic",
+    "tanh",
+    "relu",
+    "logistic_1",
+    "logistic_2",
+    "softsign",
+    "softplus",
+    ("elu", 0.7),
+    ("leaky_relu", 0.15),
+    ("hard_sigmoid", 0.3, 0.4),
+    ("scaled_tanh", 1.3, 0.6),
+    ("thresholded_relu", 0.1),
+    ("affine", 0.8, 0.1),
+)
 # Variants of the LSTM: name -> (units, options).
 LSTMS = {
     "plain": (17, {}),
@@ -49,8 +60,19 @@ LSTMS = {
     "blocks, gate recurrence": (20, {"block_size": 4, "peepholes": True, "gate_recurrence": True}),
     "no squashing": (8, {"cell_activation": "identity", "output_activation": "identity"}),
 }
+# Variants of the GRU: name -> (units, options).
+GRUS = {
+    "plain": (17, {}),
+    "one unit": (1, {}),
+    "reverse": (9, {"direction": "reverse"}),
+    "learned states": (7, {"learn_initial_state": True}),
+    "bidirectional": (18, {"bidirectional": True, "learn_initial_state": True}),
+    "no squashing": (8, {"cell_activation": "identity"}),
+}
+RESETS = {"reset after": {"reset_after": True}, "reset before": {"reset_after": False}}
 LOSSES = ("squared_error", "cross_entropy", "binary_cross_entropy")
 READOUTS = ("all", "last", "mean")
+CHOICES = ("max", "last_step")  # readouts that choose a step
 
 
 class Digests(dict):
@@ -85,7 +107,7 @@ def mask(shape):
 
 def networks():
     """name -> layers, with INPUTS features or tokens in and any number out."""
-    LSTM, RNN, Dense = lc.LSTM, lc.RNN, lc.Dense
+    LSTM, GRU, RNN, Dense = lc.LSTM, lc.GRU, lc.RNN, lc.Dense
     nets = {f"lstm, {name}": [LSTM(INPUTS, H, **kw)] for name, (H, kw) in LSTMS.items()}
     for activation in ACTIVATIONS:
         name = activation if isinstance(activation, str) else activation[0]
@@ -96,9 +118,23 @@ def networks():
             f"rnn, {name}": [RNN(INPUTS, 19, activation=activation)],
             f"dense, {name}": [RNN(INPUTS, 3), Dense(3, 6, activation=activation)],
         }
+        for reset, kw in RESETS.items():
+            nets |= {
+                f"gru, {reset}, gate {name}": [GRU(INPUTS, 5, gate_activation=activation, **kw)],
+                f"gru, {reset}, cell {name}": [GRU(INPUTS, 5, cell_activation=activation, **kw)],
+            }
+    for reset, kw in RESETS.items():
+        for name, (H, options) in GRUS.items():
+            nets[f"gru, {reset}, {name}"] = [GRU(INPUTS, H, **options, **kw)]
+        masks = {"W_mask": mask((18, INPUTS)), "R_mask": mask((18, 6))}
+        nets |= {
+            f"gru, {reset}, masks": [GRU(INPUTS, 6, **masks, **kw)],
+            f"gru, {reset}, stack": [GRU(INPUTS, 21, **kw), LSTM(21, 5), GRU(5, 9), Dense(9, 3)],
+        }
     return nets | {
         "lstm, learned states": [
-            LSTM(INPUTS, 6, learn_initial_state=True, gate_recurrence=True), Dense(6, 2),
+            LSTM(INPUTS, 6, learn_initial_state=True, gate_recurrence=True),
+            Dense(6, 2),
         ],
         "rnn, learned states": [RNN(INPUTS, 7, learn_initial_state=True), Dense(7, 1)],
         "lstm, masks": [LSTM(INPUTS, 6, W_mask=mask((24, INPUTS)), R_mask=mask((24, 6)))],
@@ -108,22 +144,34 @@ def networks():
         "lstm, bidirectional": [LSTM(INPUTS, 5, bidirectional=True), Dense(10, 3)],
         "lstm, bidirectional, learned states": [
             LSTM(
-                INPUTS, 9, bidirectional=True, peepholes=True, gate_recurrence=True,
+                INPUTS,
+                9,
+                bidirectional=True,
+                peepholes=True,
+                gate_recurrence=True,
                 learn_initial_state=True,
             ),
         ],
         "rnn, bidirectional": [
-            RNN(INPUTS, 18, bidirectional=True, learn_initial_state=True), Dense(36, 2),
+            RNN(INPUTS, 18, bidirectional=True, learn_initial_state=True),
+            Dense(36, 2),
         ],
         "stack": [
-            Dense(INPUTS, 4, activation="elu"), LSTM(4, 5, peepholes=True), RNN(5, 6), LSTM(6, 33),
-            Dense(33, 7, activation="tanh"), Dense(7, 3),
+            Dense(INPUTS, 4, activation="elu"),
+            LSTM(4, 5, peepholes=True),
+            RNN(5, 6),
+            LSTM(6, 33),
+            Dense(33, 7, activation="tanh"),
+            Dense(7, 3),
         ],
         "stack, bidirectional": [
-            LSTM(INPUTS, 5, bidirectional=True), Dense(10, 4, activation="tanh"),
-            RNN(4, 3, bidirectional=True), LSTM(6, 4, coupled=True), Dense(4, 2),
+            LSTM(INPUTS, 5, bidirectional=True),
+            Dense(10, 4, activation="tanh"),
+            RNN(4, 3, bidirectional=True),
+            LSTM(6, 4, coupled=True),
+            Dense(4, 2),
         ],
-    }  # fmt: skip
+    }
 
 
 def make_network(name, layers, loss, readout, dtype):
@@ -142,8 +190,8 @@ def make_targets(rng, net, shape):
     return Y if net.loss_name == "binary_cross_entropy" else 3 * Y - 1
 
 
-def is_bidirectional(layers):
-    return any(layer.directions == 2 for layer in layers)
+def reads_ahead(layers):
+    return any(layer.reads_ahead for layer in layers)
 
 
 def of_networks(digests):
@@ -165,16 +213,21 @@ def of_networks(digests):
                     digests.add(
                         f"{case}/loss_and_grad, weights",
                         net.loss_and_grad(
-                            tokens, Y, mask=steps, sample_weight=weight, l2=0.1, reduction="sum",
+                            tokens,
+                            Y,
+                            mask=steps,
+                            sample_weight=weight,
+                            l2=0.1,
+                            reduction="sum",
                         ),
-                    )  # fmt: skip
+                    )
                     digests.add(f"{case}/loss", net.loss(X, Y, LENGTHS))
             for readout in READOUTS:
                 net = make_network(name, layers, "squared_error", readout, dtype)
                 case = f"{name}/{dtype}/{readout}"
                 digests.add(f"{case}/whole", net.predict(X))
                 digests.add(f"{case}/tokens", net.predict(tokens, mask=steps))
-                if not is_bidirectional(layers):
+                if not reads_ahead(layers):
                     part, state = net.predict(X, (3, 2, 0, 1, 3), return_state=True)
                     digests.add(f"{case}/part", part)
                     digests.add(f"{case}/state", state)
@@ -182,6 +235,21 @@ def of_networks(digests):
                     steps_and_streams(digests, case, net, X, tokens)
         net = lc.Network(layers, seed=1)
         digests.add(f"{name}/start", net.params.copy())
+
+
+def of_choices(digests):
+    """The readouts that choose a step."""
+    B, T = len(LENGTHS), max(LENGTHS)
+    for name, layers in networks().items():
+        rng = generator(f"{name}, choices")
+        X = rng.standard_normal((B, T, INPUTS))
+        for dtype in DTYPES:
+            for readout in CHOICES:
+                net = make_network(name, layers, "squared_error", readout, dtype)
+                Y = make_targets(rng, net, (B,))
+                case = f"{name}/{dtype}/{readout}"
+                digests.add(f"{case}/predict", net.predict(X, LENGTHS))
+                digests.add(f"{case}/loss_and_grad", net.loss_and_grad(X, Y, LENGTHS))
 
 
 def steps_and_streams(digests, case, net, X, tokens):
@@ -204,6 +272,10 @@ def cells():
     for H in (150, 256, 330):
         made[f"lstm, {H} units"] = lc.LSTM(INPUTS, H, peepholes=True)
         made[f"rnn, {H} units"] = lc.RNN(INPUTS, H)
+    for reset, kw in RESETS.items():
+        for H in (1, 17, 34, 150, 256, 330):
+            made[f"gru, {reset}, {H} units"] = lc.GRU(INPUTS, H, **kw)
+        made[f"gru, {reset}, relu"] = lc.GRU(INPUTS, 21, cell_activation="relu", **kw)
     made["rnn, relu"] = lc.RNN(INPUTS, 21, activation="relu")
     made["rnn, tanh"] = lc.RNN(INPUTS, 34)
     return made
@@ -211,6 +283,7 @@ def cells():
 
 FUNCTIONS = {
     "LSTM": (lc.lstm_forward, lc.lstm_backward, ("h", "c")),
+    "GRU": (lc.gru_forward, lc.gru_backward, ("h",)),
     "RNN": (lc.rnn_forward, lc.rnn_backward, ("h",)),
 }
 
@@ -237,9 +310,10 @@ def of_functions(digests):
             initial = {f"{s}0": rng.uniform(-1, 1, (B, size)) for s, size in sizes.items()}
             dfinal = {f"d{s}T": rng.uniform(-1, 1, (B, size)) for s, size in sizes.items()}
             given = {
-                "whole": (x, {}), "lengths": (x, initial | {"lengths": lengths}),
+                "whole": (x, {}),
+                "lengths": (x, initial | {"lengths": lengths}),
                 "tokens": (tokens, initial),
-            }  # fmt: skip
+            }
             for dtype in DTYPES:
                 arrays = {key: value.astype(dtype) for key, value in blocks.items()}
                 for kind, (data, more) in given.items():
@@ -264,7 +338,13 @@ def of_long_sequences(digests):
         "blstm": [lc.LSTM(INPUTS, 12, bidirectional=True), lc.Dense(24, 2)],
         "wide": [lc.LSTM(INPUTS, 130), lc.RNN(130, 90), lc.Dense(90, 2)],
         "wide, bidirectional": [lc.LSTM(INPUTS, 70, bidirectional=True, peepholes=True)],
+        "gru, wide, bidirectional": [lc.GRU(INPUTS, 70, bidirectional=True)],
     }
+    for reset, kw in RESETS.items():
+        layers |= {
+            f"gru, {reset}": [lc.GRU(INPUTS, 21, **kw), lc.Dense(21, 2)],
+            f"gru, {reset}, wide": [lc.GRU(INPUTS, 130, **kw), lc.Dense(130, 2)],
+        }
     for name, chain in layers.items():
         for B, T in ((1, 700), (4, 300), (40, 60)):
             rng = generator(f"{name}, {B}")
@@ -275,7 +355,7 @@ def of_long_sequences(digests):
                     net = make_network(name, chain, "squared_error", readout, dtype)
                     Y = make_targets(rng, net, (B, T) if readout == "all" else (B,))
                     for checkpoint in (None, True, 50):
-                        if checkpoint is not None and is_bidirectional(chain):
+                        if checkpoint is not None and reads_ahead(chain):
                             continue
                         for n_threads in (1, 2):
                             digests.add(
@@ -286,7 +366,7 @@ def of_long_sequences(digests):
                             )
                     case = f"long {name}/{dtype}/{readout}/{B}x{T}"
                     digests.add(f"{case}/predict", net.predict(X, n_threads=2))
-                    if not is_bidirectional(chain):
+                    if not reads_ahead(chain):
                         stream = net.stream(batch_size=B)
                         for t in range(12):
                             y = stream(X[:, t])
@@ -315,9 +395,12 @@ def of_training(digests):
         name = f"fit/{dtype}"
         rng = generator(name)
         net = make_network(
-            name, [lc.LSTM(INPUTS, 6, peepholes=True), lc.Dense(6, 2)], "cross_entropy", "mean",
+            name,
+            [lc.LSTM(INPUTS, 6, peepholes=True), lc.Dense(6, 2)],
+            "cross_entropy",
+            "mean",
             dtype,
-        )  # fmt: skip
+        )
         X, Y = rng.standard_normal((9, 12, INPUTS)), rng.integers(0, 2, 9)
         objective = lc.Objective(net, X, Y, l2=1e-3)
         theta = net.params.astype(np.float64)
@@ -332,11 +415,25 @@ def of_training(digests):
 # ------------------------------------------------------------------------------- exports
 
 EXPORTED = (
-    "lstm, plain", "lstm, peepholes", "lstm, no forget gate", "lstm, coupled",
-    "lstm, gate recurrence", "lstm, blocks, gate recurrence", "lstm, learned states",
-    "lstm, cell softplus", "rnn, learned states", "rnn, relu", "stack", "lstm, bidirectional",
+    "lstm, plain",
+    "lstm, peepholes",
+    "lstm, no forget gate",
+    "lstm, coupled",
+    "lstm, gate recurrence",
+    "lstm, blocks, gate recurrence",
+    "lstm, learned states",
+    "lstm, cell softplus",
+    "rnn, learned states",
+    "rnn, relu",
+    "stack",
+    "lstm, bidirectional",
     "stack, bidirectional",
-)  # fmt: skip
+)
+EXPORTED += tuple(
+    f"gru, {reset}, {name}"
+    for reset in RESETS
+    for name in ("plain", "learned states", "reverse", "bidirectional", "cell softplus", "stack")
+)
 STEPS = 20
 ARRAY = re.compile(r"static const \w+ \w+\[[^\]]*\]\s*=\s*\{([^}]*)\}")
 PROGRAM = """
@@ -366,19 +463,31 @@ def run_exported(folder, net, report, x):
     has_buffer = report.buffer_bytes_per_step > 0
     signal = {"int8": "int16_t", "float32": "float", "float64": "double"}[report.dtype]
     program = PROGRAM.format(
-        steps=len(x), inputs=net.input_size, outputs=net.output_size,
+        steps=len(x),
+        inputs=net.input_size,
+        outputs=net.output_size,
         real="double" if report.dtype == "float64" else "float",
         rows=len(x) if net.readout == "all" else 1,
         buffer=f"static {signal} buffer[BITS_BUFFER({len(x)})];" if has_buffer else "",
         argument=", buffer" if has_buffer else "",
-    )  # fmt: skip
+    )
     Path(folder, "main.c").write_text(program)
     compiler = os.environ.get("CC", "cc").split()
     subprocess.run(
-        [*compiler, "-std=c99", "-O1", "-DLSTMCORE_NO_FMA", "-ffp-contract=off", "main.c",
-         "bits.c", "-o", "main"],
-        cwd=folder, check=True,
-    )  # fmt: skip
+        [
+            *compiler,
+            "-std=c99",
+            "-O1",
+            "-DLSTMCORE_NO_FMA",
+            "-ffp-contract=off",
+            "main.c",
+            "bits.c",
+            "-o",
+            "main",
+        ],
+        cwd=folder,
+        check=True,
+    )
     text = " ".join(float(value).hex() for value in x.ravel())
     done = subprocess.run(
         [str(Path(folder, "main"))], input=text, capture_output=True, text=True, check=True
@@ -412,8 +521,14 @@ def of_exports(digests):
 def compute():
     digests = Digests()
     for part in (
-        of_networks, of_functions, of_long_sequences, of_activations, of_training, of_exports,
-    ):  # fmt: skip
+        of_networks,
+        of_choices,
+        of_functions,
+        of_long_sequences,
+        of_activations,
+        of_training,
+        of_exports,
+    ):
         part(digests)
     return digests
 

@@ -51,12 +51,25 @@ def calls():
 
         return run
 
+    def gru(dtype, B, T, I, H, train, reset_after=True):
+        x, W, R, b = (draw(dtype, *s) for s in ((B, T, I), (3 * H, I), (3 * H, H), (3 * H,)))
+        bR = draw(dtype, H) if reset_after else None
+        dy = draw(dtype, B, T, H)
+
+        def run():
+            y, _, tape = lc.gru_forward(
+                x, W, R, b, bR, reset_after=reset_after, save=train, n_threads=1
+            )
+            return lc.gru_backward(dy, tape, n_threads=1) if train else y
+
+        return run
+
     def objective(net, B, T):
         X, Y = draw(net.dtype, B, T, net.input_size), draw(net.dtype, B, T, net.output_size)
         return lambda: net.loss_and_grad(X, Y, n_threads=1)
 
-    def steps():
-        net = lc.Network([lc.LSTM(1, 32), lc.Dense(32, 1)], dtype="float32", seed=0)
+    def steps(layer):
+        net = lc.Network([layer, lc.Dense(32, 1)], dtype="float32", seed=0)
         stream, x = net.stream(), np.ones(1, np.float32)
 
         def run():
@@ -80,7 +93,15 @@ def calls():
         ),
         "objective, simple recurrent network, float64": objective(rnn, 16, 20),
         "objective, bidirectional LSTM, float64": objective(both, 16, 20),
-        "100 steps of a stream, float32, I=1 H=32": steps(),
+        "100 steps of a stream, float32, I=1 H=32": steps(lc.LSTM(1, 32)),
+        "GRU, forward float32 B=1 T=50 I=32 H=64": gru("float32", 1, 50, 32, 64, False),
+        "GRU, forward float32 B=16 T=20 I=32 H=64": gru("float32", 16, 20, 32, 64, False),
+        "GRU, forward + BPTT float32 B=16 T=20 I=32 H=64": gru("float32", 16, 20, 32, 64, True),
+        "GRU, forward + BPTT float64 B=16 T=20 I=32 H=64": gru("float64", 16, 20, 32, 64, True),
+        "GRU, the same, float32, reset before the product, H not a multiple of the vector": gru(
+            "float32", 16, 20, 32, 61, True, reset_after=False
+        ),
+        "GRU, 100 steps of a stream, float32, I=1 H=32": steps(lc.GRU(1, 32)),
     }
 
 

@@ -1,18 +1,21 @@
 """What is measured: the work, the shapes, and the numbers that every candidate starts from.
 
-One letter per dimension: B sequences, T time steps, I inputs, H hidden units. Gates i, f, g, o.
+One letter per dimension: B sequences, T time steps, I inputs, H hidden units.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 FORWARD, TRAIN, STEP = "forward", "forward + BPTT", "one step"
+# Cells and their gates, in lstmcore's order; the GRU's reset gate acts after the product.
+GATES = {"lstm": "ifgo", "gru": "rzn"}
+STATES = {"lstm": "hc", "gru": "h"}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One LSTM layer and what is asked of it; `STEP` adds a linear layer with one output."""
+    """One layer and what is asked of it; `STEP` adds a linear layer with one output."""
 
     work: str
     dtype: str
@@ -20,9 +23,11 @@ class Case:
     T: int
     I: int
     H: int
+    cell: str = "lstm"
 
     def __str__(self):
-        return f"{self.work}, {self.dtype}, B={self.B} T={self.T} I={self.I} H={self.H}"
+        work = f"{self.work}, {self.dtype}, B={self.B} T={self.T} I={self.I} H={self.H}"
+        return work if self.cell == "lstm" else f"{self.cell.upper()}, {work}"
 
     def asdict(self):
         return asdict(self)
@@ -30,7 +35,7 @@ class Case:
     @property
     def flops(self):
         """Multiply-adds of the matrix products, counted as two; BPTT needs two products for one."""
-        forward = 2 * self.B * self.T * 4 * self.H * (self.I + self.H)
+        forward = 2 * self.B * self.T * len(GATES[self.cell]) * self.H * (self.I + self.H)
         return 3 * forward if self.work == TRAIN else forward
 
 
@@ -45,6 +50,18 @@ class Problem:
     dy: np.ndarray
     V: np.ndarray  # (1, H), the linear layer of STEP
     a: np.ndarray  # (1,)
+    bR: np.ndarray | None  # (H,), of the GRU
+
+    @property
+    def blocks(self):
+        """The layer's parameters by name."""
+        blocks = {"W": self.W, "R": self.R, "b": self.b}
+        return blocks if self.bR is None else blocks | {"bR": self.bR}
+
+    @property
+    def gradients(self):
+        """Names of the gradients that TRAIN asks for."""
+        return tuple(f"d{name}" for name in ("x", *self.blocks))
 
 
 def problem(case):
@@ -55,7 +72,7 @@ def problem(case):
     def draw(*shape):
         return rng.uniform(-scale, scale, shape).astype(case.dtype)
 
-    G = 4 * case.H
+    G = len(GATES[case.cell]) * case.H
     return Problem(
         W=draw(G, case.I),
         R=draw(G, case.H),
@@ -64,6 +81,7 @@ def problem(case):
         a=draw(1),
         x=rng.standard_normal((case.B, case.T, case.I), np.float32).astype(case.dtype),
         dy=rng.standard_normal((case.B, case.T, case.H), np.float32).astype(case.dtype),
+        bR=draw(case.H) if case.cell == "gru" else None,
     )
 
 
@@ -85,19 +103,19 @@ SIZES = dict.fromkeys(KINDS, (16, 32, 64, 128, 256, 512))
 SIZES[FORWARD, "float64"] = (32, 128, 512)  # enough for what few ask for
 
 
-def full_grid():
+def full_grid(cell):
     cases = step_cases((8, 16, 32, 64, 128))
     for work, dtype in KINDS:
         for B in (1, 16, 64, 256):
             cases += [shape(work, dtype, B, H) for H in SIZES[work, dtype]]
-    return cases
+    return [replace(case, cell=cell) for case in cases]
 
 
-def quick_grid():
+def quick_grid(cell):
     cases = step_cases((8, 32, 128))
     for work, dtype in KINDS:
         cases += [shape(work, dtype, B, H) for B, H in ((1, 32), (1, 128), (16, 32), (64, 128))]
-    return cases
+    return [replace(case, cell=cell) for case in cases]
 
 
 def step_cases(sizes):

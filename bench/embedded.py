@@ -171,9 +171,7 @@ def on_cortex_m(target, directory):
     main.write_text(PROGRAM.replace("return REPORT;", "return (int)ticks;"))
     flash = []
     for with_model in (1, 0):
-        target.build(
-            [main, Path(directory, "model.c")], program, [f"-DWITH_MODEL={with_model}"]
-        )
+        target.build([main, Path(directory, "model.c")], program, [f"-DWITH_MODEL={with_model}"])
         sizes = run(["arm-none-eabi-size", str(program)]).splitlines()[1].split()
         flash.append(int(sizes[0]) + int(sizes[1]))
     return instructions, flash[0] - flash[1], stack

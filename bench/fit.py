@@ -68,7 +68,7 @@ class TorchFit(Torch):
         W, R, b, V, a = split(theta)
         lstm = torch.nn.LSTM(CASE.I, CASE.H, batch_first=True, dtype=torch.float64)
         linear = torch.nn.Linear(CASE.H, 1, dtype=torch.float64)
-        self._weights(lstm, problem(CASE))
+        self._weights(lstm, CASE, problem(CASE))
         lstm.bias_hh_l0.requires_grad_(False)
         trained = [p for p in (*lstm.parameters(), *linear.parameters()) if p.requires_grad]
         start = [torch.from_numpy(v.copy()) for v in (W, R, b, V, a)]

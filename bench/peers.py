@@ -12,7 +12,15 @@ the output of a linear layer with one unit, read back as a Python float.
 import time
 
 import numpy as np
-from cases import FORWARD, STEP, TRAIN
+from cases import FORWARD, GATES, STATES, STEP, TRAIN
+
+# Orders of the gates that are not lstmcore's, in its letters.
+ORDERS = {
+    ("ONNX Runtime", "lstm"): "iofg",
+    ("ONNX Runtime", "gru"): "zrn",
+    ("OpenVINO", "lstm"): "figo",
+    ("OpenVINO", "gru"): "zrn",
+}
 
 
 class UnsupportedError(Exception):
@@ -23,9 +31,23 @@ def sequence_first(array):
     return np.ascontiguousarray(array.swapaxes(0, 1))
 
 
-def reorder(blocks, order, H):
-    """Rows of W, R or b from the gate order i, f, g, o to another one."""
-    return np.concatenate([blocks[k * H : (k + 1) * H] for k in order])
+def reordered(library, case, p):
+    """W, R and b, and zeros or the GRU's bR as a bias of R, in the library's order of the gates."""
+    gates = GATES[case.cell]
+    order = [gates.index(gate) for gate in ORDERS[library, case.cell]]
+
+    def rows(block):
+        return np.concatenate([np.split(block, len(gates))[k] for k in order])
+
+    return rows(p.W), rows(p.R), rows(p.b), rows(recurrent_bias(case, p))
+
+
+def recurrent_bias(case, p):
+    """A bias of R for all gates, as libraries have it that keep two: zero but for the GRU's n."""
+    bias = np.zeros_like(p.b)
+    if case.cell == "gru":
+        bias[-case.H :] = p.bR
+    return bias
 
 
 def fastest(runs):
@@ -60,26 +82,33 @@ class Lstmcore:
         if case.work == STEP:
             return self._prepare_step(case, p)
         if case.work == FORWARD:  # of a network, which keeps its packed weights, as the peers do
-            net = lc.Network([lc.LSTM(case.I, case.H)], dtype=case.dtype)
-            for name, value in (("0.W", p.W), ("0.R", p.R), ("0.b", p.b)):
-                net.blocks[name][...] = value
+            net = self._network(case, p, [])
             return lambda: net.predict(p.x), lambda y: {"y": y}
+        forward = {"lstm": lc.lstm_forward, "gru": lc.gru_forward}[case.cell]
+        backward = {"lstm": lc.lstm_backward, "gru": lc.gru_backward}[case.cell]
 
         def train():
-            y, _, tape = lc.lstm_forward(p.x, p.W, p.R, p.b)
-            return y, lc.lstm_backward(p.dy, tape)
+            y, _, tape = forward(p.x, **p.blocks)
+            return y, backward(p.dy, tape)
 
         def read(result):
             y, grads = result
-            return {"y": y, **{"d" + k: grads[k] for k in ("x", "W", "R", "b")}}
+            return {"y": y, **{name: grads[name[1:]] for name in p.gradients}}
 
         return train, read
 
-    def _prepare_step(self, case, p):
+    def _network(self, case, p, more):
         lc = self.lc
-        net = lc.Network([lc.LSTM(case.I, case.H), lc.Dense(case.H, 1)], dtype=case.dtype)
-        for name, value in (("0.W", p.W), ("0.R", p.R), ("0.b", p.b), ("1.W", p.V), ("1.b", p.a)):
-            net.blocks[name][...] = value
+        layer = {"lstm": lc.LSTM, "gru": lc.GRU}[case.cell](case.I, case.H)
+        net = lc.Network([layer, *more], dtype=case.dtype)
+        for name, value in p.blocks.items():
+            net.blocks[f"0.{name}"][...] = value
+        return net
+
+    def _prepare_step(self, case, p):
+        net = self._network(case, p, [self.lc.Dense(case.H, 1)])
+        net.blocks["1.W"][...] = p.V
+        net.blocks["1.b"][...] = p.a
         stream, x = net.stream(batch_size=1), p.x[0, 0]
         return lambda: float(stream(x)[0]), lambda y: {"y": y}
 
@@ -97,9 +126,10 @@ class Torch:
     def version(self):
         return self.torch.__version__
 
-    def _weights(self, module, p):
+    def _weights(self, module, case, p):
+        values = (p.W, p.R, p.b, recurrent_bias(case, p))
         with self.torch.no_grad():
-            for parameter, value in zip(module.parameters(), (p.W, p.R, p.b, 0 * p.b), strict=True):
+            for parameter, value in zip(module.parameters(), values, strict=True):
                 parameter.copy_(self.torch.from_numpy(value))
         return module
 
@@ -108,51 +138,61 @@ class Torch:
         dtype = getattr(torch, case.dtype)
         if case.work == STEP:
             return self._prepare_step(case, p)
-        lstm = self._weights(torch.nn.LSTM(case.I, case.H, batch_first=True, dtype=dtype), p)
+        kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[case.cell]
+        layer = self._weights(kind(case.I, case.H, batch_first=True, dtype=dtype), case, p)
         if case.work == FORWARD:
             x = torch.from_numpy(p.x)
 
             def forward():
                 with torch.inference_mode():
-                    return lstm(x)[0]
+                    return layer(x)[0]
 
             return forward, lambda y: {"y": y.numpy()}
         x = torch.from_numpy(p.x).requires_grad_()
         dy = torch.from_numpy(p.dy)
-        wanted = [x, lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0]
+        wanted = [x, *list(layer.parameters())[: len(p.blocks)]]
 
         def train():
-            y = lstm(x)[0]
+            y = layer(x)[0]
             return y, torch.autograd.grad(y, wanted, dy)
 
         def read(result):
             y, grads = result
-            arrays = {"y": y.detach().numpy()}
-            return arrays | {k: g.numpy() for k, g in zip(GRADIENTS, grads, strict=True)}
+            arrays = {k: g.numpy() for k, g in zip(p.gradients, grads, strict=True)}
+            if case.cell == "gru":
+                arrays["dbR"] = arrays["dbR"][-case.H :]
+            return {"y": y.detach().numpy(), **arrays}
 
         return train, read
 
     def _prepare_step(self, case, p):
         torch = self.torch
-        cell = self._weights(torch.nn.LSTMCell(case.I, case.H), p)
+        kind = {"lstm": torch.nn.LSTMCell, "gru": torch.nn.GRUCell}[case.cell]
+        cell = self._weights(kind(case.I, case.H), case, p)
         linear = torch.nn.Linear(case.H, 1)
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(p.V))
             linear.bias.copy_(torch.from_numpy(p.a))
         x = torch.from_numpy(p.x[0])
-        state = [torch.zeros(1, case.H), torch.zeros(1, case.H)]
+        h, c = torch.zeros(1, case.H), torch.zeros(1, case.H)
 
         def step():
+            nonlocal h, c
             with torch.inference_mode():
-                state[:] = cell(x, state)
-                return linear(state[0]).item()
+                h, c = cell(x, (h, c))
+                return linear(h).item()
 
-        return step, lambda y: {"y": y}
+        def gru_step():
+            nonlocal h
+            with torch.inference_mode():
+                h = cell(x, h)
+                return linear(h).item()
+
+        return {"lstm": step, "gru": gru_step}[case.cell], lambda y: {"y": y}
 
 
 class OnnxRuntime:
     name = "ONNX Runtime"
-    GATES = (0, 3, 1, 2)  # i, o, f, c
 
     def __init__(self, threads):
         import onnx
@@ -164,9 +204,10 @@ class OnnxRuntime:
         return self.ort.__version__
 
     def _session(self, case, p, inputs, outputs, nodes):
-        helper, H = self.onnx.helper, case.H
-        W, R, b = (reorder(v, self.GATES, H)[None] for v in (p.W, p.R, p.b))
-        constants = {"W": W, "R": R, "b": np.concatenate([b, 0 * b], axis=1), "V": p.V, "a": p.a}
+        helper = self.onnx.helper
+        W, R, *biases = reordered(self.name, case, p)
+        b = np.concatenate(biases)
+        constants = {"W": W[None], "R": R[None], "b": b[None], "V": p.V, "a": p.a}
         tensor = self.onnx.TensorProto.FLOAT
 
         def info(item):
@@ -174,7 +215,7 @@ class OnnxRuntime:
 
         graph = helper.make_graph(
             nodes,
-            "lstm",
+            case.cell,
             [info(i) for i in inputs.items()],
             [info(o) for o in outputs.items()],
             [self.onnx.numpy_helper.from_array(v, k) for k, v in constants.items()],
@@ -193,7 +234,7 @@ class OnnxRuntime:
         if case.work == STEP:
             return self._prepare_step(case, p)
         B, T, I, H = case.B, case.T, case.I, case.H
-        node = self.onnx.helper.make_node("LSTM", ["x", "W", "R", "b"], ["y"], hidden_size=H)
+        node = self._node(case, ["x", "W", "R", "b"], ["y"])
         session = self._session(case, p, {"x": (T, B, I)}, {"y": (T, 1, B, H)}, [node])
         binding = session.io_binding()
         binding.bind_ortvalue_input("x", self.ort.OrtValue.ortvalue_from_numpy(sequence_first(p.x)))
@@ -205,27 +246,35 @@ class OnnxRuntime:
 
         return forward, lambda _: {"y": y.numpy()[:, 0].swapaxes(0, 1)}
 
+    def _node(self, case, inputs, outputs):
+        options = {"lstm": {}, "gru": {"linear_before_reset": 1}}[case.cell]
+        return self.onnx.helper.make_node(
+            case.cell.upper(), inputs, outputs, hidden_size=case.H, **options
+        )
+
     def _prepare_step(self, case, p):
         H, state, make_node = case.H, (1, 1, case.H), self.onnx.helper.make_node
+        names = STATES[case.cell]
         rows = self.onnx.numpy_helper.from_array(np.array([1, H]))
+        new = [f"{name}n" for name in names]
         nodes = [
             make_node("Constant", [], ["rows"], value=rows),
-            make_node("LSTM", ["x", "W", "R", "b", "", "h", "c"], ["", "hn", "cn"], hidden_size=H),
+            self._node(case, ["x", "W", "R", "b", "", *names], ["", *new]),
             make_node("Reshape", ["hn", "rows"], ["row"]),
             make_node("Gemm", ["row", "V", "a"], ["y"], transB=1),
         ]
-        inputs = {"x": (1, 1, case.I), "h": state, "c": state}
-        outputs = {"y": (1, 1), "hn": state, "cn": state}
+        inputs = {"x": (1, 1, case.I)} | dict.fromkeys(names, state)
+        outputs = {"y": (1, 1)} | dict.fromkeys(new, state)
         session = self._session(case, p, inputs, outputs, nodes)
         value = self.ort.OrtValue.ortvalue_from_numpy
         x, y = value(p.x), value(np.zeros((1, 1), np.float32))
-        states = [[value(np.zeros(state, np.float32)) for _ in "hc"] for _ in range(2)]
+        states = [[value(np.zeros(state, np.float32)) for _ in names] for _ in range(2)]
         bindings = []
         for source, target in (states, states[::-1]):
             binding = session.io_binding()
             binding.bind_ortvalue_input("x", x)
             binding.bind_ortvalue_output("y", y)
-            for name, old, new in zip("hc", source, target, strict=True):
+            for name, old, new in zip(names, source, target, strict=True):
                 binding.bind_ortvalue_input(name, old)
                 binding.bind_ortvalue_output(name + "n", new)
             bindings.append(binding)
@@ -240,7 +289,6 @@ class OnnxRuntime:
 
 class OpenVino:
     name = "OpenVINO"
-    GATES = (1, 0, 2, 3)  # f, i, c, o
 
     def __init__(self, threads):
         import openvino
@@ -257,34 +305,44 @@ class OpenVino:
         ov, op = self.ov, self.op
         B, T, I, H = case.B, case.T, case.I, case.H
         x = op.parameter([B, T, I], np.float32)
-        h, c = (op.parameter([B, 1, H], np.float32) for _ in "hc")
-        W, R, b = (op.constant(reorder(v, self.GATES, H)[None]) for v in (p.W, p.R, p.b))
         lengths = op.constant(np.full(B, T, np.int32))
-        lstm = op.lstm_sequence(x, h, c, lengths, W, R, b, H, "forward")
-        outputs = [lstm.output(k) for k in range(3)]
+        W, R, b, bR = reordered(self.name, case, p)
+        if case.cell == "gru":  # one bias for z and r, two for n
+            b = np.concatenate([b, bR[-H:]])
+        weights = [op.constant(v[None]) for v in (W, R, b)]
+        states = [op.parameter([B, 1, H], np.float32) for _ in STATES[case.cell]]
+        if case.cell == "gru":
+            layer = op.gru_sequence(
+                x, *states, lengths, *weights, H, "forward", linear_before_reset=True
+            )
+        else:
+            layer = op.lstm_sequence(x, *states, lengths, *weights, H, "forward")
+        outputs = [layer.output(k) for k in range(1 + len(states))]
         if case.work == STEP:
-            row = op.reshape(lstm.output(1), op.constant(np.array([1, H])), False)
+            row = op.reshape(layer.output(1), op.constant(np.array([1, H])), False)
             linear = op.add(op.matmul(row, op.constant(p.V), False, True), op.constant(p.a))
             outputs[0] = linear.output(0)
         else:
             outputs = outputs[:1]
-        model = ov.Model(outputs, [x, h, c], "lstm")
+        model = ov.Model(outputs, [x, *states], case.cell)
         config = {
             "INFERENCE_NUM_THREADS": self.threads,
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",
         }
         request = ov.Core().compile_model(model, "CPU", config).create_infer_request()
-        inputs = [request.get_input_tensor(k).data for k in range(3)]
-        for array, value in zip(inputs, (p.x, 0, 0), strict=True):
-            array[...] = value
+        inputs = [request.get_input_tensor(k).data for k in range(1 + len(states))]
+        inputs[0][...] = p.x
+        for array in inputs[1:]:
+            array[...] = 0
         result = [request.get_output_tensor(k).data for k in range(len(outputs))]
         if case.work == FORWARD:
             return request.infer, lambda _: {"y": result[0][:, 0]}
 
         def step():
             request.infer()
-            inputs[1][...], inputs[2][...] = result[1], result[2]
+            for array, new in zip(inputs[1:], result[1:], strict=True):
+                array[...] = new
             return float(result[0][0, 0])
 
         return step, lambda y: {"y": y}
@@ -307,30 +365,39 @@ class Jax:
     def version(self):
         return self.jax.__version__
 
-    def cell(self, state, a):
-        jax, jnp = self.jax, self.jax.numpy
-        c = state[1]
-        i, f, g, o = jnp.split(a, 4, axis=-1)
-        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        return jax.nn.sigmoid(o) * jnp.tanh(c), c
+    def cell(self, state, a, Rt, bR=None):
+        """(h, c), or (h,) of a GRU, which has bR, a step later; a = W x + b."""
+        sigmoid, jnp = self.jax.nn.sigmoid, self.jax.numpy
+        if bR is None:
+            h, c = state
+            i, f, g, o = jnp.split(a + h @ Rt, 4, axis=-1)
+            c = sigmoid(f) * c + sigmoid(i) * jnp.tanh(g)
+            return sigmoid(o) * jnp.tanh(c), c
+        (h,) = state
+        H = h.shape[-1]
+        m = h @ Rt
+        r, z = jnp.split(sigmoid(a[..., : 2 * H] + m[..., : 2 * H]), 2, axis=-1)
+        n = jnp.tanh(a[..., 2 * H :] + r * (m[..., 2 * H :] + bR))
+        return (n + z * (h - n),)
 
-    def layer(self, x, W, R, b, unroll=1):
+    def layer(self, x, W, R, b, *bR, unroll=1):
         """h (T, B, H) for x (T, B, I)."""
         jax, jnp = self.jax, self.jax.numpy
         Rt = R.T
 
         def advance(state, a):
-            state = self.cell(state, a + state[0] @ Rt)
+            state = self.cell(state, a, Rt, *bR)
             return state, state[0]
 
         zeros = jnp.zeros((x.shape[1], R.shape[1]), x.dtype)
-        return jax.lax.scan(advance, (zeros, zeros), x @ W.T + b, unroll=unroll)[1]
+        start = (zeros,) if bR else (zeros, zeros)
+        return jax.lax.scan(advance, start, x @ W.T + b, unroll=unroll)[1]
 
     def prepare(self, case, p):
         jnp = self.jax.numpy
         if case.work == STEP:
             return self._prepare_step(case, p)
-        arrays = [jnp.asarray(v) for v in (sequence_first(p.x), p.W, p.R, p.b)]
+        arrays = [jnp.asarray(v) for v in (sequence_first(p.x), *p.blocks.values())]
         if case.work == FORWARD:
             compiled = self.jax.jit(self.layer)
             return (
@@ -342,7 +409,7 @@ class Jax:
 
         def read(result):
             y, grads = result
-            arrays = {"y": y, **dict(zip(GRADIENTS, grads, strict=True))}
+            arrays = {"y": y, **dict(zip(p.gradients, grads, strict=True))}
             arrays = {k: np.asarray(v) for k, v in arrays.items()}
             return arrays | {k: arrays[k].swapaxes(0, 1) for k in ("y", "dx")}
 
@@ -353,23 +420,23 @@ class Jax:
 
         @jax.jit
         def train(dy, *arrays):
-            y, pullback = jax.vjp(lambda *arrays: self.layer(*arrays, unroll), *arrays)
+            y, pullback = jax.vjp(lambda *arrays: self.layer(*arrays, unroll=unroll), *arrays)
             return y, pullback(dy)
 
         return lambda: jax.block_until_ready(train(dy, *arrays))
 
     def _prepare_step(self, case, p):
         jnp = self.jax.numpy
-        W, R, b, V, a = (jnp.asarray(v) for v in (p.W, p.R, p.b, p.V, p.a))
-        x = jnp.asarray(p.x[:, 0])
+        W, R, b, *bR = (jnp.asarray(v) for v in p.blocks.values())
+        V, a, x = jnp.asarray(p.V), jnp.asarray(p.a), jnp.asarray(p.x[:, 0])
 
         @self.jax.jit
         def advance(state, x):
-            state = self.cell(state, x @ W.T + b + state[0] @ R.T)
+            state = self.cell(state, x @ W.T + b, R.T, *bR)
             return state, state[0] @ V.T + a
 
         zeros = jnp.zeros((1, case.H), case.dtype)
-        state = [(zeros, zeros)]
+        state = [(zeros,) if bR else (zeros, zeros)]
 
         def step():
             state[0], y = advance(state[0], x)
@@ -419,16 +486,12 @@ class LiteRt:
             fusedActivationFunction=s.ActivationFunctionType.TANH, timeMajor=True
         )
         kinds = s.BuiltinOptions
-        operators = [
-            s.OperatorT(0, inputs, [y], kinds.UnidirectionalSequenceLSTMOptions, options)
-        ]
+        operators = [s.OperatorT(0, inputs, [y], kinds.UnidirectionalSequenceLSTMOptions, options)]
         if case.work == STEP:
             output = tensor((1, 1))
             layer = [y, tensor(p.V.shape, p.V), tensor(p.a.shape, p.a)]
             options = s.FullyConnectedOptionsT()
-            operators.append(
-                s.OperatorT(1, layer, [output], kinds.FullyConnectedOptions, options)
-            )
+            operators.append(s.OperatorT(1, layer, [output], kinds.FullyConnectedOptions, options))
             y = output
         graph = s.SubGraphT(tensors=tensors, inputs=[x], outputs=[y], operators=operators)
         code = s.BuiltinOperator
@@ -440,8 +503,8 @@ class LiteRt:
         return bytes(builder.Output())
 
     def prepare(self, case, p):
-        if case.work == TRAIN or case.dtype != "float32":
-            raise UnsupportedError("inference only, float32 only")
+        if case.work == TRAIN or case.dtype != "float32" or case.cell != "lstm":
+            raise UnsupportedError("inference only, float32 only, no operator for a GRU")
         net = self.interpreter.Interpreter(
             model_content=self._model(case, p), num_threads=self.threads
         )
@@ -481,24 +544,30 @@ class NumPy:
         if case.work == STEP:
             return self._prepare_step(case, p)
         x, dy = sequence_first(p.x), sequence_first(p.dy)
+        forward, backward = {
+            "lstm": (numpy_forward, numpy_backward),
+            "gru": (numpy_gru_forward, numpy_gru_backward),
+        }[case.cell]
         if case.work == FORWARD:
             return (
-                lambda: numpy_forward(x, p.W, p.R, p.b)[0],
+                lambda: forward(x, **p.blocks)[0],
                 lambda h: {"y": h[1:].swapaxes(0, 1)},
             )
 
         def train():
-            h, c, gates = numpy_forward(x, p.W, p.R, p.b)
-            return h[1:], numpy_backward(dy, x, p.W, p.R, h, c, gates)
+            h, *saved = forward(x, **p.blocks)
+            return h[1:], backward(dy, x, p.W, p.R, h, *saved)
 
         def read(result):
             h, grads = result
-            arrays = {"y": h, **dict(zip(GRADIENTS, grads, strict=True))}
+            arrays = {"y": h, **dict(zip(p.gradients, grads, strict=True))}
             return arrays | {k: arrays[k].swapaxes(0, 1) for k in ("y", "dx")}
 
         return train, read
 
     def _prepare_step(self, case, p):
+        if case.cell == "gru":
+            return self._prepare_gru_step(case, p)
         H, half = case.H, np.float32(0.5)
         weights, x = np.concatenate([p.W, p.R], axis=1), p.x[0, 0]
         scale = np.repeat([half, half, np.float32(1), half], H)
@@ -521,8 +590,30 @@ class NumPy:
 
         return step, lambda y: {"y": y}
 
+    def _prepare_gru_step(self, case, p):
+        H, half = case.H, p.x.dtype.type(0.5)
+        h, x = np.zeros(H, case.dtype), p.x[0, 0]
+        bias = recurrent_bias(case, p)
 
-GRADIENTS = ("dx", "dW", "dR", "db")
+        def step():
+            a = p.W @ x
+            a += p.b
+            m = p.R @ h
+            m += bias
+            gates, n = a[: 2 * H], a[2 * H :]
+            gates += m[: 2 * H]
+            gates *= half  # logistic(a) = (1 + tanh(a / 2)) / 2
+            np.tanh(gates, out=gates)
+            gates *= half
+            gates += half
+            n += gates[:H] * m[2 * H :]
+            np.tanh(n, out=n)
+            np.subtract(h, n, out=h)
+            np.multiply(h, gates[H:], out=h)
+            np.add(h, n, out=h)
+            return float(p.V[0] @ h + p.a[0])
+
+        return step, lambda y: {"y": y}
 
 
 def numpy_forward(x, W, R, b):
@@ -574,6 +665,55 @@ def numpy_backward(dy, x, W, R, h, c, gates):
     dW = rows.T @ x.reshape(len(rows), -1)
     dR = rows.T @ h[:-1].reshape(len(rows), -1)
     return slopes @ W, dW, dR, rows.sum(axis=0)
+
+
+def numpy_gru_forward(x, W, R, b, bR):
+    """h (T + 1, B, H), slot 0 the initial state; gates (T, B, 3H) after their activations; m
+    (T, B, H) = R_n h(t-1) + bR."""
+    T, B = x.shape[:2]
+    H = R.shape[1]
+    Rt, half = R.T.copy(), x.dtype.type(0.5)
+    gates = x @ W.T
+    gates += b
+    h, m = np.zeros((T + 1, B, H), x.dtype), np.empty((T, B, H), x.dtype)
+    for t in range(T):
+        products = h[t] @ Rt
+        a, n = gates[t, :, : 2 * H], gates[t, :, 2 * H :]
+        a += products[:, : 2 * H]
+        a *= half  # logistic(a) = (1 + tanh(a / 2)) / 2
+        np.tanh(a, out=a)
+        a *= half
+        a += half
+        np.add(products[:, 2 * H :], bR, out=m[t])
+        n += a[:, :H] * m[t]
+        np.tanh(n, out=n)
+        np.subtract(h[t], n, out=h[t + 1])
+        h[t + 1] *= a[:, H:]
+        h[t + 1] += n
+    return h, gates, m
+
+
+def numpy_gru_backward(dy, x, W, R, h, gates, m):
+    H = R.shape[1]
+    r, z, n = (gates[:, :, k * H : (k + 1) * H] for k in range(3))
+    # The gradients of n and z as multiples of dh, that of r as a multiple of that of n.
+    of_n, of_z, of_r = (1 - z) * (1 - n * n), (h[:-1] - n) * z * (1 - z), m * r * (1 - r)
+    da, through = np.empty_like(gates), np.empty_like(gates)  # of W x + b, and of R h
+    dh = np.zeros_like(h[0])
+    for t in range(len(x) - 1, -1, -1):
+        dh += dy[t]
+        d_r, d_z, d_n = (da[t, :, k * H : (k + 1) * H] for k in range(3))
+        np.multiply(of_n[t], dh, out=d_n)
+        np.multiply(of_z[t], dh, out=d_z)
+        np.multiply(of_r[t], d_n, out=d_r)
+        through[t, :, : 2 * H] = da[t, :, : 2 * H]
+        np.multiply(d_n, r[t], out=through[t, :, 2 * H :])
+        dh *= z[t]
+        dh += through[t] @ R
+    rows, inner = da.reshape(-1, 3 * H), through.reshape(-1, 3 * H)
+    dW = rows.T @ x.reshape(len(rows), -1)
+    dR = inner.T @ h[:-1].reshape(len(rows), -1)
+    return da @ W, dW, dR, rows.sum(axis=0), inner[:, 2 * H :].sum(axis=0)
 
 
 PEERS = (Torch, OnnxRuntime, OpenVino, Jax, LiteRt, NumPy)

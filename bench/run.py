@@ -2,6 +2,7 @@
 
     python bench/run.py --quick     under two minutes, the corners of the grid
     python bench/run.py --full      the whole grid
+    python bench/run.py --cell gru  the grid with a GRU in place of the LSTM
 
 Nothing here is a test of time: every figure is a ratio between candidates that took turns in this
 run, and each candidate's results are checked against the reference before it is timed.
@@ -10,6 +11,7 @@ run, and each candidate's results are checked against the reference before it is
 import argparse
 import datetime
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -53,18 +55,25 @@ def arguments():
     form.add_argument("--quick", dest="form", action="store_const", const="quick")
     form.add_argument("--full", dest="form", action="store_const", const="full")
     parser.set_defaults(form="quick")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--cell", choices=cases.GATES, default="lstm", help="of the grid")
+    parts = "by default all; with --cell gru the grid, for the others are of the LSTM"
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help=parts)
     parser.add_argument("--threads", nargs="+", type=int, choices=(1, 2), default=(1, 2))
-    parser.add_argument("--match", default="", help="only grid cases whose name contains this")
+    parser.add_argument("--match", default="", help="only grid cases whose name has this pattern")
     where = "by default build/bench, of the full form bench/results"
     parser.add_argument("--output", type=Path, help=where)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.parts is None:
+        args.parts = PARTS if args.cell == "lstm" else ("grid",)
+    return args
 
 
 def run_grid(results, args, threads, save):
     effort = FORMS[args.form]
-    chosen = cases.full_grid() if args.form == "full" else cases.quick_grid()
-    chosen = [c for c in chosen if args.match in str(c) and (threads == 1 or c.work != cases.STEP)]
+    grid = cases.full_grid if args.form == "full" else cases.quick_grid
+    chosen = grid(args.cell)
+    chosen = [c for c in chosen if re.search(args.match, str(c))]
+    chosen = [c for c in chosen if threads == 1 or c.work != cases.STEP]
     if args.form == "quick" and threads > 1:
         chosen = [c for c in chosen if c.B > 1 and (c.work, c.dtype) in effort["kinds"]]
     candidates, versions, missing = timing.start(CANDIDATES, threads)
@@ -119,9 +128,10 @@ def main():
     began = time.monotonic()
     folder = args.output or FOLDERS[args.form]
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{args.form}.json"
+    name = args.form if args.cell == "lstm" else f"{args.form}-{args.cell}"
+    target = folder / f"{name}.json"
     results = {
-        "command": f"python bench/run.py --{args.form}",
+        "command": f"python bench/run.py --{args.form} --cell {args.cell}",
         "date": datetime.date.today().isoformat(),
         "machine": machine.describe(),
         "isa": lstmcore_isa(),

@@ -47,19 +47,19 @@ def alternate(runs, effort):
 
 
 def layer(case, n_threads=1, **options):
-    """A function that does the case's work through lstm_forward and lstm_backward."""
+    """A function that does the case's work through the functions of arrays of its cell."""
     import lstmcore as lc
 
     p = problem(case)
-    lengths = options.pop("lengths", None)
-    peepholes = options.pop("p", None)
-    call = {"p": peepholes, "lengths": lengths, "n_threads": n_threads}
+    forward = {"lstm": lc.lstm_forward, "gru": lc.gru_forward}[case.cell]
+    backward = {"lstm": lc.lstm_backward, "gru": lc.gru_backward}[case.cell]
+    call = {**p.blocks, **options, "n_threads": n_threads}
     if case.work == FORWARD:
-        return lambda: lc.lstm_forward(p.x, p.W, p.R, p.b, save=False, **call)
+        return lambda: forward(p.x, save=False, **call)
 
     def train():
-        tape = lc.lstm_forward(p.x, p.W, p.R, p.b, **call)[2]
-        return lc.lstm_backward(p.dy, tape, n_threads=n_threads)
+        tape = forward(p.x, **call)[2]
+        return backward(p.dy, tape, n_threads=n_threads)
 
     return train
 
@@ -96,6 +96,20 @@ def variants(effort):
             ("bidirectional", "one direction", 2.05),
         ):
             yield row(f"{name} / plain", str(case), times[name] / times[base], MAXIMUM, limit)
+
+
+def gru(effort):
+    """A GRU against an LSTM: the time per FLOP, so that three gates in place of four are 1.
+
+    Small layers may take more, for their cells are as long a chain, whatever the number of gates.
+    """
+    shapes = ((1, 128), (16, 32), (64, 128))
+    for (work, dtype), (B, H) in itertools.product(effort["kinds"], shapes):
+        shape = {"B": B, "T": 100, "I": H // 2, "H": H}
+        cases = [Case(work, dtype, **shape, cell=cell) for cell in ("gru", "lstm")]
+        times = alternate(dict(enumerate(map(layer, cases))), effort)
+        value = times[0] / cases[0].flops / (times[1] / cases[1].flops)
+        yield row("GRU / LSTM, time per FLOP", str(cases[1]), value, MAXIMUM, 1.15)
 
 
 AWKWARD = (  # what is awkward, the shape, its friendly neighbour
@@ -288,5 +302,5 @@ class Bench(Lstmcore):
         return list(globals()[function](effort))
 
 
-ONE_THREAD = ("variants", "awkward", "growth", "memory", "imports", "step_from_c")
+ONE_THREAD = ("variants", "gru", "awkward", "growth", "memory", "imports", "step_from_c")
 TWO_THREADS = ("two_threads", "busy_neighbour")
