@@ -51,6 +51,12 @@ def test_whatever_a_layer_tells_its_kernels_a_cell_tells_them_too(cls):
 
 
 @kinds
+def test_every_activation_of_every_class_has_a_role(cls):
+    roles = {option for entry, option in (role.values for role in zoo.ROLES) if entry.cls is cls}
+    assert roles == {option for option in zoo.options_of(cls) if option.endswith("activation")}
+
+
+@kinds
 def test_an_export_has_whatever_a_layer_may_be(cls):
     """But for masks and initial values, which leave no trace, and parameters of activations."""
 
