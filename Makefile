@@ -18,6 +18,7 @@ test: .venv/installed
 
 lint: .venv/installed
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	PATH=$(CURDIR)/$(BIN):$$PATH cython-lint lstmcore bench tests
 	$(BIN)/python .ci/check_text.py
 

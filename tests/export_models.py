@@ -14,35 +14,48 @@ def networks():
     return {
         "plain": ([LSTM(3, 16), Dense(16, 2)], squared, "all"),
         "vanilla": (
-            [LSTM(3, 7, peepholes=True, learn_initial_state=True), Dense(7, 3)], classes, "last",
+            [LSTM(3, 7, peepholes=True, learn_initial_state=True), Dense(7, 3)],
+            classes,
+            "last",
         ),
         "no_input_gate": ([LSTM(3, 8, peepholes=True, input_gate=False)], squared, "all"),
         "no_forget_gate": ([LSTM(3, 8, peepholes=True, forget_gate=False)], squared, "all"),
         "no_output_gate": ([LSTM(3, 8, peepholes=True, output_gate=False)], labels, "mean"),
         "no_gates": (
-            [LSTM(3, 8, input_gate=False, forget_gate=False, output_gate=False)], squared, "last",
+            [LSTM(3, 8, input_gate=False, forget_gate=False, output_gate=False)],
+            squared,
+            "last",
         ),
         "coupled": ([LSTM(3, 8, peepholes=True, coupled=True), Dense(8, 4)], labels, "all"),
         "full_recurrence": (
-            [LSTM(3, 9, peepholes=True, gate_recurrence=True), Dense(9, 3)], classes, "mean",
+            [LSTM(3, 9, peepholes=True, gate_recurrence=True), Dense(9, 3)],
+            classes,
+            "mean",
         ),
         "blocks": (
-            [LSTM(3, 12, block_size=3, peepholes=True, gate_recurrence=True)], squared, "all",
+            [LSTM(3, 12, block_size=3, peepholes=True, gate_recurrence=True)],
+            squared,
+            "all",
         ),
         "activations": (
             [
                 LSTM(
-                    3, 33, gate_activation="hard_sigmoid", cell_activation="logistic_2",
+                    3,
+                    33,
+                    gate_activation="hard_sigmoid",
+                    cell_activation="logistic_2",
                     output_activation="logistic_1",
                 ),
                 Dense(33, 5, activation="softplus"),
                 Dense(5, 2, activation="softsign"),
             ],
-            squared, "all",
+            squared,
+            "all",
         ),
         "no_squashing": (
             [LSTM(3, 8, cell_activation="identity", output_activation="identity"), Dense(8, 1)],
-            squared, "all",
+            squared,
+            "all",
         ),
         "stack": (
             [
@@ -52,7 +65,8 @@ def networks():
                 RNN(6, 5, activation="relu"),
                 Dense(5, 3),
             ],
-            squared, "all",
+            squared,
+            "all",
         ),
         "bidirectional": (
             [
@@ -61,35 +75,47 @@ def networks():
                 RNN(4, 3, bidirectional=True),
                 Dense(6, 3),
             ],
-            classes, "last",
+            classes,
+            "last",
         ),
         "bidirectional_below": (
             [LSTM(3, 5, bidirectional=True, gate_recurrence=True), LSTM(10, 4), Dense(4, 2)],
-            labels, "mean",
+            labels,
+            "mean",
         ),
         "gru": ([GRU(3, 16), Dense(16, 2)], squared, "all"),
         "gru_reset_before": (
-            [GRU(3, 9, reset_after=False, learn_initial_state=True), Dense(9, 3)], classes, "last",
+            [GRU(3, 9, reset_after=False, learn_initial_state=True), Dense(9, 3)],
+            classes,
+            "last",
         ),
         "gru_activations": (
             [
                 GRU(3, 33, gate_activation="hard_sigmoid", cell_activation="softsign"),
                 Dense(33, 2),
             ],
-            squared, "mean",
+            squared,
+            "mean",
         ),
         "gru_without_bounds": (
             [
                 GRU(
-                    3, 7, gate_activation=("affine", 0.2, 0.5), cell_activation="relu",
+                    3,
+                    7,
+                    gate_activation=("affine", 0.2, 0.5),
+                    cell_activation="relu",
                     learn_initial_state=True,
                 ),
                 GRU(
-                    7, 6, gate_activation=("scaled_tanh", 0.9, 0.5), cell_activation="logistic_2",
+                    7,
+                    6,
+                    gate_activation=("scaled_tanh", 0.9, 0.5),
+                    cell_activation="logistic_2",
                     reset_after=False,
                 ),
             ],
-            squared, "all",
+            squared,
+            "all",
         ),
         "gru_bidirectional": (
             [
@@ -98,7 +124,8 @@ def networks():
                 GRU(4, 6, bidirectional=True, learn_initial_state=True),
                 Dense(12, 3),
             ],
-            classes, "last",
+            classes,
+            "last",
         ),
         "reverse": (
             [
@@ -108,7 +135,8 @@ def networks():
                 Dense(3, 6, activation="softsign"),
                 Dense(6, 2),
             ],
-            squared, "all",
+            squared,
+            "all",
         ),
         "reverse_last": (
             [
@@ -116,11 +144,14 @@ def networks():
                 RNN(5, 4, direction="reverse", learn_initial_state=True),
                 Dense(4, 2),
             ],
-            labels, "last",
+            labels,
+            "last",
         ),
         "max": ([LSTM(3, 6), RNN(6, 5), Dense(5, 2)], squared, "max"),
         "bidirectional_max": (
-            [GRU(3, 5, bidirectional=True, reset_after=False), Dense(10, 3)], classes, "max",
+            [GRU(3, 5, bidirectional=True, reset_after=False), Dense(10, 3)],
+            classes,
+            "max",
         ),
         "last_step": ([GRU(3, 6, learn_initial_state=True), Dense(6, 3)], classes, "last_step"),
         "bidirectional_last_step": (
@@ -129,15 +160,20 @@ def networks():
                 Dense(10, 4, activation="elu"),
                 Dense(4, 3),
             ],
-            labels, "last_step",
+            labels,
+            "last_step",
         ),
         "reverse_last_step": (
-            [RNN(3, 5, direction="reverse"), GRU(5, 4, direction="reverse")], squared, "last_step",
+            [RNN(3, 5, direction="reverse"), GRU(5, 4, direction="reverse")],
+            squared,
+            "last_step",
         ),
         "dense": (
-            [Dense(3, 70, activation=("thresholded_relu", 0.1)), Dense(70, 2)], squared, "all",
+            [Dense(3, 70, activation=("thresholded_relu", 0.1)), Dense(70, 2)],
+            squared,
+            "all",
         ),
-    }  # fmt: skip
+    }
 
 
 def network(name):

@@ -223,15 +223,23 @@ def test_compiles_without_a_warning(compiler, dtype, tmp_path):
     if compiler.endswith("++"):
         standard, flags = "-std=c++11", ["-x", "c++", *flags]
     for name, optimization in (
-        ("bidirectional", "-O2"), ("full_recurrence", "-O3"), ("gru", "-O2"), ("reverse", "-O1"),
-    ):  # fmt: skip
+        ("bidirectional", "-O2"),
+        ("full_recurrence", "-O3"),
+        ("gru", "-O2"),
+        ("reverse", "-O1"),
+    ):
         net = export_models.network(name)
         export_c(net, tmp_path, name, dtype=dtype, data=export_models.sequences())
         for source in (f"{name}.c", f"{name}_selftest.c"):
             compile_c(
-                [tmp_path / source], tmp_path / "model.o", *flags, optimization, "-c",
-                standard=standard, compiler=[compiler],
-            )  # fmt: skip
+                [tmp_path / source],
+                tmp_path / "model.o",
+                *flags,
+                optimization,
+                "-c",
+                standard=standard,
+                compiler=[compiler],
+            )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
@@ -400,8 +408,20 @@ def test_int8_knows_tokens_from_numbers(tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        "", "3d", "a-b", "a b", "é", "int", "class", "_x", "a__b", "x;", "../x", "lstmcore_x",
-        "lstmrt_x", "LSTMRT",
+        "",
+        "3d",
+        "a-b",
+        "a b",
+        "é",
+        "int",
+        "class",
+        "_x",
+        "a__b",
+        "x;",
+        "../x",
+        "lstmcore_x",
+        "lstmrt_x",
+        "LSTMRT",
     ],
 )
 def test_names_that_are_no_identifiers_are_refused(name, tmp_path):

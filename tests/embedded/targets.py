@@ -13,8 +13,14 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 WARNINGS = (
-    "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wdouble-promotion", "-Werror",
-)  # fmt: skip
+    "-std=c99",
+    "-pedantic",
+    "-Wall",
+    "-Wextra",
+    "-Wconversion",
+    "-Wdouble-promotion",
+    "-Werror",
+)
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,13 @@ class Target:
 
     def link_flags(self):
         if self.sources:
-            return ["-T", str(HERE / "mps2.ld"), "-nostartfiles", "--specs=rdimon.specs",
-                    "-Wl,--gc-sections"]  # fmt: skip
+            return [
+                "-T",
+                str(HERE / "mps2.ld"),
+                "-nostartfiles",
+                "--specs=rdimon.specs",
+                "-Wl,--gc-sections",
+            ]
         return ["-static"] if self.emulator else []
 
     def run(self, program, timeout=300):
@@ -73,9 +84,20 @@ def run(command, timeout=300):
 
 def _cortex_m(name, machine, flags):
     board = (
-        "qemu-system-arm", "-M", machine, "-nographic", "-monitor", "none", "-serial", "none",
-        "-icount", "shift=0", "-semihosting-config", "enable=on,target=native", "-kernel",
-    )  # fmt: skip
+        "qemu-system-arm",
+        "-M",
+        machine,
+        "-nographic",
+        "-monitor",
+        "none",
+        "-serial",
+        "none",
+        "-icount",
+        "shift=0",
+        "-semihosting-config",
+        "enable=on,target=native",
+        "-kernel",
+    )
     sections = ("-mthumb", "-ffunction-sections", "-fdata-sections")
     return Target(name, "arm-none-eabi-gcc", flags + sections, board, (HERE / "startup.c",))
 
@@ -90,10 +112,12 @@ TARGETS = [
     Target("aarch64", "aarch64-linux-gnu-gcc", (), ("qemu-aarch64-static", "-cpu", "neoverse-n1")),
     Target("armhf", "arm-linux-gnueabihf-gcc", (), ("qemu-arm-static",)),
     Target(
-        "armhf-neon", "arm-linux-gnueabihf-gcc", ("-mcpu=cortex-a15", "-mfpu=neon-vfpv4"),
+        "armhf-neon",
+        "arm-linux-gnueabihf-gcc",
+        ("-mcpu=cortex-a15", "-mfpu=neon-vfpv4"),
         ("qemu-arm-static", "-cpu", "cortex-a15"),
     ),
     Target("riscv64", "riscv64-linux-gnu-gcc", (), ("qemu-riscv64-static",)),
     Target("host-gcc", "gcc"),
     Target("host-clang", "clang"),
-]  # fmt: skip
+]

@@ -1,6 +1,6 @@
 """Every kind of export on every target: the recorded outputs must come out.
 
-    pytest -m embedded tests/embedded
+pytest -m embedded tests/embedded
 """
 
 import export_models
