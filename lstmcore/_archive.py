@@ -10,11 +10,11 @@ with bytes, and whatever is not such a file is a `ValueError`.
 """
 
 import errno
-import io
 import json
 import os
 import zipfile
 from contextlib import contextmanager, suppress
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,8 @@ __all__ = ["read", "refusing", "write"]
 
 _HEADER = "lstmcore.json"
 _MAX_HEADER = 1 << 20
+_MAX_ARRAY_HEADER = 1000  # characters: far from where nested ones exhaust Python's parser
+_CHUNK = 1 << 18
 _DTYPES = ("<f4", "<f8", "|u1")
 _NO_DATE = (1980, 1, 1, 0, 0, 0)  # one content, one sequence of bytes
 
@@ -158,15 +160,23 @@ def _checked_entries(archive, size):
 
 def _read_array(archive, name):
     """An entry as an array of one of `_DTYPES`; of no other kind and no other size."""
-    data = archive.read(name)  # verifies the checksum
-    stream = io.BytesIO(data)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError(f"entry {name} has another version of the array format")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    if fortran_order or min(shape) < 0 or dtype.str not in _DTYPES:
-        raise ValueError(f"entry {name} is an array of {dtype.str} and shape {shape}")
-    values = np.frombuffer(data, dtype, offset=stream.tell())
-    return values.reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+    with archive.open(name) as entry:
+        if np.lib.format.read_magic(entry) != (1, 0):
+            raise ValueError(f"entry {name} has another version of the array format")
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(
+            entry, max_header_size=_MAX_ARRAY_HEADER
+        )
+        if fortran_order or min(shape) < 0 or dtype.str not in _DTYPES:
+            raise ValueError(f"entry {name} is an array of {dtype.str} and shape {shape}")
+        size = archive.getinfo(name).file_size - entry.tell()
+        if prod(shape) * dtype.itemsize != size:
+            raise ValueError(f"entry {name} has {size} bytes for shape {shape}")
+        values = np.empty(shape, dtype)
+        view = values.reshape(-1).view(np.uint8).data
+        for first in range(0, size, _CHUNK):
+            if entry.readinto(view[first : first + _CHUNK]) != len(view[first : first + _CHUNK]):
+                raise ValueError(f"entry {name} ends early")
+    return values.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _sync_directory(directory):

@@ -73,7 +73,4 @@ def load(path):
     Network([LSTM(3, 8), Dense(8, 2)], loss='squared_error', readout='all', dtype='float64')
     """
     with refusing(path, "a network's file"):
-        options, params = network_of(*read(path, FORMAT, VERSION))
-        net = Network(**options, seed=0)
-        net.params[...] = params
-        return net
+        return Network._of(*network_of(*read(path, FORMAT, VERSION)))

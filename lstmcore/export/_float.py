@@ -76,8 +76,7 @@ class FloatFormat(Format):
         x = sequences[0][:RECORDED_STEPS].astype(self.name)
         same = net
         if net.dtype != self.name:
-            same = Network(**(net.options | {"dtype": self.name}), seed=0)
-            same.params = net.params
+            same = Network._of(net.options | {"dtype": self.name}, net.params)
         y = same.predict(x[None])[0]
         return Exported(
             data="\n\n".join(texts),
