@@ -12,6 +12,7 @@ with bytes, and whatever is not such a file is a `ValueError`.
 import errno
 import json
 import os
+import stat
 import zipfile
 from contextlib import contextmanager, suppress
 from math import prod
@@ -26,6 +27,14 @@ __all__ = ["read", "refusing", "write"]
 _HEADER = "lstmcore.json"
 _MAX_HEADER = 1 << 20
 _MAX_ARRAY_HEADER = 1000  # characters: far from where nested ones exhaust Python's parser
+_MOST_OF_NAME = 50  # characters in a temporary file's name, so that no file system finds it long
+_KINDS = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
 _CHUNK = 1 << 18
 _DTYPES = ("<f4", "<f8", "|u1")
 _NO_DATE = (1980, 1, 1, 0, 0, 0)  # one content, one sequence of bytes
@@ -35,7 +44,9 @@ def write(path, header, arrays):
     """Write a header and arrays to one file.
 
     A reader sees the old file or the new one, never half of one: the bytes go to a temporary file
-    beside it, are flushed to the disk, and take the old file's place at once.
+    beside it, are flushed to the disk, and take the old file's place at once. The temporary file
+    has the old one's permissions from its beginning; its name is the file's between a dot and
+    ``.PROCESS-RANDOM.tmp``, by which to tell what a process that was killed has left.
 
     Parameters
     ----------
@@ -50,16 +61,25 @@ def write(path, header, arrays):
     ------
     OSError
         The file cannot be written; what was there before is still there.
+    ValueError
+        What is there is no file: a directory, a pipe, a device.
     """
-    path = Path(os.path.realpath(_as_path(path)))  # a link stays one
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(6).hex()}")
+    path = _as_path(path)
+    mode = _mode_of(path)
+    path = Path(os.path.realpath(path))  # a link stays one
+    owner = f"{os.getpid()}-{os.urandom(6).hex()}"
+    temporary = path.with_name(f".{path.name[:_MOST_OF_NAME]}.{owner}.tmp")
+
+    def create(name, flags):
+        return os.open(name, flags, 0o666 if mode is None else mode)
+
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "xb", opener=create) as file:
+            if mode is not None:
+                os.chmod(temporary, mode)  # what the process's mask has taken away
             write_to(file, header, arrays)
             file.flush()
             os.fsync(file.fileno())
-        with suppress(FileNotFoundError):
-            os.chmod(temporary, path.stat().st_mode)
         os.replace(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):
@@ -68,9 +88,21 @@ def write(path, header, arrays):
     _sync_directory(path.parent)
 
 
+def _mode_of(path):
+    """The permissions of the file that is there, or None; what is there and no file is refused."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
+        raise ValueError(f"path: expected a file or a new name, got {path}, which is {kind}")
+    return stat.S_IMODE(mode)
+
+
 def write_to(file, header, arrays):
     """The bytes that `write` puts into a file, to an open one."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with _Archive(file, "w", zipfile.ZIP_STORED) as archive:
         text = json.dumps(header, indent=1, allow_nan=False)
         archive.writestr(zipfile.ZipInfo(_HEADER, _NO_DATE), text)
         for name, array in arrays.items():
@@ -79,6 +111,17 @@ def write_to(file, header, arrays):
                 np.lib.format.write_array(
                     entry, array.astype(array.dtype.newbyteorder("<"), copy=False), version=(1, 0)
                 )
+
+
+class _Archive(zipfile.ZipFile):
+    """One that is given up after an exception: to finish it would raise another in its place."""
+
+    def __exit__(self, kind, error, traceback):
+        if kind is None:
+            self.close()
+
+    def __del__(self):
+        """Do not finish it here either."""
 
 
 def read(path, format, version):
@@ -125,6 +168,8 @@ def refusing(path, what):
     _as_path(path)
     try:
         yield
+    except MemoryError:
+        raise  # nothing is allocated that the file does not back with bytes
     except Exception as error:  # whatever a hostile archive makes the parsers raise
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise  # the disk's; but EINVAL is an archive that points out of the file
@@ -183,7 +228,10 @@ def _sync_directory(directory):
     """Make a rename in `directory` last; where the system has no such thing, it is not needed."""
     if os.name != "posix":
         return
-    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except PermissionError:
+        return  # one may write to it, but not read it
     try:
         os.fsync(descriptor)
     finally:
