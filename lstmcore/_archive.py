@@ -163,8 +163,11 @@ def read(path, format, version):
 
 
 @contextmanager
-def refusing(path, what):
-    """Make whatever is raised within a ValueError that `path` is not `what`, but for the disk's."""
+def refusing(path, what, name="path"):
+    """Make whatever is raised within a ValueError that `path` is not `what`.
+
+    But for the disk's errors and the lack of memory; `name` is what errors call the path.
+    """
     _as_path(path)
     try:
         yield
@@ -173,7 +176,7 @@ def refusing(path, what):
     except Exception as error:  # whatever a hostile archive makes the parsers raise
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise  # the disk's; but EINVAL is an archive that points out of the file
-        raise ValueError(f"path: expected {what}, got {path}: {error}") from error
+        raise ValueError(f"{name}: expected {what}, got {path}: {error}") from error
 
 
 def _as_path(path):
