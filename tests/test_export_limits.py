@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from itertools import pairwise
 
 import numpy as np
@@ -142,6 +143,9 @@ def test_any_network_is_exported_in_finite_numbers_or_refused_by_name(dtype, see
             assert not re.search(r"\b(inf|nan)f?\b", path.read_text())
 
 
+@pytest.mark.skipif(
+    shutil.which(os.environ.get("CC", "cc").split()[0]) is None, reason="no C compiler"
+)
 def test_a_directory_whose_name_begins_with_a_dash_is_no_option(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lc.export_c(dense(), "-x", self_test=True)
