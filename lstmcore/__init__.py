@@ -33,6 +33,7 @@ _LAZY = {
     "lstm_backward": "functional",
     "lstm_forward": "functional",
     "minimize": "_minimize",
+    "release_memory": "functional",
     "rnn_backward": "functional",
     "rnn_forward": "functional",
 }
@@ -59,6 +60,7 @@ __all__ = [
     "lstm_backward",
     "lstm_forward",
     "minimize",
+    "release_memory",
     "rnn_backward",
     "rnn_forward",
     "set_num_threads",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ._archive import refusing
+
 INFO = """\
 Show what is in a model file that Network.save has written: its layers, their outputs and
 parameters, the loss and the readout.
@@ -77,12 +79,15 @@ def _parser():
 
 def _read_data(path):
     """Sequences and their lengths, or None, from a file."""
-    content = np.load(path, allow_pickle=False)
-    if isinstance(content, np.ndarray):
-        return content, None
-    if "X" not in content:
-        raise ValueError(f"--data: expected an array X in {path}, got {', '.join(content)}")
-    return content["X"], content.get("lengths")
+    what = "a .npy file, or a .npz file with an array X"
+    with refusing(path, what, "--data"), open(path, "rb") as file:
+        content = np.load(file, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content, None
+        with content:
+            if "X" not in content:
+                raise ValueError(f"its arrays are {', '.join(content)}")
+            return content["X"], content.get("lengths")
 
 
 def _info(arguments):
@@ -91,6 +96,9 @@ def _info(arguments):
     net = load(arguments.model)
     print(net)
     print(net.summary())
+    wrong = net.params.size - np.count_nonzero(np.isfinite(net.params))
+    if wrong:
+        print(f"{wrong} parameters are NaN or infinite")
 
 
 def _export(arguments):
@@ -120,8 +128,9 @@ def main(arguments=None):
     arguments = _parser().parse_args(arguments)
     try:
         {"info": _info, "export": _export}[arguments.command](arguments)
-    except (OSError, TypeError, ValueError, RuntimeError) as error:
-        print(f"python -m lstmcore {arguments.command}: {error}", file=sys.stderr)
+    except (OSError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+        what = str(error) or "not enough memory"
+        print(f"python -m lstmcore {arguments.command}: {what}", file=sys.stderr)
         return 1
     return 0
 

@@ -10,11 +10,12 @@ with bytes, and whatever is not such a file is a `ValueError`.
 """
 
 import errno
-import io
 import json
 import os
+import stat
 import zipfile
 from contextlib import contextmanager, suppress
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,16 @@ __all__ = ["read", "refusing", "write"]
 
 _HEADER = "lstmcore.json"
 _MAX_HEADER = 1 << 20
+_MAX_ARRAY_HEADER = 1000  # characters: far from where nested ones exhaust Python's parser
+_MOST_OF_NAME = 50  # characters in a temporary file's name, so that no file system finds it long
+_KINDS = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+_CHUNK = 1 << 18
 _DTYPES = ("<f4", "<f8", "|u1")
 _NO_DATE = (1980, 1, 1, 0, 0, 0)  # one content, one sequence of bytes
 
@@ -33,7 +44,9 @@ def write(path, header, arrays):
     """Write a header and arrays to one file.
 
     A reader sees the old file or the new one, never half of one: the bytes go to a temporary file
-    beside it, are flushed to the disk, and take the old file's place at once.
+    beside it, are flushed to the disk, and take the old file's place at once. The temporary file
+    has the old one's permissions from its beginning; its name is the file's between a dot and
+    ``.PROCESS-RANDOM.tmp``, by which to tell what a process that was killed has left.
 
     Parameters
     ----------
@@ -48,16 +61,25 @@ def write(path, header, arrays):
     ------
     OSError
         The file cannot be written; what was there before is still there.
+    ValueError
+        What is there is no file: a directory, a pipe, a device.
     """
-    path = Path(os.path.realpath(_as_path(path)))  # a link stays one
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(6).hex()}")
+    path = _as_path(path)
+    mode = _mode_of(path)
+    path = Path(os.path.realpath(path))  # a link stays one
+    owner = f"{os.getpid()}-{os.urandom(6).hex()}"
+    temporary = path.with_name(f".{path.name[:_MOST_OF_NAME]}.{owner}.tmp")
+
+    def create(name, flags):
+        return os.open(name, flags, 0o666 if mode is None else mode)
+
     try:
-        with open(temporary, "xb") as file:
+        with open(temporary, "xb", opener=create) as file:
+            if mode is not None:
+                os.chmod(temporary, mode)  # what the process's mask has taken away
             write_to(file, header, arrays)
             file.flush()
             os.fsync(file.fileno())
-        with suppress(FileNotFoundError):
-            os.chmod(temporary, path.stat().st_mode)
         os.replace(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):
@@ -66,9 +88,21 @@ def write(path, header, arrays):
     _sync_directory(path.parent)
 
 
+def _mode_of(path):
+    """The permissions of the file that is there, or None; what is there and no file is refused."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
+        raise ValueError(f"path: expected a file or a new name, got {path}, which is {kind}")
+    return stat.S_IMODE(mode)
+
+
 def write_to(file, header, arrays):
     """The bytes that `write` puts into a file, to an open one."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with _Archive(file, "w", zipfile.ZIP_STORED) as archive:
         text = json.dumps(header, indent=1, allow_nan=False)
         archive.writestr(zipfile.ZipInfo(_HEADER, _NO_DATE), text)
         for name, array in arrays.items():
@@ -77,6 +111,17 @@ def write_to(file, header, arrays):
                 np.lib.format.write_array(
                     entry, array.astype(array.dtype.newbyteorder("<"), copy=False), version=(1, 0)
                 )
+
+
+class _Archive(zipfile.ZipFile):
+    """One that is given up after an exception: to finish it would raise another in its place."""
+
+    def __exit__(self, kind, error, traceback):
+        if kind is None:
+            self.close()
+
+    def __del__(self):
+        """Do not finish it here either."""
 
 
 def read(path, format, version):
@@ -118,15 +163,20 @@ def read(path, format, version):
 
 
 @contextmanager
-def refusing(path, what):
-    """Make whatever is raised within a ValueError that `path` is not `what`, but for the disk's."""
+def refusing(path, what, name="path"):
+    """Make whatever is raised within a ValueError that `path` is not `what`.
+
+    But for the disk's errors and the lack of memory; `name` is what errors call the path.
+    """
     _as_path(path)
     try:
         yield
+    except MemoryError:
+        raise  # nothing is allocated that the file does not back with bytes
     except Exception as error:  # whatever a hostile archive makes the parsers raise
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise  # the disk's; but EINVAL is an archive that points out of the file
-        raise ValueError(f"path: expected {what}, got {path}: {error}") from error
+        raise ValueError(f"{name}: expected {what}, got {path}: {error}") from error
 
 
 def _as_path(path):
@@ -158,22 +208,33 @@ def _checked_entries(archive, size):
 
 def _read_array(archive, name):
     """An entry as an array of one of `_DTYPES`; of no other kind and no other size."""
-    data = archive.read(name)  # verifies the checksum
-    stream = io.BytesIO(data)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError(f"entry {name} has another version of the array format")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    if fortran_order or min(shape) < 0 or dtype.str not in _DTYPES:
-        raise ValueError(f"entry {name} is an array of {dtype.str} and shape {shape}")
-    values = np.frombuffer(data, dtype, offset=stream.tell())
-    return values.reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+    with archive.open(name) as entry:
+        if np.lib.format.read_magic(entry) != (1, 0):
+            raise ValueError(f"entry {name} has another version of the array format")
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(
+            entry, max_header_size=_MAX_ARRAY_HEADER
+        )
+        if fortran_order or min(shape) < 0 or dtype.str not in _DTYPES:
+            raise ValueError(f"entry {name} is an array of {dtype.str} and shape {shape}")
+        size = archive.getinfo(name).file_size - entry.tell()
+        if prod(shape) * dtype.itemsize != size:
+            raise ValueError(f"entry {name} has {size} bytes for shape {shape}")
+        values = np.empty(shape, dtype)
+        view = values.reshape(-1).view(np.uint8).data
+        for first in range(0, size, _CHUNK):
+            if entry.readinto(view[first : first + _CHUNK]) != len(view[first : first + _CHUNK]):
+                raise ValueError(f"entry {name} ends early")
+    return values.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _sync_directory(directory):
     """Make a rename in `directory` last; where the system has no such thing, it is not needed."""
     if os.name != "posix":
         return
-    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except PermissionError:
+        return  # one may write to it, but not read it
     try:
         os.fsync(descriptor)
     finally:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate, pairwise
 from types import MappingProxyType
 
 import numpy as np
@@ -45,8 +46,10 @@ class Parameters:
     ----------
     layers : sequence of Layer
     dtype : dtype
-    rng : numpy.random.Generator
-        Of the initial values.
+    rng : numpy.random.Generator or None
+        Of the initial values, where `values` is None.
+    values : (P,) array_like, optional
+        Copied in place of initial values.
 
     Attributes
     ----------
@@ -58,17 +61,25 @@ class Parameters:
         The stretches of the vector that L2 counts.
     """
 
-    def __init__(self, layers, dtype, rng):
+    def __init__(self, layers, dtype, rng, values=None):
         self.dtype = dtype
         self._layers = layers
+        own = [layer.blocks() for layer in layers]
         self.table = BlockTable(
             replace(block, name=f"{k}.{block.name}")
-            for k, layer in enumerate(layers)
-            for block in layer.blocks()
+            for k, blocks in enumerate(own)
+            for block in blocks
         )
-        self._places = [layer.places(self.of_layer(k)) for k, layer in enumerate(layers)]
+        ends = list(accumulate(map(len, own), initial=0))
+        self._of_layer = [self.table.blocks[first:end] for first, end in pairwise(ends)]
+        self._places = [
+            layer.places(blocks) for layer, blocks in zip(layers, self._of_layer, strict=True)
+        ]
         self.weight_slices = self.table.slices(WEIGHTS)
-        self.flat = self.table.start(rng, dtype)
+        if values is None:
+            self.flat = self.table.start(rng, dtype)
+        else:
+            self.flat = self.check(values, "params").copy()
         self.weights = self.views(self.flat)
         self._packed = None
         self._is_frozen = False
@@ -81,7 +92,7 @@ class Parameters:
 
     def of_layer(self, k):
         """The placed blocks of layer k."""
-        return [block for block in self.table if block.name.startswith(f"{k}.")]
+        return self._of_layer[k]
 
     def check(self, value, name):
         """`value` as a contiguous vector of all parameters, named so in errors."""

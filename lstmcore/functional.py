@@ -18,20 +18,21 @@ from ._checks import (
 )
 from ._workspace import WorkspacePool
 from .cells import GRU, LSTM, RNN, Weights
-from .sequences import make_batch
+from .sequences import equal_lengths, make_batch
 
 __all__ = [
     "gru_backward",
     "gru_forward",
     "lstm_backward",
     "lstm_forward",
+    "release_memory",
     "rnn_backward",
     "rnn_forward",
 ]
 
 
 # Memory is kept from call to call, for fresh pages would cost a tenth of the time: up to 128 MB in
-# each dtype, however many tapes there were.
+# each dtype, however many tapes there were. `release_memory` frees it.
 _POOLS = {
     dtype: WorkspacePool(dtype, 2**27 // dtype.itemsize)
     for dtype in (np.dtype(np.float32), np.dtype(np.float64))
@@ -443,6 +444,25 @@ def gru_backward(dh, tape, dhT=None, n_threads=None, *, check_finite=True):
     array([0.125])
     """
     return _backward(GRU, dh, tape, {"dhT": dhT}, check_finite, n_threads)
+
+
+def release_memory():
+    """Free the memory that functions of arrays keep between calls, up to 128 MB in each dtype.
+
+    It belongs to the process: to `lstm_forward`, `lstm_backward` and their like, in all threads.
+    Tapes that are in use keep theirs. What a network keeps, `Network.release_memory` frees.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lstmcore as lc
+    >>> h, hT, tape = lc.rnn_forward(np.ones((1, 3, 1)), [[1.0]], [[0.0]], [0.0])
+    >>> del tape
+    >>> lc.release_memory()
+    """
+    for pool in _POOLS.values():
+        pool.clear()
+    equal_lengths.cache_clear()
 
 
 def _real_blocks(dtype, check_finite, given):

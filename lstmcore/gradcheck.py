@@ -65,7 +65,7 @@ def check_gradient(net, X, Y, lengths=None, *, step=1e-4, max_entries=None, seed
 
     exact = net
     if net.dtype != np.float64:
-        exact = Network(**net.options | {"dtype": "float64"}, seed=0)
+        exact = Network._of(net.options | {"dtype": "float64"}, net.params)
     fun = Objective(exact, X, Y, lengths=lengths, **objective).fun
     theta = net.params.astype(np.float64)
 

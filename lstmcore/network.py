@@ -101,6 +101,16 @@ class Network:
     """
 
     def __init__(self, layers, loss="squared_error", readout="all", dtype="float64", seed=None):
+        self._build(layers, loss, readout, dtype, seed)
+
+    @classmethod
+    def _of(cls, options, params):
+        """A network of `options` with a copy of the parameters `params`; draws no others."""
+        net = cls.__new__(cls)
+        net._build(**options, params=params)
+        return net
+
+    def _build(self, layers, loss, readout, dtype, seed=None, params=None):
         self.layers = _check_layers(layers)
         self._loss = find_loss(loss)
         self._parts = parts = cut(self.layers, readout)
@@ -111,7 +121,8 @@ class Network:
         self.output_size = self.layers[-1].output_size
         self._check_loss()
         self._output = OUTPUTS[self._loss.output]
-        self._parameters = Parameters(self.layers, self.dtype, _check_seed(seed))
+        rng = _check_seed(seed) if params is None else None
+        self._parameters = Parameters(self.layers, self.dtype, rng, params)
         self._states = States(parts, self.dtype)
         self._pool = WorkspacePool(self.dtype)
         # What examples depend on: those of a network of another form would be misread.
@@ -185,9 +196,7 @@ class Network:
         return self.options | {"params": self.params}
 
     def __setstate__(self, state):
-        params = state.pop("params")
-        self.__init__(**state, seed=0)
-        self.params = params
+        self._build(**state)
 
     def __repr__(self):
         options = self.options
@@ -252,8 +261,7 @@ class Network:
         Traceback (most recent call last):
         ValueError: assignment destination is read-only
         """
-        copy = Network(**self.options, seed=0)
-        copy.params = self.params
+        copy = Network._of(self.options, self.params)
         copy._parameters.freeze()
         return copy
 

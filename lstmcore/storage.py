@@ -12,18 +12,21 @@ def save(net, path):
     """Write a network, options and parameters, to one file.
 
     A reader sees the old file or the new one, never half of one: the bytes go to a temporary file
-    beside it, are flushed to the disk, and take the old file's place at once.
+    beside it, are flushed to the disk, and take the old file's place at once. A process that is
+    killed meanwhile leaves ``.NAME.PROCESS-RANDOM.tmp``, which may be deleted.
 
     Parameters
     ----------
     net : Network
     path : str or path-like
-        Overwritten if it exists.
+        Overwritten if it exists; the new file has the old one's permissions.
 
     Raises
     ------
     TypeError
         `net` is not a Network.
+    ValueError
+        What is there is no file: a directory, a pipe, a device.
     OSError
         The file cannot be written; what was there before is still there.
 
@@ -62,6 +65,11 @@ def load(path):
     OSError
         The file cannot be read.
 
+    Notes
+    -----
+    Parameters that are NaN or infinite are loaded as they were saved, so that one can look at a
+    training that went wrong; ``python -m lstmcore info`` counts them.
+
     Examples
     --------
     >>> import os, tempfile
@@ -73,7 +81,4 @@ def load(path):
     Network([LSTM(3, 8), Dense(8, 2)], loss='squared_error', readout='all', dtype='float64')
     """
     with refusing(path, "a network's file"):
-        options, params = network_of(*read(path, FORMAT, VERSION))
-        net = Network(**options, seed=0)
-        net.params[...] = params
-        return net
+        return Network._of(*network_of(*read(path, FORMAT, VERSION)))

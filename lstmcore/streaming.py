@@ -52,6 +52,9 @@ class Stream(Runner):
     the network's parameters anew. A step of an array of the network's dtype without gaps costs
     least; anything else is converted first.
 
+    A stream is neither copied nor pickled: make another, ``other = net.stream()``, and give it the
+    state, ``other.state = stream.state``.
+
     A step lets other threads run (it gives up the GIL) from 20,000 multiply-adds on, some
     microseconds; for a smaller one giving up and taking back would cost more than the step.
 
@@ -86,6 +89,12 @@ class Stream(Runner):
         )
         self.refresh()
         self.reset()
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(
+            "stream: expected a network and a state to copy or pickle, got a Stream; make another "
+            "with other = net.stream(...), then other.state = stream.state"
+        )
 
     def refresh(self):
         """Take the network's parameters as they are now. The state stays."""

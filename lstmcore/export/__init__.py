@@ -122,7 +122,8 @@ def export_c(
     TypeError, ValueError
         Names the argument, what was expected and what came.
     FileExistsError
-        If a file is there already and `overwrite` is False. Nothing is written then.
+        If a file is there already and `overwrite` is False, or what is there is no file. Nothing is
+        written then.
     RuntimeError
         If the self-test does not compile or does not pass.
 
@@ -176,8 +177,17 @@ def export_c(
     else:
         sequences = _sequences(data, lengths, net.input_size)
 
+    largest, real = max(np.abs(x).max() for x in sequences), number_format.real.dtype
+    if largest > np.finfo(real).max:
+        raise ValueError(f"data: expected numbers that {real} holds, got {largest:.3g}")
+
     model = model_of(net)
-    exported = number_format.export(model, net, sequences)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused by name wherever it matters
+        exported = number_format.export(model, net, sequences)
+    if not np.isfinite(exported.y).all():
+        raise ValueError(
+            f"net: expected outputs that {real} holds on the recorded inputs, got NaN or infinity"
+        )
     texts = _texts(model, exported, name, number_format, repr(net))
     files = _write(Path(directory), name, texts, number_format.runtime, overwrite)
     report = ExportReport(
@@ -218,7 +228,8 @@ def run_self_test(directory, name="network", *, flags=("-O2",)):
     compiler = os.environ.get("CC", "cc").split()
     with tempfile.TemporaryDirectory() as folder:
         program = str(Path(folder, "selftest"))
-        sources = [str(Path(directory, f"{name}{suffix}")) for suffix in ("_selftest.c", ".c")]
+        directory = Path(directory).absolute()  # no name that the compiler takes for an option
+        sources = [str(directory / f"{name}{suffix}") for suffix in ("_selftest.c", ".c")]
         for command in ([*compiler, "-std=c99", *flags, *sources, "-o", program], [program]):
             try:
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -391,7 +402,11 @@ def _write(directory, name, texts, runtime, overwrite):
         contents[file] = (RUNTIME / file).read_bytes()
     for file, content in contents.items():
         path = directory / file
-        if not overwrite and path.exists() and (file in texts or path.read_bytes() != content):
+        if not os.path.lexists(path):
+            continue
+        if not path.is_file():  # a link that leads nowhere, too
+            raise FileExistsError(f"directory: {path} is there already, and it is no file")
+        if not overwrite and (file in texts or path.read_bytes() != content):
             raise FileExistsError(f"directory: {path} is there already; overwrite=True replaces it")
     for file, content in contents.items():
         (directory / file).write_bytes(content)

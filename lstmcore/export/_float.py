@@ -4,7 +4,7 @@ import numpy as np
 
 from ..network import Network
 from ._format import RECORDED_STEPS, Exported, Format, Number
-from ._source import activation, array, description, flags
+from ._source import activation, array, description, flags, rounded
 
 PANEL = 64  # LSTMRT_PANEL of lstmrt_float.h
 
@@ -76,8 +76,7 @@ class FloatFormat(Format):
         x = sequences[0][:RECORDED_STEPS].astype(self.name)
         same = net
         if net.dtype != self.name:
-            same = Network(**(net.options | {"dtype": self.name}), seed=0)
-            same.params = net.params
+            same = Network._of(net.options | {"dtype": self.name}, net.params)
         y = same.predict(x[None])[0]
         return Exported(
             data="\n\n".join(texts),
@@ -97,7 +96,7 @@ class FloatFormat(Format):
 
         fields, arrays = _KINDS[part.kind](part, unit)
         arrays = {
-            key: value if value is None else value.astype(self.name)
+            key: value if value is None else rounded(value, self.name, "parameters")
             for key, value in arrays.items()
         }
         pointers = [

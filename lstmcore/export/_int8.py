@@ -10,10 +10,21 @@ from ._int8_cells import integer_part, output_bits, signals_of
 from ._source import array, literal
 
 MOST_STEPS = 20_000  # of calibration; more would not change ranges and covariances much
+_MOST_SIGNAL = 2.0**40
 DAMPINGS = (1e-2, 1e-3, 1e-4)  # of the covariances, by their mean eigenvalue; the best is kept
 
 
 # ------------------------------------------------------------------------------- one part
+
+
+def _check_reach(part, signals):
+    """Refuse signals so far beyond what integers hold that their covariances would overflow."""
+    for field, largest in signals.largest.items():
+        if not largest < (np.inf if part.is_output else _MOST_SIGNAL):
+            raise ValueError(
+                f"net: {part.name} reaches {field} = {largest:.3g} on the data, expected less than "
+                "32768 for int8; scale the inputs to about 1"
+            )
 
 
 def _best_shift(part, signals, scales, h_bits, lowest):
@@ -76,6 +87,8 @@ class IntegerNetwork:
                 x = self._read(x, lengths, np.mean)
                 v, lengths = self._read(v, lengths, _integer_mean), np.ones(len(x), np.intp)
             signals = [signals_of(part, x, lengths) for part in parts]
+            for part, s in zip(parts, signals, strict=True):
+                _check_reach(part, s)
             h_bits = output_bits(parts[0], max(s.largest["h"] for s in signals))
             shifts = [
                 _best_shift(part, s, scales, h_bits, lowest=-5 if k == 0 else 0)
@@ -85,7 +98,7 @@ class IntegerNetwork:
                 scales = scales * 2.0 ** -min(shifts)
                 shifts = [shift - min(shifts) for shift in shifts]
             if k == 0:
-                self.inverse_scales = (1 / scales).astype(np.float32)
+                self.inverse_scales = _inverse(scales)
                 scales = 1 / self.inverse_scales.astype(np.float64)
                 v = self._signals(x)
             layer = [
@@ -143,6 +156,17 @@ def _integer_mean(y, axis, keepdims, where):
     total = y.sum(axis=axis, keepdims=keepdims, where=where).astype(np.float32)
     total /= where.sum(axis=axis, keepdims=keepdims).astype(np.float32)
     return np.trunc(total + np.copysign(np.float32(0.5), total)).astype(np.int64)
+
+
+def _inverse(scales):
+    """1 / scales in float32."""
+    least = 1 / np.finfo(np.float32).max
+    if scales.min() <= least:
+        raise ValueError(
+            f"data: expected each input to be 0 or to reach {least * 32767:.1g} for int8, got one "
+            f"that reaches {scales.min() * 32767:.1g}"
+        )
+    return (1 / scales).astype(np.float32)
 
 
 class Int8Format(Format):

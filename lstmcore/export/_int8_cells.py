@@ -282,7 +282,7 @@ class IntegerDense(IntegerPart):
         b, columns, bits = self.part.block("b"), {"x": self.part.block("W")}, A_BITS
         if self.part.is_output:
             reach = 32767 * np.abs(columns["x"] * self._units["x"]).sum(axis=1) + np.abs(b)
-            bits = 29 - floor(log2(max(reach.max(), 1e-9)) + 0.1)
+            bits = 29 - floor(log2(np.clip(reach.max(), 1e-9, 2.0**60)) + 0.1)
             bits = self.h_bits = int(np.clip(bits, 0, 28))
         self.matrix = self._matrix(b, columns, bits=bits)
 
@@ -348,6 +348,11 @@ class IntegerLSTM(IntegerPart):
             self.Q = self._matrix(np.zeros(part.n_gates), {"gates": Q}, what=", gate recurrence")
         if p is not None:
             most = max(np.abs(p).max(), 1e-9)
+            if most > 32767:
+                raise ValueError(
+                    f"net: {part.name} has a peephole of {most:.3g}, expected at most 32767 for "
+                    "int8"
+                )
             self.p_bits = int(np.clip(floor(log2(32767 / most)), 0, 24))
             self.p = np.rint(p * 2.0**self.p_bits).astype(np.int64)
 

@@ -62,6 +62,10 @@ def quantized(W, b, signals, target, *, inputs, input_shift, bits, damping, what
     times; the results have `bits` fractional bits. `damping` is that of the signals' covariance, by
     its mean eigenvalue; `what` names the matrix in an error.
     """
+    limit = 2.0 ** (30 - bits)
+    reach = 32768 * np.abs(W).sum(axis=1) + np.abs(b)
+    if not (reach < 2.0**30 * limit).all():  # so far off that what follows would overflow
+        raise _out_of_reach(what, reach, limit)
     unit = np.ones(W.shape[1])
     unit[:inputs] = 2.0**input_shift
     V, U = W / unit, signals * unit
@@ -86,11 +90,15 @@ def quantized(W, b, signals, target, *, inputs, input_shift, bits, damping, what
             break
         scale = np.where(reach < 2**31 - 1, scale, scale * 1.1)
     if (reach * step * 2.0**bits >= 2**30).any():
-        raise ValueError(
-            f"net: {what} can reach pre-activations of {(reach * step).max():.3g}, expected less "
-            f"than {2.0 ** (30 - bits):.3g} for int8; scale the inputs to about 1"
-        )
+        raise _out_of_reach(what, reach * step, limit)
     return Matrix(q, inputs, biases, multipliers, input_shift, shift)
+
+
+def _out_of_reach(what, reach, limit):
+    return ValueError(
+        f"net: {what} can reach pre-activations of {reach.max():.3g}, expected less than "
+        f"{limit:.3g} for int8; scale the inputs to about 1"
+    )
 
 
 def _rounded(V, step, covariance):

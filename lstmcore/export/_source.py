@@ -42,6 +42,17 @@ def check_name(name):
         )
 
 
+def rounded(values, dtype, what):
+    """Finite numbers in `dtype`; `what` they are is said where one does not fit."""
+    result = np.asarray(values).astype(dtype)
+    if not np.isfinite(result).all():
+        raise ValueError(
+            f"net: expected {what} that {dtype} holds, got {np.abs(values).max():.3g}; "
+            "dtype='float64' exports all that a network can have"
+        )
+    return result
+
+
 def literal(value, dtype):
     """A number as C text that reads back as the same bits."""
     value = np.dtype(dtype).type(value)
@@ -77,7 +88,8 @@ def array(name, values):
 
 def activation(cell, role, dtype):
     """An lstmrt_activation's initialiser."""
-    alpha, beta = (literal(cell[f"{which}_{role}"], dtype) for which in ("alpha", "beta"))
+    numbers = [cell[f"{which}_{role}"] for which in ("alpha", "beta")]
+    alpha, beta = (literal(n, dtype) for n in rounded(numbers, dtype, "numbers of activations"))
     return f"{{LSTMRT_{_ACTIVATIONS[cell[f'act_{role}']]}, {alpha}, {beta}}}"
 
 
