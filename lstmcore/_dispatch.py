@@ -76,7 +76,36 @@ def _load_with_patient_threads():
             del os.environ[name]
 
 
-ISA, kernels = _load_with_patient_threads()
+def _is_made_by_fork():
+    """Whether this process was forked and has executed no program since, where Linux says so."""
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            flags = int(file.read().rpartition(b")")[2].split()[6])
+    except OSError:  # another system
+        return False
+    return bool(flags & 0x40)  # PF_FORKNOEXEC
+
+
+def _openmp_runtimes():
+    """The files of the OpenMP runtimes in this process."""
+    with open("/proc/self/maps", "rb") as file:
+        paths = {line.rstrip().rpartition(b"/")[2] for line in file}
+    return {path for path in paths if path.startswith((b"libgomp", b"libomp", b"libiomp"))}
+
+
+def _load_and_look_for_a_fork():
+    """The kernels, and whether their OpenMP runtime may have come from before a fork.
+
+    A parent may have used it through another package; its threads are then not here any more.
+    """
+    if not _is_made_by_fork():
+        return *_load_with_patient_threads(), False
+    before = _openmp_runtimes()
+    isa, kernels = _load_with_patient_threads()
+    return isa, kernels, bool(before) and before == _openmp_runtimes()
+
+
+ISA, kernels, _forked = _load_and_look_for_a_fork()
 C_API = kernels.C_API  # the table of C functions: include/lstmcore.h
 
 if not kernels.OPENMP:
@@ -102,7 +131,6 @@ def _from_environment():
 
 
 _limit = _from_environment() if kernels.OPENMP else 1
-_forked = False
 
 
 def _after_fork():
@@ -154,7 +182,8 @@ def get_num_threads():
     Returns
     -------
     int
-        Always 1 in a process made by ``fork``: OpenMP's threads are not there any more.
+        Always 1 in a process made by ``fork`` after OpenMP's threads may have been started, by
+        this package or by another one that shares its runtime: they are not there any more.
 
     Examples
     --------
@@ -209,4 +238,5 @@ def show_config():
     print(f"kernels        {ISA} (installed: {', '.join(installed)})")
     print(f"vector width   {bits} bits: {bits // 32} float32, {bits // 64} float64")
     print(f"OpenMP         {'yes' if kernels.OPENMP else 'NO: one thread only'}")
-    print(f"threads        at most {get_num_threads()}")
+    note = " (made by fork: OpenMP's threads may have stayed behind)" if _forked else ""
+    print(f"threads        at most {get_num_threads()}{note}")
