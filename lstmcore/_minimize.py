@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _scipy_methods
 from ._checks import as_choice, as_flag, as_integer, as_number, as_real, describe, shaped
-from ._recorder import Recorder, progress_bar
+from ._recorder import ProgressBar, Recorder
 from ._run import STOPPED, Run, Stop
 from .network import Network
 
@@ -134,7 +134,7 @@ def minimize(
     options = _as_options(options)
     start = net.params if x0 is None else shaped(as_real(x0, "x0", float), "x0", net.params.shape)
     start = start.astype(np.float64)
-    bar = progress_bar(method, max_iter) if as_flag(progress, "progress") else None
+    bar = ProgressBar(method, max_iter) if as_flag(progress, "progress") else None
 
     recorder = Recorder(validation is not None, patience, bar)
     run = Run(objective, recorder, validation, callback)
@@ -154,12 +154,21 @@ def minimize(
         result.update(recorder.best)
     result.history = recorder.history()
     if not result.success and result.status != STOPPED:
-        warnings.warn(
-            f"{method} has not converged: {result.message} (status {result.status})",
-            ConvergenceWarning,
-            stacklevel=_callers_level(),
-        )
+        _warn(f"{method} has not converged: {result.message} (status {result.status})")
     return result
+
+
+def _warn(message):
+    """A `ConvergenceWarning` at the caller of `minimize`; a run's result is not lost by it.
+
+    Python's own display of warnings fails where the standard error stream is closed.
+    """
+    try:
+        warnings.warn(message, ConvergenceWarning, stacklevel=_callers_level())
+    except ConvergenceWarning:  # the user's filters make it an error
+        raise
+    except Exception:
+        pass
 
 
 def _as_validation(validation, net):
@@ -219,8 +228,8 @@ def _ended(run, start, stop):
 
 
 def _callers_level():
-    """The stack level, for a warning of `minimize`, of the first caller outside this package."""
-    level, frame = 2, sys._getframe(2)
+    """The stack level, for `_warn`, of the first caller of `minimize` outside this package."""
+    level, frame = 3, sys._getframe(3)
     while frame.f_globals.get("__name__", "").startswith(f"{__package__}.") and frame.f_back:
         level, frame = level + 1, frame.f_back
     return level

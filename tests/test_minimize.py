@@ -141,23 +141,6 @@ def test_the_warning_points_at_the_caller():
     assert found[0].filename == __file__
 
 
-def test_best_parameters_are_in_the_network_even_if_the_bar_cannot_be_closed(monkeypatch):
-    class Bar:
-        def show(self, nit, row):
-            pass
-
-        def close(self):
-            raise OSError("no space left")
-
-    monkeypatch.setattr(_minimize, "progress_bar", lambda *_: Bar())
-    net, (X, Y) = network(), data()
-    objective = lc.Objective(net, X, Y)
-    seen = []
-    with pytest.raises(OSError, match="no space left"):
-        lc.minimize(objective, max_iter=5, progress=True, callback=lambda r: seen.append(r.fun))
-    assert objective.fun(net.params) == min(seen)
-
-
 def test_another_family_of_methods_is_a_module_and_a_row(monkeypatch):
     class Descent:
         """Steepest descent, with a step that grows worse on purpose."""
