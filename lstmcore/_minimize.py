@@ -44,9 +44,9 @@ def minimize(
     """Minimize an objective of a network's parameters, and leave the best ones in the network.
 
     However it ends (converged, out of iterations, stopped, interrupted from the keyboard, at a
-    loss that is not finite, by an exception in `callback`), `objective.net.params` holds the best
-    parameters that were seen: those of the lowest objective, or of the lowest validation loss if
-    there is one.
+    loss that is not finite, at a validation loss that is NaN, by an exception in `callback`),
+    `objective.net.params` holds the best parameters that were seen: those of the lowest objective,
+    or of the lowest validation loss if there is one.
 
     Parameters
     ----------
