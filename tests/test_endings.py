@@ -1,7 +1,5 @@
 """What a fit says at its end: no fit that has come to nothing ends without a word."""
 
-import warnings
-
 import numpy as np
 import pytest
 
