@@ -625,6 +625,25 @@ class Network:
         self._pool.release(workspace)
         return f, g
 
+    def constant_loss(self, examples):
+        """The loss of the best outputs that are the same for all terms of examples.
+
+        Returns
+        -------
+        float or None
+            None where the loss does not know them, or nothing is scored.
+        """
+        weights, targets, K = examples.weights, examples.targets, self.output_size
+        if not examples.total > 0:
+            return None
+        with np.errstate(all="ignore"):
+            a = self._loss.best_constant(targets, weights, K)
+            if a is None:
+                return None
+            a = np.broadcast_to(a, (*weights.shape, K)).astype(self.dtype)
+            lengths = examples.batch.lengths
+            return self._loss.value_and_delta(a, targets, weights * examples.scale, lengths)[0]
+
     def penalty(self, theta, l2, g=None, *, start=0.0):
         """The penalty l2/2 · ‖weights‖² at any parameters, and its gradient.
 

@@ -128,7 +128,8 @@ def test_validation_is_any_function_of_the_parameters(form):
 def test_patience_works_with_any_validation():
     net, (X, Y) = network(), data()
     values = iter([5.0, 4.0, 4.5, 4.0, 4.0, 1.0])
-    result = lc.minimize(lc.Objective(net, X, Y), validation=lambda theta: next(values), patience=3)
+    objective = lc.Objective(net, X, Y)
+    result = quiet_minimize(objective, validation=lambda theta: next(values), patience=3)
     assert result.success and result.nit == 4
     assert "no lower validation loss for 3 iterations" in result.message
     np.testing.assert_array_equal(result.history["validation_loss"], [5.0, 4.0, 4.5, 4.0, 4.0])

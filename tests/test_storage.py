@@ -29,7 +29,7 @@ NETWORKS = {
             lc.LSTM(3, 4, coupled=True, block_size=2, gate_recurrence=True, forget_bias=0.5),
             lc.LSTM(4, 2, output_gate=False, cell_activation="identity", learn_initial_state=True),
             lc.RNN(2, 3, activation=("leaky_relu", 0.2), bidirectional=True),
-            lc.Dense(6, 1, activation=("scaled_tanh", 1.5, 0.5)),
+            lc.Dense(6, 1, activation=("affine", 1.5, 0.5)),
         ],
         loss="binary_cross_entropy",
         dtype=dtype,
