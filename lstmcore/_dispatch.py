@@ -5,7 +5,10 @@ import importlib.util
 import os
 import platform
 import sys
+import threading
 import warnings
+from contextlib import suppress
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -19,6 +22,11 @@ _BUILDS = {
     "neon": ("ASIMD",),
     "portable": (),
 }
+
+_MOST_THREADS = 1024
+
+# A limit on a user's tasks from here on is not looked at: counting them takes a look at each.
+_MANY_TASKS = 10_000
 
 # One more thread for each so many bytes of numbers multiplied and added, 0.2 milliseconds and more:
 # waking a thread costs some 10 microseconds, a busy neighbour on its core milliseconds.
@@ -76,7 +84,36 @@ def _load_with_patient_threads():
             del os.environ[name]
 
 
-ISA, kernels = _load_with_patient_threads()
+def _is_made_by_fork():
+    """Whether this process was forked and has executed no program since, where Linux says so."""
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            flags = int(file.read().rpartition(b")")[2].split()[6])
+    except OSError:  # another system
+        return False
+    return bool(flags & 0x40)  # PF_FORKNOEXEC
+
+
+def _openmp_runtimes():
+    """The files of the OpenMP runtimes in this process."""
+    with open("/proc/self/maps", "rb") as file:
+        paths = {line.rstrip().rpartition(b"/")[2] for line in file}
+    return {path for path in paths if path.startswith((b"libgomp", b"libomp", b"libiomp"))}
+
+
+def _load_and_look_for_a_fork():
+    """The kernels, and whether their OpenMP runtime may have come from before a fork.
+
+    A parent may have used it through another package; its threads are then not here any more.
+    """
+    if not _is_made_by_fork():
+        return *_load_with_patient_threads(), False
+    before = _openmp_runtimes()
+    isa, kernels = _load_with_patient_threads()
+    return isa, kernels, bool(before) and before == _openmp_runtimes()
+
+
+ISA, kernels, _forked = _load_and_look_for_a_fork()
 C_API = kernels.C_API  # the table of C functions: include/lstmcore.h
 
 if not kernels.OPENMP:
@@ -101,8 +138,64 @@ def _from_environment():
     return int(text) if text.isdigit() and int(text) > 0 else _processors()
 
 
+def _limits_on_tasks():
+    """Linux's limits on tasks, which are threads of any kind: pairs (may be, are there now).
+
+    They are those of the control groups of this process and that of its user, which binds not root.
+    """
+    limits = []
+    try:
+        with open("/proc/self/cgroup") as file:
+            groups = [line.rstrip().split(":", 2)[1:] for line in file]
+    except OSError:  # another system
+        return limits
+    for controllers, path in groups:
+        root = {"": "/sys/fs/cgroup", "pids": "/sys/fs/cgroup/pids"}.get(controllers)
+        for group in [path, *PurePosixPath(path).parents] if root else ():
+            with suppress(OSError, ValueError):  # there is no such file, or it says "max"
+                limits.append([_number_in(f"{root}/{group}/pids.{n}") for n in ("max", "current")])
+    import resource
+
+    most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    if os.getuid() and 0 <= most < _MANY_TASKS:
+        limits.append([most, _tasks_of(os.getuid())])
+    return limits
+
+
+def _number_in(path):
+    with open(path) as file:
+        return int(file.read())
+
+
+def _tasks_of(user):
+    tasks = 0
+    for process in os.scandir("/proc"):
+        if process.name.isdigit():
+            with suppress(OSError), open(f"/proc/{process.name}/status", "rb") as file:
+                status = dict(line.split(b":", 1) for line in file)
+                if int(status[b"Uid"].split()[0]) == user:
+                    tasks += int(status[b"Threads"])
+    return tasks
+
+
+_this_thread = threading.local()
+
+
+def _at_most(n_threads):
+    """`n_threads`, but no more than half of the tasks that the system allows beside this thread.
+
+    Where it refuses a thread, OpenMP ends the process. Each thread looks when it first asks, for
+    it keeps the threads that it gets.
+    """
+    if n_threads <= 1:
+        return 1
+    if not hasattr(_this_thread, "most"):
+        rooms = [most - tasks for most, tasks in _limits_on_tasks()]
+        _this_thread.most = 1 + max(min(rooms, default=2 * _MOST_THREADS), 0) // 2
+    return min(n_threads, _this_thread.most)
+
+
 _limit = _from_environment() if kernels.OPENMP else 1
-_forked = False
 
 
 def _after_fork():
@@ -123,7 +216,9 @@ def set_num_threads(n_threads):
     ----------
     n_threads : int
         At least 1. The default is ``OMP_NUM_THREADS``, else the processors that the process may
-        use.
+        use. However many are asked for, also of a call, a thread that computes gets no more than
+        half of those that the system still allows at its first such call (Linux: ``pids.max``,
+        ``RLIMIT_NPROC``).
 
     Raises
     ------
@@ -154,7 +249,8 @@ def get_num_threads():
     Returns
     -------
     int
-        Always 1 in a process made by ``fork``: OpenMP's threads are not there any more.
+        Always 1 in a process made by ``fork`` after OpenMP's threads may have been started, by
+        this package or by another one that shares its runtime: they are not there any more.
 
     Examples
     --------
@@ -162,14 +258,14 @@ def get_num_threads():
     >>> lc.get_num_threads() >= 1
     True
     """
-    return 1 if _forked else _limit
+    return 1 if _forked else _at_most(_limit)
 
 
 def _checked(n_threads):
     if isinstance(n_threads, bool) or not isinstance(n_threads, int | np.integer):
         raise TypeError(f"n_threads: expected an integer of at least 1, got {n_threads!r}")
-    if not 1 <= n_threads <= 1024:
-        raise ValueError(f"n_threads: expected 1 to 1024, got {n_threads}")
+    if not 1 <= n_threads <= _MOST_THREADS:
+        raise ValueError(f"n_threads: expected 1 to {_MOST_THREADS}, got {n_threads}")
     return int(n_threads)
 
 
@@ -181,12 +277,11 @@ def choose_threads(work, dtype, n_threads=None):
 
     The result changes the time and nothing else: every output has the same bits for any number.
     """
-    if n_threads is not None:
+    if n_threads is None:
+        n_threads = min(_limit, int(work) * dtype.itemsize // _WORK_PER_THREAD)
+    else:
         n_threads = _checked(n_threads)
-        return 1 if _forked else n_threads
-    if _forked:
-        return 1
-    return max(1, min(_limit, int(work) * dtype.itemsize // _WORK_PER_THREAD))
+    return 1 if _forked else _at_most(n_threads)
 
 
 def show_config():
@@ -209,4 +304,5 @@ def show_config():
     print(f"kernels        {ISA} (installed: {', '.join(installed)})")
     print(f"vector width   {bits} bits: {bits // 32} float32, {bits // 64} float64")
     print(f"OpenMP         {'yes' if kernels.OPENMP else 'NO: one thread only'}")
-    print(f"threads        at most {get_num_threads()}")
+    note = " (made by fork: OpenMP's threads may have stayed behind)" if _forked else ""
+    print(f"threads        at most {get_num_threads()}{note}")

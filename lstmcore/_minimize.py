@@ -14,9 +14,10 @@ import numpy as np
 
 from . import _scipy_methods
 from ._checks import as_choice, as_flag, as_integer, as_number, as_real, describe, shaped
-from ._recorder import Recorder, progress_bar
+from ._recorder import ProgressBar, Recorder
 from ._run import STOPPED, Run, Stop
 from .network import Network
+from .objective import Objective
 
 __all__ = ["ConvergenceWarning", "minimize"]
 
@@ -25,7 +26,7 @@ _DRIVERS = {method: family.drive for family in _FAMILIES for method in family.ME
 
 
 class ConvergenceWarning(UserWarning):
-    """An optimizer has ended before it converged; the message quotes its status."""
+    """An optimizer has ended before it converged, or where it has come to nothing."""
 
 
 def minimize(
@@ -44,9 +45,9 @@ def minimize(
     """Minimize an objective of a network's parameters, and leave the best ones in the network.
 
     However it ends (converged, out of iterations, stopped, interrupted from the keyboard, at a
-    loss that is not finite, by an exception in `callback`), `objective.net.params` holds the best
-    parameters that were seen: those of the lowest objective, or of the lowest validation loss if
-    there is one.
+    loss that is not finite, at a validation loss that is NaN, by an exception in `callback`),
+    `objective.net.params` holds the best parameters that were seen: those of the lowest objective,
+    or of the lowest validation loss if there is one.
 
     Parameters
     ----------
@@ -93,8 +94,9 @@ def minimize(
     Warns
     -----
     ConvergenceWarning
-        The method ended without success; quotes SciPy's message and status. Not if the callback,
-        `patience` or the keyboard has ended it.
+        The method ended without success (quotes SciPy's message and status); or with success, but
+        at a gradient as large as that of the start, or, of an `Objective`, at a loss no lower than
+        that of the best constant outputs. Not if the callback or the keyboard has ended it.
 
     Examples
     --------
@@ -134,7 +136,7 @@ def minimize(
     options = _as_options(options)
     start = net.params if x0 is None else shaped(as_real(x0, "x0", float), "x0", net.params.shape)
     start = start.astype(np.float64)
-    bar = progress_bar(method, max_iter) if as_flag(progress, "progress") else None
+    bar = ProgressBar(method, max_iter) if as_flag(progress, "progress") else None
 
     recorder = Recorder(validation is not None, patience, bar)
     run = Run(objective, recorder, validation, callback)
@@ -153,13 +155,57 @@ def minimize(
     if recorder.best is not None:
         result.update(recorder.best)
     result.history = recorder.history()
-    if not result.success and result.status != STOPPED:
-        warnings.warn(
-            f"{method} has not converged: {result.message} (status {result.status})",
-            ConvergenceWarning,
-            stacklevel=_callers_level(),
-        )
+    complaint = _complaint(method, objective, result)
+    if complaint is not None:
+        _warn(complaint)
     return result
+
+
+_WAY_OUT = (
+    "calling again goes on from the best parameters; if that leads nowhere, bring inputs and "
+    "targets to mean 0 and variance 1, or start from another seed"
+)
+
+
+def _complaint(method, objective, result):
+    """What a user must know of a result that is not what was hoped for, or None."""
+    if result.status == STOPPED:
+        return None
+    if not result.success:
+        return f"{method} has not converged: {result.message} (status {result.status}); {_WAY_OUT}"
+    if not result.history["loss"].size:  # a method that has evaluated nothing
+        return None
+    ended = f"{method} has ended with success ({result.message}), but"
+    # The best of a validation may be anywhere; without one the gradient should have gone.
+    norm, start_norm = np.linalg.norm(result.jac), result.history["gradient_norm"][0]
+    is_large = norm > max(0.5 * start_norm, 0.01 * abs(result.fun), 1e-3)
+    if is_large and "validation_loss" not in result.history:
+        return (
+            f"{ended} its gradient is {norm:.3g}, at the start it was {start_norm:.3g}; {_WAY_OUT}"
+        )
+    constant = objective.constant_loss() if isinstance(objective, Objective) else None
+    # Where targets are constants themselves there is nothing else to learn.
+    if constant is not None and constant > 1e-9 * abs(result.history["loss"][0]):
+        loss = objective.fun(result.x) - objective.penalty(result.x)
+        if loss > 0.99 * constant:
+            return (
+                f"{ended} the network is no better than constant outputs: its loss is {loss:.6g}, "
+                f"that of the best constants {constant:.6g}; {_WAY_OUT}"
+            )
+    return None
+
+
+def _warn(message):
+    """A `ConvergenceWarning` at the caller of `minimize`; a run's result is not lost by it.
+
+    Python's own display of warnings fails where the standard error stream is closed.
+    """
+    try:
+        warnings.warn(message, ConvergenceWarning, stacklevel=_callers_level())
+    except ConvergenceWarning:  # the user's filters make it an error
+        raise
+    except Exception:
+        pass
 
 
 def _as_validation(validation, net):
@@ -219,8 +265,8 @@ def _ended(run, start, stop):
 
 
 def _callers_level():
-    """The stack level, for a warning of `minimize`, of the first caller outside this package."""
-    level, frame = 2, sys._getframe(2)
+    """The stack level, for `_warn`, of the first caller of `minimize` outside this package."""
+    level, frame = 3, sys._getframe(3)
     while frame.f_globals.get("__name__", "").startswith(f"{__package__}.") and frame.f_back:
         level, frame = level + 1, frame.f_back
     return level

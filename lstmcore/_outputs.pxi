@@ -79,5 +79,6 @@ cdef bint run_all_finite(Py_ssize_t n, const vec* x) noexcept nogil:
     for j in range(n % (4 * L)):
         rest = item(x, j)
         zero = zero + (rest - rest)
+    zero = absolute(zero)       # where the thread rounds downward, x - x is -0
     rest = like(rest, 0)
     return memcmp(&zero, &rest, sizeof(vec)) == 0

@@ -6,6 +6,7 @@ goes on where it was.
 
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 
@@ -126,8 +127,33 @@ class Recorder:
         return time.perf_counter() - self._began
 
 
-def progress_bar(title, max_iter):
-    """A bar for a `Recorder` on the standard error stream: tqdm's if installed, else one line."""
+class ProgressBar:
+    """A bar for a `Recorder` on the standard error stream: tqdm's if installed, else one line.
+
+    A run does not hang on it: where it cannot be written, because the stream is closed, say, it
+    ends without a word.
+    """
+
+    def __init__(self, title, max_iter):
+        self._bar = None
+        with suppress(Exception):
+            self._bar = _make_bar(title, max_iter)
+
+    def show(self, nit, row):
+        self._call("show", nit, row)
+
+    def close(self):
+        self._call("close")
+
+    def _call(self, method, *arguments):
+        try:
+            if self._bar is not None:
+                getattr(self._bar, method)(*arguments)
+        except Exception:
+            self._bar = None
+
+
+def _make_bar(title, max_iter):
     try:
         from tqdm.auto import tqdm
     except ImportError:

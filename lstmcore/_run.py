@@ -99,6 +99,9 @@ class Run:
         loss = self._validation(x.copy())
         if not isinstance(loss, Real):
             raise TypeError(f"validation: expected it to return a number, got {describe(loss)}")
+        if np.isnan(loss):
+            iteration = len(self.recorder)
+            raise Stop(f"the validation loss is NaN after {iteration} iterations", NOT_FINITE)
         return float(loss)
 
     def _call_back(self, x, row):

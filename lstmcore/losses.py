@@ -232,6 +232,25 @@ class Loss:
         """
         raise NotImplementedError
 
+    def best_constant(self, targets, weights, n_outputs):
+        """The output pre-activations of the lowest loss among those that are the same everywhere.
+
+        `minimize` says so where a fit has come no further.
+
+        Parameters
+        ----------
+        targets, weights
+            As in `value_and_delta`.
+        n_outputs : int
+            K.
+
+        Returns
+        -------
+        (K,) array or None
+            None where the loss does not know them.
+        """
+        return None
+
     def _shapes(self, batch_shape, size):
         """The shapes that targets of this loss may have, `size` numbers each."""
         shapes = [(*batch_shape, size)]
@@ -283,6 +302,11 @@ def _weighted_sum(terms, weights):
     return float(np.sum(terms * weights, dtype=np.float64))
 
 
+def _mean_target(targets, weights):
+    rows = targets.values.reshape(-1, targets.values.shape[-1])
+    return weights.ravel() @ rows / weights.sum()
+
+
 class SquaredError(Loss):
     """1/2 sum_k (y_k - z_k)^2 with identity outputs; delta = y - z."""
 
@@ -295,6 +319,9 @@ class SquaredError(Loss):
             terms = 0.5 * np.einsum("...k,...k->...", delta, delta, dtype=np.float64)
             delta *= weights.astype(a.dtype)[..., None]
             return _weighted_sum(terms, weights), delta
+
+    def best_constant(self, targets, weights, n_outputs):
+        return _mean_target(targets, weights)
 
 
 class CrossEntropy(Loss):
@@ -357,6 +384,15 @@ class CrossEntropy(Loss):
             delta *= weights.astype(a.dtype)[..., None]
             return _weighted_sum(terms, weights), delta
 
+    def best_constant(self, targets, weights, n_outputs):
+        values = targets.values
+        if values.ndim == weights.ndim:
+            counts = np.bincount(values.ravel(), weights.ravel(), n_outputs)
+            mean = counts / weights.sum()
+        else:
+            mean = _mean_target(targets, weights)
+        return np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+
 
 class BinaryCrossEntropy(Loss):
     """-sum_k (z_k ln y_k + (1 - z_k) ln(1 - y_k)) with logistic outputs; delta = y - z.
@@ -384,6 +420,11 @@ class BinaryCrossEntropy(Loss):
             delta -= targets
             delta *= weights.astype(a.dtype)[..., None]
             return _weighted_sum(terms.sum(axis=-1, dtype=np.float64), weights), delta
+
+    def best_constant(self, targets, weights, n_outputs):
+        mean = _mean_target(targets, weights)
+        with np.errstate(divide="ignore"):
+            return np.clip(np.log(mean) - np.log1p(-mean), -80, 80)
 
 
 LOSSES = {loss.name: loss for loss in (SquaredError, CrossEntropy, BinaryCrossEntropy)}

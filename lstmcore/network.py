@@ -5,6 +5,8 @@ What computes outputs goes through `Network._forward`, the loss and its gradient
 without touching `Network.params`.
 """
 
+import warnings
+
 import numpy as np
 
 from ._archive import write
@@ -72,6 +74,11 @@ class Network:
     output_units : {"identity", "logistic", "softmax"}
     dtype : numpy.dtype
 
+    Warns
+    -----
+    UserWarning
+        The last layer has an activation that keeps the loss's own output units from 0 or 1.
+
     Notes
     -----
     Initial weights are Glorot-uniform (W) and orthogonal (R), gate by gate; all else is zero but
@@ -134,6 +141,26 @@ class Network:
         self._is_plain = parts.readout.per_step and not any(
             layer.learns_states for layer in self.layers
         )
+        self._warn_of_a_second_activation()
+
+    def _warn_of_a_second_activation(self):
+        """Warn where the last layer's activation keeps the output units from their ends."""
+        last, units = self.layers[-1], self._output
+        if last.is_recurrent or units.name == "identity":
+            return
+        cell = last.cell.description
+        ends = np.array([-1e4, 1e4])
+        kernels.apply_activation(
+            cell["act_output"], cell["alpha_output"], cell["beta_output"], ends, ends
+        )
+        units.apply(ends.reshape(1, 2))
+        if not (ends.min() < 1e-6 and ends.max() > 1 - 1e-6):
+            warnings.warn(
+                f"layers[{len(self.layers) - 1}]: its activation {last.options['activation']!r} "
+                f"keeps the outputs from 0 or 1, for the loss {self.loss_name!r} has {units.name} "
+                "outputs of its own; expected a Dense layer without an activation",
+                stacklevel=3,
+            )
 
     def _check_loss(self):
         """Raise where loss, readout and number of outputs do not go together."""
@@ -605,6 +632,25 @@ class Network:
             f, g = evaluation.value(), None
         self._pool.release(workspace)
         return f, g
+
+    def constant_loss(self, examples):
+        """The loss of the best outputs that are the same for all terms of examples.
+
+        Returns
+        -------
+        float or None
+            None where the loss does not know them, or nothing is scored.
+        """
+        weights, targets, K = examples.weights, examples.targets, self.output_size
+        if not examples.total > 0:
+            return None
+        with np.errstate(all="ignore"):
+            a = self._loss.best_constant(targets, weights, K)
+            if a is None:
+                return None
+            a = np.broadcast_to(a, (*weights.shape, K)).astype(self.dtype)
+            lengths = examples.batch.lengths
+            return self._loss.value_and_delta(a, targets, weights * examples.scale, lengths)[0]
 
     def penalty(self, theta, l2, g=None, *, start=0.0):
         """The penalty l2/2 · ‖weights‖² at any parameters, and its gradient.

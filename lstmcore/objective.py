@@ -142,6 +142,10 @@ class Objective:
         f, g = self._evaluate(theta, self.examples.summed(), gradient=True)
         return f, g.astype(np.float64, copy=False)
 
+    def constant_loss(self):
+        """`Network.constant_loss` of the examples, which any fit should bring `fun` below."""
+        return self.net.constant_loss(self.examples)
+
     def penalty(self, theta, g=None, *, start=0.0):
         """`start` plus the penalty at `theta`; its gradient is added to `g`, if given.
 

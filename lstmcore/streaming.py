@@ -98,13 +98,11 @@ class Stream(Runner):
 
     def refresh(self):
         """Take the network's parameters as they are now. The state stays."""
-        self._weights = self._parameters.views(self._parameters.flat.copy())
+        weights = self._parameters.views(self._parameters.flat.copy())
         self._prepare(
-            [
-                layer.masked(w).blocks
-                for layer, (w,) in zip(self._layers, self._weights, strict=True)
-            ]
+            [layer.masked(w).blocks for layer, (w,) in zip(self._layers, weights, strict=True)]
         )
+        self._weights = weights
 
     def reset(self):
         """Back to the initial state."""

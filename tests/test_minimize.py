@@ -128,7 +128,8 @@ def test_validation_is_any_function_of_the_parameters(form):
 def test_patience_works_with_any_validation():
     net, (X, Y) = network(), data()
     values = iter([5.0, 4.0, 4.5, 4.0, 4.0, 1.0])
-    result = lc.minimize(lc.Objective(net, X, Y), validation=lambda theta: next(values), patience=3)
+    objective = lc.Objective(net, X, Y)
+    result = quiet_minimize(objective, validation=lambda theta: next(values), patience=3)
     assert result.success and result.nit == 4
     assert "no lower validation loss for 3 iterations" in result.message
     np.testing.assert_array_equal(result.history["validation_loss"], [5.0, 4.0, 4.5, 4.0, 4.0])
@@ -139,23 +140,6 @@ def test_the_warning_points_at_the_caller():
     with pytest.warns(lc.ConvergenceWarning, match="L-BFGS-B has not converged") as found:
         lc.minimize(lc.Objective(net, X, Y), max_iter=2)
     assert found[0].filename == __file__
-
-
-def test_best_parameters_are_in_the_network_even_if_the_bar_cannot_be_closed(monkeypatch):
-    class Bar:
-        def show(self, nit, row):
-            pass
-
-        def close(self):
-            raise OSError("no space left")
-
-    monkeypatch.setattr(_minimize, "progress_bar", lambda *_: Bar())
-    net, (X, Y) = network(), data()
-    objective = lc.Objective(net, X, Y)
-    seen = []
-    with pytest.raises(OSError, match="no space left"):
-        lc.minimize(objective, max_iter=5, progress=True, callback=lambda r: seen.append(r.fun))
-    assert objective.fun(net.params) == min(seen)
 
 
 def test_another_family_of_methods_is_a_module_and_a_row(monkeypatch):
