@@ -109,6 +109,7 @@ class Network:
 
     def __init__(self, layers, loss="squared_error", readout="all", dtype="float64", seed=None):
         self._build(layers, loss, readout, dtype, seed)
+        self._warn_of_a_second_activation()
 
     @classmethod
     def _of(cls, options, params):
@@ -141,7 +142,6 @@ class Network:
         self._is_plain = parts.readout.per_step and not any(
             layer.learns_states for layer in self.layers
         )
-        self._warn_of_a_second_activation()
 
     def _warn_of_a_second_activation(self):
         """Warn where the last layer's activation keeps the output units from their ends."""
