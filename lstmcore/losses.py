@@ -15,7 +15,8 @@ Derive a class from `Loss` and give an object of it to ``Network(loss=...)``. It
   where a number of outputs that cannot be is refused;
 - in `prepare` how targets look, if not like real numbers for every term: it gives a `Targets`,
   whatever is in it;
-- in `value_and_delta` the mathematics.
+- in `value_and_delta` the mathematics;
+- in `best_constant`, if it can, what a fit is to be better than.
 
 A loss whose terms are steps may be asked for a stretch of the time steps at a time
 (`Targets.segment`): its value is the sum over the stretches. One whose terms are sequences is asked
@@ -130,6 +131,12 @@ class Loss:
     name = None
     output = None
     terms = "steps"
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        # Another loss has other best constants, and perhaps targets of another form.
+        if "value_and_delta" in vars(cls) and "best_constant" not in vars(cls):
+            cls.best_constant = Loss.best_constant
 
     @property
     def options(self):

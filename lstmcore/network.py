@@ -641,16 +641,20 @@ class Network:
         float or None
             None where the loss does not know them, or nothing is scored.
         """
-        weights, targets, K = examples.weights, examples.targets, self.output_size
         if not examples.total > 0:
             return None
+        batch, targets, K = examples.batch, examples.targets, self.output_size
         with np.errstate(all="ignore"):
-            a = self._loss.best_constant(targets, weights, K)
-            if a is None:
+            constants = self._loss.best_constant(targets, examples.weights, K)
+            if constants is None:
                 return None
-            a = np.broadcast_to(a, (*weights.shape, K)).astype(self.dtype)
-            lengths = examples.batch.lengths
-            return self._loss.value_and_delta(a, targets, weights * examples.scale, lengths)[0]
+            if self._parts.readout.per_step:
+                a = np.zeros((batch.size, batch.max_length, K), self.dtype)
+                a[batch.valid] = constants
+            else:
+                a = np.full((batch.size, K), constants, self.dtype)
+            weights = examples.weights * examples.scale
+            return self._loss.value_and_delta(a, targets, weights, batch.lengths)[0]
 
     def penalty(self, theta, l2, g=None, *, start=0.0):
         """The penalty l2/2 · ‖weights‖² at any parameters, and its gradient.
