@@ -52,6 +52,8 @@ class Parameters:
     ----------
     table : BlockTable
     flat : (P,) array
+    shown : (P,) array
+        The same memory for users, who can change nothing but the numbers in `flat`.
     weights : list
         `views` of `flat`.
     weight_slices : list of slice
@@ -69,6 +71,7 @@ class Parameters:
         self._places = [layer.places(self.of_layer(k)) for k, layer in enumerate(layers)]
         self.weight_slices = self.table.slices(WEIGHTS)
         self.flat = self.table.start(rng, dtype)
+        self.shown = self.flat[...]
         self.weights = self.views(self.flat)
         self._packed = None
         self._is_frozen = False
@@ -76,6 +79,7 @@ class Parameters:
     def freeze(self):
         """Make the vector read-only. Nobody else may have a view of it yet."""
         self.flat.flags.writeable = False
+        self.shown = self.flat[...]
         self.weights = self.views(self.flat)
         self._is_frozen = True
 

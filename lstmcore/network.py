@@ -22,6 +22,7 @@ from ._checks import (
 from ._description import describe_network
 from ._dispatch import kernels
 from ._examples import Examples, check_weights
+from ._fixed import Fixed
 from ._outputs import OUTPUTS
 from ._parameters import Parameters
 from ._readout import cut
@@ -35,7 +36,7 @@ from .streaming import Stream
 __all__ = ["Network"]
 
 
-class Network:
+class Network(Fixed):
     """A chain of layers with a readout and a loss.
 
     Parameters
@@ -56,6 +57,8 @@ class Network:
 
     Attributes
     ----------
+    All but `params` are read-only: a new network is built from `options`.
+
     params : (P,) array
         All parameters, layer by layer (direction by direction), each W, R, b, p, Q, h0, c0 as far
         as it has them. Write into it, or assign a vector to copy it in.
@@ -100,6 +103,9 @@ class Network:
     True
     """
 
+    _instead = "build a new one: Network(**net.options | {...})"
+    _fixed = "layers", "readout", "dtype", "body", "head", "input_size", "output_size"
+
     def __init__(self, layers, loss="squared_error", readout="all", dtype="float64", seed=None):
         self.layers = _check_layers(layers)
         self._loss = find_loss(loss)
@@ -140,14 +146,15 @@ class Network:
 
     @property
     def params(self):
-        return self._parameters.flat
+        return self._parameters.shown
 
     @params.setter
     def params(self, value):
         value = self._parameters.check(value, "params")
-        if not self.params.flags.writeable:
+        flat = self._parameters.flat
+        if not flat.flags.writeable:
             raise ValueError("params: expected a network that is not frozen, got one that is")
-        self.params[...] = value
+        flat[...] = value
 
     @property
     def blocks(self):
@@ -155,7 +162,7 @@ class Network:
 
     @property
     def weights(self):
-        return self._parameters.weights
+        return self._parameters.views(self._parameters.flat)
 
     @property
     def loss_name(self):
