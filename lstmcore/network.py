@@ -684,9 +684,10 @@ class Network(Fixed):
         if not self._is_plain:
             return None
         plain = self._parameters.packed().plain_pass(self._output.code)
-        if not plain.reads(X) or (check_finite and not kernels.all_finite(X)):
+        sizes = plain.sizes(X)
+        if sizes is None or (check_finite and not kernels.all_finite(X)):
             return None
-        B, T, _ = X.shape
+        B, T = sizes
         threads = [layer.threads(n_threads, self.dtype, B * T, T) for layer in self.layers]
         workspace = self._pool.acquire()
         y = plain(X, *equal_lengths(B, T), threads, workspace.take)
