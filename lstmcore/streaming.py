@@ -47,7 +47,7 @@ class Stream(Fixed, Runner):
     TypeError, ValueError
         Names the argument, what was expected and what came.
     RuntimeError
-        If another thread is within a step. A stream is for one thread at a time; any number of
+        If another thread is within a call. A stream is for one thread at a time; any number of
         streams may share a network.
 
     Notes
@@ -97,20 +97,27 @@ class Stream(Fixed, Runner):
 
     def refresh(self):
         """Take the network's parameters as they are now. The state stays."""
-        self._weights = self._parameters.views(self._parameters.flat.copy())
-        self._prepare(
-            [
-                layer.masked(w).blocks
-                for layer, (w,) in zip(self._layers, self._weights, strict=True)
-            ]
-        )
+        self._alone(self._take_weights, self._parameters.views(self._parameters.flat.copy()))
 
     def reset(self):
         """Back to the initial state."""
-        self._set(self._states.initial(self._weights, self.batch_size))
+        self._alone(self._set, self._states.initial(self._weights, self.batch_size))
 
     @property
     def state(self):
+        return self._alone(self._copy_of_state)
+
+    @state.setter
+    def state(self, value):
+        self._alone(self._set, self._states.check(value, self.batch_size, True))
+
+    def _take_weights(self, weights):
+        self._prepare(
+            [layer.masked(w).blocks for layer, (w,) in zip(self._layers, weights, strict=True)]
+        )
+        self._weights = weights
+
+    def _copy_of_state(self):
         state = self._states.empty(self.batch_size)
         for k, entry in enumerate(state):
             self._get_state(k, entry)
@@ -118,10 +125,6 @@ class Stream(Fixed, Runner):
         if read is not None:
             state += (tuple(values.copy() for values in read),)
         return state
-
-    @state.setter
-    def state(self, value):
-        self._set(self._states.check(value, self.batch_size, True))
 
     def _set(self, state):
         for k in range(len(self._layers)):

@@ -20,7 +20,7 @@ def forward(seed):
 def test_a_tape_is_not_copied_and_its_gradient_stays_right(again):
     h, tape = forward(0)
     expected = lc.lstm_backward(np.ones_like(h), tape)
-    with pytest.raises(TypeError, match="tape: expected .* any number of backward passes"):
+    with pytest.raises(TypeError, match=r"tape: expected .* any number of backward passes"):
         again(tape)
     forward(1)
     actual = lc.lstm_backward(np.ones_like(h), tape)
