@@ -23,13 +23,17 @@ def describe(value):
 
 
 def as_ndarray(value, name):
-    """`value` as a plain ndarray of any dtype; the same memory where it is one already."""
+    """`value` as a plain ndarray of any dtype; the same memory where it is one already.
+
+    It is an object that nobody else has: no other thread can change its shape or dtype after they
+    have been checked.
+    """
     if type(value) is np.ndarray:
-        return value
+        return value[...]
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array without a mask, got a masked array")
     try:
-        return np.asarray(value)
+        return np.asarray(value)[...]
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(
             f"{name}: expected an array of numbers, got {describe(value)} that is none"

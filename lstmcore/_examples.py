@@ -3,12 +3,15 @@
 import numpy as np
 
 from ._checks import as_ndarray, as_real, describe, refuse_nonfinite, shaped
+from ._fixed import Fixed, read_only
 
 _WEIGHT = np.dtype(np.float64)
 
 
-class Examples:
+class Examples(Fixed):
     """Inputs, targets and weights, checked and arranged once. Made by `Network.prepare`.
+
+    Read-only.
 
     Attributes
     ----------
@@ -26,12 +29,12 @@ class Examples:
         What of a network they depend on: only one of the same form can read them.
     """
 
-    __slots__ = ("batch", "targets", "weights", "total", "scale", "reduction", "form")
+    _instead = "prepare the data anew, or `take` some of the sequences"
 
     def __init__(self, batch, targets, weights, reduction, form):
         self.batch = batch
         self.targets = targets
-        self.weights = weights
+        self.weights = read_only(weights)
         self.reduction = reduction
         self.form = form
         with np.errstate(over="ignore"):
@@ -46,6 +49,10 @@ class Examples:
 
     def __len__(self):
         return self.batch.size
+
+    def __reduce__(self):
+        # copies are read-only again
+        return Examples, (self.batch, self.targets, self.weights, self.reduction, self.form)
 
     def summed(self):
         """The same examples, whose loss is the sum and not the mean."""

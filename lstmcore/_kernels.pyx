@@ -119,6 +119,25 @@ def unpack(CellPlan cell not None, cnp.ndarray grad not None, tuple blocks not N
             run_unpack(plan, <const vd*>grad_, <void* const*>addresses)
 
 
+cdef int check_sizes(CellPlan cell, cnp.ndarray x, cnp.ndarray order,
+                     cnp.ndarray lengths) except -1:
+    """Raise where memory would be read that is not x's: these arrays are in users' hands."""
+    cdef Py_ssize_t B = cnp.PyArray_SIZE(lengths)
+    cdef bint of_tokens = cnp.PyArray_TYPE(x) == cnp.NPY_INTP
+    if not (is_plain(order, cnp.NPY_INTP, cnp.NPY_ARRAY_CARRAY_RO)
+            and is_plain(lengths, cnp.NPY_INTP, cnp.NPY_ARRAY_CARRAY_RO)
+            and cnp.PyArray_NDIM(order) == 1 and cnp.PyArray_NDIM(lengths) == 1
+            and cnp.PyArray_SIZE(order) == B):
+        raise ValueError("order, lengths: expected two vectors of indices of one size")
+    if not (cnp.PyArray_NDIM(x) == 3 - of_tokens and cnp.PyArray_DIM(x, 0) == B
+            and (B == 0 or (<const Py_ssize_t*>address(lengths))[0] <= cnp.PyArray_DIM(x, 1))
+            and (of_tokens or (cnp.PyArray_DIM(x, 2) == cell.plan.cell.inputs
+                               and cnp.PyArray_ITEMSIZE(x) == cell.item_size))):
+        raise ValueError(f"x: expected {B} sequences of the lengths given, of "
+                         f"{cell.plan.cell.inputs} inputs, got an array of shape {(<object>x).shape}")
+    return 0
+
+
 cdef Task new_task(CellPlan cell, cnp.ndarray packed, cnp.ndarray x, cnp.ndarray order,
                    cnp.ndarray lengths, cnp.ndarray tape, cnp.ndarray y, tuple given, tuple wanted,
                    cnp.ndarray scratch, Py_ssize_t t0, Py_ssize_t t1, int reverse, int n_threads):
@@ -126,6 +145,7 @@ cdef Task new_task(CellPlan cell, cnp.ndarray packed, cnp.ndarray x, cnp.ndarray
     cdef Task task
     cdef Sequences* seq = &task.seq
     cdef Py_ssize_t k
+    check_sizes(cell, x, order, lengths)
     memset(&task, 0, sizeof(Task))
     task.plan = cell.plan
     task.packed = address(packed)

@@ -55,6 +55,8 @@ class Parameters:
     ----------
     table : BlockTable
     flat : (P,) array
+    shown : (P,) array
+        The same memory for users, who can change nothing but the numbers in `flat`.
     weights : list
         `views` of `flat`.
     weight_slices : list of slice
@@ -80,6 +82,7 @@ class Parameters:
             self.flat = self.table.start(rng, dtype)
         else:
             self.flat = self.check(values, "params").copy()
+        self.shown = self.flat[...]
         self.weights = self.views(self.flat)
         self._packed = None
         self._is_frozen = False
@@ -87,6 +90,7 @@ class Parameters:
     def freeze(self):
         """Make the vector read-only. Nobody else may have a view of it yet."""
         self.flat.flags.writeable = False
+        self.shown = self.flat[...]
         self.weights = self.views(self.flat)
         self._is_frozen = True
 

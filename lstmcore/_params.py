@@ -12,10 +12,12 @@ from math import prod
 
 import numpy as np
 
+from ._fixed import Fixed
+
 WEIGHTS, BIAS, STATE = "weights", "bias", "state"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Block:
     """One named parameter array.
 
@@ -51,7 +53,7 @@ class Block:
         return flat[self.slice].reshape(self.shape)
 
 
-class BlockTable:
+class BlockTable(Fixed):
     """Blocks placed one after the other in one flat vector.
 
     Parameters
@@ -59,6 +61,8 @@ class BlockTable:
     blocks : iterable of Block
         In the order of the vector; their offsets are set here.
     """
+
+    _instead = "it follows from a network's layers"
 
     def __init__(self, blocks):
         placed, offset = [], 0

@@ -52,22 +52,30 @@ cdef class PlainPass:
             self.widest = max(self.widest, self.outputs)
             self.outputs = cell.plan.cell.units * len(directions)
 
-    def reads(self, x):
-        """Whether x, which may be anything, is (B, T, I) and can be read as it stands."""
+    cdef bint reads(self, x) noexcept:
         return (is_plain(x, self.type_number, cnp.NPY_ARRAY_CARRAY_RO)
                 and cnp.PyArray_NDIM(<cnp.ndarray>x) == 3
                 and cnp.PyArray_DIM(<cnp.ndarray>x, 2) == self.inputs
                 and cnp.PyArray_SIZE(<cnp.ndarray>x) > 0)
 
+    def sizes(self, x):
+        """(B, T) of an x (B, T, I) that can be read as it stands, None of anything else."""
+        if not self.reads(x):
+            return None
+        return cnp.PyArray_DIM(<cnp.ndarray>x, 0), cnp.PyArray_DIM(<cnp.ndarray>x, 1)
+
     def __call__(self, x, order, lengths, list threads, take):
-        """Outputs (B, T, K), a fresh array, for an x that `reads` accepts.
+        """Outputs (B, T, K), a fresh array, for an x of these `sizes`.
+
+        None if x has others: it is the caller's, and another thread may have set its shape.
 
         order, lengths : (B,), as `forward` takes them; the lengths are T
         threads : for each layer
         take : gives so many numbers of uninitialised memory, as `Workspace.take`
         """
-        cdef Py_ssize_t B = cnp.PyArray_DIM(<cnp.ndarray>x, 0)
-        cdef Py_ssize_t T = cnp.PyArray_DIM(<cnp.ndarray>x, 1)
+        cdef Py_ssize_t B = cnp.PyArray_DIM(<cnp.ndarray>order, 0)
+        cdef Py_ssize_t T = (<const Py_ssize_t*>address(lengths))[0]
+        cdef const void* inputs
         cdef Py_ssize_t n, d, I = self.inputs, H, last = len(self.cells) - 1, scratch = 0
         cdef Py_ssize_t hidden = round_up(B * T * self.widest, LINE) * self.item_size
         cdef cnp.npy_intp[3] shape = [B, T, self.outputs]
@@ -77,6 +85,11 @@ cdef class PlainPass:
         cdef char* hidden_rows
         cdef char* target = NULL
         cdef Task task
+        # x is looked at here and not again
+        if not (self.reads(x) and cnp.PyArray_DIM(<cnp.ndarray>x, 0) == B
+                and cnp.PyArray_DIM(<cnp.ndarray>x, 1) == T):
+            return None
+        inputs = address(x)
         for n in range(last + 1):
             cell = self.cells[n]
             scratch = max(scratch, scratch_numbers(&cell.plan, self.item_size, B, threads[n], 0, 0))
@@ -87,7 +100,7 @@ cdef class PlainPass:
         task.seq.lengths = <const Py_ssize_t*>address(lengths)
         task.seq.B = B
         task.seq.t1 = T
-        task.seq.x = address(x)
+        task.seq.x = inputs
         hidden_rows = <char*>address(memory)
         task.seq.scratch = hidden_rows + min(last, 2) * hidden
         for n in range(last + 1):

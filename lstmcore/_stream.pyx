@@ -22,10 +22,30 @@ include "_arrays.pxi"
 
 cdef const Api* api = import_api()
 
+cdef extern from *:
+    """
+    /* Whether nobody was within; then this thread is. With the GIL nobody can come in between. */
+    #ifdef Py_GIL_DISABLED
+    #define STREAM_HAS_GIL 0
+    #define stream_enter(busy) (!_Py_atomic_exchange_int(busy, 1))
+    #define stream_leave(busy) _Py_atomic_store_int_release(busy, 0)
+    #else
+    #define STREAM_HAS_GIL 1
+    #define stream_enter(busy) (*(busy) ? 0 : (*(busy) = 1))
+    #define stream_leave(busy) (*(busy) = 0)
+    #endif
+    """
+    enum: STREAM_HAS_GIL
+    bint stream_enter(int* busy) noexcept nogil
+    void stream_leave(int* busy) noexcept nogil
+
 cdef enum:
     # Multiply-adds from which on a step lets other threads run: giving the GIL up and taking it
     # back costs as much as some thousand of them.
     MUCH = 20000
+
+
+OCCUPIED = "stream: another thread is within a step, expected one at a time"
 
 
 cdef inline bint all_finite(const void* x, Py_ssize_t n, int item_size) noexcept nogil:
@@ -77,7 +97,8 @@ cdef class Runner:
     cdef Py_ssize_t inputs, outputs
     cdef Py_ssize_t work            # multiply-adds of a step
     cdef int item_size, type_number
-    cdef bint check_finite, busy
+    cdef int busy                   # a thread is within a step, or with the weights or the state
+    cdef bint check_finite
     cdef list memory                # of layers, then of states: arrays of bytes
     cdef object read
     cdef list cells
@@ -127,7 +148,6 @@ cdef class Runner:
         cdef Cell cell
         cdef const Layer* layer
         cdef Py_ssize_t k
-        self._begin()
         for k in range(self.chain.n_layers):
             cell = self.cells[k]
             addresses_of(weights[k], blocks, MOST_BLOCKS)
@@ -144,17 +164,20 @@ cdef class Runner:
                 self.read = aligned(api.read_bytes(layer, self.chain.B))
                 self.chain.read = address(self.read)
 
-    def _begin(self):
-        """Refuse what must not happen while another thread is within a step."""
+    def _alone(self, work, *args):
+        """work(*args), which reads or writes weights or states, while no other thread does."""
         if self.memory is None:
             raise RuntimeError("stream: not made by Network.stream")
-        if self.busy:
-            raise RuntimeError("stream: another thread is within a step, expected one at a time")
+        if not stream_enter(&self.busy):
+            raise RuntimeError(OCCUPIED)
+        try:
+            return work(*args)
+        finally:
+            stream_leave(&self.busy)
 
     def _set_state(self, Py_ssize_t k, tuple states not None):
         """The states of layer k from C-contiguous arrays."""
         cdef void* values[MOST_STATES]
-        self._begin()
         addresses_of(states, values, MOST_STATES)
         api.set_state(self.chain.layers[k], self.chain.B, <const void* const*>values,
                       self.chain.states[k])
@@ -162,7 +185,6 @@ cdef class Runner:
     def _get_state(self, Py_ssize_t k, tuple states not None):
         """The states of layer k into C-contiguous arrays."""
         cdef void* values[MOST_STATES]
-        self._begin()
         addresses_of(states, values, MOST_STATES)
         api.get_state(self.chain.layers[k], self.chain.B, self.chain.states[k],
                       <void* const*>values)
@@ -174,20 +196,32 @@ cdef class Runner:
 
     def _run(self, x, y):
         """One step from checked, C-contiguous arrays: x (B, I), or tokens (B,) of intp."""
-        self._begin()
+        cdef bint is_done
+        if self.memory is None:
+            raise RuntimeError("stream: not made by Network.stream")
         if cnp.PyArray_TYPE(<cnp.ndarray>x) == cnp.NPY_INTP:
-            self.step(NULL, <const Py_ssize_t*>address(x), address(y))
+            is_done = self.step(NULL, <const Py_ssize_t*>address(x), address(y))
         else:
-            self.step(address(x), NULL, address(y))
+            is_done = self.step(address(x), NULL, address(y))
+        if not is_done:
+            raise RuntimeError(OCCUPIED)
 
-    cdef inline void step(self, const void* x, const Py_ssize_t* tokens, void* y) noexcept:
+    cdef inline bint step(self, const void* x, const Py_ssize_t* tokens, void* y) noexcept:
+        """False, and nothing done, while another thread is within a call."""
+        if STREAM_HAS_GIL and self.work < MUCH:     # marking it would take a fifth of its time
+            if self.busy:
+                return False
+            api.chain_steps(&self.chain, 1, x, tokens, y)
+            return True
+        if not stream_enter(&self.busy):
+            return False
         if self.work < MUCH:
             api.chain_steps(&self.chain, 1, x, tokens, y)
         else:
-            self.busy = True
             with nogil:
                 api.chain_steps(&self.chain, 1, x, tokens, y)
-            self.busy = False
+        stream_leave(&self.busy)
+        return True
 
     cdef inline bint is_step(self, object array, Py_ssize_t columns, int flags) noexcept:
         """An array of the stream's type without gaps, (columns,) or (B, columns)."""
@@ -217,7 +251,7 @@ cdef class Runner:
         """
         cdef cnp.npy_intp shape[2]
         cdef int n_dims
-        if self.busy or not self.is_step(x, self.inputs, cnp.NPY_ARRAY_CARRAY_RO):
+        if not self.is_step(x, self.inputs, cnp.NPY_ARRAY_CARRAY_RO):
             return self._convert(x, out)
         if self.check_finite and not all_finite(address(x), self.chain.B * self.inputs,
                                                 self.item_size):
@@ -230,7 +264,8 @@ cdef class Runner:
         elif not (self.is_step(out, self.outputs, cnp.NPY_ARRAY_CARRAY)
                   and cnp.PyArray_NDIM(<cnp.ndarray>out) == n_dims):
             return self._convert(x, out)
-        self.step(address(x), NULL, address(out))
+        if not self.step(address(x), NULL, address(out)):
+            raise RuntimeError(OCCUPIED)
         return out
 
     @property
@@ -239,7 +274,8 @@ cdef class Runner:
 
         It keeps the stream alive, and shares its state: only one of the two may step at a time.
         """
-        self._begin()
+        if self.memory is None:
+            raise RuntimeError("stream: not made by Network.stream")
         capsule = PyCapsule_New(&self.chain, "lstmcore.chain", release_owner)
         PyCapsule_SetContext(capsule, <void*><PyObject*>self)
         Py_INCREF(self)

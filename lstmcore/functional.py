@@ -67,6 +67,13 @@ class Tape:
         if hasattr(self, "_pool"):
             self._pool.release(self._workspace)
 
+    def __reduce__(self):
+        # Each of two tapes would hand the one workspace back.
+        raise TypeError(
+            "tape: expected to stay the only one of its forward pass and in its process, got a "
+            "copy or a pickle; one tape serves any number of backward passes"
+        )
+
     def __repr__(self):
         return f"<Tape of {self._layer!r} over {self._batch.size} sequences>"
 

@@ -33,6 +33,7 @@ from functools import lru_cache
 import numpy as np
 
 from ._checks import as_choice, as_ndarray, describe, refuse_nonfinite, shaped
+from ._fixed import Fixed, read_only
 from ._outputs import OUTPUTS
 
 __all__ = [
@@ -70,18 +71,22 @@ class Targets:
         raise NotImplementedError
 
 
-class TermTargets(Targets):
+class TermTargets(Fixed, Targets):
     """Targets in an array with a row for each term.
 
     Attributes
     ----------
     values : (B, L, ...) or (B, ...) array
+        Read-only.
     """
 
-    __slots__ = ("values",)
+    _instead = "prepare the data anew"
 
     def __init__(self, values):
-        self.values = values
+        self.values = read_only(values)
+
+    def __reduce__(self):
+        return TermTargets, (self.values,)  # copies are read-only again
 
     def take(self, indices):
         return TermTargets(self.values[indices])

@@ -24,6 +24,7 @@ from ._checks import (
 from ._description import describe_network
 from ._dispatch import kernels
 from ._examples import Examples, check_weights
+from ._fixed import Fixed
 from ._outputs import OUTPUTS
 from ._parameters import Parameters
 from ._readout import cut
@@ -37,7 +38,7 @@ from .streaming import Stream
 __all__ = ["Network"]
 
 
-class Network:
+class Network(Fixed):
     """A chain of layers with a readout and a loss.
 
     Parameters
@@ -58,6 +59,8 @@ class Network:
 
     Attributes
     ----------
+    All but `params` are read-only: a new network is built from `options`.
+
     params : (P,) array
         All parameters, layer by layer (direction by direction), each W, R, b, p, Q, h0, c0 as far
         as it has them. Write into it, or assign a vector to copy it in.
@@ -106,6 +109,9 @@ class Network:
     >>> g.shape == net.params.shape
     True
     """
+
+    _instead = "build a new one: Network(**net.options | {...})"
+    _fixed = "layers", "readout", "dtype", "body", "head", "input_size", "output_size"
 
     def __init__(self, layers, loss="squared_error", readout="all", dtype="float64", seed=None):
         self._build(layers, loss, readout, dtype, seed)
@@ -178,14 +184,15 @@ class Network:
 
     @property
     def params(self):
-        return self._parameters.flat
+        return self._parameters.shown
 
     @params.setter
     def params(self, value):
         value = self._parameters.check(value, "params")
-        if not self.params.flags.writeable:
+        flat = self._parameters.flat
+        if not flat.flags.writeable:
             raise ValueError("params: expected a network that is not frozen, got one that is")
-        self.params[...] = value
+        flat[...] = value
 
     @property
     def blocks(self):
@@ -193,7 +200,7 @@ class Network:
 
     @property
     def weights(self):
-        return self._parameters.weights
+        return self._parameters.views(self._parameters.flat)
 
     @property
     def loss_name(self):
@@ -735,9 +742,10 @@ class Network:
         if not self._is_plain:
             return None
         plain = self._parameters.packed().plain_pass(self._output.code)
-        if not plain.reads(X) or (check_finite and not kernels.all_finite(X)):
+        sizes = plain.sizes(X)
+        if sizes is None or (check_finite and not kernels.all_finite(X)):
             return None
-        B, T, _ = X.shape
+        B, T = sizes
         threads = [layer.threads(n_threads, self.dtype, B * T, T) for layer in self.layers]
         workspace = self._pool.acquire()
         y = plain(X, *equal_lengths(B, T), threads, workspace.take)

@@ -4,12 +4,13 @@ import numpy as np
 
 from ._checks import as_number, as_threads, describe
 from ._examples import Examples
+from ._fixed import Fixed
 from .network import Network
 
 __all__ = ["Objective"]
 
 
-class Objective:
+class Objective(Fixed):
     """The objective of a network on a data set, as a function of its parameter vector θ.
 
         f(θ) = sum(w · loss) / sum(w) + l2 / 2 · ‖weights‖²
@@ -36,6 +37,8 @@ class Objective:
 
     Attributes
     ----------
+    All are read-only: ``Objective(obj.net, obj.examples, l2=...)`` is one with another `l2`.
+
     net : Network
     examples : Examples
         The data as prepared; they may share memory with X, which must then stay as it is.
@@ -75,6 +78,9 @@ class Objective:
     >>> res.fun < obj.fun(net.params)
     True
     """
+
+    _instead = "build another one from its net and examples: Objective(net, examples, l2=...)"
+    _fixed = "net", "examples", "l2", "checkpoint", "n_threads"
 
     def __init__(self, net, X, Y=None, *, l2=0.0, checkpoint=None, n_threads=None, **data):
         if not isinstance(net, Network):

@@ -19,12 +19,15 @@ from ._checks import (
     refuse_nonfinite,
     rows_contiguous,
 )
+from ._fixed import Fixed, read_only
 
 _INDEX = np.dtype(np.intp)
 
 
-class Batch:
+class Batch(Fixed):
     """Sequences as kernels read them. Made by `make_batch`, checked once, never written to.
+
+    Its integers are read-only: kernels take them for indices.
 
     Attributes
     ----------
@@ -41,37 +44,44 @@ class Batch:
     mask : (B, T) bool array or None
         The steps that are there, if they have holes between them.
     first_row : int
-        Of a segment of longer sequences: how many rows (steps of a sequence) are before it.
+        Of a segment of longer sequences: how many rows (steps of a sequence) are before it. The
+        constructor is given those sequences' `order` with it.
     """
 
-    __slots__ = (
-        "x",
-        "lengths",
-        "order",
-        "ranked",
-        "size",
-        "max_length",
-        "n_steps",
-        "T",
-        "mask",
-        "first_row",
-    )
+    _instead = "prepare the data anew"
 
-    def __init__(self, x, lengths, T, mask=None):
-        self.x = x
-        self.first_row = 0
-        self.size, self.max_length = x.shape[:2]
+    def __init__(self, x, lengths, T, mask=None, order=None, first_row=0):
+        size, max_length = x.shape[:2]
+        if x.ndim == 2:
+            x = read_only(x)
         if lengths is None:
-            self.order, self.lengths = equal_lengths(self.size, self.max_length)
-            self.ranked = self.lengths
-            self.n_steps = self.size * self.max_length
+            order, lengths = equal_lengths(size, max_length)
+            ranked = lengths
+            n_steps = size * max_length
         else:
-            self.lengths = lengths
-            self.order = np.argsort(-lengths, kind="stable")
-            self.ranked = lengths[self.order]
-            self.n_steps = int(lengths.sum())
-        self.T = T
-        self.mask = mask
+            order = read_only(np.argsort(-lengths, kind="stable") if order is None else order)
+            ranked = read_only(lengths[order])
+            lengths = read_only(lengths)
+            n_steps = int(lengths.sum())
+        # at once, for it is on the way of every step
+        vars(self).update(
+            x=x,
+            lengths=lengths,
+            order=order,
+            ranked=ranked,
+            size=size,
+            max_length=max_length,
+            n_steps=n_steps,
+            T=T,
+            mask=mask if mask is None else read_only(mask),
+            first_row=first_row,
+        )
+
+    def __reduce__(self):
+        # copies are read-only again
+        lengths = self.lengths.copy() if self.is_padded else None
+        mask = self.mask if self.mask is None else self.mask.copy()
+        return Batch, (self.x, lengths, self.T, mask, self.order, self.first_row)
 
     @property
     def is_padded(self):
@@ -113,13 +123,9 @@ class Batch:
 
     def segment(self, t0, t1):
         """The batch of the steps t0 to t1 alone; the sequences keep their ranks."""
-        part = Batch(self.x[:, t0:t1], None, t1 - t0)
-        part.order, part.first_row = self.order, self.rows_before(t0)
-        if self.is_padded:
-            part.lengths = np.clip(self.lengths - t0, 0, t1 - t0)
-            part.ranked = part.lengths[self.order]
-            part.n_steps = int(part.lengths.sum())
-        return part
+        lengths = np.clip(self.lengths - t0, 0, t1 - t0) if self.is_padded else None
+        x, first_row = self.x[:, t0:t1], self.rows_before(t0)
+        return Batch(x, lengths, t1 - t0, None, self.order, first_row)
 
     def take(self, indices):
         """The batch of some of the sequences."""
@@ -136,8 +142,10 @@ def single_steps(x):
 
 @lru_cache(maxsize=16)
 def equal_lengths(B, L):
-    """Order and lengths of B sequences of L steps; nothing writes to them."""
-    return np.arange(B, dtype=_INDEX), np.full(B, L, dtype=_INDEX)
+    """Order and lengths of B sequences of L steps, the same arrays for everybody."""
+    order, lengths = np.arange(B, dtype=_INDEX), np.full(B, L, dtype=_INDEX)
+    # views, which cannot be made writeable again
+    return read_only(order)[...], read_only(lengths)[...]
 
 
 def make_batch(X, input_size, dtype, lengths=None, mask=None, check_finite=True, name="X"):
@@ -258,10 +266,11 @@ def _check_lengths(lengths, n, T):
         raise TypeError(f"lengths: expected integers, got {describe(array)}")
     if array.shape != (n,):
         raise ValueError(f"lengths: expected shape ({n},), got {array.shape}")
+    array = array.copy()  # first, so that no other thread can change what has been checked
     low, high = array.min(), array.max()
     if low < 0 or high > T:
         raise ValueError(f"lengths: expected 0 to {T}, got {low if low < 0 else high}")
-    return array.astype(_INDEX)
+    return array.astype(_INDEX, copy=False)
 
 
 def _check_mask(mask, n, T):
@@ -271,24 +280,23 @@ def _check_mask(mask, n, T):
         raise TypeError(f"mask: expected bool, got {describe(array)}")
     if array.shape != (n, T):
         raise ValueError(f"mask: expected shape ({n}, {T}), got {array.shape}")
+    array = array.copy()  # first, so that the lengths stay those of the mask
     lengths = array.sum(axis=1, dtype=_INDEX)
     holes = (array != (np.arange(T) < lengths[:, None])).any()
-    return lengths, array.copy() if holes else None
+    return lengths, array if holes else None
 
 
 def check_tokens(tokens, valid, input_size, name):
-    """Tokens as a fresh intp array, zero where nothing is.
-
-    Fresh, so that no other thread can put a token out of range behind this check.
-    """
-    there = tokens if valid is None else tokens[valid]
+    """Tokens as a fresh intp array, zero where nothing is."""
+    # Copied first, so that no other thread can put a token out of range after the check.
+    there = tokens.copy() if valid is None else tokens[valid]
     if there.size:
         low, high = there.min(), there.max()
         if low < 0 or high >= input_size:
             wrong = low if low < 0 else high
             raise ValueError(f"{name}: expected tokens from 0 to {input_size - 1}, got {wrong}")
     if valid is None:
-        return tokens.astype(_INDEX)
+        return there.astype(_INDEX, copy=False)
     checked = np.zeros(tokens.shape, dtype=_INDEX)
     checked[valid] = there
     return checked

@@ -6,12 +6,13 @@ What a step costs is in `_stream.pyx`; here are the checks, and whatever is not 
 import numpy as np
 
 from ._checks import as_flag, as_integer, describe, format_shape
+from ._fixed import Fixed
 from ._stream import Runner
 
 __all__ = ["Stream"]
 
 
-class Stream(Runner):
+class Stream(Fixed, Runner):
     """A network that takes one step a call and keeps its state. Made by `Network.stream`.
 
     ``y = stream(x)`` gives what `Network.predict` gives at this step, bit for bit; with a readout,
@@ -31,7 +32,10 @@ class Stream(Runner):
 
     Attributes
     ----------
+    All but `state` are read-only.
+
     batch_size : int
+    check_finite : bool
     state : tuple
         As `Network.step` takes and returns it, fresh arrays (B, H). Assign one to continue from
         there.
@@ -43,7 +47,7 @@ class Stream(Runner):
     TypeError, ValueError
         Names the argument, what was expected and what came.
     RuntimeError
-        If another thread is within a step. A stream is for one thread at a time; any number of
+        If another thread is within a call. A stream is for one thread at a time; any number of
         streams may share a network.
 
     Notes
@@ -71,22 +75,26 @@ class Stream(Runner):
     True
     """
 
+    _instead = "make a new one with Network.stream"
+    _fixed = "batch_size", "check_finite"
+
     def __init__(self, parameters, states, output, batch_size=1, check_finite=True):
         states.refuse_reading_ahead("stream")
-        self.batch_size = as_integer(batch_size, "batch_size", 1, 1 << 24)
-        self.check_finite = as_flag(check_finite, "check_finite")
-        self._parameters, self._states = parameters, states
-        self._layers, self._dtype = states.parts.layers, states.dtype
-        read = states.parts.readout.stream_code
+        batch_size = as_integer(batch_size, "batch_size", 1, 1 << 24)
+        check_finite = as_flag(check_finite, "check_finite")
+        layers, read = states.parts.layers, states.parts.readout.stream_code
         super().__init__(
-            [layer.cell.description for layer in self._layers],
-            self.batch_size,
-            self._dtype,
+            [layer.cell.description for layer in layers],
+            batch_size,
+            states.dtype,
             output.code,
             read,
             states.parts.read_layer if read else -1,
-            self.check_finite,
+            check_finite,
         )
+        self.batch_size, self.check_finite = batch_size, check_finite
+        self._parameters, self._states = parameters, states
+        self._layers, self._dtype = layers, states.dtype
         self.refresh()
         self.reset()
 
@@ -98,18 +106,27 @@ class Stream(Runner):
 
     def refresh(self):
         """Take the network's parameters as they are now. The state stays."""
-        weights = self._parameters.views(self._parameters.flat.copy())
+        self._alone(self._take_weights, self._parameters.views(self._parameters.flat.copy()))
+
+    def reset(self):
+        """Back to the initial state."""
+        self._alone(self._set, self._states.initial(self._weights, self.batch_size))
+
+    @property
+    def state(self):
+        return self._alone(self._copy_of_state)
+
+    @state.setter
+    def state(self, value):
+        self._alone(self._set, self._states.check(value, self.batch_size, True))
+
+    def _take_weights(self, weights):
         self._prepare(
             [layer.masked(w).blocks for layer, (w,) in zip(self._layers, weights, strict=True)]
         )
         self._weights = weights
 
-    def reset(self):
-        """Back to the initial state."""
-        self._set(self._states.initial(self._weights, self.batch_size))
-
-    @property
-    def state(self):
+    def _copy_of_state(self):
         state = self._states.empty(self.batch_size)
         for k, entry in enumerate(state):
             self._get_state(k, entry)
@@ -117,10 +134,6 @@ class Stream(Runner):
         if read is not None:
             state += (tuple(values.copy() for values in read),)
         return state
-
-    @state.setter
-    def state(self, value):
-        self._set(self._states.check(value, self.batch_size, True))
 
     def _set(self, state):
         for k in range(len(self._layers)):

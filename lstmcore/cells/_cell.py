@@ -1,14 +1,16 @@
 """`Cell`: what one direction of a layer is, said once for everybody who has to know it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 
 from .._activations import parse_activation
+from .._fixed import Fixed
 from .._params import BIAS, WEIGHTS, Block, by_gate, zeros
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One direction of a layer.
+@dataclass
+class Cell(Fixed):
+    """One direction of a layer. Read-only.
 
     Attributes
     ----------
@@ -16,7 +18,7 @@ class Cell:
         The name of the layer's class: ``"LSTM"``.
     inputs, units : int
         I and H.
-    gates : dict of str to slice
+    gates : mapping of str to slice
         The rows of W, R and b that belong to each gate, in order, without the gates that have no
         rows of their own; empty where there are no gates.
     states : tuple of str
@@ -27,9 +29,11 @@ class Cell:
         All blocks that a cell of the kind may have, in the order in which kernels take them.
     blocks : tuple of Block
         Those that this one has, in the order of the flat vector.
-    description : dict
+    description : mapping
         The cell as kernels take it: see `kernels.plan_cell`.
     """
+
+    _instead = "make a new layer"
 
     kind: str
     inputs: int
@@ -42,6 +46,14 @@ class Cell:
     # description.
     blocks: tuple = field(compare=False)
     description: dict
+
+    def __post_init__(self):
+        for name in ("gates", "description"):
+            vars(self)[name] = MappingProxyType(dict(vars(self)[name]))
+
+    def __reduce__(self):
+        values = [vars(self)[field.name] for field in fields(self)]
+        return Cell, tuple(dict(v) if isinstance(v, MappingProxyType) else v for v in values)
 
 
 # Kernels find every key in every cell.

@@ -6,10 +6,12 @@ It knows no kind of cell: what there is to know, the layer's `Cell` says.
 import inspect
 from collections import namedtuple
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
 from .._dispatch import choose_threads, kernels
+from .._fixed import Fixed
 from .._params import STATE, WEIGHTS, Block, zeros
 
 # One direction's parameters, or their gradient. blocks : one array for each of the cell's
@@ -23,7 +25,7 @@ _ROWS_OF_WEIGHTS = 4
 _REVERSED = {"forward": (0,), "reverse": (1,), "both": (0, 1)}
 
 
-class Layer:
+class Layer(Fixed):
     """What every layer has.
 
     A layer holds no parameters and no state: it may be used in any number of networks and threads.
@@ -36,6 +38,8 @@ class Layer:
 
     Attributes
     ----------
+    All are read-only.
+
     input_size, output_size : int
         Features of x and of y; a layer of two directions has twice its units as outputs.
     hidden_size : int
@@ -52,17 +56,19 @@ class Layer:
         Whether there are states.
     learns_states : bool
         Whether the initial states are parameters.
-    options : dict
+    options : mapping
         ``type(layer)(**layer.options)`` is an equal layer.
     cell : Cell
         One direction.
     """
 
+    _instead = "make a new one from its options"
+
     def __init__(self, options, cell):
-        self.options = options
+        self.options = MappingProxyType(options)
         self.cell = cell
-        self.direction = "both" if options.get("bidirectional") else "forward"
-        self.direction = options.get("direction") or self.direction
+        one_way = options.get("direction") or "forward"
+        self.direction = "both" if options.get("bidirectional") else one_way
         self.reads_ahead = self.direction != "forward"
         self.reversals = _REVERSED[self.direction]
         self.directions = len(self.reversals)
@@ -77,11 +83,11 @@ class Layer:
 
         self._masks = tuple(options.get(f"{name}_mask") for name in cell.block_names)
         self._is_masked = any(mask is not None for mask in self._masks)
-        self._blocks = cell.blocks  # of one direction
-        if self.learns_states:
-            self._blocks += tuple(
-                Block(f"{state}0", (cell.units,), STATE, zeros()) for state in cell.states
-            )
+        learned = cell.states if self.learns_states else ()
+        # of one direction
+        self._blocks = cell.blocks + tuple(
+            Block(f"{state}0", (cell.units,), STATE, zeros()) for state in learned
+        )
         self._multiplications = sum(b.size for b in cell.blocks if b.kind == WEIGHTS)
         self._W_size = cell.blocks[0].size
 
@@ -99,7 +105,7 @@ class Layer:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __reduce__(self):
-        return _rebuild, (type(self), self.options)
+        return _rebuild, (type(self), dict(self.options))
 
     # The flat vector's side.
 

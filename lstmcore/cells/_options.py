@@ -2,6 +2,7 @@
 
 from .._activations import parse_activation
 from .._checks import as_choice, as_flag, as_integer, as_ndarray, describe
+from .._fixed import read_only
 
 # So that no product of sizes leaves 64 bits; what memory cannot hold is a MemoryError.
 _LARGEST = 1 << 24
@@ -68,6 +69,4 @@ def _as_mask(mask, name, shape):
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     if not ((array == 0) | (array == 1)).all():
         raise ValueError(f"{name}: expected 0 and 1 only, got other numbers")
-    array = array.astype(bool)
-    array.flags.writeable = False
-    return array
+    return read_only(array.astype(bool))

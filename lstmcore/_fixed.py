@@ -1,0 +1,39 @@
+"""`Fixed`: objects that stay as they were made, for arrays and kernels rely on what they say."""
+
+
+class Fixed:
+    """Attributes are set once, while an object is made; what setting one again raises says why not.
+
+    A subclass says in `_instead` how to get what somebody wanted by setting an attribute. One from
+    which users may derive classes with attributes of their own names its own in `_fixed`.
+    """
+
+    __slots__ = ()
+
+    _instead = None
+    _fixed = None  # names; None is all attributes
+
+    def __setattr__(self, name, value):
+        self._refuse_fixed(name)
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name):
+        self._refuse_fixed(name)
+        super().__delattr__(name)
+
+    def _refuse_fixed(self, name):
+        known = getattr(type(self), name, None)
+        if isinstance(known, property):
+            is_fixed = known.fset is None
+        else:
+            is_fixed = (self._fixed is None or name in self._fixed) and hasattr(self, name)
+        if is_fixed:
+            raise AttributeError(
+                f"{name}: a {type(self).__name__} stays as it was made; {self._instead}"
+            )
+
+
+def read_only(array):
+    """An array that nobody else has, made read-only."""
+    array.setflags(write=False)
+    return array
