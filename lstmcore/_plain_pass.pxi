@@ -58,16 +58,16 @@ cdef class PlainPass:
                 and cnp.PyArray_DIM(<cnp.ndarray>x, 2) == self.inputs
                 and cnp.PyArray_SIZE(<cnp.ndarray>x) > 0)
 
-    def sizes(self, x):
+    def shape_of(self, x):
         """(B, T) of an x (B, T, I) that can be read as it stands, None of anything else."""
         if not self.reads(x):
             return None
         return cnp.PyArray_DIM(<cnp.ndarray>x, 0), cnp.PyArray_DIM(<cnp.ndarray>x, 1)
 
     def __call__(self, x, order, lengths, list threads, take):
-        """Outputs (B, T, K), a fresh array, for an x of these `sizes`.
+        """Outputs (B, T, K), a fresh array, for an x of this `shape_of`.
 
-        None if x has others: it is the caller's, and another thread may have set its shape.
+        None if x has another: it is the caller's, and another thread may have set its shape.
 
         order, lengths : (B,), as `forward` takes them; the lengths are T
         threads : for each layer

@@ -742,10 +742,10 @@ class Network(Fixed):
         if not self._is_plain:
             return None
         plain = self._parameters.packed().plain_pass(self._output.code)
-        sizes = plain.sizes(X)
-        if sizes is None or (check_finite and not kernels.all_finite(X)):
+        shape = plain.shape_of(X)
+        if shape is None or (check_finite and not kernels.all_finite(X)):
             return None
-        B, T = sizes
+        B, T = shape
         threads = [layer.threads(n_threads, self.dtype, B * T, T) for layer in self.layers]
         workspace = self._pool.acquire()
         y = plain(X, *equal_lengths(B, T), threads, workspace.take)

@@ -24,7 +24,24 @@ from ._fixed import Fixed, read_only
 _INDEX = np.dtype(np.intp)
 
 
-class Batch(Fixed):
+class _Fields:
+    """A `Batch` that is being made: a guarded attribute takes long to set, and steps are short."""
+
+    __slots__ = (
+        "x",
+        "lengths",
+        "order",
+        "ranked",
+        "size",
+        "max_length",
+        "n_steps",
+        "T",
+        "mask",
+        "first_row",
+    )
+
+
+class Batch(Fixed, _Fields):
     """Sequences as kernels read them. Made by `make_batch`, checked once, never written to.
 
     Its integers are read-only: kernels take them for indices.
@@ -48,9 +65,10 @@ class Batch(Fixed):
         constructor is given those sequences' `order` with it.
     """
 
+    __slots__ = ()
     _instead = "prepare the data anew"
 
-    def __init__(self, x, lengths, T, mask=None, order=None, first_row=0):
+    def __new__(cls, x, lengths, T, mask=None, order=None, first_row=0):
         size, max_length = x.shape[:2]
         if x.ndim == 2:
             x = read_only(x)
@@ -63,19 +81,19 @@ class Batch(Fixed):
             ranked = read_only(lengths[order])
             lengths = read_only(lengths)
             n_steps = int(lengths.sum())
-        # at once, for it is on the way of every step
-        vars(self).update(
-            x=x,
-            lengths=lengths,
-            order=order,
-            ranked=ranked,
-            size=size,
-            max_length=max_length,
-            n_steps=n_steps,
-            T=T,
-            mask=mask if mask is None else read_only(mask),
-            first_row=first_row,
-        )
+        self = _Fields()
+        self.x = x
+        self.lengths = lengths
+        self.order = order
+        self.ranked = ranked
+        self.size = size
+        self.max_length = max_length
+        self.n_steps = n_steps
+        self.T = T
+        self.mask = mask if mask is None else read_only(mask)
+        self.first_row = first_row
+        self.__class__ = cls
+        return self
 
     def __reduce__(self):
         # copies are read-only again
