@@ -126,7 +126,7 @@ cdef inline void gru_forward(const int standard, const int after, const Plan* p,
             for u in range(n):
                 n_t = candidate_of(standard, p, gates[3 * u + 2] if after else last[u])     # (G4)
                 z_t = gates[3 * u + 1] if after else gates[2 * u + 1]
-                h = fma(z_t, z[u] - n_t, n_t)                                               # (G5)
+                h = fma(z_t, z[u], (like(z_t, 1) - z_t) * n_t)                              # (G5)
                 if not standard:
                     h = units_only(p, u, h)
                 z_next[u] = h
