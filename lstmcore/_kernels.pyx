@@ -133,14 +133,8 @@ cdef int check_sizes(CellPlan cell, cnp.ndarray x, cnp.ndarray order,
             and (B == 0 or (<const Py_ssize_t*>address(lengths))[0] <= cnp.PyArray_DIM(x, 1))
             and (of_tokens or (cnp.PyArray_DIM(x, 2) == cell.plan.cell.inputs
                                and cnp.PyArray_ITEMSIZE(x) == cell.item_size))):
-<<<<<<< HEAD
         raise ValueError(f"x: expected {B} sequences of the lengths given and of "
                          f"{cell.plan.cell.inputs} inputs, got shape {(<object>x).shape}")
-=======
-        shape = (<object>x).shape
-        raise ValueError(f"x: expected {B} sequences of the lengths given, of "
-                         f"{cell.plan.cell.inputs} inputs, got an array of shape {shape}")
->>>>>>> f1
     return 0
 
 
