@@ -15,9 +15,9 @@ Legend, for this file and those that it includes:
     (3.30), (4.2)…  equations in docs/equations.md
 
 Numbers have the type of the vectors (float or double); offsets and strides count numbers. A pointer
-argument `type_of`, which is NULL, is there to choose that type. What works without the GIL validates
-nothing: cells/ has, and the entry points have compared the sizes of arrays that users can reach.
-Nothing allocates: memory comes from outside.
+argument `type_of`, which is NULL, is there to choose that type. What works without the GIL
+validates nothing: cells/ has, and the entry points have compared the sizes of arrays that users can
+reach. Nothing allocates: memory comes from outside.
 
 Bits. Each column of a product is the bias, then inputs k = 0…I-1, then recurrent inputs
 k = 0…H-1, by multiply-add, in this order for every shape; each weight's gradient is summed over
