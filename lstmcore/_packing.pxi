@@ -73,18 +73,20 @@ cdef void pack_back(const Plan* p, const Product* prod, Py_ssize_t n, Py_ssize_t
 
 cdef void run_pack(const Plan* p, const void* const* blocks, vec* packed) noexcept nogil:
     """IN blocks, in the order of the kind; OUT packed."""
-    cdef Py_ssize_t L = p.lanes, H = p.cell.units, j, unit, row
+    cdef Py_ssize_t L = p.lanes, H = p.cell.units, j, lane, unit, row
     cdef const Product* prod
+    cdef const vec* bias
     cdef int k
     memset(packed, 0, (p.own + p.own_rows * p.padded) * (sizeof(vec) // L))
     for k in range(p.n_products):
         prod = &p.products[k]
-        for j in range(prod.size):
-            unit = j // L // prod.vectors * L + j % L
-            if unit < H:
-                row = bias_row(p, k, <int>(j // L % prod.vectors), unit)
-                if row != ABSENT and blocks[prod.bias_block] != NULL:
-                    copy_item(packed, prod.bias + j, <const vec*>blocks[prod.bias_block], row)
+        bias = <const vec*>blocks[prod.bias_block]
+        for j in range(prod.n if bias != NULL else 0):
+            unit = j // prod.vectors * L
+            for lane in range(min(L, H - unit)):
+                row = bias_row(p, k, <int>(j % prod.vectors), unit + lane)
+                if row != ABSENT:
+                    copy_item(packed, prod.bias + j * L + lane, bias, row)
         if prod.reads_x:
             pack_matrix(p, k, p.cell.inputs, <const vec*>blocks[prod.W_block], at(packed, prod.W))
         if prod.sources:
