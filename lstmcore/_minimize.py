@@ -8,7 +8,6 @@ family of methods is a module with `METHODS` and `drive`, and a row in `_FAMILIE
 import sys
 import warnings
 from collections.abc import Mapping
-from contextlib import nullcontext
 
 import numpy as np
 
@@ -234,16 +233,14 @@ def _as_options(options):
 
 
 def _one_blas_thread():
-    """A context in which BLAS keeps to the calling thread, where threadpoolctl is installed.
+    """A context in which BLAS keeps to the calling thread.
 
     SciPy's methods add and multiply vectors of parameters between evaluations. From 10,000 on,
     OpenBLAS starts threads for those, which then wait by spinning and take the processors from the
     kernels: fits took several times as long.
     """
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        return nullcontext()
+    from threadpoolctl import threadpool_limits
+
     return threadpool_limits(1, user_api="blas")
 
 

@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_info
 
 import lstmcore as lc
 from lstmcore import ConvergenceWarning, fit
@@ -269,8 +270,9 @@ def test_nothing_is_shown_unasked(capsys):
 
 
 def blas_threads():
-    info = pytest.importorskip("threadpoolctl").threadpool_info()
-    return [library["num_threads"] for library in info if library["user_api"] == "blas"]
+    return [
+        library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"
+    ]
 
 
 def test_blas_has_one_thread_during_a_fit_and_its_own_after():
@@ -279,12 +281,6 @@ def test_blas_has_one_thread_during_a_fit_and_its_own_after():
     quiet_fit(network(), X, Y, max_iter=3, callback=lambda _: inside.append(blas_threads()))
     assert before and all(set(threads) == {1} for threads in inside)
     assert blas_threads() == before
-
-
-def test_threadpoolctl_is_not_needed(monkeypatch):
-    without(monkeypatch, "threadpoolctl")
-    X, Y = data()
-    assert quiet_fit(network(), X, Y, max_iter=5).nit == 5
 
 
 BAD = {
