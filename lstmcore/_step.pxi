@@ -82,18 +82,21 @@ cdef inline void row_tile(const int N, const int M, const Plan* p, const Product
 
 
 cdef void step_row(const Plan* p, const Product* prod, const vec* packed, const vec* x,
-                   bint has_token, bint backwards, const vec* z, vec* a) noexcept nogil:
-    """The columns of a product for one sequence; the column of W for a token is in a already.
+                   bint backwards, const vec* z, vec* a) noexcept nogil:
+    """The columns of a product for one sequence; without x a token's column of W is in a already.
 
     A step goes through the tiles backwards if the one before it went forwards: where the weights
     are more than the first-level cache holds, it begins with those that are still there.
     """
     cdef Py_ssize_t q, j, N = prod.n, tiles = N >> 3
-    cdef Py_ssize_t I = p.cell.inputs if prod.reads_x and not has_token else 0
+    cdef Py_ssize_t I = 0
     cdef const vec* start = at(packed, prod.bias)
     a = a + prod.first
-    if has_token and prod.reads_x:
-        start = a
+    if prod.reads_x:
+        if x != NULL:
+            I = p.cell.inputs
+        else:
+            start = a
     for q in range(tiles):
         row_tile(4, 4, p, prod, packed, 8 * (tiles - 1 - q if backwards else q), start, I, x, z, a)
     j = 8 * tiles
@@ -115,15 +118,14 @@ cdef void step_row(const Plan* p, const Product* prod, const vec* packed, const 
 
 
 cdef void step_rows(const Plan* p, const Product* prod, const vec* packed, Py_ssize_t B,
-                    const vec* x, Py_ssize_t x_row, bint has_tokens, const vec* z,
-                    vec* a) noexcept nogil:
+                    const vec* x, Py_ssize_t x_row, const vec* z, vec* a) noexcept nogil:
     """The same of B sequences, by tiles."""
     cdef Py_ssize_t H = p.cell.units
     cdef const vec* start = at(packed, prod.bias)
     cdef int source
     a = a + prod.first
     if prod.reads_x:
-        if not has_tokens:
+        if x != NULL:
             gemm(B, prod.n, p.cell.inputs, x, x_row, at(packed, prod.W), start, a, p.a_row, 0)
         start = NULL
     for source in range(prod.sources):
@@ -145,14 +147,15 @@ cdef inline void step_layer(const Prepared* layer, Py_ssize_t B, const vec* x, P
     cdef const Product* prod = &p.products[0]
     cdef const Product* end = prod + p.n_products
     if tokens != NULL:
+        x = NULL
         for b in range(B):
             add_token(p, packed, tokens[b], at(a, b * p.a_row))
     while phase < p.phases:
         while prod != end and prod.phase == phase:
             if B == 1:
-                step_row(p, prod, packed, x, tokens != NULL, backwards[0], z, a)
+                step_row(p, prod, packed, x, backwards[0], z, a)
             else:
-                step_rows(p, prod, packed, B, x, x_row, tokens != NULL, z, a)
+                step_rows(p, prod, packed, B, x, x_row, z, a)
             prod += 1
         cell_forward(p, phase, packed, B, a, c, z, z, <vec*>NULL)
         phase += 1
