@@ -32,11 +32,6 @@ class Examples(Fixed):
     _instead = "prepare the data anew, or `take` some of the sequences"
 
     def __init__(self, batch, targets, weights, reduction, form):
-        self.batch = batch
-        self.targets = targets
-        self.weights = read_only(weights)
-        self.reduction = reduction
-        self.form = form
         with np.errstate(over="ignore"):
             total = float(weights.sum())
         if reduction == "mean" and not 0 < total < np.inf:
@@ -44,8 +39,16 @@ class Examples(Fixed):
                 "sample_weight, step_weight, lengths: expected a finite sum of weights above zero "
                 f"over the terms that are there, got {total}"
             )
-        self.total = total
-        self.scale = 1.0 / total if reduction == "mean" else 1.0
+        # At once, for every guarded assignment takes as long as a check of the data.
+        vars(self).update(
+            batch=batch,
+            targets=targets,
+            weights=read_only(weights),
+            reduction=reduction,
+            form=form,
+            total=total,
+            scale=1.0 / total if reduction == "mean" else 1.0,
+        )
 
     def __len__(self):
         return self.batch.size
