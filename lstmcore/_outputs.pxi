@@ -45,7 +45,7 @@ cdef void output_row(int output, Py_ssize_t K, const vec* a, vec* y) noexcept no
     elif output == OUT_LOGISTIC:
         run_activation(&f, K, a, y)
     elif y != a:
-        copy_items(y, a, K)
+        memcpy(y, a, K * (sizeof(vec) // lanes(a)))
 
 
 cdef void run_output_units(int output, Py_ssize_t rows, Py_ssize_t K, const vec* a,

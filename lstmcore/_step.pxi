@@ -100,6 +100,8 @@ cdef void step_row(const Plan* p, const Product* prod, const vec* packed, const 
     for q in range(tiles):
         row_tile(4, 4, p, prod, packed, 8 * (tiles - 1 - q if backwards else q), start, I, x, z, a)
     j = 8 * tiles
+    if j == N:
+        return
     if N - j >= 6:
         row_tile(4, 2, p, prod, packed, j, start, I, x, z, a)
         j += 6
@@ -109,11 +111,13 @@ cdef void step_row(const Plan* p, const Product* prod, const vec* packed, const 
     elif N - j == 4:
         row_tile(4, 0, p, prod, packed, j, start, I, x, z, a)
         j += 4
-    if N - j == 3:
+    elif N - j == 3:
         row_tile(2, 1, p, prod, packed, j, start, I, x, z, a)
+        j += 3
     elif N - j == 2:
         row_tile(2, 0, p, prod, packed, j, start, I, x, z, a)
-    elif N - j == 1:
+        j += 2
+    if j < N:
         row_tile(1, 0, p, prod, packed, j, start, I, x, z, a)
 
 
