@@ -128,7 +128,7 @@ cdef void backward_recurrence(const Task* task, const Layout* lay, const Member*
     cdef vec* dc = at(scratch, lay.dc + r0 * p.padded)
     cdef vec* delta
     cdef vec* d
-    cdef Py_ssize_t t, r, n, b, place, q
+    cdef Py_ssize_t t, r, n, q
     cdef Py_ssize_t first = rows_before(task, t0), row = rows_before(task, t1)
     cdef Py_ssize_t I = p.cell.inputs, n_all, n_before
     cdef Py_ssize_t tape_first = seq.B + first - rows_before(task, seq.t0)  # of rank 0 at t0
@@ -147,16 +147,14 @@ cdef void backward_recurrence(const Task* task, const Layout* lay, const Member*
             continue
         q = row - first + r0                        # the first of its rows in the chunk
         for r in range(n):
-            b = seq.order[r0 + r]
-            place = place_in_time(task, r0 + r, t)
             if seq.tokens == NULL and seq.x != NULL and is_mine(me, r):
                 copy_items(at(scratch, lay.x + (q + r) * I),
-                           at(<const vec*>seq.x, b * seq.x_batch + place * seq.x_time), I)
+                           at(<const vec*>seq.x, place_in_x(task, r0 + r, t)), I)
             d = at(dz, r * p.z_row + u)
             if not p.n_recurrent:
                 memset(d, 0, p.padded * (sizeof(vec) // p.lanes))
             if seq.y != NULL:
-                add_items(d, at(<const vec*>seq.y, b * seq.y_batch + place * seq.y_time + u),
+                add_items(d, at(<const vec*>seq.y, place_in_y(task, r0 + r, t) + u),
                           me.own.cell.units)
         delta = at(scratch, lay.delta + q * p.a_row)
         for phase in range(p.phases - 1, -1, -1):
@@ -222,7 +220,7 @@ cdef void backward_vectors(const Task* task, const Layout* lay, Py_ssize_t t0, P
     cdef const vec* delta
     cdef vec* g
     cdef vec* dw
-    cdef Py_ssize_t t, r, q = 0, j, n, place
+    cdef Py_ssize_t t, r, q = 0, j, n, token
     cdef int k
     if p.own_rows:
         g = at(grad, p.own)
@@ -237,15 +235,14 @@ cdef void backward_vectors(const Task* task, const Layout* lay, Py_ssize_t t0, P
     for t in range(t0, t1):
         n = count_active(task, t, n)
         for r in range(n):
-            place = seq.tokens[seq.order[r] * seq.x_batch
-                               + place_in_time(task, r, t) * seq.x_time]
+            token = seq.tokens[place_in_x(task, r, t)]
             for k in range(p.n_products):
                 prod = &p.products[k]
                 if prod.reads_x:
                     delta = at(scratch, lay.delta + q * p.a_row) + prod.first
                     for j in range(prod.n):
                         g = at(grad, prod.W
-                               + packed_offset(p.cell.inputs, prod.n, place, j, p.lanes))
+                               + packed_offset(p.cell.inputs, prod.n, token, j, p.lanes))
                         g[0] = g[0] + delta[j]
             q += 1
 
@@ -271,7 +268,7 @@ cdef void backward_inputs(const Task* task, const Layout* lay, Py_ssize_t rows, 
     for t in range(t0, t1):
         n = count_active(task, t, n)
         for r in range(max(q0 - q, 0), min(q1 - q, n)):
-            add_items(at(<vec*>task.seq.dx, task.seq.order[r] * task.seq.dx_batch
+            add_items(at(<vec*>task.seq.dx, task.seq.dx_first[r] * task.seq.dx_batch
                          + place_in_time(task, r, t) * task.seq.dx_time),
                       at(scratch, lay.dx + (q + r) * I_padded), p.cell.inputs)
         q += n

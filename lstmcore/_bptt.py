@@ -19,6 +19,7 @@ import numpy as np
 
 from ._checks import describe, rows_contiguous
 from ._dispatch import kernels
+from .sequences import Rows
 
 
 def segments(layers, batch, dtype, checkpoint):
@@ -133,7 +134,7 @@ class Evaluation:
         for j in range(last, -1, -1):
             if j < last:
                 y, tapes = None, self._with_tape(j, None)
-            self._back(j, tapes, reading.dy(*self._cuts[j], y))
+            self._back(j, tapes, reading.dy(self._segments[j], self._cuts[j][0], y))
             self._workspace.drop(mark)
         return value
 
@@ -164,25 +165,24 @@ class Evaluation:
         self._body.backward(self._segments[j], tapes, dy, self._dstates, None, self._buffers)
 
     def _room(self, segment):
-        """Memory for the outputs of a segment, finite where no step is."""
-        take = self._workspace.take_zeros if segment.is_padded else self._workspace.take
-        return take(segment.size, segment.max_length, self._body.output_size)
+        """Memory for the outputs of a segment."""
+        return Rows(self._workspace.take(segment.n_steps, self._body.output_size), segment.first)
 
     def _score(self, j, y):
-        """Value and delta of segment j."""
-        (t0, t1), examples = self._cuts[j], self._examples
-        targets = examples.targets
+        """Value and delta of the outputs y of segment j."""
+        targets, weights = self._examples.targets, self._examples.weights
         if self._last:
-            targets = targets.segment(t0, t1)
-        weights = examples.weights[:, t0:t1]
-        return self._value_and_delta(y, targets, weights, self._segments[j].lengths)
+            rows = self._batch.rows_between(*self._cuts[j])
+            targets, weights = targets.take(rows), weights[rows]
+        value, delta = self._value_and_delta(y.values, targets, weights)
+        return value, Rows(delta, y.first)
 
     def _score_once(self, a):
         """Value and delta of all outputs."""
-        examples = self._examples
-        return self._value_and_delta(a, examples.targets, examples.weights, self._batch.lengths)
+        return self._value_and_delta(a, self._examples.targets, self._examples.weights)
 
-    def _value_and_delta(self, a, targets, weights, lengths):
+    def _value_and_delta(self, a, targets, weights):
+        lengths = self._batch.lengths if self._loss.terms == "sequences" else None
         value, delta = self._loss.value_and_delta(
             a, targets, weights * self._examples.scale, lengths
         )

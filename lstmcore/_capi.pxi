@@ -175,6 +175,12 @@ cdef Task task_of(const Layer* layer, const Sequences* given) noexcept nogil:
     task.plan = prepared(layer).plan
     task.packed = weights_of(layer)
     read_struct(given, &task.seq, sizeof(Sequences))
+    if task.seq.x_first == NULL:
+        task.seq.x_first = task.seq.order
+    if task.seq.y_first == NULL:
+        task.seq.y_first = task.seq.order
+    if task.seq.dx_first == NULL:
+        task.seq.dx_first = task.seq.order
     task.seq.n_threads = max(task.seq.n_threads, 1)
     return task
 

@@ -6,7 +6,7 @@ rows, one for each sequence.
 
 import numpy as np
 
-from .sequences import single_steps
+from .sequences import Rows, single_steps
 
 
 class Chain:
@@ -59,7 +59,7 @@ class Chain:
         batch : Batch
         initial : list
             States before the first step.
-        y : (B, L, K) array or None
+        y : Rows or None
             The last layer's outputs, written where steps are.
         final : list or None
             States, overwritten with those after the last step.
@@ -99,11 +99,11 @@ class Chain:
         ----------
         batch, tapes
             Of `forward`, with `training`.
-        dy : (B, L, K) array or None
+        dy : Rows or None
             dL/dy; None is zero.
         dstates : list
             dL/d(final states), overwritten with dL/d(initial states).
-        dx : array or None
+        dx : Rows or None
             dL/dx is added to it.
         buffers : list
             What `Layer.gradient_buffers` gave for each; added to.
@@ -113,7 +113,7 @@ class Chain:
         for k in reversed(range(len(self.layers))):
             below = deltas[k - 1] if k else dx
             if k:
-                below.fill(0)
+                below.values.fill(0)
             x, tape = tapes[k]
             self.layers[k].backward(
                 self._packed[k],
@@ -148,7 +148,7 @@ class Chain:
             return rows, None
         batch = single_steps(rows[:, None])
         y = np.empty((batch.size, self.output_size), rows.dtype)
-        tapes = self.forward(batch, self._no_states, y[:, None], training=training)
+        tapes = self.forward(batch, self._no_states, Rows(y, batch.first), training=training)
         return y, (batch, tapes)
 
     def backward_rows(self, kept, dy, buffers):
@@ -156,9 +156,10 @@ class Chain:
         if not self.layers:
             return dy
         batch, tapes = kept
-        drows = np.zeros(batch.x.shape, dy.dtype)
-        self.backward(batch, tapes, dy[:, None], self._no_states, drows, buffers)
-        return drows[:, 0]
+        drows = np.zeros((batch.size, self.layers[0].input_size), dy.dtype)
+        dy, dx = Rows(dy, batch.first), Rows(drows, batch.first)
+        self.backward(batch, tapes, dy, self._no_states, dx, buffers)
+        return drows
 
     def unpack_rows(self, buffers, gradient):
         """As `unpack`."""
@@ -169,9 +170,11 @@ class Chain:
         return [[()] * layer.directions for layer in self.layers]
 
     def _between_layers(self, widths, batch, all_kept):
-        """An array (B, L, width) for each; of those that are not all kept, two at a time are."""
-        take, B, L = self.workspace.take, batch.size, batch.max_length
+        """Rows of each width; of those that are not all kept, two at a time are."""
+        take, N = self.workspace.take, batch.n_steps
         if all_kept or len(widths) <= 2:
-            return [take(B, L, width) for width in widths]
-        flat = [take(B * L * max(widths[k::2])) for k in range(2)]
-        return [flat[k % 2][: B * L * width].reshape(B, L, width) for k, width in enumerate(widths)]
+            arrays = [take(N, width) for width in widths]
+        else:
+            flat = [take(N * max(widths[k::2])) for k in range(2)]
+            arrays = [flat[k % 2][: N * width].reshape(N, width) for k, width in enumerate(widths)]
+        return [Rows(array, batch.first) for array in arrays]

@@ -18,7 +18,9 @@ class Examples(Fixed):
     batch : Batch
     targets : Targets
         As the network's loss has prepared them.
-    weights : (B, L) or (B,) float64 array
+    terms : {"steps", "sequences"}
+        What has a weight: the steps that are there, or each sequence.
+    weights : (N,) or (B,) float64 array
         Of each term as given; `scale` is not in it.
     reduction : {"mean", "sum"}
     total : float
@@ -31,7 +33,7 @@ class Examples(Fixed):
 
     _instead = "prepare the data anew, or `take` some of the sequences"
 
-    def __init__(self, batch, targets, weights, reduction, form):
+    def __init__(self, batch, targets, terms, weights, reduction, form):
         with np.errstate(over="ignore"):
             total = float(weights.sum())
         if reduction == "mean" and not 0 < total < np.inf:
@@ -43,6 +45,7 @@ class Examples(Fixed):
         vars(self).update(
             batch=batch,
             targets=targets,
+            terms=terms,
             weights=read_only(weights),
             reduction=reduction,
             form=form,
@@ -55,24 +58,28 @@ class Examples(Fixed):
 
     def __reduce__(self):
         # copies are read-only again
-        return Examples, (self.batch, self.targets, self.weights, self.reduction, self.form)
+        options = self.terms, self.weights, self.reduction, self.form
+        return Examples, (self.batch, self.targets, *options)
 
     def summed(self):
         """The same examples, whose loss is the sum and not the mean."""
-        return Examples(self.batch, self.targets, self.weights, "sum", self.form)
+        return Examples(self.batch, self.targets, self.terms, self.weights, "sum", self.form)
 
     def take(self, indices):
         """The examples of some of the sequences; a mean is the mean over these alone."""
-        batch = self.batch.take(indices)
-        targets, weights = self.targets.take(indices), self.weights[indices]
-        if weights.ndim == 2:
-            weights = weights[:, : batch.max_length]
-            targets = targets.segment(0, batch.max_length)
-        return Examples(batch, targets, weights, self.reduction, self.form)
+        terms = self.batch.rows_of(indices) if self.terms == "steps" else indices
+        return Examples(
+            self.batch.take(indices),
+            self.targets.take(terms),
+            self.terms,
+            self.weights[terms],
+            self.reduction,
+            self.form,
+        )
 
 
 def check_weights(sample_weight, step_weight, batch, whole):
-    """The weight of each term as float64: (B, L), zero where no step is, or (B,).
+    """The weight of each term as float64, fresh: (N,), or (B,) where a sequence is one.
 
     Parameters
     ----------
@@ -89,16 +96,16 @@ def check_weights(sample_weight, step_weight, batch, whole):
         if step_weight is not None:
             raise ValueError(f"step_weight: expected None {whole}, got {describe(step_weight)}")
         return np.ones(batch.size) if sample_weight is None else sample_weight.copy()
-    valid = batch.valid
-    weights = valid.astype(_WEIGHT)
-    if step_weight is not None:
-        weights[valid] = _step_weights(step_weight, batch, valid)
+    if step_weight is None:
+        weights = np.ones(batch.n_steps)
+    else:
+        weights = _step_weights(step_weight, batch)
     if sample_weight is not None:
-        weights *= sample_weight[:, None]
+        weights = weights * np.repeat(sample_weight, batch.lengths)
     return weights
 
 
-def _step_weights(step_weight, batch, valid):
+def _step_weights(step_weight, batch):
     """The weights of the steps that are there, one after the other."""
     if isinstance(step_weight, (list, tuple)) and len(step_weight) == batch.size:
         rows = [as_ndarray(row, f"step_weight[{b}]") for b, row in enumerate(step_weight)]
@@ -112,7 +119,7 @@ def _step_weights(step_weight, batch, valid):
             )
     weights = as_real(step_weight, "step_weight", _WEIGHT)
     shaped(weights, "step_weight", (batch.size, batch.T))
-    return _nonnegative(batch.gather(weights)[valid], "step_weight")
+    return _nonnegative(batch.gather(weights).copy(), "step_weight")
 
 
 def _weights(value, name, size):

@@ -38,24 +38,24 @@ cdef void input_products(const Task* task, Py_ssize_t r0, Py_ssize_t t0, Py_ssiz
     """a = b + W x for the steps t0 to t1 of the ranks r0 to r0 + n - 1, one row after another."""
     cdef const Plan* p = &task.plan
     cdef const Sequences* seq = &task.seq
-    cdef Py_ssize_t I = p.cell.inputs, x_row = I, t, r, rows = 0, place
+    cdef Py_ssize_t I = p.cell.inputs, x_row = I, t, r, rows = 0
     cdef const vec* x = x_rows
     cdef const Product* prod
     cdef int k
     if n == 1 and seq.tokens == NULL:       # one sequence: its steps are rows as they stand
-        x = at(<const vec*>seq.x,
-               seq.order[r0] * seq.x_batch + place_in_time(task, r0, t0) * seq.x_time)
+        x = at(<const vec*>seq.x, place_in_x(task, r0, t0))
         x_row = -seq.x_time if seq.reverse else seq.x_time
         rows = t1 - t0
     else:
         for t in range(t0, t1):
             n = count_active(task, t, r0 + n) - r0
             for r in range(r0, r0 + n):
-                place = seq.order[r] * seq.x_batch + place_in_time(task, r, t) * seq.x_time
                 if seq.tokens != NULL:
-                    add_token(p, <const vec*>task.packed, seq.tokens[place], at(a, rows * p.a_row))
+                    add_token(p, <const vec*>task.packed, seq.tokens[place_in_x(task, r, t)],
+                              at(a, rows * p.a_row))
                 else:
-                    copy_items(at(x_rows, rows * I), at(<const vec*>seq.x, place), I)
+                    copy_items(at(x_rows, rows * I), at(<const vec*>seq.x, place_in_x(task, r, t)),
+                               I)
                 rows += 1
     if seq.tokens != NULL:
         return
@@ -153,8 +153,7 @@ cdef inline void forward_step(const Task* task, const Member* me, Py_ssize_t r0,
         forward_cells(p, me, phase, packed, n, a, c, z, z_next, tape)
     if task.seq.y != NULL:
         for r in range(n):
-            copy_items(at(<vec*>task.seq.y, task.seq.order[r0 + r] * task.seq.y_batch
-                          + place_in_time(task, r0 + r, t) * task.seq.y_time + u),
+            copy_items(at(<vec*>task.seq.y, place_in_y(task, r0 + r, t) + u),
                        at(z_next, r * p.z_row + u), me.own.cell.units)
     meet_over_units(me)
 

@@ -75,16 +75,19 @@ cdef extern from "lstmcore.h" nogil:
         const Py_ssize_t* lengths
         const void* x
         const Py_ssize_t* tokens
+        const Py_ssize_t* x_first
         Py_ssize_t x_batch, x_time
         void* scratch
         void* tape
         void* y
+        const Py_ssize_t* y_first
         Py_ssize_t y_batch, y_time
         const void* state_in[MOST_STATES]
         Py_ssize_t state_in_batch[MOST_STATES]
         void* state_out[MOST_STATES]
         Py_ssize_t state_out_batch[MOST_STATES]
         void* dx
+        const Py_ssize_t* dx_first
         Py_ssize_t dx_batch, dx_time
         void* grad
         Py_ssize_t first_row

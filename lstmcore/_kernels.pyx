@@ -63,7 +63,9 @@ VECTOR_BITS = 32 * VF
 
 # ---- entry points for Python ---------------------------------------------------------------------
 # Arrays come by name and as they are, checked by cells/; None is NULL. Blocks and states are tuples
-# in the order of the kind.
+# in the order of the kind. x, y, dy and dx are arrays (B, T, ...), or rows (N, ...) in which the
+# steps of a sequence follow one another. Where each sequence begins, by rank, on the first axis,
+# says x_first, y_first, dx_first: by default `order`, which is right for (B, T, ...).
 
 cdef inline bint is_single(object array) noexcept:
     return cnp.PyArray_ITEMSIZE(<cnp.ndarray>array) == 4
@@ -120,42 +122,72 @@ def unpack(CellPlan cell not None, cnp.ndarray grad not None, tuple blocks not N
             run_unpack(plan, <const vd*>grad_, <void* const*>addresses)
 
 
-cdef int check_sizes(CellPlan cell, cnp.ndarray x, cnp.ndarray order,
+cdef inline bint are_indices(object array, Py_ssize_t B) noexcept:
+    """Whether `array` is a vector of B indices that can be read as it stands."""
+    return (is_plain(array, cnp.NPY_INTP, cnp.NPY_ARRAY_CARRAY_RO)
+            and cnp.PyArray_NDIM(<cnp.ndarray>array) == 1
+            and cnp.PyArray_SIZE(<cnp.ndarray>array) == B)
+
+
+cdef bint are_inside(cnp.ndarray first, cnp.ndarray lengths, Py_ssize_t n, Py_ssize_t T) noexcept:
+    """Whether all sequences are in an array of n sequences of T steps; with T -1, of n rows."""
+    cdef const Py_ssize_t* first_ = <const Py_ssize_t*>address(first)
+    cdef const Py_ssize_t* lengths_ = <const Py_ssize_t*>address(lengths)
+    cdef Py_ssize_t r
+    for r in range(cnp.PyArray_SIZE(lengths)):
+        if first_[r] < 0 or lengths_[r] < 0:
+            return False
+        if first_[r] > n - lengths_[r] if T < 0 else (first_[r] >= n or lengths_[r] > T):
+            return False
+    return True
+
+
+cdef int check_sizes(CellPlan cell, cnp.ndarray x, cnp.ndarray x_first, cnp.ndarray order,
                      cnp.ndarray lengths) except -1:
     """Raise where memory would be read that is not x's: these arrays are in users' hands."""
     cdef Py_ssize_t B = cnp.PyArray_SIZE(lengths)
     cdef bint of_tokens = cnp.PyArray_TYPE(x) == cnp.NPY_INTP
-    if not (is_plain(order, cnp.NPY_INTP, cnp.NPY_ARRAY_CARRAY_RO)
-            and is_plain(lengths, cnp.NPY_INTP, cnp.NPY_ARRAY_CARRAY_RO)
-            and cnp.PyArray_NDIM(order) == 1 and cnp.PyArray_NDIM(lengths) == 1
-            and cnp.PyArray_SIZE(order) == B):
-        raise ValueError("order, lengths: expected two vectors of indices of one size")
-    if not (cnp.PyArray_NDIM(x) == 3 - of_tokens and cnp.PyArray_DIM(x, 0) == B
-            and (B == 0 or (<const Py_ssize_t*>address(lengths))[0] <= cnp.PyArray_DIM(x, 1))
-            and (of_tokens or (cnp.PyArray_DIM(x, 2) == cell.plan.cell.inputs
+    cdef int axes = cnp.PyArray_NDIM(x) - (not of_tokens)     # before the inputs
+    if not (are_indices(order, B) and are_indices(lengths, B) and are_indices(x_first, B)):
+        raise ValueError("order, lengths, x_first: expected vectors of indices of one size")
+    if not (axes in (1, 2)
+            and are_inside(x_first, lengths, cnp.PyArray_DIM(x, 0),
+                           cnp.PyArray_DIM(x, 1) if axes == 2 else -1)
+            and (of_tokens or (cnp.PyArray_DIM(x, axes) == cell.plan.cell.inputs
                                and cnp.PyArray_ITEMSIZE(x) == cell.item_size))):
         raise ValueError(f"x: expected {B} sequences of the lengths given and of "
                          f"{cell.plan.cell.inputs} inputs, got shape {(<object>x).shape}")
     return 0
 
 
-cdef Task new_task(CellPlan cell, cnp.ndarray packed, cnp.ndarray x, cnp.ndarray order,
-                   cnp.ndarray lengths, cnp.ndarray tape, cnp.ndarray y, tuple given, tuple wanted,
-                   cnp.ndarray scratch, Py_ssize_t t0, Py_ssize_t t1, int reverse, int n_threads):
+cdef inline Py_ssize_t time_stride(object array, int axes) noexcept:
+    """Of an array (B, T, ...) with so many axes, or of its rows (N, ...); 0 for None."""
+    if array is None:
+        return 0
+    return stride(array, 1 if cnp.PyArray_NDIM(<cnp.ndarray>array) == axes else 0)
+
+
+cdef Task new_task(CellPlan cell, cnp.ndarray packed, cnp.ndarray x, cnp.ndarray x_first,
+                   cnp.ndarray order, cnp.ndarray lengths, cnp.ndarray tape, cnp.ndarray y,
+                   cnp.ndarray y_first, tuple given, tuple wanted, cnp.ndarray scratch,
+                   Py_ssize_t t0, Py_ssize_t t1, int reverse, int n_threads):
     """A task over a batch. given, wanted: the states at its ends, or their derivatives."""
     cdef Task task
     cdef Sequences* seq = &task.seq
     cdef Py_ssize_t k
-    check_sizes(cell, x, order, lengths)
+    x_first = order if x_first is None else x_first
+    check_sizes(cell, x, x_first, order, lengths)
     memset(&task, 0, sizeof(Task))
     task.plan = cell.plan
     task.packed = address(packed)
     if cnp.PyArray_TYPE(x) == cnp.NPY_INTP:
         seq.tokens = <const Py_ssize_t*>address(x)
+        seq.x_time = time_stride(x, 2)
     else:
         seq.x = address(x)
+        seq.x_time = time_stride(x, 3)
+    seq.x_first = <const Py_ssize_t*>address(x_first)
     seq.x_batch = stride(x, 0)
-    seq.x_time = stride(x, 1)
     seq.order = <const Py_ssize_t*>address(order)
     seq.lengths = <const Py_ssize_t*>address(lengths)
     seq.B = cnp.PyArray_DIM(lengths, 0)
@@ -164,8 +196,9 @@ cdef Task new_task(CellPlan cell, cnp.ndarray packed, cnp.ndarray x, cnp.ndarray
     seq.reverse = reverse
     seq.n_threads = n_threads
     seq.y = address(y)
+    seq.y_first = <const Py_ssize_t*>address(order if y_first is None else y_first)
     seq.y_batch = stride(y, 0)
-    seq.y_time = stride(y, 1)
+    seq.y_time = time_stride(y, 3)
     seq.tape = address(tape)
     seq.scratch = address(scratch)
     if given is not None:
@@ -181,13 +214,14 @@ cdef Task new_task(CellPlan cell, cnp.ndarray packed, cnp.ndarray x, cnp.ndarray
 
 def forward(
     CellPlan cell not None, *, cnp.ndarray packed not None, cnp.ndarray x not None,
-    cnp.ndarray order not None, cnp.ndarray lengths not None, cnp.ndarray y=None,
-    tuple initial=None, tuple final=None, cnp.ndarray tape=None, cnp.ndarray scratch not None,
-    Py_ssize_t t0=0, Py_ssize_t t1, int reverse=0, int n_threads=1,
+    cnp.ndarray x_first=None, cnp.ndarray order not None, cnp.ndarray lengths not None,
+    cnp.ndarray y=None, cnp.ndarray y_first=None, tuple initial=None, tuple final=None,
+    cnp.ndarray tape=None, cnp.ndarray scratch not None, Py_ssize_t t0=0, Py_ssize_t t1,
+    int reverse=0, int n_threads=1,
 ):
     """Steps t0 to t1 of a layer, one direction. OUT y, final, tape; scratch is scratch memory."""
-    cdef Task task = new_task(cell, packed, x, order, lengths, tape, y, initial, final, scratch,
-                              t0, t1, reverse, n_threads)
+    cdef Task task = new_task(cell, packed, x, x_first, order, lengths, tape, y, y_first, initial,
+                              final, scratch, t0, t1, reverse, n_threads)
     cdef bint single = cell.item_size == FLOAT32
     with nogil:
         if single:
@@ -198,8 +232,9 @@ def forward(
 
 def backward(
     CellPlan cell not None, *, cnp.ndarray packed not None, cnp.ndarray x not None,
-    cnp.ndarray order not None, cnp.ndarray lengths not None, cnp.ndarray tape not None,
-    cnp.ndarray dy=None, tuple dfinal=None, tuple dinitial=None, cnp.ndarray dx=None,
+    cnp.ndarray x_first=None, cnp.ndarray order not None, cnp.ndarray lengths not None,
+    cnp.ndarray tape not None, cnp.ndarray dy=None, cnp.ndarray dy_first=None, tuple dfinal=None,
+    tuple dinitial=None, cnp.ndarray dx=None, cnp.ndarray dx_first=None,
     cnp.ndarray grad not None, cnp.ndarray scratch not None, Py_ssize_t t0=0, Py_ssize_t t1,
     int reverse=0, int n_threads=1, Py_ssize_t first_row=0,
 ):
@@ -208,12 +243,13 @@ def backward(
     first_row: rows of longer sequences, of which these are a segment, before their step 0; chunks
     begin where they would with the sequences whole.
     """
-    cdef Task task = new_task(cell, packed, x, order, lengths, tape, dy, dfinal, dinitial, scratch,
-                              t0, t1, reverse, n_threads)
+    cdef Task task = new_task(cell, packed, x, x_first, order, lengths, tape, dy, dy_first, dfinal,
+                              dinitial, scratch, t0, t1, reverse, n_threads)
     cdef bint single = cell.item_size == FLOAT32
     task.seq.dx = address(dx)
+    task.seq.dx_first = <const Py_ssize_t*>address(order if dx_first is None else dx_first)
     task.seq.dx_batch = stride(dx, 0)
-    task.seq.dx_time = stride(dx, 1)
+    task.seq.dx_time = time_stride(dx, 3)
     task.seq.grad = address(grad)
     task.seq.first_row = first_row
     with nogil:
@@ -223,20 +259,50 @@ def backward(
             run_backward[vd](&task, NULL)
 
 
-def add_over_time(cnp.ndarray y not None, cnp.ndarray lengths not None, cnp.ndarray total not None):
-    """total (B, K) += the sum of y (B, T, K) over t < lengths. IN and OUT total."""
+cdef Stretch stretch_of(cnp.ndarray first, cnp.ndarray order, cnp.ndarray lengths,
+                        cnp.ndarray wanted):
+    """Rows that are reduced to `wanted` (B, K)."""
+    return Stretch(cnp.PyArray_DIM(wanted, 0), cnp.PyArray_DIM(wanted, 1),
+                   <const Py_ssize_t*>address(order), <const Py_ssize_t*>address(lengths),
+                   <const Py_ssize_t*>address(first))
+
+
+def add_over_time(cnp.ndarray y not None, cnp.ndarray first not None, cnp.ndarray order not None,
+                  cnp.ndarray lengths not None, cnp.ndarray total not None):
+    """total (B, K) += the sum of each sequence's rows of y (N, K). IN and OUT total.
+
+    first, order, lengths: by rank, the sequence's first row, its number, its steps.
+    """
+    cdef Stretch steps = stretch_of(first, order, lengths, total)
     cdef void* y_ = address(y)
     cdef void* total_ = address(total)
-    cdef Py_ssize_t B = cnp.PyArray_DIM(total, 0)
-    cdef Py_ssize_t K = cnp.PyArray_DIM(total, 1)
-    cdef Py_ssize_t y_batch = stride(y, 0), y_time = stride(y, 1)
-    cdef const Py_ssize_t* lengths_ = <const Py_ssize_t*>address(lengths)
     cdef bint single = is_single(total)
     with nogil:
         if single:
-            run_sum[vf](B, K, lengths_, <vf*>y_, y_batch, y_time, <vf*>total_)
+            run_sum[vf](&steps, <vf*>y_, <vf*>total_)
         else:
-            run_sum[vd](B, K, lengths_, <vd*>y_, y_batch, y_time, <vd*>total_)
+            run_sum[vd](&steps, <vd*>y_, <vd*>total_)
+
+
+def max_over_time(cnp.ndarray y not None, cnp.ndarray first not None, cnp.ndarray order not None,
+                  cnp.ndarray lengths not None, cnp.ndarray count not None, Py_ssize_t t0,
+                  cnp.ndarray largest not None, cnp.ndarray step not None):
+    """The maximum of each sequence's rows of y (N, K), and of `largest` where `count` (B,) is not 0.
+
+    The first of its rows is step t0. NaN is larger than all else. IN and OUT largest (B, K), and
+    step (B, K), the first that has it.
+    """
+    cdef Stretch steps = stretch_of(first, order, lengths, largest)
+    cdef void* y_ = address(y)
+    cdef void* count_ = address(count)
+    cdef void* largest_ = address(largest)
+    cdef Py_ssize_t* step_ = <Py_ssize_t*>address(step)
+    cdef bint single = is_single(largest)
+    with nogil:
+        if single:
+            run_max[float](&steps, <float*>y_, <float*>count_, t0, <float*>largest_, step_)
+        else:
+            run_max[double](&steps, <double*>y_, <double*>count_, t0, <double*>largest_, step_)
 
 
 def output_units(int kind, cnp.ndarray a not None, cnp.ndarray y not None):

@@ -61,13 +61,46 @@ cdef void run_output_units(int output, Py_ssize_t rows, Py_ssize_t K, const vec*
     restore_denormals(mode)
 
 
-cdef void run_sum(Py_ssize_t B, Py_ssize_t K, const Py_ssize_t* lengths, const vec* y,
-                  Py_ssize_t y_batch, Py_ssize_t y_time, vec* total) noexcept nogil:
+ctypedef fused real:
+    float
+    double
+
+
+cdef struct Stretch:
+    # Some steps of B sequences: rows (N, K), those of each sequence one after the other.
+    Py_ssize_t B, K
+    const Py_ssize_t* order         # by rank: the sequence,
+    const Py_ssize_t* lengths       # its steps here,
+    const Py_ssize_t* first         # the first of its rows
+
+
+cdef void run_sum(const Stretch* steps, const vec* y, vec* total) noexcept nogil:
     """total += each sequence's own steps, in their order."""
-    cdef Py_ssize_t b, t
-    for b in range(B):
-        for t in range(lengths[b]):
-            add_items(at(total, b * K), at(y, b * y_batch + t * y_time), K)
+    cdef Py_ssize_t r, t, K = steps.K
+    for r in range(steps.B):
+        for t in range(steps.lengths[r]):
+            add_items(at(total, steps.order[r] * K), at(y, (steps.first[r] + t) * K), K)
+
+
+cdef void run_max(const Stretch* steps, const real* y, const real* count, Py_ssize_t t0,
+                  real* largest, Py_ssize_t* step) noexcept nogil:
+    """largest, step: of each unit the maximum so far and the first step that has it.
+
+    The first row here is step t0; `count` steps have been before. NaN is larger than all else.
+    """
+    cdef Py_ssize_t r, t, k, b, K = steps.K
+    cdef bint is_first
+    cdef real x, top
+    for r in range(steps.B):
+        b = steps.order[r]
+        for t in range(steps.lengths[r]):
+            is_first = t == 0 and count[b] == 0
+            for k in range(K):
+                x = y[(steps.first[r] + t) * K + k]
+                top = largest[b * K + k]
+                if is_first or x > top or (x != x and top == top):
+                    largest[b * K + k] = x
+                    step[b * K + k] = t0 + t
 
 
 cdef bint run_all_finite(Py_ssize_t n, const vec* x) noexcept nogil:

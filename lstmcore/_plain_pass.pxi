@@ -97,6 +97,7 @@ cdef class PlainPass:
         y = cnp.PyArray_SimpleNew(3, shape, self.type_number)
         memset(&task, 0, sizeof(Task))
         task.seq.order = <const Py_ssize_t*>address(order)
+        task.seq.x_first = task.seq.y_first = task.seq.order
         task.seq.lengths = <const Py_ssize_t*>address(lengths)
         task.seq.B = B
         task.seq.t1 = T

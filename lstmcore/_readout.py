@@ -9,6 +9,7 @@ import numpy as np
 
 from ._checks import as_choice
 from ._dispatch import kernels
+from .sequences import Rows
 
 __all__ = ["READOUTS", "Parts", "cut"]
 
@@ -76,17 +77,17 @@ class Readout:
         return shapes and tuple(np.zeros((batch_size, *shape), dtype) for shape in shapes)
 
     def room(self, segment):
-        """Memory for the outputs of a stretch, or None if they are not asked for."""
+        """Memory for the outputs of a stretch, `Rows`, or None if they are not asked for."""
         if not self.sees_steps:
             return None
-        return self._memory.take(segment.size, segment.max_length, self._layer.output_size)
+        return Rows(self._memory.take(segment.n_steps, self._layer.output_size), segment.first)
 
     def take(self, y, segment, final):
         """Read the outputs y of a stretch, from `room`, and the states `final` after it."""
         raise NotImplementedError
 
     def read(self):
-        """What has been read out: (B, H), or (B, L, H) with a time axis."""
+        """What has been read out: (B, H), or rows (N, H) where nothing is."""
         raise NotImplementedError
 
     def entry(self):
@@ -97,10 +98,10 @@ class Readout:
         """Take dL/d(read). What the final states get of it is written into `dfinal`."""
         self._dread = dread
 
-    def dy(self, t0, t1, y):
-        """dL/dy of the steps t0 to t1, or None for zero.
+    def dy(self, segment, t0, y):
+        """dL/dy of a stretch that begins at step t0, `Rows`, or None for zero.
 
-        `y` is None, or memory of its shape that may be overwritten: where the outputs were.
+        `y` is None, or memory of its form that may be overwritten: where the outputs were.
         """
         return None
 
@@ -110,10 +111,11 @@ class Readout:
             return self.initial_entry(self._layer, self._batch.size, self._memory.dtype)
         return tuple(values.copy() for values in entry)
 
-    def _zeros(self, t0, t1, y):
+    def _zeros(self, segment, y):
         if y is None:
-            return self._memory.take_zeros(self._batch.size, t1 - t0, self._layer.output_size)
-        y.fill(0)
+            values = self._memory.take_zeros(segment.n_steps, self._layer.output_size)
+            return Rows(values, segment.first)
+        y.values.fill(0)
         return y
 
 
@@ -125,15 +127,13 @@ class All(Readout):
 
     def __init__(self, layer, batch, memory, entry=None):
         super().__init__(layer, batch, memory)
-        # zero, hence finite, where no step is
-        take = memory.take_zeros if batch.is_padded else memory.take
-        self._y = take(batch.size, batch.max_length, layer.output_size)
+        self._y = memory.take(batch.n_steps, layer.output_size)
         self._t = 0
 
     def room(self, segment):
         t0 = self._t
         self._t += segment.max_length
-        return self._y[:, t0 : self._t]
+        return self._rows(self._y, t0)
 
     def take(self, y, segment, final):
         pass  # the outputs are where they belong
@@ -141,8 +141,12 @@ class All(Readout):
     def read(self):
         return self._y
 
-    def dy(self, t0, t1, y):
-        return self._dread[:, t0:t1]
+    def dy(self, segment, t0, y):
+        return self._rows(self._dread, t0)
+
+    def _rows(self, values, t0):
+        """The rows of all steps, for who counts the steps from t0."""
+        return Rows(values, self._batch.first + t0 if t0 else self._batch.first)
 
 
 class Last(Readout):
@@ -184,7 +188,7 @@ class LastStep(Last):
         super().take(y, segment, final)
         self._read = super().read()
         there, last = self._last_steps()  # in y, for a layer that reads ahead has one stretch
-        self._read[there] = y[there, last]
+        self._read[there] = y.values[last]
 
     def read(self):
         return self._read
@@ -196,16 +200,16 @@ class LastStep(Last):
         without_steps[there] = 0
         super().spread(without_steps, dfinal)
 
-    def dy(self, t0, t1, y):
-        dy = self._zeros(t0, t1, y)
+    def dy(self, segment, t0, y):
+        dy = self._zeros(segment, y)
         there, last = self._last_steps()
-        dy[there, last] = self._dread[there]
+        dy.values[last] = self._dread[there]
         return dy
 
     def _last_steps(self):
-        """The sequences that have steps, and the last step of each."""
+        """The sequences that have steps, and the row of each one's last."""
         there = np.flatnonzero(self._batch.lengths)
-        return there, self._batch.lengths[there] - 1
+        return there, self._batch.offsets[1:][there] - 1
 
 
 class Mean(Readout):
@@ -224,7 +228,7 @@ class Mean(Readout):
         return (layer.output_size,), ()
 
     def take(self, y, segment, final):
-        kernels.add_over_time(y, segment.lengths, self._total)
+        kernels.add_over_time(y.values, y.first, segment.order, segment.ranked, self._total)
         self._count = self._count + segment.lengths.astype(self._count.dtype)
 
     def read(self):
@@ -233,9 +237,10 @@ class Mean(Readout):
     def entry(self):
         return self._total, self._count
 
-    def dy(self, t0, t1, y):
+    def dy(self, segment, t0, y):
         each = _mean(self._dread, self._batch.lengths)[:, None]  # the same at every step
-        return np.broadcast_to(each, (len(each), t1 - t0, each.shape[2]))
+        shape = len(each), segment.max_length, each.shape[2]
+        return Rows(np.broadcast_to(each, shape), segment.order)
 
 
 class Max(Readout):
@@ -259,22 +264,18 @@ class Max(Readout):
         return (layer.output_size,), ()
 
     def take(self, y, segment, final):
-        t0, lengths = self._t, segment.lengths
+        kernels.max_over_time(
+            y.values,
+            y.first,
+            segment.order,
+            segment.ranked,
+            self._count,
+            self._t,
+            self._largest,
+            self._first,
+        )
         self._t += segment.max_length
-        if segment.is_padded:
-            y[~segment.valid] = -np.inf
-        if segment.max_length == 0:
-            return
-        first = y.argmax(axis=1)
-        largest = np.take_along_axis(y, first[:, None], axis=1)[:, 0]
-        # NaN is larger than all else, for argmax too; a state may hold one.
-        with np.errstate(invalid="ignore"):
-            is_larger = (largest > self._largest) | np.isnan(largest) & ~np.isnan(self._largest)
-        is_larger |= self._count[:, None] == 0
-        is_larger &= lengths[:, None] > 0
-        self._largest = np.where(is_larger, largest, self._largest)
-        self._first = np.where(is_larger, t0 + first, self._first)
-        self._count = self._count + lengths.astype(self._count.dtype)
+        self._count = self._count + segment.lengths.astype(self._count.dtype)
 
     def read(self):
         return self._largest.copy()
@@ -282,11 +283,11 @@ class Max(Readout):
     def entry(self):
         return self._largest, self._count
 
-    def dy(self, t0, t1, y):
-        dy = self._zeros(t0, t1, y)
-        here = (self._first >= t0) & (self._first < t1) & (self._batch.lengths[:, None] > 0)
-        b, unit = np.nonzero(here)
-        dy[b, self._first[b, unit] - t0, unit] = self._dread[b, unit]
+    def dy(self, segment, t0, y):
+        dy = self._zeros(segment, y)
+        step = self._first - t0  # counted in this stretch
+        b, unit = np.nonzero((step >= 0) & (step < segment.lengths[:, None]))
+        dy.values[segment.offsets[b] + step[b, unit], unit] = self._dread[b, unit]
         return dy
 
 

@@ -70,7 +70,7 @@ class States:
         I, array = self.parts.layers[0].input_size, as_ndarray(x, "x")
         if array.dtype.kind in "iu" and array.ndim <= 1:
             single, rows = array.ndim == 0, array.reshape(-1)
-            rows = check_tokens(rows, None, I, "x")[:, None]
+            rows = check_tokens(rows, I, "x")[:, None]
         else:
             array = shaped(as_real(array, "x", self.dtype), "x", (I,), ("B", I))
             single, rows = array.ndim == 1, rows_contiguous(array.reshape(-1, 1, I))

@@ -110,8 +110,18 @@ cdef inline Py_ssize_t rows_before(const Task* task, Py_ssize_t t) noexcept nogi
     return total
 
 cdef inline Py_ssize_t place_in_time(const Task* task, Py_ssize_t r, Py_ssize_t t) noexcept nogil:
-    """Where the t-th step of rank r stands in x and y."""
+    """The time step of x and y that is the t-th step of rank r."""
     return task.seq.lengths[r] - 1 - t if task.seq.reverse else t
+
+cdef inline Py_ssize_t place_in_x(const Task* task, Py_ssize_t r, Py_ssize_t t) noexcept nogil:
+    """Where the t-th step of rank r stands in x."""
+    return (task.seq.x_first[r] * task.seq.x_batch
+            + place_in_time(task, r, t) * task.seq.x_time)
+
+cdef inline Py_ssize_t place_in_y(const Task* task, Py_ssize_t r, Py_ssize_t t) noexcept nogil:
+    """Where it stands in y."""
+    return (task.seq.y_first[r] * task.seq.y_batch
+            + place_in_time(task, r, t) * task.seq.y_time)
 
 cdef Py_ssize_t share(const Task* task, Py_ssize_t t0, Py_ssize_t t1, Py_ssize_t part,
                       Py_ssize_t parts) noexcept nogil:

@@ -18,7 +18,7 @@ from ._checks import (
 )
 from ._workspace import WorkspacePool
 from .cells import GRU, LSTM, RNN, Weights
-from .sequences import equal_lengths, make_batch
+from .sequences import Rows, equal_lengths, make_batch
 
 __all__ = [
     "gru_backward",
@@ -567,7 +567,7 @@ def _forward(cls, options, x, blocks, states, lengths, save, check_finite, n_thr
         batch.x,
         batch,
         [tuple(initial)],
-        h[:, : batch.max_length],
+        Rows(h, batch.order),
         [final],
         save,
         workspace,
@@ -588,13 +588,14 @@ def _backward(cls, dh, tape, dfinal, check_finite, n_threads):
         function = f"{cls.__name__.lower()}_forward"
         raise TypeError(f"tape: expected the tape of {function}, got {describe(tape)}")
     layer, batch, packed = tape._layer, tape._batch, tape._packed
-    B, T, L, dtype = batch.size, batch.T, batch.max_length, packed[0].dtype
+    B, T, dtype = batch.size, batch.T, packed[0].dtype
     if dh is not None:
         dh = as_real(dh, "dh", dtype)
         shaped(dh, "dh", (B, T, layer.hidden_size))
-        dh = rows_contiguous(dh[:, :L])
+        dh = rows_contiguous(dh)
         if check_finite:
-            refuse_nonfinite(dh[batch.valid] if batch.is_padded else dh, "dh")
+            refuse_nonfinite(batch.gather(dh), "dh")
+        dh = Rows(dh, batch.order)
     dstates = []
     for (name, value), size in zip(dfinal.items(), layer.state_sizes, strict=True):
         if value is not None:
@@ -604,7 +605,8 @@ def _backward(cls, dh, tape, dfinal, check_finite, n_threads):
         dstates.append(value)
 
     blocks = {block.name: np.empty(block.shape, dtype) for block in layer.blocks()}
-    dx = None if batch.x.ndim == 2 else np.zeros((B, T, layer.input_size), dtype)
+    takes_tokens = batch.x.values.dtype != dtype
+    dx = None if takes_tokens else np.zeros((B, T, layer.input_size), dtype)
     dinitial = tuple(np.empty((B, size), dtype) for size in layer.state_sizes)
     workspace = _POOLS[dtype].acquire()
     buffers = layer.gradient_buffers(dtype, workspace.take_zeros)
@@ -615,7 +617,7 @@ def _backward(cls, dh, tape, dfinal, check_finite, n_threads):
         batch,
         dh,
         [tuple(dstates)],
-        None if dx is None else dx[:, :L],
+        None if dx is None else Rows(dx, batch.order),
         [dinitial],
         buffers,
         workspace,

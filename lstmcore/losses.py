@@ -18,10 +18,11 @@ Derive a class from `Loss` and give an object of it to ``Network(loss=...)``. It
 - in `value_and_delta` the mathematics;
 - in `best_constant`, if it can, what a fit is to be better than.
 
-A loss whose terms are steps may be asked for a stretch of the time steps at a time
-(`Targets.segment`): its value is the sum over the stretches. One whose terms are sequences is asked
-once, for all outputs (B, L, K) with the sequences' lengths, and its targets are never cut in time.
-`register` makes the class known by its name, which `lstmcore.load` needs.
+Outputs come as rows (N, K), one for each term: for each step that is there, sequence after
+sequence, or for each sequence that is read out. A loss whose terms are steps may be asked for some
+of them at a time (`Targets.take`): its value is the sum over those. One whose terms are sequences
+is asked once, for the rows of all steps, and is told how many each sequence has. `register` makes
+the class known by its name, which `lstmcore.load` needs.
 
 What second-order methods need beside `value_and_delta` has its place next to it: a method
 ``tangent(a, a_dot, targets, weights, lengths)`` that gives the value, delta, and the derivative of
@@ -63,11 +64,7 @@ class Targets:
     """The targets of a data set, as a loss has prepared them. Each loss may have its own kind."""
 
     def take(self, indices):
-        """The targets of some of the sequences, `indices` an integer array."""
-        raise NotImplementedError
-
-    def segment(self, t0, t1):
-        """The targets of the steps t0 to t1 alone. Asked for where terms are steps."""
+        """The targets of some of the terms, `indices` an integer array."""
         raise NotImplementedError
 
 
@@ -76,7 +73,7 @@ class TermTargets(Fixed, Targets):
 
     Attributes
     ----------
-    values : (B, L, ...) or (B, ...) array
+    values : (N, ...) array
         Read-only.
     """
 
@@ -90,9 +87,6 @@ class TermTargets(Fixed, Targets):
 
     def take(self, indices):
         return TermTargets(self.values[indices])
-
-    def segment(self, t0, t1):
-        return TermTargets(self.values[:, t0:t1])
 
 
 class Loss:
@@ -190,9 +184,9 @@ class Loss:
             The network's.
         check_finite : bool
             Refuse NaN and infinity in scored targets.
-        scored : bool array, optional
-            (B, L), or (B,) where `per_sequence`: terms with a weight above zero. What Y holds
-            elsewhere is never looked at. By default every term that is there.
+        scored : (N,) bool array, optional
+            Terms with a weight above zero. What Y holds elsewhere is never looked at. By default
+            every term.
 
         Returns
         -------
@@ -207,16 +201,14 @@ class Loss:
         size = self.target_size(n_outputs)
         if per_sequence:
             values = self._check_shape(_as_real(Y, "Y"), (batch.size,), size, "Y")
-            there = np.ones(batch.size, dtype=bool)
+        elif isinstance(Y, (list, tuple)):
+            values = self._from_list(Y, batch, size)
         else:
-            if isinstance(Y, (list, tuple)):
-                values = self._pad(Y, batch, size)
-            else:
-                values = _as_real(Y, "Y")
-                self._check_shape(values, (batch.size, batch.T), size, "Y")
-                values = batch.gather(values)
-            there = batch.valid
-        scored = there if scored is None else scored
+            values = _as_real(Y, "Y")
+            self._check_shape(values, (batch.size, batch.T), size, "Y")
+            values = batch.gather(values)
+        if scored is None:
+            scored = np.ones(len(values), dtype=bool)
         return TermTargets(self._convert(values, scored, size, np.dtype(dtype), check_finite))
 
     def value_and_delta(self, a, targets, weights, lengths=None):
@@ -224,22 +216,21 @@ class Loss:
 
         Parameters
         ----------
-        a : (B, T, K) or (B, K) array
-            Output pre-activations. May be overwritten, and should be where batches are large: then
-            their outputs are there once, not twice.
+        a : (N, K) array
+            Output pre-activations, C-contiguous. May be overwritten, and should be where batches
+            are large: then their outputs are there once, not twice.
         targets : Targets
             From `prepare`, or a part of those.
-        weights : (B, T) or (B,) float64 array
+        weights : (N,) or (B,) float64 array
             One per term, >= 0, zero where nothing is scored, any normaliser included.
         lengths : (B,) array of int, optional
-            Steps of each sequence. What `a` holds after them is zero; what delta holds there is
-            never looked at. Losses of single steps need only the weights.
+            Where terms are sequences: how many of the rows belong to each, one after the other.
 
         Returns
         -------
         value : float
             Summed in float64. Infinite or NaN where the loss is; no warning is raised.
-        delta : ndarray
+        delta : (N, K) array
             d value / d a, of the dtype of `a`; it may be in the memory of `a`.
         """
         raise NotImplementedError
@@ -271,7 +262,7 @@ class Loss:
     def _check_shape(self, array, batch_shape, size, name):
         return shaped(array, name, *self._shapes(batch_shape, size))
 
-    def _pad(self, Y, batch, size):
+    def _from_list(self, Y, batch, size):
         if len(Y) != batch.size:
             raise ValueError(
                 f"Y: expected targets of {batch.size} sequences, got a list of length {len(Y)}"
@@ -284,10 +275,7 @@ class Loss:
                 raise ValueError(
                     f"Y[{b}]: expected steps of shape {row} as in Y[0], got {y.shape[1:]}"
                 )
-        padded = np.zeros((batch.size, batch.max_length, *row), dtype=np.result_type(*Y))
-        for b, y in enumerate(Y):
-            padded[b, : len(y)] = y
-        return padded
+        return np.concatenate(Y)
 
     def _convert(self, Y, scored, size, dtype, check_finite):
         """Real targets, with an axis for their `size`, in the network's dtype."""

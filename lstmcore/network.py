@@ -361,8 +361,8 @@ class Network(Fixed):
 
         Returns
         -------
-        Y : (B, T, K) array, or (B, K) if the sequences are read out
-            Zero where no step is. A list's T is its longest length.
+        Y : (B, T, K) array, zero where no step is; of a list, a list of (T_b, K) arrays
+            Or, if the sequences are read out, (B, K).
         state : tuple
             Only with `return_state`. See `step`.
 
@@ -400,6 +400,8 @@ class Network(Fixed):
         if state is not None:
             state = self._states.check(state, batch.size, check_finite)
         y, state = self._predict(batch, state, return_state, n_threads)
+        if self._parts.readout.per_step:
+            y = batch.arrange(y)
         return (y, state) if return_state else y
 
     def step(self, x, state=None, *, check_finite=True, n_threads=None):
@@ -449,7 +451,6 @@ class Network(Fixed):
         if state is not None:
             state = self._states.check(state, None if single else batch.size, check_finite)
         y, state = self._predict(batch, state, True, n_threads)
-        y = y.reshape(batch.size, self.output_size)
         if single:
             return y[0], tuple(tuple(values[0] for values in entry) for entry in state)
         return y, state
@@ -596,7 +597,8 @@ class Network(Fixed):
         targets = self._loss.prepare(
             Y, batch, self.output_size, whole is not None, self.dtype, check_finite, weights > 0
         )
-        return Examples(batch, targets, weights, reduction, self._form)
+        terms = "steps" if whole is None else "sequences"
+        return Examples(batch, targets, terms, weights, reduction, self._form)
 
     def evaluate(self, params, examples, *, gradient=True, checkpoint=None, n_threads=None):
         """The loss of examples, and its gradient, at any parameters; without a penalty.
@@ -650,18 +652,16 @@ class Network(Fixed):
         """
         if not examples.total > 0:
             return None
-        batch, targets, K = examples.batch, examples.targets, self.output_size
+        targets, K = examples.targets, self.output_size
         with np.errstate(all="ignore"):
             constants = self._loss.best_constant(targets, examples.weights, K)
             if constants is None:
                 return None
-            if self._parts.readout.per_step:
-                a = np.zeros((batch.size, batch.max_length, K), self.dtype)
-                a[batch.valid] = constants
-            else:
-                a = np.full((batch.size, K), constants, self.dtype)
             weights = examples.weights * examples.scale
-            return self._loss.value_and_delta(a, targets, weights, batch.lengths)[0]
+            lengths = examples.batch.lengths if self._loss.terms == "sequences" else None
+            rows = examples.batch.n_steps if self._parts.readout.per_step else len(weights)
+            a = np.full((rows, K), constants, self.dtype)
+            return self._loss.value_and_delta(a, targets, weights, lengths)[0]
 
     def penalty(self, theta, l2, g=None, *, start=0.0):
         """The penalty l2/2 · ‖weights‖² at any parameters, and its gradient.
@@ -748,22 +748,19 @@ class Network(Fixed):
         B, T = shape
         threads = [layer.threads(n_threads, self.dtype, B * T, T) for layer in self.layers]
         workspace = self._pool.acquire()
-        y = plain(X, *equal_lengths(B, T), threads, workspace.take)
+        order, lengths, _, _ = equal_lengths(B, T)
+        y = plain(X, order, lengths, threads, workspace.take)
         self._pool.release(workspace)
         return y
 
     def _predict(self, batch, state, return_state, n_threads):
-        """Outputs on the user's time axis, and the state if wanted."""
+        """Outputs as rows, and the state if wanted."""
         workspace = self._pool.acquire()
         packed = self._parameters.packed().arrays
         body, head = self._chains(self._parameters.weights, packed, workspace, n_threads)
         y, state = self._forward(body, head, batch, state, return_state)
-        self._output.apply(y.reshape(-1, self.output_size))
+        self._output.apply(y)
         self._pool.release(workspace)
-        if self._parts.readout.per_step:
-            if batch.is_padded:
-                y[~batch.valid] = 0
-            y = batch.scatter(y)
         return y, state
 
     def _chains(self, weights, packed, workspace, n_threads):
@@ -776,8 +773,7 @@ class Network(Fixed):
     def _forward(self, body, head, batch, state, return_state):
         """Output pre-activations, and the state after if wanted.
 
-        The pre-activations are a fresh array (B, L, K), zero where no step is, or (B, K) if read
-        out.
+        The pre-activations are fresh rows (N, K), or (B, K) if read out.
         """
         readout, n = self._parts.readout, len(self.layers)
         memory = Fresh(self.dtype) if readout.per_step else body.workspace

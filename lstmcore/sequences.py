@@ -1,12 +1,16 @@
 """Batches of sequences: from what users hold to what kernels read.
 
 Users hold a padded array (B, T, I) with lengths or a mask, a list of (T_b, I) arrays, or integer
-tokens in either form. Kernels read a `Batch`: (B, L, I) or tokens (B, L) where L is the longest
-length, with the sequences ranked by length. Masked steps are taken out before and their outputs put
-back as zeros after: for kernels they are not there.
+tokens in either form. Kernels read a `Batch`: the user's array where it stands, or rows (N, I), one
+for each step that is there, sequence after sequence; with the sequences ranked by length. Outputs
+are rows and go back to the user's form in the end. So time and memory follow the steps that are
+there. Masked steps are taken out before and their outputs put back as zeros after: for kernels they
+are not there.
 """
 
+from collections import namedtuple
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -24,19 +28,28 @@ from ._fixed import Fixed, read_only
 _INDEX = np.dtype(np.intp)
 
 
+# Steps of a batch in an array. values : (B, T, ...), or rows (N, ...) in which the steps of each
+# sequence follow one another; first : (B,), by rank, where each sequence begins on the first axis.
+Rows = namedtuple("Rows", "values first")
+
+
 class _Fields:
     """A `Batch` that is being made: a guarded attribute takes long to set, and steps are short."""
 
     __slots__ = (
         "x",
+        "begins",
         "lengths",
         "order",
         "ranked",
+        "offsets",
+        "first",
         "size",
         "max_length",
         "n_steps",
         "T",
         "mask",
+        "is_list",
         "first_row",
     )
 
@@ -44,66 +57,88 @@ class _Fields:
 class Batch(Fixed, _Fields):
     """Sequences as kernels read them. Made by `make_batch`, checked once, never written to.
 
-    Its integers are read-only: kernels take them for indices.
+    Its integers are read-only: kernels take them for indices. What belongs to its steps (outputs,
+    targets, weights) has one row for each step that is there, sequence after sequence.
 
     Attributes
     ----------
-    x : (B, L, I) real array or (B, L) intp array
-        Inputs, or tokens; the last axis of a real array has unit stride.
+    x : Rows
+        Inputs, or intp tokens; the last axis of inputs has unit stride. Values (B, L, ...) are the
+        user's own array.
+    begins : (B,) intp array or None
+        In the order of the sequences, where each begins in x; None where x has (B, L, ...), the
+        sequences in their order.
     lengths : (B,) intp array
         In the order of the sequences. The constructor takes None where all are L.
     order, ranked : (B,) intp arrays
         Sequences by descending length, first come first; and their lengths in that order.
+    offsets : (B + 1,) intp array
+        The rows of sequence b are those from offsets[b] to offsets[b + 1] - 1.
+    first : (B,) intp array
+        The first row of each, by rank.
     size, max_length, n_steps : int
-        B; L; the sum of the lengths.
+        B; the longest length L; N, the sum of the lengths.
     T : int
-        Time axis of the user's array. T > L where every sequence is padded.
+        Time axis of the user's array; of a list L.
     mask : (B, T) bool array or None
-        The steps that are there, if they have holes between them.
+        The steps of the user's array that are there, if they have holes between them.
+    is_list : bool
+        Whether the user gave a list.
     first_row : int
-        Of a segment of longer sequences: how many rows (steps of a sequence) are before it. The
+        Of a segment of longer sequences: how many rows are before it in the order of time. The
         constructor is given those sequences' `order` with it.
     """
 
     __slots__ = ()
     _instead = "prepare the data anew"
 
-    def __new__(cls, x, lengths, T, mask=None, order=None, first_row=0):
-        size, max_length = x.shape[:2]
-        if x.ndim == 2:
+    def __new__(
+        cls, x, lengths, T, mask=None, begins=None, order=None, first_row=0, is_list=False
+    ):
+        self = _Fields()
+        if x.dtype == _INDEX:
             x = read_only(x)
         if lengths is None:
-            order, lengths = equal_lengths(size, max_length)
+            self.size, self.max_length = x.shape[:2]
+            order, lengths, offsets, first = equal_lengths(self.size, self.max_length)
             ranked = lengths
-            n_steps = size * max_length
+            self.n_steps = self.size * self.max_length
         else:
             order = read_only(np.argsort(-lengths, kind="stable") if order is None else order)
             ranked = read_only(lengths[order])
             lengths = read_only(lengths)
-            n_steps = int(lengths.sum())
-        self = _Fields()
-        self.x = x
+            offsets = np.zeros(len(lengths) + 1, dtype=_INDEX)
+            np.cumsum(lengths, out=offsets[1:])
+            first = read_only(offsets[order])
+            offsets = read_only(offsets)
+            self.size, self.max_length = len(lengths), int(ranked[0])
+            self.n_steps = int(offsets[-1])
+        self.x = Rows(x, order if begins is None else read_only(begins[order]))
+        self.begins = begins if begins is None else read_only(begins)
         self.lengths = lengths
         self.order = order
         self.ranked = ranked
-        self.size = size
-        self.max_length = max_length
-        self.n_steps = n_steps
+        self.offsets = offsets
+        self.first = first
         self.T = T
         self.mask = mask if mask is None else read_only(mask)
+        self.is_list = is_list
         self.first_row = first_row
         self.__class__ = cls
         return self
 
     def __reduce__(self):
         # copies are read-only again
-        lengths = self.lengths.copy() if self.is_padded else None
-        mask = self.mask if self.mask is None else self.mask.copy()
-        return Batch, (self.x, lengths, self.T, mask, self.order, self.first_row)
+        lengths = None
+        if self.is_padded or self.begins is not None:
+            lengths = self.lengths.copy()
+        copies = [None if array is None else array.copy() for array in (self.mask, self.begins)]
+        options = *copies, self.order, self.first_row, self.is_list
+        return Batch, (self.x.values, lengths, self.T, *options)
 
     @property
     def is_padded(self):
-        """Whether (B, L) has steps that are not there."""
+        """Whether the lengths are unequal, so that (B, L) has steps that are not there."""
         return self.n_steps != self.size * self.max_length
 
     @property
@@ -111,26 +146,29 @@ class Batch(Fixed, _Fields):
         """(B, L) bool: which steps are there."""
         return np.arange(self.max_length) < self.lengths[:, None]
 
-    @property
-    def user_valid(self):
-        """(B, T) bool: which steps of the user's array are there."""
-        return np.arange(self.T) < self.lengths[:, None] if self.mask is None else self.mask
-
     def gather(self, array):
-        """A user's (B, T, ...) array without the steps that are not there: (B, L, ...)."""
-        if self.mask is None:
-            return array[:, : self.max_length]
-        return _compact(array, self.mask, self.valid)
+        """The rows (N, ...) of a user's array (B, T, ...)."""
+        if self.mask is not None:
+            return array[self.mask]
+        array = array[:, : self.max_length]
+        if self.is_padded:
+            return array[self.valid]
+        return array.reshape(self.n_steps, *array.shape[2:])
 
-    def scatter(self, array):
-        """A kernel's (B, L, ...) array on the user's time axis: (B, T, ...), zero elsewhere."""
-        if self.mask is None and self.max_length == self.T:
-            return array
-        padded = np.zeros((self.size, self.T, *array.shape[2:]), dtype=array.dtype)
-        if self.mask is None:
-            padded[:, : self.max_length] = array
+    def arrange(self, rows):
+        """Rows (N, ...) as the user's inputs are: a list, or (B, T, ...) with zero elsewhere."""
+        if self.is_list:
+            return [rows[start:stop] for start, stop in pairwise(self.offsets.tolist())]
+        shape, L = (self.size, self.T, *rows.shape[1:]), self.max_length
+        if self.n_steps == self.size * self.T:
+            return rows.reshape(shape)
+        padded = np.zeros(shape, dtype=rows.dtype)
+        if self.mask is not None:
+            padded[self.mask] = rows
+        elif self.is_padded:
+            padded[:, :L][self.valid] = rows
         else:
-            padded[self.mask] = array[self.valid]
+            padded[:, :L] = rows.reshape(self.size, L, *rows.shape[1:])
         return padded
 
     def rows_before(self, t):
@@ -141,16 +179,43 @@ class Batch(Fixed, _Fields):
 
     def segment(self, t0, t1):
         """The batch of the steps t0 to t1 alone; the sequences keep their ranks."""
-        lengths = np.clip(self.lengths - t0, 0, t1 - t0) if self.is_padded else None
-        x, first_row = self.x[:, t0:t1], self.rows_before(t0)
-        return Batch(x, lengths, t1 - t0, None, self.order, first_row)
+        x, begins, lengths = self.x.values, self.begins, None
+        if self.is_padded or begins is not None:
+            lengths = np.clip(self.lengths - t0, 0, t1 - t0)
+        if _has_time_axis(x):
+            x = x[:, t0:t1]
+        else:
+            begins = begins + np.minimum(self.lengths, t0)
+        first_row = self.rows_before(t0)
+        return Batch(x, lengths, t1 - t0, None, begins, self.order, first_row)
+
+    def rows_between(self, t0, t1):
+        """The rows of the steps t0 to t1, sequence after sequence."""
+        before = np.minimum(self.lengths, t0)
+        return _ranges(self.offsets[:-1] + before, np.minimum(self.lengths, t1) - before)
 
     def take(self, indices):
-        """The batch of some of the sequences."""
-        lengths = self.lengths[indices]
-        longest = int(lengths.max())
+        """The batch of some of the sequences, over the same inputs."""
+        begins = (np.arange(self.size) if self.begins is None else self.begins)[indices]
         mask = None if self.mask is None else self.mask[indices]
-        return Batch(self.x[indices, :longest], lengths, self.T, mask)
+        lengths = self.lengths[indices]
+        return Batch(self.x.values, lengths, self.T, mask, begins, is_list=self.is_list)
+
+    def rows_of(self, indices):
+        """The rows of some of the sequences, one after the other."""
+        return _ranges(self.offsets[:-1][indices], self.lengths[indices])
+
+
+def _has_time_axis(x):
+    """Whether inputs or tokens are (B, L, ...), not rows."""
+    return x.ndim == (2 if x.dtype == _INDEX else 3)
+
+
+def _ranges(starts, lengths):
+    """The numbers from each start on, as many as its length, one after the other."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.repeat(starts - ends + lengths, lengths) + np.arange(total)
 
 
 def single_steps(x):
@@ -160,10 +225,10 @@ def single_steps(x):
 
 @lru_cache(maxsize=16)
 def equal_lengths(B, L):
-    """Order and lengths of B sequences of L steps, the same arrays for everybody."""
-    order, lengths = np.arange(B, dtype=_INDEX), np.full(B, L, dtype=_INDEX)
+    """Order, lengths, offsets and first rows of B sequences of L steps, the same for everybody."""
+    arrays = np.arange(B), np.full(B, L), np.arange(B + 1) * L, np.arange(B) * L
     # views, which cannot be made writeable again
-    return read_only(order)[...], read_only(lengths)[...]
+    return tuple(read_only(array.astype(_INDEX))[...] for array in arrays)
 
 
 def make_batch(X, input_size, dtype, lengths=None, mask=None, check_finite=True, name="X"):
@@ -224,22 +289,25 @@ def make_batch(X, input_size, dtype, lengths=None, mask=None, check_finite=True,
     elif lengths is not None:
         lengths = _check_lengths(lengths, n, T)
 
-    longest, valid = T, None
-    if lengths is not None:
-        longest = int(lengths.max())
-        if lengths.min() < longest:
-            valid = np.arange(longest) < lengths[:, None]
-    if holes is None:
+    longest = T if lengths is None else int(lengths.max())
+    is_padded = lengths is not None and lengths.min() < longest
+    there, begins = holes, None
+    if there is None and is_padded and is_tokens:
+        there = np.arange(T) < lengths[:, None]
+    if there is None:
         x = x[:, :longest]
     else:
-        x = _compact(x, holes, np.arange(longest) < lengths[:, None])
+        x, begins = x[there], np.cumsum(lengths) - lengths
     if is_tokens:
-        x = check_tokens(x, valid, input_size, name)
+        x = check_tokens(x, input_size, name)
     else:
         x = rows_contiguous(x)
         if check_finite and not all_finite(x):
-            refuse_nonfinite(x if valid is None else x[valid], name)
-    return Batch(x, lengths, T, holes)
+            if is_padded and begins is None:
+                refuse_nonfinite(x[np.arange(longest) < lengths[:, None]], name)
+            else:
+                refuse_nonfinite(x, name)
+    return Batch(x, lengths, T, holes, begins)
 
 
 def _forms(input_size):
@@ -257,25 +325,23 @@ def _from_list(X, input_size, dtype, check_finite, name):
     # an empty list has no dtype of its own: NumPy makes it float64
     is_tokens = all(x.ndim == 1 and x.dtype.kind in ("iu" if x.size else "iuf") for x in arrays)
     lengths = np.array([len(x) if x.ndim else 0 for x in arrays], dtype=_INDEX)
-    longest = int(lengths.max())
+    T, begins = int(lengths.max()), np.cumsum(lengths) - lengths
     if is_tokens and filled:
-        padded = np.zeros((len(arrays), longest), dtype=_INDEX)
-        for b, x in enumerate(arrays):
-            padded[b, : len(x)] = check_tokens(x, None, input_size, f"{name}[{b}]")
-        return Batch(padded, lengths, longest)
+        arrays = [check_tokens(x, input_size, f"{name}[{b}]") for b, x in enumerate(arrays)]
+        return Batch(np.concatenate(arrays), lengths, T, begins=begins, is_list=True)
 
-    padded = np.zeros((len(arrays), longest, input_size), dtype=dtype)
     for b, x in enumerate(arrays):
         if x.ndim != 2 or x.shape[1] != input_size:
             raise ValueError(
                 f"{name}[{b}]: expected numbers of shape {format_shape(('T', input_size))} or "
                 f"integer tokens of shape (T,), the same for every sequence, got {describe(x)}"
             )
-        padded[b, : len(x)] = as_real(x, f"{name}[{b}]", dtype)
-    if check_finite and not all_finite(padded):
-        wrong = int(np.argmin(np.isfinite(padded).all(axis=(1, 2))))
-        refuse_nonfinite(padded[wrong], f"{name}[{wrong}]")
-    return Batch(padded, lengths, longest)
+    rows = np.concatenate([as_real(x, f"{name}[{b}]", dtype) for b, x in enumerate(arrays)])
+    if check_finite and not all_finite(rows):
+        row = int(np.argmin(np.isfinite(rows).all(axis=1)))
+        wrong = int(np.searchsorted(begins + lengths, row, side="right"))
+        refuse_nonfinite(rows[row], f"{name}[{wrong}]")
+    return Batch(rows, lengths, T, begins=begins, is_list=True)
 
 
 def _check_lengths(lengths, n, T):
@@ -304,24 +370,12 @@ def _check_mask(mask, n, T):
     return lengths, array if holes else None
 
 
-def check_tokens(tokens, valid, input_size, name):
-    """Tokens as a fresh intp array, zero where nothing is."""
-    # Copied first, so that no other thread can put a token out of range after the check.
-    there = tokens.copy() if valid is None else tokens[valid]
-    if there.size:
-        low, high = there.min(), there.max()
+def check_tokens(tokens, input_size, name):
+    """Tokens as a fresh intp array."""
+    tokens = tokens.copy()  # first, so that no other thread can change what has been checked
+    if tokens.size:
+        low, high = tokens.min(), tokens.max()
         if low < 0 or high >= input_size:
             wrong = low if low < 0 else high
             raise ValueError(f"{name}: expected tokens from 0 to {input_size - 1}, got {wrong}")
-    if valid is None:
-        return there.astype(_INDEX, copy=False)
-    checked = np.zeros(tokens.shape, dtype=_INDEX)
-    checked[valid] = there
-    return checked
-
-
-def _compact(array, mask, valid):
-    """The rows of (B, T, ...) where `mask`, moved up to where (B, L) `valid` is."""
-    compact = np.zeros((*valid.shape, *array.shape[2:]), dtype=array.dtype)
-    compact[valid] = array[mask]  # both run over the sequences, then over their steps
-    return compact
+    return tokens.astype(_INDEX, copy=False)

@@ -145,8 +145,8 @@ def test_a_copy_of_a_batch_with_holes_gives_the_same_outputs_back():
     batch = network().prepare(np.ones((2, 3, 3)), np.zeros((2, 3, 2)), mask=mask).batch
     for again in AGAIN:
         other = again(batch)
-        assert (other.user_valid == mask).all()
-        assert (other.scatter(other.x) == batch.scatter(batch.x)).all()
+        assert (other.mask == mask).all()
+        assert (other.arrange(other.x.values) == batch.arrange(batch.x.values)).all()
 
 
 def test_a_subclass_keeps_attributes_of_its_own():

@@ -547,17 +547,38 @@ def test_python_threads_may_run_the_same_kernels_on_shared_inputs(kernels, make_
 @dtypes
 @pytest.mark.parametrize("K", [1, 3, 8, 33])
 def test_sum_over_time_equals_the_twin(kernels, K, dtype):
-    rng = np.random.default_rng(0)
-    lengths = np.array([3, 0, 7, 1], dtype=np.intp)
-    y = rng.normal(size=(4, 7, K)).astype(dtype)
-    y[np.arange(7) >= lengths[:, None]] = np.nan
-    total, twin, part = np.ones((3, 4, K), dtype)
-    kernels.add_over_time(y, lengths, total)
-    _reference.add_over_time(y, lengths, twin)
+    rows = some_rows(np.random.default_rng(0), K, dtype)
+    total, twin = np.ones((2, 4, K), dtype)
+    kernels.add_over_time(*rows, total)
+    _reference.add_over_time(*rows, twin)
     assert_same_bits({"total": total}, {"total": twin})
-    # a part of a larger array, as one direction's half of the outputs is
-    kernels.add_over_time(np.concatenate([y, y + 1], axis=2)[..., :K], lengths, part)
-    assert_same_bits({"total": part}, {"total": twin})
+
+
+@dtypes
+@pytest.mark.parametrize("K", [1, 3, 8, 33])
+def test_maximum_over_time_equals_the_twin(kernels, K, dtype):
+    rng = np.random.default_rng(0)
+    results = []
+    for module in kernels, _reference:
+        rng = np.random.default_rng(0)
+        largest, step = np.full((4, K), 0.3, dtype), np.zeros((4, K), np.intp)
+        count = np.array([0, 2, 0, 1], dtype)
+        for t0 in 0, 7:
+            y, first, order, lengths = some_rows(rng, K, dtype)
+            y = np.round(y, 1)  # so that there are ties
+            y[rng.uniform(size=y.shape) < 0.03] = np.nan
+            module.max_over_time(y, first, order, lengths, count, t0, largest, step)
+            count[order] += lengths
+        results.append({"largest": largest, "step": step})
+    assert_same_bits(*results)
+
+
+def some_rows(rng, K, dtype):
+    """Rows of four sequences and what there is to know of them, by rank."""
+    lengths = np.array([3, 0, 7, 1], dtype=np.intp)
+    order = np.argsort(-lengths, kind="stable")
+    y = rng.normal(size=(11, K)).astype(dtype)
+    return y, (np.cumsum(lengths) - lengths)[order], order, lengths[order]
 
 
 @dtypes

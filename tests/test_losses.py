@@ -10,6 +10,7 @@ B, T, K = 3, 4, 5
 LENGTHS = np.array([4, 0, 2])
 BATCH = make_batch(np.zeros((B, T, 1)), 1, "float64", lengths=LENGTHS)
 SCORED = BATCH.valid
+N = BATCH.n_steps
 
 
 def targets_of(name, rng, shape):
@@ -39,9 +40,10 @@ def read_out(name, Y, **rest):
 @pytest.mark.parametrize("per_sequence", [False, True], ids=["every step", "read out"])
 def test_delta_is_the_derivative_of_the_value(name, per_sequence):
     rng = np.random.default_rng(0)
-    shape = (B,) if per_sequence else (B, T)
-    a = rng.normal(size=(*shape, K))
-    weights = rng.random(shape) * (1 if per_sequence else SCORED)
+    shape, terms = ((B,), B) if per_sequence else ((B, T), N)
+    a = rng.normal(size=(terms, K))
+    weights = rng.random(terms)
+    weights[1] = 0
     targets = prepare(name, targets_of(name, rng, (*shape, K)), per_sequence=per_sequence)
     _, delta = find_loss(name).value_and_delta(a.copy(), targets, weights)
     direction = rng.normal(size=a.shape)
@@ -73,9 +75,9 @@ def test_values_are_those_of_the_definition(name):
 
 def test_labels_and_one_hot_rows_are_the_same_targets():
     rng = np.random.default_rng(2)
-    a, labels = rng.normal(size=(B, T, K)), rng.integers(K, size=(B, T))
+    a, labels = rng.normal(size=(N, K)), rng.integers(K, size=(B, T))
     loss = find_loss("cross_entropy")
-    weights = SCORED / SCORED.sum()
+    weights = np.full(N, 1 / N)
     by_label = loss.value_and_delta(a.copy(), prepare("cross_entropy", labels), weights)
     by_row = loss.value_and_delta(a.copy(), prepare("cross_entropy", np.eye(K)[labels]), weights)
     assert by_label[0] == pytest.approx(by_row[0], rel=1e-15)
@@ -129,39 +131,40 @@ def test_lists_of_unequal_lengths_equal_their_padded_form():
     rng = np.random.default_rng(4)
     padded = np.where(SCORED[..., None], rng.normal(size=(B, T, K)), 0)
     listed = [padded[b, :length] for b, length in enumerate(LENGTHS)]
-    np.testing.assert_array_equal(values("squared_error", listed), padded)
+    np.testing.assert_array_equal(values("squared_error", listed), padded[SCORED])
+    np.testing.assert_array_equal(values("squared_error", padded), padded[SCORED])
     labels = np.where(SCORED, rng.integers(K, size=(B, T)), 0)
     listed = [labels[b, :length] for b, length in enumerate(LENGTHS)]
-    np.testing.assert_array_equal(values("cross_entropy", listed), labels)
+    np.testing.assert_array_equal(values("cross_entropy", listed), labels[SCORED])
+    np.testing.assert_array_equal(values("cross_entropy", labels), labels[SCORED])
 
 
 def test_one_output_may_leave_the_last_axis_out():
     Y = np.where(SCORED, 1.5, 0)
-    np.testing.assert_array_equal(values("squared_error", Y, K=1), Y[..., None])
+    rows = Y[SCORED][:, None]
+    np.testing.assert_array_equal(values("squared_error", Y, K=1), rows)
     listed = [Y[b, :length] for b, length in enumerate(LENGTHS)]
-    np.testing.assert_array_equal(values("squared_error", listed, K=1), Y[..., None])
+    np.testing.assert_array_equal(values("squared_error", listed, K=1), rows)
 
 
 def test_targets_follow_a_mask_with_holes():
     mask = np.array([[True, False, True], [False, False, True]])
     batch = make_batch(np.zeros((2, 3, 1)), 1, "float64", mask=mask)
-    padded = values("squared_error", np.array([[1, 2, 3], [4, 5, 6]]), batch=batch, K=1)
-    np.testing.assert_array_equal(padded[..., 0], [[1, 3], [6, 0]])
+    array = values("squared_error", np.array([[1, 2, 3], [4, 5, 6]]), batch=batch, K=1)
+    np.testing.assert_array_equal(array[:, 0], [1, 3, 6])
     listed = values("squared_error", [[1, 3], [6]], batch=batch, K=1)
-    np.testing.assert_array_equal(listed, padded)
+    np.testing.assert_array_equal(listed, array)
 
 
 def test_what_is_not_scored_is_never_looked_at():
     Y = np.full((B, T, K), np.nan)
     Y[SCORED] = 0.25
-    np.testing.assert_array_equal(
-        values("squared_error", Y), np.where(SCORED, 0.25, 0)[..., None] * np.ones(K)
-    )
+    np.testing.assert_array_equal(values("squared_error", Y), np.full((N, K), 0.25))
     labels = np.where(SCORED, 1, -100)
-    assert values("cross_entropy", labels).min() == 0
-    scored = SCORED.copy()
-    scored[0, 0], labels[0, 0] = False, K + 1
-    assert values("cross_entropy", labels, scored=scored)[0, 0] == 0
+    assert (values("cross_entropy", labels) == 1).all()
+    scored = np.ones(N, bool)
+    scored[0], labels[0, 0] = False, K + 1
+    assert values("cross_entropy", labels, scored=scored)[0] == 0
 
 
 ROWS = np.full((B, K), 1 / K)

@@ -87,7 +87,7 @@ def test_tokens_are_those_that_were_checked(form, dtype):
     batches = list(at_every_line(tokens(dtype), form))
     assert len(batches) > 1
     for batch in batches:
-        assert (batch.x == 0).all()
+        assert (batch.x.values == 0).all()
 
 
 @pytest.mark.parametrize("dtype", [np.intp, np.int32, np.uint64])
@@ -110,7 +110,7 @@ def test_lengths_are_those_of_the_mask():
     X = np.arange(6.0).reshape(2, 3, 1)
     for batch in at_every_line(make, lambda mask: make_batch(X, 1, FLOAT, mask=mask)):
         assert list(batch.lengths) in ([2, 2], [3, 3])
-        assert (batch.user_valid.sum(axis=1) == batch.lengths).all()
+        assert batch.mask is None or (batch.mask.sum(axis=1) == batch.lengths).all()
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 2), (2, 12), (1, 2, 12), (24,)])
@@ -122,8 +122,8 @@ def test_the_shape_of_a_batch_is_that_which_was_checked(shape):
     batches = list(at_every_line(make, lambda X: make_batch(X, 2, FLOAT)))
     assert len(batches) > 1
     for batch in batches:
-        assert batch.x.shape in ((2, 6, 2), (4, 3, 2))
-        assert batch.x.shape == (batch.size, batch.max_length, 2)
+        assert batch.x.values.shape in ((2, 6, 2), (4, 3, 2))
+        assert batch.x.values.shape == (batch.size, batch.max_length, 2)
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 2), (2, 12), (1, 2, 12), (24,)])
@@ -159,10 +159,12 @@ def test_an_array_of_another_shape_is_not_read_as_it_stands(shape):
         lambda batch: setattr(batch.ranked, "dtype", np.int8),
         lambda batch: setattr(batch.order, "shape", (1, 3)),
         lambda batch: setattr(batch.ranked, "shape", (3, 1)),
-        lambda batch: setattr(batch.x, "shape", (3, 2, 8)),
-        lambda batch: setattr(batch.x, "shape", (6, 2, 4)),
-        lambda batch: setattr(batch.x, "shape", (3, 16)),
-        lambda batch: setattr(batch.x, "dtype", np.float32),
+        lambda batch: setattr(batch.x.first, "shape", (3, 1)),
+        lambda batch: setattr(batch.x.values, "shape", (3, 2, 8)),
+        lambda batch: setattr(batch.x.values, "shape", (6, 2, 4)),
+        lambda batch: setattr(batch.x.values, "shape", (3, 16)),
+        lambda batch: setattr(batch.x.values, "shape", (48,)),
+        lambda batch: setattr(batch.x.values, "dtype", np.float32),
     ],
 )
 def test_kernels_read_no_memory_beyond_arrays_in_users_hands(spoil):

@@ -7,7 +7,7 @@ import zoo
 import lstmcore as lc
 from lstmcore._readout import READOUTS, Max, Mean
 from lstmcore._workspace import Fresh
-from lstmcore.sequences import make_batch
+from lstmcore.sequences import Rows, make_batch
 
 I, T = zoo.INPUTS, 7
 LENGTHS = np.array([7, 4, 0, 1, 7])
@@ -169,10 +169,10 @@ def test_the_first_of_equals_is_the_maximum_in_any_stretches(values, wanted, cut
     reading = Max(layer, batch, Fresh(np.dtype("float64")))
     for n in cuts:
         part = batch.segment(t, t + n)
-        y = np.array(values[t : t + n]).reshape(1, n, 1)
-        reading.take(y.copy(), part, None)
+        y = Rows(np.array(values[t : t + n]).reshape(n, 1), part.first)
+        reading.take(y, part, None)
         stretch = Max(layer, part, Fresh(np.dtype("float64")), entry)  # the same, call by call
-        stretch.take(y.copy(), part, None)
+        stretch.take(y, part, None)
         entry, t = stretch.entry(), t + n
     for read in (reading.read(), stretch.read()):
         assert read.tobytes() == np.array([[wanted]]).tobytes() or np.isnan([read, wanted]).all()
@@ -183,7 +183,7 @@ def test_what_is_read_is_not_what_is_kept():
     batch = make_batch(np.zeros((2, 3, 1)), 1, "float64")
     for readout in (Mean, Max):
         reading = readout(lc.RNN(1, 2), batch, Fresh(np.dtype("float64")))
-        reading.take(np.ones((2, 3, 2)), batch, None)
+        reading.take(Rows(np.ones((6, 2)), batch.first), batch, None)
         assert not any(np.shares_memory(reading.read(), kept) for kept in reading.entry())
 
 

@@ -14,13 +14,21 @@ def batch_of(X, I=2, dtype=FLOAT, **options):
 
 def steps(batch, b):
     """The steps of sequence b as kernels see them."""
-    return batch.x[b, : batch.lengths[b]]
+    x, length = batch.x.values, batch.lengths[b]
+    first = batch.x.first[list(batch.order).index(b)]
+    if x.ndim == (2 if x.dtype == np.intp else 3):
+        return x[first, :length]
+    return x[first : first + length]
+
+
+def rows_of_steps(batch):
+    return np.concatenate([steps(batch, b) for b in range(batch.size)])
 
 
 def test_padded_array_without_lengths_is_taken_whole_and_not_copied():
     X = np.arange(12.0).reshape(2, 3, 2)
     batch = batch_of(X)
-    assert np.shares_memory(batch.x, X)
+    assert np.shares_memory(batch.x.values, X)
     assert (batch.size, batch.max_length, batch.n_steps, batch.T) == (2, 3, 6, 3)
     assert list(batch.lengths) == [3, 3]
     assert not batch.is_padded
@@ -38,21 +46,23 @@ def test_ranks_are_by_descending_length_first_come_first():
 def test_time_behind_the_longest_sequence_is_cut_off():
     X = np.zeros((2, 5, 2))
     batch = batch_of(X, lengths=[1, 3])
-    assert batch.x.shape == (2, 3, 2)
-    assert np.shares_memory(batch.x, X)
+    assert batch.x.values.shape == (2, 3, 2)
+    assert np.shares_memory(batch.x.values, X)
     assert batch.T == 5
-    assert batch.scatter(np.ones((2, 3, 4))).shape == (2, 5, 4)
-    assert not batch.scatter(np.ones((2, 3, 4)))[:, 3:].any()
-    assert batch.gather(np.ones((2, 5))).shape == (2, 3)
+    outputs = batch.arrange(np.ones((4, 4)))
+    assert outputs.shape == (2, 5, 4)
+    assert (outputs.any(axis=2) == (np.arange(5) < [[1], [3]])).all()
+    assert batch.gather(np.ones((2, 5))).shape == (4,)
 
 
-def test_list_is_padded():
+def test_list_becomes_rows_and_comes_back_as_a_list():
     arrays = [np.ones((3, 2)), np.zeros((0, 2)), np.full((1, 2), 5)]
     batch = batch_of(arrays)
-    assert batch.x.shape == (3, 3, 2)
+    assert batch.x.values.shape == (4, 2)
     assert list(batch.lengths) == [3, 0, 1]
-    for b, array in enumerate(arrays):
+    for b, (array, back) in enumerate(zip(arrays, batch.arrange(batch.x.values), strict=True)):
         assert (steps(batch, b) == array).all()
+        assert (back == array).all()
 
 
 def test_nested_lists_are_a_list_of_sequences():
@@ -65,11 +75,10 @@ def test_tokens_are_integers_with_one_axis_less():
     padded = batch_of(np.array([[2, 0, 9], [1, -7, 9]]), I=3, lengths=[2, 1])
     listed = batch_of([[2, 0], np.array([1], dtype=np.uint8)], I=3)
     for batch in (padded, listed):
-        assert batch.x.dtype == np.intp
+        assert batch.x.values.dtype == np.intp
         assert list(steps(batch, 0)) == [2, 0]
         assert list(steps(batch, 1)) == [1]
-        assert batch.x.min() >= 0  # padding that could not be read is not handed on
-        assert batch.x.max() < 3
+        assert batch.x.values.size == 3  # padding that could not be read is not handed on
 
 
 def test_empty_token_lists_are_sequences_of_length_zero():
@@ -81,7 +90,7 @@ def test_tokens_are_copied():
     tokens = np.zeros((2, 3), dtype=np.intp)
     batch = batch_of(tokens)
     tokens[...] = 10**9
-    assert not batch.x.any()
+    assert not batch.x.values.any()
 
 
 def test_mask_that_is_padding_is_lengths():
@@ -89,7 +98,7 @@ def test_mask_that_is_padding_is_lengths():
     batch = batch_of(X, mask=np.arange(4) < lengths[:, None])
     assert batch.mask is None
     assert list(batch.lengths) == list(lengths)
-    assert np.shares_memory(batch.x, X)
+    assert np.shares_memory(batch.x.values, X)
 
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["numbers", "tokens"])
@@ -101,11 +110,11 @@ def test_mask_with_holes_is_taken_out_and_put_back(tokens):
     assert list(batch.lengths) == list(mask.sum(axis=1))
     for b in range(4):
         assert (steps(batch, b) == X[b, mask[b]]).all()
-    back = batch.scatter(batch.x)
+    back = batch.arrange(batch.x.values)
     assert (back[mask] == X[mask]).all()
     assert not back[~mask].any()
-    assert (batch.gather(X)[batch.valid] == X[mask]).all()
-    assert (batch.user_valid == mask).all()
+    assert (batch.gather(X) == X[mask]).all()
+    assert (batch.mask == mask).all()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +129,7 @@ def test_mask_with_holes_is_taken_out_and_put_back(tokens):
     ids=["float32", "Fortran", "strided", "big endian", "integers"],
 )
 def test_kernels_get_native_numbers_with_a_last_axis_of_unit_stride(X):
-    x = batch_of(X).x
+    x = batch_of(X).x.values
     assert x.dtype == FLOAT
     assert x.strides[-1] == x.itemsize
     assert x.flags.aligned
@@ -128,17 +137,39 @@ def test_kernels_get_native_numbers_with_a_last_axis_of_unit_stride(X):
 
 def test_other_strides_are_kept():
     X = np.zeros((5, 3, 2)).swapaxes(0, 1)
-    assert np.shares_memory(batch_of(X).x, X)
+    assert np.shares_memory(batch_of(X).x.values, X)
 
 
-def test_take_gives_the_batch_of_some_sequences():
-    X = np.random.default_rng(0).normal(size=(4, 6, 2))
-    whole = batch_of(X, lengths=[6, 2, 0, 3])
+FORMS = {
+    "array": lambda X, mask: batch_of(X),
+    "lengths": lambda X, mask: batch_of(X, lengths=[6, 2, 0, 3]),
+    "holes": lambda X, mask: batch_of(X, mask=mask),
+    "list": lambda X, mask: batch_of([X[0], X[1, :2], X[2, :0], X[3, :3]]),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_parts_of_a_batch_have_its_steps(form):
+    rng = np.random.default_rng(0)
+    X, mask = rng.normal(size=(4, 6, 2)), rng.uniform(size=(4, 6)) < 0.5
+    whole = FORMS[form](X, mask)
+    each, rows = [steps(whole, b) for b in range(4)], rows_of_steps(whole)
+
     some = whole.take(np.array([3, 1]))
-    assert list(some.lengths) == [3, 2]
-    assert some.x.shape == (2, 3, 2)
-    assert (steps(some, 0) == steps(whole, 3)).all()
-    assert some.T == 6
+    assert some.T == whole.T
+    assert np.shares_memory(some.x.values, whole.x.values)
+    for b, of_whole in enumerate([3, 1]):
+        assert (steps(some, b) == each[of_whole]).all()
+    assert (rows[whole.rows_of(np.array([3, 1]))] == rows_of_steps(some)).all()
+
+    for t0, t1 in [(0, 2), (2, 5), (5, 6)]:
+        segment = whole.segment(t0, t1)
+        for b in range(4):
+            assert (steps(segment, b) == each[b][t0:t1]).all()
+        assert (rows[whole.rows_between(t0, t1)] == rows_of_steps(segment)).all()
+        assert (segment.order == whole.order).all()
+    again = some.segment(1, 3)
+    assert (steps(again, 0) == each[3][1:3]).all()
 
 
 def test_nothing_is_looked_at_where_no_step_is():
@@ -220,7 +251,7 @@ def test_wrong_lengths_and_masks_are_refused_by_name(options, error, words):
 
 def test_non_finite_numbers_pass_where_the_user_says_so():
     X = np.full((1, 2, 2), np.nan)
-    assert np.isnan(batch_of(X, check_finite=False).x).all()
+    assert np.isnan(batch_of(X, check_finite=False).x.values).all()
 
 
 def test_numbers_too_large_for_float32_are_refused_as_infinite():

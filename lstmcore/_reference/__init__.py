@@ -40,6 +40,7 @@ __all__ = [
     "backward",
     "chunk_rows",
     "forward",
+    "max_over_time",
     "output_units",
     "pack",
     "plan_cell",
@@ -142,10 +143,18 @@ def unpack(cell, grad, blocks):
 # ------------------------------------------------------------------------------- whole batch
 
 
-def _positions(order, lengths, t, n, reverse):
-    """Index of step t of the first n sequences in a (B, T, ...) array of the caller."""
+def _positions(array, axes, first, lengths, t, n, reverse):
+    """Index of step t of the first n sequences in an array of the caller.
+
+    The array is (B, T, ...) with so many axes, or rows (N, ...) with one less.
+    """
     times = lengths[:n] - 1 - t if reverse else np.full(n, t)
-    return order[:n], times
+    return (first[:n], times) if array.ndim == axes else first[:n] + times
+
+
+def _positions_in_x(x, *place):
+    """The same in inputs, which may be tokens."""
+    return _positions(x, 2 if x.dtype == np.intp else 3, *place)
 
 
 def _active(lengths, t):
@@ -166,9 +175,11 @@ def forward(
     *,
     packed,
     x,
+    x_first=None,
     order,
     lengths,
     y=None,
+    y_first=None,
     initial=None,
     final=None,
     tape=None,
@@ -186,14 +197,20 @@ def forward(
         What the layer is.
     packed : (sizes[0],) array
         From `pack`.
-    x : (B, T, I) real array or (B, T) intp array
-        Inputs, or tokens, each standing for the one-hot vector of its index.
+    x : (B, T, I) real array or (B, T) intp array, or rows (N, I) or (N,)
+        Inputs, or tokens, each standing for the one-hot vector of its index. In rows the steps of
+        a sequence follow one another.
+    x_first : (B,) intp array, optional
+        By rank, where each sequence begins on x's first axis; by default `order`, which is right
+        for (B, T, ...).
     order : (B,) intp array
         Rank -> sequence.
     lengths : (B,) intp array
         By rank, descending; 0 is legal.
-    y : (B, T, H) array or None
+    y : (B, T, H) array, rows (N, H) or None
         Outputs, written where the steps are.
+    y_first : (B,) intp array, optional
+        Of y what `x_first` is of x.
     initial : tuple of (B, H) arrays or None
         For each state of the cell what it is before step t0; None is zero, for all or in place of
         one. With gate recurrence the state h is (B, H + m nb): h, then the gates' activations, for
@@ -213,6 +230,8 @@ def forward(
     blocks = _block_views(cell, packed)
     columns = _state_columns(cell)
     B, width = len(order), sizes(cell)[1]
+    x_first = order if x_first is None else x_first
+    y_first = order if y_first is None else y_first
     tape = None if tape is None else tape.reshape(-1, width)
 
     # the initial state is a record like any other, so no step is special
@@ -230,12 +249,12 @@ def forward(
         n = _active(lengths, t)
         if n == 0:
             break
-        at = _positions(order, lengths, t, n, reverse)
+        x_t = x[_positions_in_x(x, x_first, lengths, t, n, reverse)]
         previous, records = split_records(cell, records[:n]), np.empty((n, width), packed.dtype)
         now = split_records(cell, records)
-        _module(cell).forward(cell, blocks, _input_product(blocks, x[at]), previous, now)
+        _module(cell).forward(cell, blocks, _input_product(blocks, x_t), previous, now)
         if y is not None:
-            y[at] = now["h"]
+            y[_positions(y, 3, y_first, lengths, t, n, reverse)] = now["h"]
         for column, state in finals:
             state[order[:n]] = records[:, column]
         if tape is not None:
@@ -248,13 +267,16 @@ def backward(
     *,
     packed,
     x,
+    x_first=None,
     order,
     lengths,
     tape,
     dy=None,
+    dy_first=None,
     dfinal=None,
     dinitial=None,
     dx=None,
+    dx_first=None,
     grad,
     scratch,
     t0=0,
@@ -267,15 +289,17 @@ def backward(
 
     Parameters
     ----------
-    cell, packed, x, order, lengths, tape, t0, t1, reverse
+    cell, packed, x, x_first, order, lengths, tape, t0, t1, reverse
         As for `forward`.
-    dy : (B, T, H) array or None
+    dy : (B, T, H) array, rows (N, H) or None
         dL/dy; None is zero.
+    dy_first, dx_first : (B,) intp array, optional
+        Of dy and dx what `x_first` is of x.
     dfinal : tuple of (B, H) arrays or None
         dL/d(final) by state, in the shapes of `initial`; None is zero, for all or in place of one.
     dinitial : tuple of (B, H) arrays or None
         Overwritten with dL/d(initial).
-    dx : (B, T, I) array or None
+    dx : (B, T, I) array, rows (N, I) or None
         dL/dx is added to it.
     grad : (sizes[2],) array
         The weights' gradient is added to it; `unpack` takes it out.
@@ -290,6 +314,9 @@ def backward(
     blocks, dblocks = _block_views(cell, packed), _block_views(cell, grad)
     columns = _state_columns(cell)
     B, width = len(order), sizes(cell)[1]
+    x_first, dy_first, dx_first = (
+        order if first is None else first for first in (x_first, dy_first, dx_first)
+    )
     tape = tape.reshape(-1, width)
     t1 = min(t1, int(lengths.max(initial=0)))
     # n[t], and where the records of the state before step t begin
@@ -306,18 +333,18 @@ def backward(
 
     for t in reversed(range(t0, t1)):
         n = active[t]
-        at = _positions(order, lengths, t, n, reverse)
+        x_t = x[_positions_in_x(x, x_first, lengths, t, n, reverse)]
         previous = split_records(cell, tape[before[t] : before[t] + n])
         after = before[t] + (B if t == t0 else active[t - 1])
         now = split_records(cell, tape[after : after + n])
         dnow = split_records(cell, drecords[:n])
         if dy is not None:
-            dnow["h"] += dy[at]
+            dnow["h"] += dy[_positions(dy, 3, dy_first, lengths, t, n, reverse)]
         # leaves dL/d(previous state) in dnow
         da = _module(cell).backward(cell, blocks, previous, now, dnow, dblocks)
-        _add_input_gradient(dblocks, da, x[at])
+        _add_input_gradient(dblocks, da, x_t)
         if dx is not None:
-            dx[at] += da @ blocks["W"]
+            dx[_positions(dx, 3, dx_first, lengths, t, n, reverse)] += da @ blocks["W"]
 
     for column, dstate in _by_state(columns, dinitial):
         dstate[order] = drecords[:, column]
@@ -342,20 +369,44 @@ def _add_input_gradient(dblocks, da, x):
 # ------------------------------------------------------------------------- readout, outputs
 
 
-def add_over_time(y, lengths, total):
-    """total[b] += the sum of y[b, t] over t < lengths[b].
+def add_over_time(y, first, order, lengths, total):
+    """total += the sum of each sequence's rows of y.
 
     Parameters
     ----------
-    y : (B, T, K) array
-    lengths : (B,) intp array
-        By sequence.
+    y : (N, K) array
+    first, order, lengths : (B,) intp arrays
+        By rank: the first row of a sequence, its number, how many rows it has.
     total : (B, K) array
         Added to.
     """
-    for b, length in enumerate(lengths):
+    for row, b, length in zip(first, order, lengths, strict=True):
         for t in range(length):
-            total[b] += y[b, t]
+            total[b] += y[row + t]
+
+
+def max_over_time(y, first, order, lengths, count, t0, largest, step):
+    """The maximum of each sequence's rows of y, column by column. NaN is larger than all else.
+
+    Parameters
+    ----------
+    y, first, order, lengths
+        As in `add_over_time`.
+    count : (B,) array
+        Steps that have been before; where there are any, `largest` and `step` are theirs.
+    t0 : int
+        The step of a sequence's first row.
+    largest : (B, K) array
+    step : (B, K) intp array
+        The first step that has the maximum.
+    """
+    for row, b, length in zip(first, order, lengths, strict=True):
+        for t in range(length):
+            x = y[row + t]
+            is_larger = (x > largest[b]) | np.isnan(x) & ~np.isnan(largest[b])
+            is_larger |= t == 0 and count[b] == 0
+            largest[b] = np.where(is_larger, x, largest[b])
+            step[b] = np.where(is_larger, t0 + t, step[b])
 
 
 def output_units(kind, a, y):

@@ -151,8 +151,8 @@ class Layer(Fixed):
         ]
 
     # The kernels' side. `take` and `workspace` give uninitialised memory; lists have one entry for
-    # each direction. Shapes: x (B, L, I) or tokens (B, L); y (B, L, output_size). The states of one
-    # direction are a tuple with an array (B, size) for each of `state_sizes`.
+    # each direction. x, tokens as well, and y are `Rows`. The states of one direction are a tuple
+    # with an array (B, size) for each of `state_sizes`.
 
     def kernel_cell(self, dtype):
         """What kernels take as the layer's cell in a dtype."""
@@ -198,12 +198,12 @@ class Layer(Fixed):
         ----------
         packed : list of arrays
             From `pack`.
-        x : array
+        x : Rows
         batch : Batch
             For its lengths and ranks; its own x is that of the first layer.
         initial : list of tuples
             The states before the first step. None in the place of a state is zero.
-        y : array or None
+        y : Rows or None
             Written where steps are.
         final : list of tuples or None
             The states after the last step, overwritten where they are not None.
@@ -219,7 +219,7 @@ class Layer(Fixed):
         B, dtype = batch.size, packed[0].dtype
         cell = self.kernel_cell(dtype)
         n_threads = self.threads(
-            n_threads, dtype, batch.n_steps, batch.max_length, tokens=x.ndim == 2
+            n_threads, dtype, batch.n_steps, batch.max_length, tokens=x.values.dtype != dtype
         )
         tapes, tape = [], None
         for d, reverse in enumerate(self.reversals):
@@ -227,13 +227,16 @@ class Layer(Fixed):
                 tape = workspace.take(kernels.sizes(cell)[1] * (B + batch.n_steps))
             mark = workspace.mark
             scratch = workspace.take(kernels.scratch_size(cell, B, n_threads, False, False))
+            y_values, y_first = self._outputs_of(d, y)
             kernels.forward(
                 cell,
                 packed=packed[d],
-                x=x,
+                x=x.values,
+                x_first=x.first,
                 order=batch.order,
                 lengths=batch.ranked,
-                y=self._outputs_of(d, y),
+                y=y_values,
+                y_first=y_first,
                 initial=initial[d],
                 final=None if final is None else final[d],
                 tape=tape,
@@ -247,11 +250,13 @@ class Layer(Fixed):
         return tapes if training else None
 
     def _outputs_of(self, d, y):
-        """The columns of y, or of dy, that belong to a direction."""
-        if y is None or self.directions == 1:
+        """The columns of y, or of dy, that belong to a direction; (None, None) of None."""
+        if y is None:
+            return None, None
+        if self.directions == 1:
             return y
         H = self.hidden_size
-        return y[..., d * H : (d + 1) * H]
+        return y.values[..., d * H : (d + 1) * H], y.first
 
     def state_arrays(self, B, take):
         """Room for the states of B sequences, by direction."""
@@ -271,11 +276,11 @@ class Layer(Fixed):
         ----------
         packed, tapes, x, batch
             Of `forward`.
-        dy : array or None
+        dy : Rows or None
             dL/dy; None is zero.
         dfinal : list of tuples or None
             dL/d(final states). None is zero, for all or in place of one.
-        dx : array or None
+        dx : Rows or None
             dL/dx is added to it.
         dinitial : list of tuples or None
             dL/d(initial states), overwritten where they are not None; they may be the arrays of
@@ -288,22 +293,32 @@ class Layer(Fixed):
         B, dtype = batch.size, packed[0].dtype
         cell = self.kernel_cell(dtype)
         n_threads = self.threads(
-            n_threads, dtype, batch.n_steps, batch.max_length, tokens=x.ndim == 2, passes=2
+            n_threads,
+            dtype,
+            batch.n_steps,
+            batch.max_length,
+            tokens=x.values.dtype != dtype,
+            passes=2,
         )
         mark = workspace.mark
         scratch = workspace.take(kernels.scratch_size(cell, B, n_threads, True, dx is not None))
+        dx_values, dx_first = (None, None) if dx is None else dx
         for d, reverse in enumerate(self.reversals):
+            dy_values, dy_first = self._outputs_of(d, dy)
             kernels.backward(
                 cell,
                 packed=packed[d],
-                x=x,
+                x=x.values,
+                x_first=x.first,
                 order=batch.order,
                 lengths=batch.ranked,
                 tape=tapes[d],
-                dy=self._outputs_of(d, dy),
+                dy=dy_values,
+                dy_first=dy_first,
                 dfinal=None if dfinal is None else dfinal[d],
                 dinitial=None if dinitial is None else dinitial[d],
-                dx=dx,
+                dx=dx_values,
+                dx_first=dx_first,
                 grad=buffers[d],
                 scratch=scratch,
                 t1=batch.max_length,

@@ -8,6 +8,7 @@ import os
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -245,8 +246,11 @@ def run_self_test(directory, name="network", *, flags=("-O2",)):
 def _sequences(data, lengths, inputs):
     """A list of (T_b, I) float64 arrays; tokens become one-hot vectors."""
     batch = make_batch(data, inputs, np.dtype(np.float64), lengths=lengths, name="data")
-    x = batch.x if batch.x.ndim == 3 else np.eye(inputs)[batch.x]
-    sequences = [x[b, :length] for b, length in enumerate(batch.lengths) if length]
+    x = batch.x.values
+    if x.dtype != np.float64:
+        x = np.eye(inputs)[x]
+    steps = batch.gather(x) if x.ndim == 3 else x
+    sequences = [steps[a:b] for a, b in pairwise(batch.offsets.tolist()) if a < b]
     if not sequences:
         raise ValueError("data: expected at least one time step, got none")
     return sequences

@@ -97,8 +97,12 @@ typedef struct lstmcore_layer lstmcore_layer;
 /* What `forward` and `backward` work on: steps t0 <= t < t1 of B sequences of unequal lengths.
  *
  * Rank r is the place of a sequence in the order of descending length: order[r] is its row in the
- * arrays, lengths[r] its length. With `reverse` step t of a sequence of length n is row n - 1 - t
+ * states, lengths[r] its length. With `reverse` step t of a sequence of length n is row n - 1 - t
  * of x and y. Arrays that may be absent are NULL; absent states and derivatives count as zero.
+ *
+ * Step t of rank r stands in x at x_first[r] * x_batch + t * x_time, and likewise in y and dx. So
+ * sequences may stand in an array (B, T, I), with order for x_first, or one after the other as
+ * rows (N, I) without padding, with x_first the row where each begins and I for both strides.
  */
 typedef struct lstmcore_sequences {
     size_t size;
@@ -109,11 +113,13 @@ typedef struct lstmcore_sequences {
     const ptrdiff_t *lengths;       /* (B,) by rank */
     const void *x;                  /* (B, T, I), or NULL and */
     const ptrdiff_t *tokens;        /* (B, T), from 0 to I - 1: one-hot inputs */
-    ptrdiff_t x_batch, x_time;      /* strides of whichever of them there is */
+    const ptrdiff_t *x_first;       /* (B,) by rank; NULL is order */
+    ptrdiff_t x_batch, x_time;      /* strides of whichever of x and tokens there is */
     void *scratch;                  /* scratch_bytes */
     void *tape;                     /* tape_bytes: OUT of forward (or NULL), IN of backward */
     void *y;                        /* (B, T, H) where steps are: OUT of forward; IN of backward,
                                      * the derivatives of a scalar by it */
+    const ptrdiff_t *y_first;       /* as x_first */
     ptrdiff_t y_batch, y_time;
     /* The kind's states, (B, H) each. IN: of forward, before t0; of backward, the derivatives by
      * those after each last step before t1. OUT: of forward, after each last step before t1; of
@@ -124,6 +130,7 @@ typedef struct lstmcore_sequences {
     ptrdiff_t state_out_batch[LSTMCORE_MOST_STATES];
     /* backward alone */
     void *dx;                       /* IN and OUT (B, T, I), or NULL: added to */
+    const ptrdiff_t *dx_first;      /* as x_first */
     ptrdiff_t dx_batch, dx_time;
     void *grad;                     /* IN and OUT, grad_bytes: added to; begin with zero */
     ptrdiff_t first_row;            /* 0; where these are a segment of longer sequences, all steps
