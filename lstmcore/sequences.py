@@ -378,4 +378,4 @@ def check_tokens(tokens, input_size, name):
         if low < 0 or high >= input_size:
             wrong = low if low < 0 else high
             raise ValueError(f"{name}: expected tokens from 0 to {input_size - 1}, got {wrong}")
-    return tokens.astype(_INDEX, copy=False)
+    return tokens.astype(_INDEX)  # long long becomes what kernels know by another name

@@ -363,7 +363,9 @@ def test_any_sequences_to_predict(net, X, options, check_finite, n_threads):
     def check(y):
         plain = [plainly(x, net, 1) for x in X] if isinstance(X, list) else plainly(X, net, 2)
         wanted = net.predict(plain, **options, check_finite=False, n_threads=1)
-        assert y.tobytes() == wanted.tobytes()
+        assert isinstance(y, list) == isinstance(wanted, list)
+        for got, want in zip(y, wanted, strict=True):
+            assert got.tobytes() == want.tobytes()
 
     right_or_refused(
         lambda: net.predict(X, **options, check_finite=check_finite, n_threads=n_threads), check

@@ -84,8 +84,13 @@ def test_a_list_a_padded_array_and_a_mask_are_one_batch(name, dtype, readout):
         Y_list = [y[:length] for y, length in zip(Y, LENGTHS, strict=True)]
     mask = np.arange(X.shape[1]) < LENGTHS[:, None]
     whole = net.predict(X, LENGTHS)
-    same_bits(net.predict(as_list), whole)
     same_bits(net.predict(X, mask=mask), whole)
+    listed = net.predict(as_list)
+    if readout == "all":
+        for y, y_whole, length in zip(listed, whole, LENGTHS, strict=True):
+            same_bits(y, y_whole[:length])
+    else:
+        same_bits(listed, whole)
     f, g = net.loss_and_grad(X, Y, LENGTHS)
     for other in (
         net.loss_and_grad(as_list, Y_list),
@@ -109,7 +114,7 @@ def test_masked_steps_are_not_there(name, dtype, readout):
     if readout == "all":
         assert not y[~mask].any()
         for b in range(6):
-            same_bits(y[b, mask[b]], wanted[b, : mask[b].sum()])
+            same_bits(y[b, mask[b]], wanted[b])
         Y_without = [labels[there] for labels, there in zip(Y, mask, strict=True)]
     else:
         same_bits(y, wanted)
@@ -178,7 +183,7 @@ def test_a_state_taken_from_unequal_lengths_goes_on(name, readout, dtype):
     y, whole = net.predict(rest, state=state), net.predict(X, LENGTHS)
     for b in range(len(X)):
         if readout == "all":
-            same_bits(y[b, : LENGTHS[b] - first[b]], whole[b, first[b] : LENGTHS[b]])
+            same_bits(y[b], whole[b, first[b] : LENGTHS[b]])
         else:
             same_bits(y[b], whole[b])
 
@@ -276,7 +281,7 @@ def test_memory_layout_of_inputs_changes_no_bit(layout, dtype):
     X, Y = sequences(net, [13] * 4)
     Y = np.eye(3, dtype=dtype)[Y]
     y, (f, g) = net.predict(X), net.loss_and_grad(X, Y)
-    same_bits(net.predict(LAYOUTS[layout](X)), y)
+    same_bits(np.asarray(net.predict(LAYOUTS[layout](X))), y)  # of a list a list
     f_other, g_other = net.loss_and_grad(LAYOUTS[layout](X), LAYOUTS[layout](Y))
     assert f == f_other
     same_bits(g_other, g)
