@@ -101,7 +101,7 @@ def export_c(
     dtype : {"float32", "float64", "int8"}
         What the C program computes in. "int8": weights of 8 bits with one scale a row, activations
         of 16 bits, sums of 32 bits; inputs and outputs are float.
-    data : (B, T, I) array_like, or list of (T_b, I) arrays, or tokens, optional
+    data : (B, T, I) array_like, or list of (T_b, I) array_like, or tokens, optional
         Typical inputs, as `Network.predict` takes them. The self-test records the beginning of the
         first sequence; by default noise. int8 needs them: the ranges of all numbers, the rounding
         of the weights and the error in the report come from these.
@@ -175,7 +175,7 @@ def export_c(
         noise = np.random.default_rng(0).standard_normal((1, 32, net.input_size))
         sequences = [noise[0]]
     else:
-        sequences = _sequences(data, lengths, net.input_size)
+        sequences = _sequences(data, lengths, net)
 
     largest, real = max(np.abs(x).max() for x in sequences), number_format.real.dtype
     if largest > np.finfo(real).max:
@@ -242,10 +242,12 @@ def run_self_test(directory, name="network", *, flags=("-O2",)):
     return done.stdout.strip()
 
 
-def _sequences(data, lengths, inputs):
+def _sequences(data, lengths, net):
     """A list of (T_b, I) float64 arrays; tokens become one-hot vectors."""
-    batch = make_batch(data, inputs, np.dtype(np.float64), lengths=lengths, name="data")
-    x = batch.x if batch.x.ndim == 3 else np.eye(inputs)[batch.x]
+    batch = make_batch(
+        data, net.input_size, np.dtype(float), lengths, name="data", tokens=net.takes_tokens
+    )
+    x = batch.x if batch.x.ndim == 3 else np.eye(net.input_size)[batch.x]
     sequences = [x[b, :length] for b, length in enumerate(batch.lengths) if length]
     if not sequences:
         raise ValueError("data: expected at least one time step, got none")
