@@ -176,7 +176,9 @@ def lstm_forward(
     }
     blocks = {"W": W, "R": R, "b": b, "p": p, "Q": Q}
     states = {"h0": h0, "c0": c0}
-    return _forward(LSTM, options, x, blocks, states, lengths, save, check_finite, n_threads)
+    return _forward(
+        LSTM, options, x, blocks, states, tokens, lengths, save, check_finite, n_threads
+    )
 
 
 def lstm_backward(dh, tape, dhT=None, dcT=None, n_threads=None, *, check_finite=True):
