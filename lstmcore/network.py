@@ -410,9 +410,7 @@ class Network(Fixed):
             if y is not None:
                 return y
         tokens = self.takes_tokens
-        batch = make_batch(
-            X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens
-        )
+        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
         return_state = as_flag(return_state, "return_state")
         if state is not None or return_state:
             self._states.refuse_reading_ahead("state" if state is not None else "return_state")

@@ -1,10 +1,10 @@
 """Batches of sequences: from what users hold to what kernels read.
 
-Users hold a padded array (B, T, I) with lengths or a mask, a list of (T_b, I) arrays, or, where they
-are asked for, integer tokens in either form: what has an axis less is tokens, whatever its dtype.
-Kernels read a `Batch`: (B, L, I) or tokens (B, L) where L is the longest
-length, with the sequences ranked by length. Masked steps are taken out before and their outputs put
-back as zeros after: for kernels they are not there.
+Users hold a padded array (B, T, I) with lengths or a mask, a list of (T_b, I) arrays, or, where
+tokens are asked for, integers in either form with an axis less: the axes tell them from numbers,
+never the dtype. Kernels read a `Batch`: (B, L, I) or tokens (B, L) where L is the longest length,
+with the sequences ranked by length. Masked steps are taken out before and their outputs put back as
+zeros after: for kernels they are not there.
 """
 
 from functools import lru_cache

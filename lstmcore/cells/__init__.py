@@ -13,7 +13,18 @@ from .gru import GRU
 from .lstm import LSTM
 from .rnn import RNN
 
-__all__ = ["CELLS", "GRU", "LSTM", "RNN", "Cell", "Dense", "Embedding", "Layer", "Weights", "reorder"]
+__all__ = [
+    "CELLS",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Cell",
+    "Dense",
+    "Embedding",
+    "Layer",
+    "Weights",
+    "reorder",
+]
 
 # What files, error messages and the like know the layers by.
 CELLS = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN, "Embedding": Embedding, "Dense": Dense}

@@ -33,9 +33,7 @@ class Dense(Layer):
     Dense(32, 9)
     """
 
-    def __init__(
-        self, input_size, output_size, *, activation="identity", bias=True, tokens=False
-    ):
+    def __init__(self, input_size, output_size, *, activation="identity", bias=True, tokens=False):
         I, K = as_size(input_size, "input_size"), as_size(output_size, "output_size")
         options = {
             "input_size": I,
