@@ -12,6 +12,7 @@ are listed. Digests compare on one machine, with one NumPy and one C compiler.
 
 import argparse
 import hashlib
+import inspect
 import os
 import re
 import shutil
@@ -73,6 +74,8 @@ RESETS = {"reset after": {"reset_after": True}, "reset before": {"reset_after": 
 LOSSES = ("squared_error", "cross_entropy", "binary_cross_entropy")
 READOUTS = ("all", "last", "mean")
 CHOICES = ("max", "last_step")  # readouts that choose a step
+# What asks for tokens; older code took all integers with an axis less for them.
+TOKENS = {"tokens": True} if "tokens" in inspect.signature(lc.LSTM).parameters else {}
 
 
 class Digests(dict):
@@ -182,6 +185,17 @@ def make_network(name, layers, loss, readout, dtype):
     return net
 
 
+def taking_tokens(net):
+    """The same network, of tokens."""
+    if not TOKENS:
+        return net
+    first, *others = net.layers
+    first = type(first)(**first.options | TOKENS)
+    other = lc.Network(**net.options | {"layers": [first, *others]})
+    other.params = net.params
+    return other
+
+
 def make_targets(rng, net, shape):
     K = net.output_size
     if net.loss_name == "cross_entropy":
@@ -212,7 +226,7 @@ def of_networks(digests):
                     digests.add(f"{case}/loss_and_grad", net.loss_and_grad(X, Y, LENGTHS))
                     digests.add(
                         f"{case}/loss_and_grad, weights",
-                        net.loss_and_grad(
+                        taking_tokens(net).loss_and_grad(
                             tokens,
                             Y,
                             mask=steps,
@@ -226,7 +240,7 @@ def of_networks(digests):
                 net = make_network(name, layers, "squared_error", readout, dtype)
                 case = f"{name}/{dtype}/{readout}"
                 digests.add(f"{case}/whole", net.predict(X))
-                digests.add(f"{case}/tokens", net.predict(tokens, mask=steps))
+                digests.add(f"{case}/tokens", taking_tokens(net).predict(tokens, mask=steps))
                 if not reads_ahead(layers):
                     part, state = net.predict(X, (3, 2, 0, 1, 3), return_state=True)
                     digests.add(f"{case}/part", part)
@@ -253,15 +267,18 @@ def of_choices(digests):
 
 
 def steps_and_streams(digests, case, net, X, tokens):
+    token, of_tokens = int(tokens[0, 0]), taking_tokens(net)
     y, state = net.step(X[:, 0])
     digests.add(f"{case}/step", (y, *net.step(X[:, 1], state)))
-    digests.add(f"{case}/step, one token", net.step(int(tokens[0, 0])))
+    digests.add(f"{case}/step, one token", of_tokens.step(token))
     stream = net.stream(batch_size=len(X))
     digests.add(f"{case}/stream", np.stack([stream(X[:, t]) for t in range(X.shape[1])]))
     digests.add(f"{case}/stream, state", stream.state)
     one = net.stream()
     digests.add(f"{case}/stream of one", np.stack([one(x) for x in X[0]]))
-    digests.add(f"{case}/stream of one, token", one(int(tokens[0, 0])))
+    by_token = of_tokens.stream()
+    by_token.state = one.state
+    digests.add(f"{case}/stream of one, token", by_token(token))
 
 
 def cells():
@@ -299,7 +316,7 @@ def of_functions(digests):
             for block, values in lc.Network([layer]).blocks.items()
         }
         names = forward.__kwdefaults__.keys() & layer.options.keys()
-        options = {key: layer.options[key] for key in names}
+        options = {key: layer.options[key] for key in names - TOKENS.keys()}
         for B, T in ((1, 12), (3, 9), (8, 5), (19, 4), (40, 3)):
             if H > 100 and B == 19:
                 continue
@@ -312,7 +329,7 @@ def of_functions(digests):
             given = {
                 "whole": (x, {}),
                 "lengths": (x, initial | {"lengths": lengths}),
-                "tokens": (tokens, initial),
+                "tokens": (tokens, initial | TOKENS),
             }
             for dtype in DTYPES:
                 arrays = {key: value.astype(dtype) for key, value in blocks.items()}

@@ -17,7 +17,7 @@ import os
 from ._dispatch import C_API as _C_API  # noqa: F401  (where lstmcore_import of lstmcore.h looks)
 from ._dispatch import get_num_threads, set_num_threads, show_config
 from ._version import __version__
-from .cells import GRU, LSTM, RNN, Dense
+from .cells import GRU, LSTM, RNN, Dense, Embedding
 from .network import Network
 
 # What imports SciPy or is not needed by everyone is imported when it is first used.
@@ -45,6 +45,7 @@ __all__ = [
     "RNN",
     "ConvergenceWarning",
     "Dense",
+    "Embedding",
     "Network",
     "Objective",
     "__version__",

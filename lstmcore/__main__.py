@@ -42,8 +42,9 @@ report says how far the outputs then are from the float network's.
 """
 
 DATA = """\
-typical inputs: a .npy file with one array (sequences, time steps, inputs), or a .npz file with such
-an array X and perhaps lengths, the steps of each sequence
+typical inputs: a .npy file with one array (sequences, time steps, inputs), for a network that takes
+tokens of integers (sequences, time steps), or a .npz file with such an array X and perhaps lengths,
+the steps of each sequence
 """
 
 

@@ -16,7 +16,8 @@ __all__ = ["FORMAT", "VERSION", "describe_network", "network_of"]
 
 FORMAT, VERSION = "lstmcore", 1
 _MASKS = ("W_mask", "R_mask")
-_YOUNGER = ("direction",)  # than the format: not named where it is None
+# Options that are younger than the format are not named where they have these values.
+_YOUNGER = {"direction": None, "tokens": False, "bias": True}
 
 
 def describe_network(options, params):
@@ -38,7 +39,7 @@ def describe_network(options, params):
         layer_options = {
             name: layer.options[name]
             for name in inspect.signature(type(layer)).parameters
-            if not (name in _YOUNGER and layer.options[name] is None)
+            if not (name in _YOUNGER and layer.options[name] is _YOUNGER[name])
         }
         for name in _MASKS:
             if layer_options.get(name) is not None:

@@ -10,11 +10,12 @@ from ._checks import (
     as_ndarray,
     as_real,
     describe,
+    format_shape,
     refuse_nonfinite,
     rows_contiguous,
     shaped,
 )
-from .sequences import check_tokens
+from .sequences import ONLY_WITH_TOKENS, as_tokens, check_tokens
 
 
 class States:
@@ -66,13 +67,27 @@ class States:
                 )
 
     def check_step(self, x, check_finite):
-        """x as (B, 1, I) or tokens (B, 1), and whether it was one sequence."""
-        I, array = self.parts.layers[0].input_size, as_ndarray(x, "x")
-        if array.dtype.kind in "iu" and array.ndim <= 1:
-            single, rows = array.ndim == 0, array.reshape(-1)
+        """x as (B, 1, I) or tokens (B, 1), and whether it was one sequence.
+
+        Where tokens are taken, what has no axis of features is tokens: one vector of numbers has to
+        be (1, I), for (I,) would be the tokens of I sequences.
+        """
+        layer, array = self.parts.layers[0], as_ndarray(x, "x")
+        I = layer.input_size
+        if layer.tokens and array.ndim <= 1:
+            single, rows = array.ndim == 0, as_tokens(array, I, "x").reshape(-1)
             rows = check_tokens(rows, I, "x")[:, None]
         else:
-            array = shaped(as_real(array, "x", self.dtype), "x", (I,), ("B", I))
+            array = as_real(array, "x", self.dtype)
+            if layer.tokens:
+                shaped(array, "x", (), ("B",), ("B", I))
+            elif array.ndim == 0 or (array.ndim == 1 and len(array) != I):
+                raise ValueError(
+                    f"x: expected shape {format_shape((I,))} or (B, {I}), got {array.shape}; "
+                    + ONLY_WITH_TOKENS
+                )
+            else:
+                shaped(array, "x", (I,), ("B", I))
             single, rows = array.ndim == 1, rows_contiguous(array.reshape(-1, 1, I))
             if check_finite:
                 refuse_nonfinite(array, "x")

@@ -91,6 +91,8 @@ cdef class Runner:
     read_layer : int
         The layer that is read out.
     check_finite : bool
+    tokens : bool
+        Whether steps are tokens or (B, I): then all of them go to `_convert`.
     """
 
     cdef Chain chain
@@ -107,7 +109,7 @@ cdef class Runner:
         self.inputs = -1            # which no array has: calls before __init__ go to `_convert`
 
     def __init__(self, list cells, Py_ssize_t batch_size, dtype, int output, int readout,
-                 int read_layer, bint check_finite):
+                 int read_layer, bint check_finite, bint tokens):
         cdef Cell cell
         cdef Py_ssize_t k, B = batch_size, n = len(cells)
         if self.memory is not None:
@@ -136,7 +138,8 @@ cdef class Runner:
         self.memory = memory
         self.outputs = cell.units
         cell = self.cells[0]
-        self.inputs = cell.inputs
+        if not tokens:
+            self.inputs = cell.inputs
 
     def __dealloc__(self):
         PyMem_Free(<void*>self.chain.layers)
@@ -239,7 +242,7 @@ cdef class Runner:
 
         Parameters
         ----------
-        x : (I,) or (B, I) array_like, or int or (B,) array_like of int
+        x : (I,) or (B, I) array_like; int, (B,) array_like of int or (B, I) for tokens
             As in `Network.step`. An array of the network's dtype without gaps is read as it stands.
         out : (K,) or (B, K) array, optional
             Where the outputs are written; nothing is allocated then. May be x itself if I = K.

@@ -88,6 +88,7 @@ def lstm_forward(
     c0=None,
     *,
     Q=None,
+    tokens=False,
     lengths=None,
     input_gate=True,
     forget_gate=True,
@@ -105,8 +106,8 @@ def lstm_forward(
 
     Parameters
     ----------
-    x : (B, T, I) array_like, (B, T) array_like of int, or list of (T_b, I) or (T_b,) arrays
-        Inputs, or tokens 0 ... I-1 that stand for one-hot vectors.
+    x : (B, T, I) array_like or list of (T_b, I) array_like
+        Inputs; with `tokens` also integers (B, T) or a list of (T_b,).
     W : (4H, I) array_like
         Gate order i, f, g, o. float32 computes in float32, all else in float64.
     R : (4H, H) array_like
@@ -118,6 +119,8 @@ def lstm_forward(
     Q : (3H, 3H) array_like, optional
         Gate recurrence: rows receive, columns send, i, f, o each. h0, hT and their gradients then
         have H + 3H columns, for the gates' activations are part of the state.
+    tokens : bool
+        Take integers 0 ... I-1, which stand for one-hot vectors.
     lengths : (B,) array_like of int, optional
         Steps of each sequence; by default T.
     input_gate, forget_gate, output_gate, coupled, block_size
@@ -173,7 +176,9 @@ def lstm_forward(
     }
     blocks = {"W": W, "R": R, "b": b, "p": p, "Q": Q}
     states = {"h0": h0, "c0": c0}
-    return _forward(LSTM, options, x, blocks, states, lengths, save, check_finite, n_threads)
+    return _forward(
+        LSTM, options, x, blocks, states, tokens, lengths, save, check_finite, n_threads
+    )
 
 
 def lstm_backward(dh, tape, dhT=None, dcT=None, n_threads=None, *, check_finite=True):
@@ -224,6 +229,7 @@ def rnn_forward(
     b,
     h0=None,
     *,
+    tokens=False,
     lengths=None,
     activation="tanh",
     save=True,
@@ -234,14 +240,16 @@ def rnn_forward(
 
     Parameters
     ----------
-    x : (B, T, I) array_like, (B, T) array_like of int, or list of (T_b, I) or (T_b,) arrays
-        Inputs, or tokens 0 ... I-1 that stand for one-hot vectors.
+    x : (B, T, I) array_like or list of (T_b, I) array_like
+        Inputs; with `tokens` also integers (B, T) or a list of (T_b,).
     W : (H, I) array_like
         float32 computes in float32, all else in float64.
     R : (H, H) array_like
     b : (H,) array_like
     h0 : (B, H) or (H,) array_like, optional
         Initial state; by default zero.
+    tokens : bool
+        Take integers 0 ... I-1, which stand for one-hot vectors.
     lengths : (B,) array_like of int, optional
         Steps of each sequence; by default T.
     activation : str or tuple
@@ -284,6 +292,7 @@ def rnn_forward(
         x,
         {"W": W, "R": R, "b": b},
         {"h0": h0},
+        tokens,
         lengths,
         save,
         check_finite,
@@ -340,6 +349,7 @@ def gru_forward(
     h0=None,
     *,
     reset_after=True,
+    tokens=False,
     lengths=None,
     gate_activation="logistic",
     cell_activation="tanh",
@@ -351,8 +361,8 @@ def gru_forward(
 
     Parameters
     ----------
-    x : (B, T, I) array_like, (B, T) array_like of int, or list of (T_b, I) or (T_b,) arrays
-        Inputs, or tokens 0 ... I-1 that stand for one-hot vectors.
+    x : (B, T, I) array_like or list of (T_b, I) array_like
+        Inputs; with `tokens` also integers (B, T) or a list of (T_b,).
     W : (3H, I) array_like
         Gate order r, z, n. float32 computes in float32, all else in float64.
     R : (3H, H) array_like
@@ -363,6 +373,8 @@ def gru_forward(
         Initial state; by default zero.
     reset_after : bool
         As in `GRU`.
+    tokens : bool
+        Take integers 0 ... I-1, which stand for one-hot vectors.
     lengths : (B,) array_like of int, optional
         Steps of each sequence; by default T.
     gate_activation, cell_activation : str or tuple
@@ -407,7 +419,7 @@ def gru_forward(
     }
     blocks = {"W": W, "R": R, "b": b, "bR": bR}
     h, (hT,), tape = _forward(
-        GRU, options, x, blocks, {"h0": h0}, lengths, save, check_finite, n_threads
+        GRU, options, x, blocks, {"h0": h0}, tokens, lengths, save, check_finite, n_threads
     )
     return h, hT, tape
 
@@ -515,7 +527,7 @@ def _new_layer(cls, input_size, hidden_size, names, *options):
 _cached_layer = lru_cache(maxsize=256, typed=True)(_new_layer)
 
 
-def _forward(cls, options, x, blocks, states, lengths, save, check_finite, n_threads):
+def _forward(cls, options, x, blocks, states, tokens, lengths, save, check_finite, n_threads):
     """A layer over a batch: (h, final states, tape).
 
     Parameters
@@ -529,14 +541,15 @@ def _forward(cls, options, x, blocks, states, lengths, save, check_finite, n_thr
         Its blocks by name. One that is None is absent, or zero if the layer has it.
     states : dict
         Its initial states in order, by the names of the arguments.
-    lengths, save, check_finite, n_threads
+    tokens, lengths, save, check_finite, n_threads
         As they came.
     """
     dtype = np.dtype(np.float32 if getattr(blocks["W"], "dtype", None) == np.float32 else float)
     check_finite = as_flag(check_finite, "check_finite")
     blocks = _real_blocks(dtype, check_finite, blocks)
     layer, shapes = _layer(cls, blocks, options)
-    batch = make_batch(x, layer.input_size, dtype, lengths, None, check_finite, "x")
+    tokens = as_flag(tokens, "tokens")
+    batch = make_batch(x, layer.input_size, dtype, lengths, None, check_finite, "x", tokens)
     n_threads = as_threads(n_threads)
     save = as_flag(save, "save")
     B, T, H = batch.size, batch.T, layer.hidden_size

@@ -44,7 +44,8 @@ class Network(Fixed):
     Parameters
     ----------
     layers : sequence of Layer
-        `RNN`, `LSTM` and `Dense` in any order; each takes what the one before it gives.
+        `RNN`, `LSTM`, `GRU` and `Dense` in any order; each takes what the one before it gives. The
+        first may be an `Embedding`.
     loss : {"squared_error", "cross_entropy", "binary_cross_entropy"} or Loss
         It also fixes the output activation: identity, softmax, logistic. An object of one of the
         classes of `lstmcore.losses` or of one's own, where a loss has options.
@@ -73,6 +74,9 @@ class Network(Fixed):
         The layers that see time steps, up to the one that is read out, and those after it.
     input_size, output_size : int
         I and K.
+    takes_tokens : bool
+        Whether inputs may be integer tokens 0 ... I-1, which the first layer decides: an
+        `Embedding`, or any layer with ``tokens=True``.
     loss_name, readout : str
     output_units : {"identity", "logistic", "softmax"}
     dtype : numpy.dtype
@@ -111,7 +115,16 @@ class Network(Fixed):
     """
 
     _instead = "build a new one: Network(**net.options | {...})"
-    _fixed = "layers", "readout", "dtype", "body", "head", "input_size", "output_size"
+    _fixed = (
+        "layers",
+        "readout",
+        "dtype",
+        "body",
+        "head",
+        "input_size",
+        "output_size",
+        "takes_tokens",
+    )
 
     def __init__(self, layers, loss="squared_error", readout="all", dtype="float64", seed=None):
         self._build(layers, loss, readout, dtype, seed)
@@ -133,6 +146,7 @@ class Network(Fixed):
         self.body, self.head = parts.body, parts.head
         self.input_size = self.layers[0].input_size
         self.output_size = self.layers[-1].output_size
+        self.takes_tokens = self.layers[0].tokens
         self._check_loss()
         self._output = OUTPUTS[self._loss.output]
         rng = _check_seed(seed) if params is None else None
@@ -342,8 +356,10 @@ class Network(Fixed):
 
         Parameters
         ----------
-        X : (B, T, I) array_like, (B, T) array_like of int, or list of (T_b, I) or (T_b,) arrays
-            Sequences, or tokens 0 ... I-1 that stand for one-hot vectors. Never written to.
+        X : (B, T, I) array_like or list of (T_b, I) array_like
+            Sequences of numbers of any real dtype. A network that `takes_tokens` also takes
+            integers (B, T) or a list of (T_b,): tokens 0 ... I-1 that stand for one-hot vectors.
+            Never written to.
         lengths : (B,) array_like of int, optional
             Steps of each sequence of an array; by default T. What lies after them is never looked
             at.
@@ -393,7 +409,8 @@ class Network(Fixed):
             y = self._predict_plain(X, check_finite, n_threads)
             if y is not None:
                 return y
-        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite)
+        tokens = self.takes_tokens
+        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
         return_state = as_flag(return_state, "return_state")
         if state is not None or return_state:
             self._states.refuse_reading_ahead("state" if state is not None else "return_state")
@@ -409,8 +426,9 @@ class Network(Fixed):
 
         Parameters
         ----------
-        x : (I,) or (B, I) array_like, or int or (B,) array_like of int
-            One step of one sequence or of B sequences; integers are tokens.
+        x : (I,) or (B, I) array_like
+            One step of one sequence or of B sequences. For a network that `takes_tokens` an int or
+            (B,) array_like of int, or numbers (B, I), of one sequence (1, I).
         state : tuple, optional
             What the step before returned; None is the initial state.
         check_finite : bool
@@ -587,7 +605,8 @@ class Network(Fixed):
         """
         check_finite = as_flag(check_finite, "check_finite")
         as_choice(reduction, "reduction", ("mean", "sum"))
-        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite)
+        tokens = self.takes_tokens
+        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
         whole = None
         if not self._parts.readout.per_step:
             whole = "where sequences are read out"
@@ -807,6 +826,11 @@ def _check_layers(layers):
             *others, last = CELLS
             kinds = f"{', '.join(others)} or {last}"
             raise TypeError(f"layers[{k}]: expected an {kinds}, got {describe(layer)}")
+        if k and layer.tokens:
+            raise ValueError(
+                f"layers[{k}]: expected a layer of numbers, for only layers[0] may take tokens, "
+                f"got {layer!r}"
+            )
         if k and layer.input_size != layers[k - 1].output_size:
             raise ValueError(
                 f"layers[{k}]: expected input_size {layers[k - 1].output_size}, the outputs of "

@@ -1,11 +1,12 @@
 """Batches of sequences: from what users hold to what kernels read.
 
-Users hold a padded array (B, T, I) with lengths or a mask, a list of (T_b, I) arrays, or integer
-tokens in either form. Kernels read a `Batch`: the user's array where it stands, or rows (N, I), one
-for each step that is there, sequence after sequence; with the sequences ranked by length. Outputs
-are rows and go back to the user's form in the end. So time and memory follow the steps that are
-there. Masked steps are taken out before and their outputs put back as zeros after: for kernels they
-are not there.
+Users hold a padded array (B, T, I) with lengths or a mask, a list of (T_b, I) arrays, or, where
+tokens are asked for, integers in either form with an axis less: the axes tell them from numbers,
+never the dtype. Kernels read a `Batch`: the user's array where it stands, or rows (N, I), one for
+each step that is there, sequence after sequence; with the sequences ranked by length. Outputs are
+rows and go back to the user's form in the end. So time and memory follow the steps that are there.
+Masked steps are taken out before and their outputs put back as zeros after: for kernels they are
+not there.
 """
 
 from collections import namedtuple
@@ -26,6 +27,12 @@ from ._checks import (
 from ._fixed import Fixed, read_only
 
 _INDEX = np.dtype(np.intp)
+
+# What an error ends with where integers may have been meant for tokens.
+ONLY_WITH_TOKENS = (
+    "integers stand for tokens only with tokens=True, in a network of its first layer, or an "
+    "Embedding there"
+)
 
 
 # Steps of a batch in an array. values : (B, T, ...), or rows (N, ...) in which the steps of each
@@ -231,13 +238,16 @@ def equal_lengths(B, L):
     return tuple(read_only(array.astype(_INDEX))[...] for array in arrays)
 
 
-def make_batch(X, input_size, dtype, lengths=None, mask=None, check_finite=True, name="X"):
+def make_batch(
+    X, input_size, dtype, lengths=None, mask=None, check_finite=True, name="X", tokens=False
+):
     """Check a user's sequences and arrange them for the kernels.
 
     Parameters
     ----------
     X : array_like or list of array_like
-        (B, T, I) numbers, (B, T) integer tokens, or a list of B arrays (T_b, I) or (T_b,).
+        (B, T, I) numbers or a list of B arrays (T_b, I); with `tokens` also integers (B, T) or a
+        list of B arrays (T_b,).
     input_size : int
         I; tokens are 0 ... I-1.
     dtype : dtype
@@ -251,6 +261,8 @@ def make_batch(X, input_size, dtype, lengths=None, mask=None, check_finite=True,
         Refuse NaN and infinity in steps that are there.
     name : str
         What errors call X.
+    tokens : bool
+        Whether X may be tokens.
 
     Returns
     -------
@@ -269,14 +281,19 @@ def make_batch(X, input_size, dtype, lengths=None, mask=None, check_finite=True,
                     f"{what}: expected None, for {name} is a list of whole sequences, "
                     f"got {describe(given)}"
                 )
-        return _from_list(X, input_size, dtype, check_finite, name)
+        return _from_list(X, input_size, dtype, check_finite, name, tokens)
 
-    x = as_ndarray(X, name)
-    is_tokens = x.ndim == 2 and x.dtype.kind in "iu"
-    if not is_tokens:
-        x = as_real(x, name, dtype)
+    given = as_ndarray(X, name)
+    is_tokens = tokens and given.ndim == 2
+    if is_tokens:
+        x = as_tokens(given, input_size, name)
+    else:
+        x = as_real(given, name, dtype)
         if x.ndim != 3 or x.shape[2] != input_size:
-            raise ValueError(f"{name}: expected {_forms(input_size)}, got {describe(x)}")
+            raise ValueError(
+                f"{name}: expected {_forms(input_size, tokens)}, got {describe(given)}"
+                + _way_out(x.ndim == 2 and not tokens, f"{name}[None] is one sequence, ", name)
+            )
     n, T = x.shape[:2]
     if n == 0:
         raise ValueError(f"{name}: expected at least one sequence, got {describe(x)}")
@@ -310,31 +327,44 @@ def make_batch(X, input_size, dtype, lengths=None, mask=None, check_finite=True,
     return Batch(x, lengths, T, holes, begins)
 
 
-def _forms(input_size):
+def _forms(input_size, tokens):
+    numbers = f"numbers of shape (B, T, {input_size})"
+    if not tokens:
+        return f"{numbers} or a list with one array (T, {input_size}) for each sequence"
     return (
-        f"numbers of shape (B, T, {input_size}), integer tokens of shape (B, T), "
-        f"or a list with one array (T, {input_size}) or (T,) for each sequence"
+        f"integer tokens of shape (B, T), {numbers}, or a list with one array (T,) or "
+        f"(T, {input_size}) for each sequence"
     )
 
 
-def _from_list(X, input_size, dtype, check_finite, name):
+def _way_out(lacks_an_axis, sequence, name):
+    """What an error ends with."""
+    if not lacks_an_axis:
+        return ""
+    return f"; {sequence}{name}[..., None] has one feature, and {ONLY_WITH_TOKENS}"
+
+
+def _from_list(X, input_size, dtype, check_finite, name, tokens):
     if len(X) == 0:
         raise ValueError(f"{name}: expected at least one sequence, got an empty list")
     arrays = [as_ndarray(x, f"{name}[{b}]") for b, x in enumerate(X)]
-    filled = [x for x in arrays if x.size]
-    # an empty list has no dtype of its own: NumPy makes it float64
-    is_tokens = all(x.ndim == 1 and x.dtype.kind in ("iu" if x.size else "iuf") for x in arrays)
+    is_tokens = tokens and all(x.ndim == 1 for x in arrays)
     lengths = np.array([len(x) if x.ndim else 0 for x in arrays], dtype=_INDEX)
     T, begins = int(lengths.max()), np.cumsum(lengths) - lengths
-    if is_tokens and filled:
-        arrays = [check_tokens(x, input_size, f"{name}[{b}]") for b, x in enumerate(arrays)]
-        return Batch(np.concatenate(arrays), lengths, T, begins=begins, is_list=True)
+    if is_tokens:
+        for b, x in enumerate(arrays):
+            tokens = as_tokens(x, input_size, f"{name}[{b}]")
+            arrays[b] = check_tokens(tokens, input_size, f"{name}[{b}]")
+        return Batch(np.concatenate(arrays), lengths, T, None, begins, is_list=True)
 
     for b, x in enumerate(arrays):
         if x.ndim != 2 or x.shape[1] != input_size:
+            form = f"numbers of shape {format_shape(('T', input_size))}"
+            if tokens:
+                form += " or integer tokens of shape (T,), the same for every sequence"
             raise ValueError(
-                f"{name}[{b}]: expected numbers of shape {format_shape(('T', input_size))} or "
-                f"integer tokens of shape (T,), the same for every sequence, got {describe(x)}"
+                f"{name}[{b}]: expected {form}, got {describe(x)}"
+                + _way_out(x.ndim == 1 and not tokens, "", f"{name}[{b}]")
             )
     rows = np.concatenate([as_real(x, f"{name}[{b}]", dtype) for b, x in enumerate(arrays)])
     if check_finite and not all_finite(rows):
@@ -368,6 +398,18 @@ def _check_mask(mask, n, T):
     lengths = array.sum(axis=1, dtype=_INDEX)
     holes = (array != (np.arange(T) < lengths[:, None])).any()
     return lengths, array if holes else None
+
+
+def as_tokens(array, input_size, name):
+    """An array where tokens are wanted, if it has integers; else an error."""
+    if array.dtype.kind in "iu":
+        return array
+    if array.size == 0 and array.dtype.kind == "f":
+        return array.astype(_INDEX)  # what is empty has no dtype of its own: NumPy makes it float64
+    raise TypeError(
+        f"{name}: expected integer tokens, got {describe(array)}; {name}.astype(int) makes "
+        f"integers, and vectors of numbers have one more axis, of size {input_size}"
+    )
 
 
 def check_tokens(tokens, input_size, name):

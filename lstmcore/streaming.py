@@ -54,7 +54,7 @@ class Stream(Fixed, Runner):
     -----
     The weights are those of the network when the stream was made, arranged once; `refresh` takes
     the network's parameters anew. A step of an array of the network's dtype without gaps costs
-    least; anything else is converted first.
+    least; anything else is converted first, and so are all steps of a network that takes tokens.
 
     A stream is neither copied nor pickled: make another, ``other = net.stream()``, and give it the
     state, ``other.state = stream.state``.
@@ -91,6 +91,7 @@ class Stream(Fixed, Runner):
             read,
             states.parts.read_layer if read else -1,
             check_finite,
+            layers[0].tokens,
         )
         self.batch_size, self.check_finite = batch_size, check_finite
         self._parameters, self._states = parameters, states

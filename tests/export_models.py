@@ -168,6 +168,17 @@ def networks():
             squared,
             "last_step",
         ),
+        "embedding": (
+            [lc.Embedding(3, 6), LSTM(6, 5, peepholes=True), Dense(5, 3, bias=False)],
+            classes,
+            "all",
+        ),
+        "embedding_alone": ([lc.Embedding(3, 4)], squared, "all"),
+        "tokens": (
+            [GRU(3, 5, tokens=True), Dense(5, 4, bias=False, activation="elu")],
+            squared,
+            "max",
+        ),
         "dense": (
             [Dense(3, 70, activation=("thresholded_relu", 0.1)), Dense(70, 2)],
             squared,

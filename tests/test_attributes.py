@@ -15,7 +15,7 @@ TOKENS = np.array([[0, 2, 1], [1, 1, 0]])
 def network(**options):
     mask = np.ones((32, 3))
     mask[0, 0] = 0
-    layers = [lc.LSTM(3, 8, W_mask=mask), lc.Dense(8, 2)]
+    layers = [lc.LSTM(3, 8, W_mask=mask, tokens=True), lc.Dense(8, 2)]
     return lc.Network(layers, seed=0, **options)
 
 

@@ -1,5 +1,6 @@
 """Promise 7: bad input is refused by name, and no input can crash the process."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -15,8 +16,11 @@ X = np.random.default_rng(0).normal(size=(B, T, I))
 LABELS = np.random.default_rng(1).integers(0, K, (B, T))
 
 
-def network(loss="cross_entropy", readout="all", bidirectional=False, dtype="float64"):
-    layers = [lc.LSTM(I, 3, bidirectional=bidirectional), lc.Dense(6 if bidirectional else 3, K)]
+def network(
+    loss="cross_entropy", readout="all", bidirectional=False, dtype="float64", tokens=False
+):
+    first = lc.LSTM(I, 3, bidirectional=bidirectional, tokens=tokens)
+    layers = [first, lc.Dense(6 if bidirectional else 3, K)]
     return lc.Network(layers, loss, readout, dtype, seed=0)
 
 
@@ -199,17 +203,38 @@ def test_a_part_of_a_sequence_is_refused_where_a_layer_is_bidirectional():
         (np.zeros(3), ValueError, "x: expected shape (2,) or (B, 2), got (3,)"),
         (np.zeros((1, 1, 2)), ValueError, "x: expected shape (2,) or (B, 2)"),
         (np.zeros((0, 2)), ValueError, "x: expected at least one sequence"),
-        (np.zeros(0, int), ValueError, "x: expected at least one sequence"),
+        (np.zeros(0, int), ValueError, "x: expected shape (2,) or (B, 2), got (0,)"),
         ([np.nan, 0.0], ValueError, "x: expected finite numbers"),
         ([1j, 0], TypeError, "x: expected real numbers"),
         (None, TypeError, "x: expected real numbers"),
-        (2, ValueError, "x: expected tokens from 0 to 1, got 2"),
-        (-1, ValueError, "x: expected tokens from 0 to 1, got -1"),
+        (1, ValueError, "got (); integers stand for tokens only with tokens=True"),
+        ([1], ValueError, "got (1,); integers stand for tokens only with tokens=True"),
         ([[1.0], [1.0, 2.0]], ValueError, "x: expected an array of numbers"),
     ],
 )
 def test_wrong_steps(x, error, words):
     net = network()
+    for call in (net.step, net.stream()):
+        with pytest.raises(error) as caught:
+            call(x)
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "words"),
+    [
+        (2, ValueError, "x: expected tokens from 0 to 1, got 2"),
+        ([-1], ValueError, "x: expected tokens from 0 to 1, got -1"),
+        (0.0, TypeError, "x: expected integer tokens, got an array of shape () and dtype float64"),
+        ([0.5, 0.5], TypeError, "x.astype(int) makes integers, and vectors of numbers have one"),
+        (np.zeros(2), TypeError, "x: expected integer tokens, got an array of shape (2,)"),
+        (True, TypeError, "x: expected integer tokens, got an array of shape () and dtype bool"),
+        ([], ValueError, "x: expected at least one sequence"),
+        (np.zeros((1, 3)), ValueError, "x: expected shape () or (B,) or (B, 2), got (1, 3)"),
+    ],
+)
+def test_wrong_steps_of_tokens(x, error, words):
+    net = network(tokens=True)
     for call in (net.step, net.stream()):
         with pytest.raises(error) as caught:
             call(x)
@@ -332,9 +357,9 @@ def right_or_refused(call, check=None):
 
 
 def plainly(array, net, token_axes):
-    """The same numbers as a native, contiguous, writeable array; integers may be tokens."""
+    """The same numbers, or tokens, as a native, contiguous, writeable array."""
     array = np.asarray(array)
-    is_token = array.dtype.kind in "iu" and array.ndim == token_axes
+    is_token = net.takes_tokens and array.ndim == token_axes
     with np.errstate(over="ignore"):
         return np.array(array, dtype=np.intp if is_token else net.dtype, order="C")
 
@@ -345,10 +370,10 @@ thorough = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 NETWORKS = {
-    (readout, bidirectional, dtype): network("squared_error", readout, bidirectional, dtype)
-    for readout in ("all", "last", "mean")
-    for bidirectional in (False, True)
-    for dtype in ("float32", "float64")
+    options: network("squared_error", *options)
+    for options in itertools.product(
+        ("all", "last", "mean"), (False, True), ("float32", "float64"), (False, True)
+    )
 }
 any_network = st.sampled_from(list(NETWORKS.values()))
 lengths_or_mask = st.fixed_dictionaries(
@@ -358,7 +383,9 @@ lengths_or_mask = st.fixed_dictionaries(
 
 @thorough
 @given(any_network, anything(B, T, I), lengths_or_mask, st.booleans(), ODDITIES | st.just(2))
-@example(NETWORKS["all", False, "float32"], [np.full((T, I), 2**64 - 1, np.uint64)], {}, False, 2)
+@example(
+    NETWORKS["all", False, "float32", False], [np.full((T, I), 2**64 - 1, np.uint64)], {}, False, 2
+)
 def test_any_sequences_to_predict(net, X, options, check_finite, n_threads):
     def check(y):
         plain = [plainly(x, net, 1) for x in X] if isinstance(X, list) else plainly(X, net, 2)

@@ -94,7 +94,7 @@ def test_in_both_dtypes_with_every_loss_on_two_threads(dtype, readout, loss):
 def test_with_tokens_and_with_masks_that_have_holes(readout):
     net, rng = network("LSTM", readout), np.random.default_rng(2)
     assert_same(net, examples(net, [1000] * 4, mask=rng.random((4, 1000)) < 0.8), 1)
-    X = rng.integers(I, size=(4, 1500))
+    net, X = zoo.taking_tokens(net), rng.integers(I, size=(4, 1500))
     Y = rng.normal(size=(4, 1500, K) if readout == "all" else (4, K))
     assert_same(net, net.prepare(X, Y, [1500, 20, 0, 1499]), 1)
 

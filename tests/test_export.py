@@ -396,7 +396,7 @@ def test_int8_follows_a_trained_network(tmp_path):
 
 
 def test_int8_knows_tokens_from_numbers(tmp_path):
-    net = trained_like(lc.LSTM(5, 8), lc.Dense(8, 5), loss="cross_entropy")
+    net = trained_like(lc.LSTM(5, 8, tokens=True), lc.Dense(8, 5), loss="cross_entropy")
     tokens = np.random.default_rng(0).integers(0, 5, (3, 30))
     report = export_c(net, tmp_path, "model", dtype="int8", data=tokens, self_test=True)
     assert report.error < 0.05

@@ -159,7 +159,7 @@ def test_tokens(cell, readout):
     options = {"bidirectional": True} if cell.is_recurrent else {}
     layers = [cell.layer(7, 3, **options)]
     layers += [lc.LSTM(layers[0].output_size, 3), lc.Dense(3, K)]
-    net = randomised(lc.Network(layers, "cross_entropy", readout))
+    net = zoo.taking_tokens(randomised(lc.Network(layers, "cross_entropy", readout)))
     given = data(net)
     given["X"] = np.random.default_rng(0).integers(0, 7, given["X"].shape[:2])
     assert_gradient(net, max_entries=12, **given)

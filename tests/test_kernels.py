@@ -490,6 +490,18 @@ def test_dx_and_the_weights_gradient_are_added_to(kernels, make_cell, dtype):
     assert_close(twice, wanted | {"x": 1 + 2 * once["x"]}, TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("module", [compiled, _reference], ids=["compiled", "twin"])
+@pytest.mark.parametrize(("name", "bias"), [("Dense", "b"), ("GRU", "bR")])
+def test_a_bias_that_may_be_absent_is_zero_then(module, name, bias):
+    problem = random_problem(zoo.CELLS[name](6, 11), UNEQUAL)
+    problem.blocks[bias][...] = 0
+    others = {key: block for key, block in problem.blocks.items() if key != bias}
+    absent = run(module, replace(problem, blocks=others))
+    zero = run(module, problem)
+    del zero["d" + bias]
+    assert_same_bits(absent, zero)
+
+
 @cells
 def test_what_is_not_wanted_may_be_none(kernels, make_cell):
     problem = random_problem(make_cell(6, 11), UNEQUAL)

@@ -352,9 +352,10 @@ def test_states_of_a_network_are_tuples_layer_by_layer():
 
 
 def test_steps_take_tokens():
-    net = lc.Network([lc.LSTM(5, 3)], seed=0)
+    net = lc.Network([lc.LSTM(5, 3, tokens=True)], seed=0)
     y, _ = net.step(4)
-    wanted, _ = net.step(np.eye(5)[4])
+    wanted, _ = net.step(np.eye(5)[[4]])
+    assert y.shape == (3,)
     assert (y == wanted).all()
     y, _ = net.step([4, 0, 2])
     wanted, _ = net.step(np.eye(5)[[4, 0, 2]])

@@ -72,14 +72,17 @@ def tokens(dtype):
     return make
 
 
+MASK = np.array([[1, 0, 1, 0]] * 3, bool)
+
+
 @pytest.mark.parametrize("dtype", [np.intp, np.int32, np.uint64])
 @pytest.mark.parametrize(
     "form",
     [
-        lambda X: make_batch(X, 5, FLOAT),
-        lambda X: make_batch(X, 5, FLOAT, lengths=[4, 0, 2]),
-        lambda X: make_batch(X, 5, FLOAT, mask=np.array([[1, 0, 1, 0]] * 3, bool)),
-        lambda X: make_batch(list(X), 5, FLOAT),
+        lambda X: make_batch(X, 5, FLOAT, tokens=True),
+        lambda X: make_batch(X, 5, FLOAT, lengths=[4, 0, 2], tokens=True),
+        lambda X: make_batch(X, 5, FLOAT, mask=MASK, tokens=True),
+        lambda X: make_batch(list(X), 5, FLOAT, tokens=True),
     ],
     ids=["array", "lengths", "mask", "list"],
 )

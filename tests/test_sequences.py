@@ -6,6 +6,7 @@ import pytest
 from lstmcore.sequences import make_batch, single_steps
 
 FLOAT = np.dtype(np.float64)
+TOKENS = {"tokens": True}
 
 
 def batch_of(X, I=2, dtype=FLOAT, **options):
@@ -72,8 +73,9 @@ def test_nested_lists_are_a_list_of_sequences():
 
 
 def test_tokens_are_integers_with_one_axis_less():
-    padded = batch_of(np.array([[2, 0, 9], [1, -7, 9]]), I=3, lengths=[2, 1])
-    listed = batch_of([[2, 0], np.array([1], dtype=np.uint8)], I=3)
+    X = np.array([[2, 0, 9], [1, -7, 9]])
+    padded = batch_of(X, I=3, lengths=[2, 1], tokens=True)
+    listed = batch_of([[2, 0], np.array([1], dtype=np.uint8)], I=3, tokens=True)
     for batch in (padded, listed):
         assert batch.x.values.dtype == np.intp
         assert list(steps(batch, 0)) == [2, 0]
@@ -82,13 +84,20 @@ def test_tokens_are_integers_with_one_axis_less():
 
 
 def test_empty_token_lists_are_sequences_of_length_zero():
-    batch = batch_of([[], [1, 0]], I=2)
+    batch = batch_of([[], [1, 0]], tokens=True)
     assert list(batch.lengths) == [0, 2]
+
+
+@pytest.mark.parametrize("X", [[[], []], [np.zeros(0, int)] * 2, np.zeros((2, 0))], ids=repr)
+def test_tokens_may_be_empty_one_and_all(X):
+    batch = batch_of(X, tokens=True)
+    assert batch.x.dtype == np.intp
+    assert (batch.x.shape, list(batch.lengths), batch.T) == ((2, 0), [0, 0], 0)
 
 
 def test_tokens_are_copied():
     tokens = np.zeros((2, 3), dtype=np.intp)
-    batch = batch_of(tokens)
+    batch = batch_of(tokens, tokens=True)
     tokens[...] = 10**9
     assert not batch.x.values.any()
 
@@ -106,7 +115,7 @@ def test_mask_with_holes_is_taken_out_and_put_back(tokens):
     rng = np.random.default_rng(0)
     X = rng.integers(0, 2, (4, 6)) if tokens else rng.normal(size=(4, 6, 2))
     mask = rng.uniform(size=(4, 6)) < 0.5
-    batch = batch_of(X, mask=mask)
+    batch = batch_of(X, mask=mask, tokens=tokens)
     assert list(batch.lengths) == list(mask.sum(axis=1))
     for b in range(4):
         assert (steps(batch, b) == X[b, mask[b]]).all()
@@ -179,7 +188,7 @@ def test_nothing_is_looked_at_where_no_step_is():
     assert batch_of(X, lengths=[2, 3]).n_steps == 5
     mask = np.isfinite(X).all(axis=2)
     assert batch_of(X, mask=mask).n_steps == 5
-    assert batch_of(np.where(mask, 0, -5), mask=mask).n_steps == 5
+    assert batch_of(np.where(mask, 0, -5), mask=mask, tokens=True).n_steps == 5
 
 
 def test_single_steps_are_a_batch_like_any_other():
@@ -206,14 +215,26 @@ def test_single_steps_are_a_batch_like_any_other():
         (np.full((2, 3, 2), np.nan), {}, ValueError, "X: expected finite numbers"),
         (np.full((2, 3, 2), -np.inf), {"lengths": [0, 1]}, ValueError, "X: expected finite"),
         (np.ma.zeros((2, 3, 2)), {}, TypeError, "X: expected an array without a mask"),
-        (np.array([[0, 2]]), {}, ValueError, "X: expected tokens from 0 to 1, got 2"),
-        (np.array([[0, -1]]), {}, ValueError, "X: expected tokens from 0 to 1, got -1"),
-        (np.array([[0, 2**63]], dtype=np.uint64), {}, ValueError, "got 9223372036854775808"),
+        (np.array([[0, 2]]), TOKENS, ValueError, "X: expected tokens from 0 to 1, got 2"),
+        (np.array([[0, -1]]), TOKENS, ValueError, "X: expected tokens from 0 to 1, got -1"),
+        (np.array([[0, 2**63]], dtype=np.uint64), TOKENS, ValueError, "got 9223372036854775808"),
         ([np.zeros((2, 2)), np.zeros((2, 3))], {}, ValueError, "X[1]: expected numbers of shape"),
         ([np.zeros((2, 2)), np.zeros(2, int)], {}, ValueError, "X[1]: expected numbers of shape"),
         ([np.zeros((2, 2)), None], {}, ValueError, "X[1]: expected numbers of shape"),
-        ([[0, 1], [2]], {}, ValueError, "X[1]: expected tokens from 0 to 1, got 2"),
+        ([[0, 1], [2]], TOKENS, ValueError, "X[1]: expected tokens from 0 to 1, got 2"),
         ([[0.5, 1.0], [0.0]], {}, ValueError, "X[0]: expected numbers of shape"),
+        ([[0.5, 1.0], [0.0]], TOKENS, TypeError, "X[0]: expected integer tokens, got an array"),
+        ([[0, 1], [0.0]], TOKENS, TypeError, "X[1].astype(int) makes integers"),
+        (np.zeros((2, 3)), TOKENS, TypeError, "X.astype(int) makes integers, and vectors of"),
+        (np.zeros((2, 3), bool), TOKENS, TypeError, "X: expected integer tokens, got an array"),
+        (np.zeros((2, 0), bool), TOKENS, TypeError, "X: expected integer tokens, got an array"),
+        (np.zeros((2, 3), object), TOKENS, TypeError, "X: expected integer tokens, got an array"),
+        (np.zeros(3, int), TOKENS, ValueError, "X: expected integer tokens of shape (B, T), num"),
+        ([np.zeros((2, 2)), [0]], TOKENS, ValueError, "or integer tokens of shape (T,), the same"),
+        (np.zeros((2, 3), int), {}, ValueError, "or an Embedding there"),
+        (np.zeros((2, 3), int), {}, ValueError, "X[None] is one sequence, X[..., None] has one"),
+        ([[0, 1], [1]], {}, ValueError, "X[0][..., None] has one feature, and integers stand"),
+        ([[], []], {}, ValueError, "X[0]: expected numbers of shape (T, 2), got an array"),
         ([np.zeros((1, 2)), [[0, np.nan]]], {}, ValueError, "X[1]: expected finite numbers"),
         ([[[1, 2], [3]]], {}, ValueError, "X[0]: expected an array of numbers"),
         ([np.zeros((1, 2))], {"lengths": [1]}, ValueError, "lengths: expected None"),

@@ -60,7 +60,7 @@ def test_outputs_are_those_behind_the_output_activation(loss, B):
 @pytest.mark.parametrize("B", [1, 3])
 @pytest.mark.parametrize("name", zoo.STREAMS)
 def test_tokens_step_like_one_hot_vectors(name, B):
-    net = network(name)
+    net = zoo.taking_tokens(network(name))
     tokens = np.random.default_rng(2).integers(0, 3, (B, T))
     by_token, by_vector = net.stream(B), net.stream(B)
     for t in range(T):

@@ -225,6 +225,10 @@ CELLS = {
     ),
     "Dense": Entry(lc.Dense, "no state and no recurrent product", is_representative=True),
     "Dense, activation": Entry(lc.Dense, "a layer between others", {"activation": "tanh"}),
+    "Dense without bias": Entry(
+        lc.Dense, "a product and nothing else", {"bias": False}, is_representative=True
+    ),
+    "Embedding": Entry(lc.Embedding, "a table of tokens", is_representative=True),
 }
 
 REPRESENTATIVES = {name: entry for name, entry in CELLS.items() if entry.is_representative}
@@ -274,6 +278,11 @@ class Network:
     @property
     def is_recurrent(self):
         return any(layer.is_recurrent for layer in self.layers)
+
+    @property
+    def takes_tokens(self):
+        """Whether a step (I,) would be taken for tokens."""
+        return self.layers[0].tokens
 
     @property
     def ends_recurrent(self):
@@ -350,6 +359,22 @@ NETWORKS = {name: _of_a_cell(entry) for name, entry in LAYERS.items()} | {
     "masks, RNN, both directions": Network(
         "directions share the masks", lambda: [masked(RNN, INPUTS, 5, direction="both")]
     ),
+    "tokens": Network("each is a column of W", lambda: [LSTM(INPUTS, 5, tokens=True)]),
+    "tokens, GRU, both directions": Network(
+        "each is a column of two W", lambda: [GRU(INPUTS, 5, direction="both", tokens=True)]
+    ),
+    "tokens, RNN, masks": Network(
+        "of a token not all counts", lambda: [masked(RNN, INPUTS, 5, tokens=True)]
+    ),
+    "tokens, Dense": Network(
+        "a layer between a table and the others",
+        lambda: [Dense(INPUTS, 4, activation="tanh", tokens=True), GRU(4, 3)],
+    ),
+    "embedding": Network(
+        "a table below other layers",
+        lambda: [lc.Embedding(INPUTS, 4), LSTM(4, 5, peepholes=True)],
+        is_representative=True,
+    ),
     "reverse": Network(
         "the first step is the last, from learned states",
         lambda: [LSTM(INPUTS, 5, peepholes=True, direction="reverse", learn_initial_state=True)],
@@ -412,6 +437,16 @@ NETWORKS = {name: _of_a_cell(entry) for name, entry in LAYERS.items()} | {
 
 RECURRENT = {name: entry for name, entry in NETWORKS.items() if entry.is_recurrent}
 STREAMS = {name: entry for name, entry in NETWORKS.items() if not entry.reads_ahead}
+
+
+def taking_tokens(net):
+    """The same network, of tokens."""
+    first, *others = net.layers
+    if not first.tokens:
+        first = type(first)(**first.options | {"tokens": True})
+    other = lc.Network(**net.options | {"layers": [first, *others]})
+    other.params = net.params
+    return other
 
 
 def cases(networks, readouts=tuple(READOUTS)):

@@ -128,18 +128,20 @@ def chunk_rows(cell, B):
 def pack(cell, blocks, packed):
     """Lay the weights out for `forward` and `backward`.
 
-    `blocks` has an entry for each block of the kind, None where the cell has none.
+    `blocks` has an entry for each block of the kind, None where the cell has none. The bias of a
+    dense layer, and a GRU's recurrent one, may be None: zero.
     """
     given = dict(zip(_module(cell).block_shapes(cell), blocks, strict=True))
     for name, view in _block_views(cell, packed).items():
-        view[...] = given[name]
+        view[...] = 0 if given[name] is None else given[name]
 
 
 def unpack(cell, grad, blocks):
     """Copy the gradient that `backward` left in `grad` to the blocks; as in `pack`."""
     wanted = dict(zip(_module(cell).block_shapes(cell), blocks, strict=True))
     for name, view in _block_views(cell, grad).items():
-        wanted[name][...] = view
+        if wanted[name] is not None:
+            wanted[name][...] = view
 
 
 # ------------------------------------------------------------------------------- whole batch

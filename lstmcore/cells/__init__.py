@@ -8,11 +8,23 @@ from ._cell import Cell
 from ._gates import reorder
 from ._layer import Layer, Weights
 from .dense import Dense
+from .embedding import Embedding
 from .gru import GRU
 from .lstm import LSTM
 from .rnn import RNN
 
-__all__ = ["CELLS", "GRU", "LSTM", "RNN", "Cell", "Dense", "Layer", "Weights", "reorder"]
+__all__ = [
+    "CELLS",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Cell",
+    "Dense",
+    "Embedding",
+    "Layer",
+    "Weights",
+    "reorder",
+]
 
 # What files, error messages and the like know the layers by.
-CELLS = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN, "Dense": Dense}
+CELLS = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN, "Embedding": Embedding, "Dense": Dense}

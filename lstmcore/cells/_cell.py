@@ -1,6 +1,6 @@
 """`Cell`: what one direction of a layer is, said once for everybody who has to know it."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 from .._activations import parse_activation
@@ -15,7 +15,7 @@ class Cell(Fixed):
     Attributes
     ----------
     kind : str
-        The name of the layer's class: ``"LSTM"``.
+        The name of the class that the kind of layer has its name from: ``"LSTM"``.
     inputs, units : int
         I and H.
     gates : mapping of str to slice
@@ -42,9 +42,7 @@ class Cell(Fixed):
     states: tuple
     state_sizes: tuple
     block_names: tuple
-    # Not compared, for functions that draw initial values are never equal; shapes follow from the
-    # description.
-    blocks: tuple = field(compare=False)
+    blocks: tuple
     description: dict
 
     def __post_init__(self):

@@ -35,6 +35,8 @@ class Layer(Fixed):
     options : dict
         The constructor's arguments, checked, as they are kept.
     cell : Cell
+    tokens : bool
+        Whether it takes tokens, which only a network's first layer may.
 
     Attributes
     ----------
@@ -46,6 +48,8 @@ class Layer(Fixed):
         Units of one direction.
     direction : {"forward", "reverse", "both"}
     directions : {1, 2}
+    tokens : bool
+        Whether it takes integer tokens, one-hot vectors by their index.
     reads_ahead : bool
         Whether an output depends on later steps, so that whole sequences are needed.
     states : tuple of str
@@ -64,9 +68,10 @@ class Layer(Fixed):
 
     _instead = "make a new one from its options"
 
-    def __init__(self, options, cell):
+    def __init__(self, options, cell, tokens):
         self.options = MappingProxyType(options)
         self.cell = cell
+        self.tokens = tokens
         one_way = options.get("direction") or "forward"
         self.direction = "both" if options.get("bidirectional") else one_way
         self.reads_ahead = self.direction != "forward"

@@ -15,7 +15,9 @@ def as_size(value, name):
     return as_integer(value, name, 1, _LARGEST)
 
 
-def recurrent_options(input_size, hidden_size, bidirectional, direction, learn_initial_state):
+def recurrent_options(
+    input_size, hidden_size, tokens, bidirectional, direction, learn_initial_state
+):
     """The options that every recurrent layer has, as they are kept.
 
     `bidirectional` is kept for the direction "both", `direction` for "reverse" alone, so that one
@@ -25,6 +27,7 @@ def recurrent_options(input_size, hidden_size, bidirectional, direction, learn_i
     return {
         "input_size": as_size(input_size, "input_size"),
         "hidden_size": as_size(hidden_size, "hidden_size"),
+        "tokens": as_flag(tokens, "tokens"),
         "bidirectional": direction == "both",
         "direction": direction if direction == "reverse" else None,
         "learn_initial_state": as_flag(learn_initial_state, "learn_initial_state"),

@@ -1,5 +1,6 @@
 """`Dense`: a layer without recurrence."""
 
+from .._checks import as_flag
 from .._params import BIAS, WEIGHTS, Block, by_gate, zeros
 from ._cell import Cell, describe_cell
 from ._layer import Layer
@@ -15,6 +16,11 @@ class Dense(Layer):
         I and K.
     activation : str or tuple, default "identity"
         A name, ``(name, alpha)`` or ``(name, alpha, beta)``.
+    bias : bool
+        Without it the layer has no b.
+    tokens : bool
+        Take integer tokens 0 ... I-1, which stand for one-hot vectors, as well as vectors of
+        numbers; `input_size` is how many there are. For the first layer of a network.
 
     Notes
     -----
@@ -27,21 +33,32 @@ class Dense(Layer):
     Dense(32, 9)
     """
 
-    def __init__(self, input_size, output_size, *, activation="identity"):
+    def __init__(self, input_size, output_size, *, activation="identity", bias=True, tokens=False):
         I, K = as_size(input_size, "input_size"), as_size(output_size, "output_size")
-        activation = as_activation(activation, "activation")
-        cell = Cell(
-            kind="Dense",
-            inputs=I,
-            units=K,
-            gates={},
-            states=(),
-            state_sizes=(),
-            block_names=("W", "b"),
-            blocks=(
-                Block("W", (K, I), WEIGHTS, by_gate("glorot", [K])),
-                Block("b", (K,), BIAS, zeros()),
-            ),
-            description=describe_cell(0, I, K, output=activation),
-        )
-        super().__init__({"input_size": I, "output_size": K, "activation": activation}, cell)
+        options = {
+            "input_size": I,
+            "output_size": K,
+            "activation": as_activation(activation, "activation"),
+            "bias": as_flag(bias, "bias"),
+            "tokens": as_flag(tokens, "tokens"),
+        }
+        cell = dense_cell(I, K, options["activation"], options["bias"])
+        super().__init__(options, cell, options["tokens"])
+
+
+def dense_cell(inputs, units, activation, bias):
+    """The cell of a layer without recurrence."""
+    blocks = (Block("W", (units, inputs), WEIGHTS, by_gate("glorot", [units])),)
+    if bias:
+        blocks += (Block("b", (units,), BIAS, zeros()),)
+    return Cell(
+        kind="Dense",
+        inputs=inputs,
+        units=units,
+        gates={},
+        states=(),
+        state_sizes=(),
+        block_names=("W", "b"),
+        blocks=blocks,
+        description=describe_cell(0, inputs, units, output=activation),
+    )

@@ -33,6 +33,9 @@ class GRU(Layer):
     W_mask, R_mask : array_like of 0 and 1, optional
         Connectivity, in the shape of W and R: a weight that is not there counts as zero and gets no
         gradient. Both directions share it.
+    tokens : bool
+        Take integer tokens 0 ... I-1, which stand for one-hot vectors, as well as vectors of
+        numbers; `input_size` is how many there are. For the first layer of a network.
 
     Notes
     -----
@@ -64,9 +67,10 @@ class GRU(Layer):
         learn_initial_state=False,
         W_mask=None,
         R_mask=None,
+        tokens=False,
     ):
         options = recurrent_options(
-            input_size, hidden_size, bidirectional, direction, learn_initial_state
+            input_size, hidden_size, tokens, bidirectional, direction, learn_initial_state
         )
         I, H = options["input_size"], options["hidden_size"]
         masks = as_masks(W_mask, R_mask, 3 * H, I, H)
@@ -97,4 +101,4 @@ class GRU(Layer):
                 reset_after=int(options["reset_after"]),
             ),
         )
-        super().__init__(options, cell)
+        super().__init__(options, cell, options["tokens"])

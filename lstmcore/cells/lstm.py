@@ -43,6 +43,9 @@ class LSTM(Layer):
     W_mask, R_mask : array_like of 0 and 1, optional
         Connectivity, in the shape of W and R: a weight that is not there counts as zero and gets no
         gradient. Both directions share it.
+    tokens : bool
+        Take integer tokens 0 ... I-1, which stand for one-hot vectors, as well as vectors of
+        numbers; `input_size` is how many there are. For the first layer of a network.
 
     Notes
     -----
@@ -85,9 +88,10 @@ class LSTM(Layer):
         forget_bias=1.0,
         W_mask=None,
         R_mask=None,
+        tokens=False,
     ):
         options = recurrent_options(
-            input_size, hidden_size, bidirectional, direction, learn_initial_state
+            input_size, hidden_size, tokens, bidirectional, direction, learn_initial_state
         )
         options |= {
             "peepholes": as_flag(peepholes, "peepholes"),
@@ -106,7 +110,7 @@ class LSTM(Layer):
         gates = _gates(options)
         rows = max(place.stop for place in gates.values())
         options |= as_masks(W_mask, R_mask, rows, options["input_size"], options["hidden_size"])
-        super().__init__(options, _cell(options, gates))
+        super().__init__(options, _cell(options, gates), options["tokens"])
 
 
 def _refuse_contradictions(options):

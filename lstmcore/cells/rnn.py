@@ -24,6 +24,9 @@ class RNN(Layer):
     W_mask, R_mask : array_like of 0 and 1, optional
         Connectivity, in the shape of W and R: a weight that is not there counts as zero and gets no
         gradient. Both directions share it.
+    tokens : bool
+        Take integer tokens 0 ... I-1, which stand for one-hot vectors, as well as vectors of
+        numbers; `input_size` is how many there are. For the first layer of a network.
 
     Notes
     -----
@@ -47,9 +50,10 @@ class RNN(Layer):
         learn_initial_state=False,
         W_mask=None,
         R_mask=None,
+        tokens=False,
     ):
         options = recurrent_options(
-            input_size, hidden_size, bidirectional, direction, learn_initial_state
+            input_size, hidden_size, tokens, bidirectional, direction, learn_initial_state
         )
         I, H = options["input_size"], options["hidden_size"]
         activation = as_activation(activation, "activation")
@@ -65,4 +69,5 @@ class RNN(Layer):
             blocks=matrix_blocks(I, H, [H], masks.values()),
             description=describe_cell(1, I, H, output=activation),
         )
-        super().__init__(options | {"activation": activation} | masks, cell)
+        options |= {"activation": activation, **masks}
+        super().__init__(options, cell, options["tokens"])

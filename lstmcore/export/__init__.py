@@ -102,7 +102,7 @@ def export_c(
     dtype : {"float32", "float64", "int8"}
         What the C program computes in. "int8": weights of 8 bits with one scale a row, activations
         of 16 bits, sums of 32 bits; inputs and outputs are float.
-    data : (B, T, I) array_like, or list of (T_b, I) arrays, or tokens, optional
+    data : (B, T, I) array_like, or list of (T_b, I) array_like, or tokens, optional
         Typical inputs, as `Network.predict` takes them. The self-test records the beginning of the
         first sequence; by default noise. int8 needs them: the ranges of all numbers, the rounding
         of the weights and the error in the report come from these.
@@ -176,7 +176,7 @@ def export_c(
         noise = np.random.default_rng(0).standard_normal((1, 32, net.input_size))
         sequences = [noise[0]]
     else:
-        sequences = _sequences(data, lengths, net.input_size)
+        sequences = _sequences(data, lengths, net)
 
     largest, real = max(np.abs(x).max() for x in sequences), number_format.real.dtype
     if largest > np.finfo(real).max:
@@ -243,12 +243,14 @@ def run_self_test(directory, name="network", *, flags=("-O2",)):
     return done.stdout.strip()
 
 
-def _sequences(data, lengths, inputs):
+def _sequences(data, lengths, net):
     """A list of (T_b, I) float64 arrays; tokens become one-hot vectors."""
-    batch = make_batch(data, inputs, np.dtype(np.float64), lengths=lengths, name="data")
+    batch = make_batch(
+        data, net.input_size, np.dtype(float), lengths, name="data", tokens=net.takes_tokens
+    )
     x = batch.x.values
     if x.dtype != np.float64:
-        x = np.eye(inputs)[x]
+        x = np.eye(net.input_size)[x]
     steps = batch.gather(x) if x.ndim == 3 else x
     sequences = [steps[a:b] for a, b in pairwise(batch.offsets.tolist()) if a < b]
     if not sequences:

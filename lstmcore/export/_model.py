@@ -179,6 +179,8 @@ def _part(name, layer, values, reverse, is_output):
 
     cell, values = layer.cell, layer.masked(values)
     values = Weights(in_float64(values.blocks), in_float64(values.initial))
+    if cell.kind == "Dense" and values.blocks[1] is None:  # the runtime's has a bias
+        values = values._replace(blocks=(values.blocks[0], np.zeros(cell.units)))
     weights = dict(zip(cell.block_names, values.blocks, strict=True))
     if cell.kind in _ROWS:
         for block in ("W", "R", "b"):

@@ -41,7 +41,8 @@ enum { LSTMCORE_FLOAT32 = 4, LSTMCORE_FLOAT64 = 8 };
  *
  * Of an LSTM, p are the peepholes and Q is the gate recurrence of the m gates that there are (g is
  * no gate); with gate recurrence the state h is (H + m H/C): the gates follow h. Of a GRU, bR is
- * the recurrent bias of n. A block that the options leave out is NULL; so may be bR: zero. */
+ * the recurrent bias of n. A block that the options leave out is NULL; so may be bR
+ * and a dense layer's b: zero. */
 enum { LSTMCORE_DENSE = 0, LSTMCORE_RNN = 1, LSTMCORE_LSTM = 2, LSTMCORE_GRU = 3 };
 enum { LSTMCORE_MOST_BLOCKS = 8, LSTMCORE_MOST_STATES = 2 };    /* of any kind */
 

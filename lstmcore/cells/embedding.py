@@ -1,0 +1,33 @@
+"""`Embedding`: a row of a table for each token."""
+
+from ._layer import Layer
+from ._options import as_size
+from .dense import dense_cell
+
+
+class Embedding(Layer):
+    """A table of vectors, one for each token: y(t) is the vector of the token x(t).
+
+    It is the first layer of a network that takes integer tokens. Nothing is expanded to one-hot
+    vectors; where those or other weights of the tokens are given, y(t) = W x(t).
+
+    Parameters
+    ----------
+    n_tokens, size : int
+        I, the number of different tokens, which are 0 ... I-1; and K, the numbers of a vector.
+
+    Notes
+    -----
+    Blocks: W (K, I). A token's vector is a column of it.
+
+    Examples
+    --------
+    >>> import lstmcore as lc
+    >>> net = lc.Network([lc.Embedding(500, 32), lc.LSTM(32, 8)], seed=0)
+    >>> net.predict([[7, 499, 0], [3]]).shape
+    (2, 3, 8)
+    """
+
+    def __init__(self, n_tokens, size):
+        I, K = as_size(n_tokens, "n_tokens"), as_size(size, "size")
+        super().__init__({"n_tokens": I, "size": K}, dense_cell(I, K, "identity", False), True)
