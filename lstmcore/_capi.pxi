@@ -176,6 +176,7 @@ cdef Task task_of(const Layer* layer, const Sequences* given) noexcept nogil:
     task.packed = weights_of(layer)
     read_struct(given, &task.seq, sizeof(Sequences))
     task.seq.n_threads = max(task.seq.n_threads, 1)
+    task.listens = False
     return task
 
 
