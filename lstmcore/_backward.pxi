@@ -420,7 +420,7 @@ cdef void backward_member(const Task* task, Team* team, int index, int members,
         if team_has_ended(team):
             break
     for r in range(seq.B):
-        if r % members == index:
+        if r % members == index and not team_has_ended(team):
             store_rank(task, r, at(scratch, lay.dz + r * p.z_row),
                        at(scratch, lay.dc + r * p.padded))
     restore_denormals(me.mode)
