@@ -6,6 +6,9 @@
 cdef enum:
     # Bytes of deltas that are worked on at a time, at most: measured; see docs/performance.md.
     BACKWARD_BYTES = 524288
+    # Rows of one step, and of a chunk, that are worked on without a look whether the call is over.
+    ROWS_OF_STEP = 1024
+    ROWS_OF_PIECE = 4096
     # A chunk of BPTT grows, up to 512 rows, while the gradient has twice so many bytes for each of
     # its rows.
     GRADIENT_BYTES = 12288
@@ -116,24 +119,43 @@ cdef inline void products_backward(const Plan* p, const Member* me, int phase, c
                  at(dz, section * p.padded + u), p.z_row, backwards)
 
 
-cdef void backward_recurrence(const Task* task, const Layout* lay, const Member* me, Py_ssize_t t0,
+cdef inline void backward_step(const Task* task, const Layout* lay, const Member* me, Py_ssize_t t,
+                               Py_ssize_t r0, Py_ssize_t n, Py_ssize_t q, const vec* tape,
+                               const vec* previous) noexcept nogil:
+    """Step t of the ranks r0 to r0 + n - 1, from its row q of the chunk on."""
+    cdef const Plan* p = &task.plan
+    cdef vec* scratch = <vec*>task.seq.scratch
+    cdef vec* dz = at(scratch, lay.dz + r0 * p.z_row)
+    cdef vec* delta = at(scratch, lay.delta + q * p.a_row)
+    cdef int phase
+    for phase in range(p.phases - 1, -1, -1):
+        backward_cells(p, me, phase, <const vec*>task.packed, n, tape, previous, dz,
+                       at(scratch, lay.dc + r0 * p.padded), delta,
+                       at(scratch, lay.z + q * p.z_row),
+                       at(scratch, lay.dw + r0 * p.own_rows * p.padded))
+        meet_over_units(me)
+        products_backward(p, me, phase, at(scratch, lay.R_back), at(scratch, lay.zeros), n,
+                          delta, dz, t & 1)
+
+
+cdef void backward_recurrence(const Task* task, const Layout* lay, Member* me, Py_ssize_t t0,
                               Py_ssize_t t1, Py_ssize_t r0, Py_ssize_t r1,
                               vec* type_of) noexcept nogil:
-    """delta, x and z of the rows of the steps t0 to t1, ranks r0 to r1 - 1; dz, dc on the way."""
+    """delta, x and z of the rows of the steps t0 to t1, ranks r0 to r1 - 1; dz, dc on the way.
+
+    It stops where the call is over.
+    """
     cdef const Plan* p = &task.plan
     cdef const Sequences* seq = &task.seq
     cdef const vec* tape = <const vec*>seq.tape
     cdef vec* scratch = <vec*>seq.scratch
     cdef vec* dz = at(scratch, lay.dz + r0 * p.z_row)
-    cdef vec* dc = at(scratch, lay.dc + r0 * p.padded)
-    cdef vec* delta
     cdef vec* d
-    cdef Py_ssize_t t, r, n, q
+    cdef Py_ssize_t t, r, n, q, done, rows
     cdef Py_ssize_t first = rows_before(task, t0), row = rows_before(task, t1)
     cdef Py_ssize_t I = p.cell.inputs, n_all, n_before
     cdef Py_ssize_t tape_first = seq.B + first - rows_before(task, seq.t0)  # of rank 0 at t0
     cdef Py_ssize_t u = me.u0 * p.lanes             # the member's first unit
-    cdef int phase
     n_all = count_active(task, t1, seq.B)
     for t in range(t1 - 1, t0 - 1, -1):
         while n_all < seq.B and seq.lengths[n_all] > t:
@@ -156,16 +178,15 @@ cdef void backward_recurrence(const Task* task, const Layout* lay, const Member*
             if seq.y != NULL:
                 add_items(d, at(<const vec*>seq.y, place_in_y(task, r0 + r, t) + u),
                           me.own.cell.units)
-        delta = at(scratch, lay.delta + q * p.a_row)
-        for phase in range(p.phases - 1, -1, -1):
-            backward_cells(p, me, phase, <const vec*>task.packed, n,
-                           at(tape, (tape_first + q) * p.tape_row),
-                           at(tape, (tape_first + q - n_before) * p.tape_row),
-                           dz, dc, delta, at(scratch, lay.z + q * p.z_row),
-                           at(scratch, lay.dw + r0 * p.own_rows * p.padded))
-            meet_over_units(me)
-            products_backward(p, me, phase, at(scratch, lay.R_back), at(scratch, lay.zeros), n,
-                              delta, dz, t & 1)
+        done = 0
+        while done < n:
+            rows = min(n - done, ROWS_OF_STEP)
+            backward_step(task, lay, me, t, r0 + done, rows, q + done,
+                          at(tape, (tape_first + q + done) * p.tape_row),
+                          at(tape, (tape_first + q + done - n_before) * p.tape_row))
+            done += rows
+            if is_over(me, rows):
+                return
 
 
 # ---- weights and inputs -------------------------------------------------------------------------
@@ -280,14 +301,15 @@ cdef struct Pieces:
     int inputs, groups, cuts, count
 
 
-cdef Pieces make_pieces(const Plan* p, int members, bint with_dx) noexcept nogil:
+cdef Pieces make_pieces(const Plan* p, Py_ssize_t rows, int members, bint with_dx) noexcept nogil:
+    """Of chunks of at most so many rows."""
     cdef Pieces pieces
-    cdef int k
+    cdef int k, least = <int>(rows // ROWS_OF_PIECE)
     pieces.groups = 0
     for k in range(p.n_products):
         pieces.groups += <int>((p.products[k].n + 3) // 4)
-    pieces.cuts = (members + pieces.groups - 1) // pieces.groups
-    pieces.inputs = 0 if not with_dx else 1 if members == 1 else 2 * members
+    pieces.cuts = max((members + pieces.groups - 1) // pieces.groups, least // 16)
+    pieces.inputs = 0 if not with_dx else max(1 if members == 1 else 2 * members, least)
     pieces.count = pieces.inputs + pieces.groups * pieces.cuts + 1
     return pieces
 
@@ -347,15 +369,16 @@ cdef void backward_member(const Task* task, Team* team, int index, int members,
     cdef Py_ssize_t size = sizeof(vec) // p.lanes
     cdef Layout lay = make_layout(p, size, seq.B, seq.n_threads, seq.dx != NULL)
     cdef Member me = make_member(task, team, index, members, size)
-    cdef Pieces pieces = make_pieces(p, members, seq.dx != NULL)
+    cdef Pieces pieces = make_pieces(p, lay.rows, members, seq.dx != NULL)
     cdef vec* scratch = <vec*>seq.scratch
     cdef const vec* packed = <const vec*>task.packed
     cdef const Product* prod
     cdef Py_ssize_t H = p.cell.units, r, r0 = 0, r1 = seq.B, source
     cdef Py_ssize_t target = chunk_target(p, size, seq.B)
+    cdef Py_ssize_t left = me.rows_per_look * pieces.count
     cdef Chunk chunk
     cdef int k, piece
-    cdef unsigned long long mode = flush_denormals()
+    me.mode = flush_denormals()
     if index == 0:
         memset(at(scratch, lay.zeros), 0, (lay.panels - lay.zeros) * size)
     for k in range(p.n_products):
@@ -381,19 +404,27 @@ cdef void backward_member(const Task* task, Team* team, int index, int members,
         backward_recurrence(task, &lay, &me, chunk.t0, chunk.t1, r0, r1, type_of)
         team_meet(team, members)
         piece = team_take(team)
-        while piece < pieces.count:
+        while piece < pieces.count and not team_ends(team):
             backward_piece(task, &lay, &pieces, piece, chunk.rows, chunk.t0, chunk.t1, index,
                            type_of)
+            # Not by `is_over`, whose counts are those of all members alike.
+            left -= chunk.rows
+            if left <= 0:
+                left = me.rows_per_look * pieces.count
+                listen(&me)
             piece = team_take(team)
         team_meet(team, members)
+        if team_has_ended(team):
+            break
     for r in range(seq.B):
-        if r % members == index:
+        if r % members == index and not team_has_ended(team):
             store_rank(task, r, at(scratch, lay.dz + r * p.z_row),
                        at(scratch, lay.dc + r * p.padded))
-    restore_denormals(mode)
+    restore_denormals(me.mode)
 
 
-cdef void run_backward(const Task* task, vec* type_of) noexcept nogil:
+cdef bint run_backward(const Task* task, vec* type_of) noexcept nogil:
+    """True if the handler of a signal has raised, and the call has ended before its time."""
     cdef Team team
     # Without a recurrence there are only the pieces, which are not shared by sequences.
     cdef int members = useful_threads(task, sizeof(vec) // task.plan.lanes,
@@ -404,6 +435,7 @@ cdef void run_backward(const Task* task, vec* type_of) noexcept nogil:
     else:
         with parallel(num_threads=members):
             backward_member(task, &team, threadid(), team_size(), type_of)
+    return team_ends(&team)
 
 
 cdef Py_ssize_t scratch_numbers(const Plan* p, Py_ssize_t item_size, Py_ssize_t B, int n_threads,

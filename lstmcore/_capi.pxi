@@ -182,6 +182,7 @@ cdef Task task_of(const Layer* layer, const Sequences* given) noexcept nogil:
     if task.seq.dx_first == NULL:
         task.seq.dx_first = task.seq.order
     task.seq.n_threads = max(task.seq.n_threads, 1)
+    task.listens = False
     return task
 
 

@@ -158,9 +158,9 @@ cdef inline void forward_step(const Task* task, const Member* me, Py_ssize_t r0,
     meet_over_units(me)
 
 
-cdef void forward_block(const Task* task, const Member* me, Py_ssize_t r0, Py_ssize_t n,
+cdef bint forward_block(const Task* task, Member* me, Py_ssize_t r0, Py_ssize_t n,
                         Py_ssize_t most_rows, vec* scratch) noexcept nogil:
-    """All steps of the ranks r0 to r0 + n - 1, at most most_rows of them."""
+    """All steps of the ranks r0 to r0 + n - 1, at most most_rows of them. True: it is over."""
     cdef const Plan* p = &task.plan
     cdef vec* a = scratch
     cdef vec* x_rows = at(a, most_rows * p.a_row)
@@ -169,7 +169,7 @@ cdef void forward_block(const Task* task, const Member* me, Py_ssize_t r0, Py_ss
     cdef vec* c = at(z_next, most_rows * p.z_row)
     cdef vec* tape = NULL
     cdef vec* a_t
-    cdef Py_ssize_t r, t, chunk, next_n, next_rows, rows, all_n, until
+    cdef Py_ssize_t r, t, chunk, next_n, next_rows, rows, all_n, until, first
     for r in range(n):
         if not is_mine(me, r):
             continue
@@ -199,6 +199,9 @@ cdef void forward_block(const Task* task, const Member* me, Py_ssize_t r0, Py_ss
         a_t = a
         while t < chunk:
             until = min(chunk, task.seq.lengths[r0 + n - 1])   # no rank ends before
+            if (until - t) * n > me.rows_per_look:
+                until = t + max(me.rows_per_look // n, 1)
+            first = t
             while t < until:
                 forward_step(task, me, r0, n, t, a_t, c, z, z_next, tape)
                 z, z_next = z_next, z
@@ -209,10 +212,13 @@ cdef void forward_block(const Task* task, const Member* me, Py_ssize_t r0, Py_ss
                 a_t = at(a_t, n * p.a_row)
             next_n = max(count_active(task, t, r0 + n) - r0, 0) if t < task.seq.t1 else 0
             store_states(task, me, r0, next_n, n, z, c)
+            if is_over(me, (until - first) * n):
+                return True
             n = next_n
+    return False
 
 
-cdef void forward_part(const Task* task, const Member* me, Py_ssize_t part, Py_ssize_t parts,
+cdef void forward_part(const Task* task, Member* me, Py_ssize_t part, Py_ssize_t parts,
                        vec* scratch) noexcept nogil:
     """One of the parts that the sequences are cut into, in blocks that fit the workspace."""
     cdef const Plan* p = &task.plan
@@ -224,7 +230,8 @@ cdef void forward_part(const Task* task, const Member* me, Py_ssize_t part, Py_s
     blocks = (r1 - r0 + rows - 1) // rows
     while blocks > 0:
         n = (r1 - r0 + blocks - 1) // blocks
-        forward_block(task, me, r0, n, rows, scratch)
+        if forward_block(task, me, r0, n, rows, scratch):
+            return
         r0 += n
         blocks -= 1
 
@@ -233,17 +240,20 @@ cdef void forward_member(const Task* task, Team* team, int index, int members,
                          vec* type_of) noexcept nogil:
     cdef Py_ssize_t size = sizeof(vec) // task.plan.lanes
     cdef Member me = make_member(task, team, index, members, size)
-    cdef unsigned long long mode = flush_denormals()
     cdef vec* scratch = <vec*>task.seq.scratch
+    me.mode = flush_denormals()
     if me.shares_units:
         forward_part(task, &me, 0, 1, scratch)
     else:
         scratch = at(scratch, index * forward_scratch(&task.plan, size))
         forward_part(task, &me, index, members, scratch)
-    restore_denormals(mode)
+        if members > 1:
+            wait_for_others(&me)
+    restore_denormals(me.mode)
 
 
-cdef void run_forward(const Task* task, vec* type_of) noexcept nogil:
+cdef bint run_forward(const Task* task, vec* type_of) noexcept nogil:
+    """True if the handler of a signal has raised, and the call has ended before its time."""
     cdef Team team
     cdef int members = useful_threads(task, sizeof(vec) // task.plan.lanes, task.seq.B)
     memset(&team, 0, sizeof(Team))
@@ -252,3 +262,4 @@ cdef void run_forward(const Task* task, vec* type_of) noexcept nogil:
     else:
         with parallel(num_threads=members):
             forward_member(task, &team, threadid(), team_size(), type_of)
+    return team_ends(&team)

@@ -41,6 +41,7 @@ include "_cell_lstm.pxi"
 include "_cell_gru.pxi"
 include "_cells.pxi"            # whichever cell it is
 include "_packing.pxi"          # weights in, gradients out
+include "_signals.pxi"          # Ctrl-C and its like
 include "_task.pxi"             # one call: threads, ranks, states
 include "_forward.pxi"          # whole sequences
 include "_backward.pxi"         # BPTT
@@ -202,6 +203,7 @@ cdef Task new_task(CellPlan cell, cnp.ndarray packed, cnp.ndarray x, cnp.ndarray
     seq.y_time = time_stride(y, 3)
     seq.tape = address(tape)
     seq.scratch = address(scratch)
+    task.listens = is_main_thread()
     if given is not None:
         for k in range(len(given)):
             seq.state_in[k] = address(given[k])
@@ -223,12 +225,7 @@ def forward(
     """Steps t0 to t1 of a layer, one direction. OUT y, final, tape; scratch is scratch memory."""
     cdef Task task = new_task(cell, packed, x, x_first, order, lengths, tape, y, y_first, initial,
                               final, scratch, t0, t1, reverse, n_threads)
-    cdef bint single = cell.item_size == FLOAT32
-    with nogil:
-        if single:
-            run_forward[vf](&task, NULL)
-        else:
-            run_forward[vd](&task, NULL)
+    forward_layer(&task, cell.item_size)
 
 
 def backward(
@@ -246,18 +243,13 @@ def backward(
     """
     cdef Task task = new_task(cell, packed, x, x_first, order, lengths, tape, dy, dy_first, dfinal,
                               dinitial, scratch, t0, t1, reverse, n_threads)
-    cdef bint single = cell.item_size == FLOAT32
     task.seq.dx = address(dx)
     task.seq.dx_first = <const Py_ssize_t*>address(order if dx_first is None else dx_first)
     task.seq.dx_batch = stride(dx, 0)
     task.seq.dx_time = time_stride(dx, 3)
     task.seq.grad = address(grad)
     task.seq.first_row = first_row
-    with nogil:
-        if single:
-            run_backward[vf](&task, NULL)
-        else:
-            run_backward[vd](&task, NULL)
+    backward_layer(&task, cell.item_size)
 
 
 cdef Stretch stretch_of(cnp.ndarray first, cnp.ndarray order, cnp.ndarray lengths,
@@ -310,13 +302,8 @@ def output_units(int kind, cnp.ndarray a not None, cnp.ndarray y not None):
     """Output units of the rows of a (N, K), by code. OUT y, which may be a."""
     cdef void* a_ = address(a)
     cdef void* y_ = address(y)
-    cdef Py_ssize_t N = cnp.PyArray_DIM(a, 0), K = cnp.PyArray_DIM(a, 1)
-    cdef bint single = is_single(a)
-    with nogil:
-        if single:
-            run_output_units[vf](kind, N, K, <vf*>a_, <vf*>y_)
-        else:
-            run_output_units[vd](kind, N, K, <vd*>a_, <vd*>y_)
+    output_rows(kind, cnp.PyArray_ITEMSIZE(a), cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(a, 1),
+                a_, y_)
 
 
 cdef int check_rows(int loss, cnp.ndarray a, cnp.ndarray targets, object weights) except -1:

@@ -7,6 +7,50 @@ cdef class CellPlan:
     cdef int item_size
 
 
+# With the GIL; each raises what the handler of a signal has raised.
+
+cdef enum:
+    NUMBERS_OF_OUTPUTS = 4194304        # until handlers may run: some 20 milliseconds
+
+cdef int forward_layer(const Task* task, int item_size) except -1:
+    cdef bint single = item_size == FLOAT32, is_over
+    with nogil:
+        if single:
+            is_over = run_forward[vf](task, NULL)
+        else:
+            is_over = run_forward[vd](task, NULL)
+    return -1 if is_over else PyErr_CheckSignals()
+
+
+cdef int backward_layer(const Task* task, int item_size) except -1:
+    cdef bint single = item_size == FLOAT32, is_over
+    with nogil:
+        if single:
+            is_over = run_backward[vf](task, NULL)
+        else:
+            is_over = run_backward[vd](task, NULL)
+    return -1 if is_over else PyErr_CheckSignals()
+
+
+cdef int output_rows(int output, int item_size, Py_ssize_t rows, Py_ssize_t K, const void* a,
+                     void* y) except -1:
+    """The output units of rows (rows, K)."""
+    cdef Py_ssize_t at_once = NUMBERS_OF_OUTPUTS // K + 1, first = 0, n, place
+    cdef bint single = item_size == FLOAT32
+    while first < rows:
+        n = min(at_once, rows - first)
+        place = first * K
+        with nogil:
+            if single:
+                run_output_units(output, n, K, at(<const vf*>a, place), at(<vf*>y, place))
+            else:
+                run_output_units(output, n, K, at(<const vd*>a, place), at(<vd*>y, place))
+        if PyErr_CheckSignals() < 0:
+            return -1
+        first += n
+    return 0
+
+
 def plan_cell(description, dtype):
     """What kernels take as their cell: making it takes longer than a short call.
 
@@ -79,7 +123,6 @@ cdef class PlainPass:
         cdef Py_ssize_t n, d, I = self.inputs, H, last = len(self.cells) - 1, scratch = 0
         cdef Py_ssize_t hidden = round_up(B * T * self.widest, LINE) * self.item_size
         cdef cnp.npy_intp[3] shape = [B, T, self.outputs]
-        cdef bint single = self.item_size == FLOAT32
         cdef CellPlan cell
         cdef list directions
         cdef char* hidden_rows
@@ -96,6 +139,7 @@ cdef class PlainPass:
         memory = take(min(last, 2) * hidden // self.item_size + scratch)
         y = cnp.PyArray_SimpleNew(3, shape, self.type_number)
         memset(&task, 0, sizeof(Task))
+        task.listens = is_main_thread()
         task.seq.order = <const Py_ssize_t*>address(order)
         task.seq.x_first = task.seq.y_first = task.seq.order
         task.seq.lengths = <const Py_ssize_t*>address(lengths)
@@ -121,16 +165,8 @@ cdef class PlainPass:
                 task.packed = address(directions[d])
                 task.seq.reverse = self.reversals[n][d]
                 task.seq.y = target + d * H * self.item_size
-                with nogil:
-                    if single:
-                        run_forward[vf](&task, NULL)
-                    else:
-                        run_forward[vd](&task, NULL)
+                forward_layer(&task, self.item_size)
             task.seq.x = target
         if self.output != OUT_IDENTITY:
-            with nogil:
-                if single:
-                    run_output_units(self.output, B * T, I, <vf*>target, <vf*>target)
-                else:
-                    run_output_units(self.output, B * T, I, <vd*>target, <vd*>target)
+            output_rows(self.output, self.item_size, B * T, I, target, target)
         return y

@@ -57,7 +57,7 @@ cdef struct Plan:
     Py_ssize_t input_vectors    # vectors that hold I numbers
     Py_ssize_t a_vectors        # vectors in a row of a
     Py_ssize_t a_row, z_row, tape_row       # numbers in a row
-    Py_ssize_t R_size           # numbers of the recurrent weights
+    Py_ssize_t W_size, R_size   # numbers of the weights of x, of z
     Py_ssize_t bias, own        # offsets in the packed weights and the gradient
     Py_ssize_t packed           # numbers of the packed weights
     Py_ssize_t R_back, W_back   # numbers of what BPTT packs anew
@@ -136,6 +136,7 @@ cdef void lay_out(Plan* p) noexcept nogil:
         prod.W = p.packed
         prod.R = prod.W + (p.cell.inputs * prod.size if prod.reads_x else 0)
         p.packed = prod.R + prod.sources * p.cell.units * prod.size
+        p.W_size += prod.R - prod.W
         p.R_size += prod.sources * p.cell.units * prod.size
         prod.R_back = p.R_back
         p.R_back += prod.sources * prod.size * p.padded

@@ -7,6 +7,13 @@ cdef extern from "_team.h" nogil:
     int team_size()                             # threads of this parallel region
     void team_meet(Team* team, int size)        # wait for all; numbers of pieces begin at 0 again
     int team_take(Team* team)                   # the next number
+    void team_end(Team* team)                   # the call is to end before its time
+    bint team_ends(Team* team)                  # whether it is
+    bint team_has_ended(Team* team)             # whether it was when all last met
+    void team_leave(Team* team)                 # this thread has nothing left to do
+    int team_left(Team* team)                   # how many have not
+    void team_yield()
+    long long team_clock()                      # milliseconds
 
 cdef enum:
     # Rows for which a step takes no longer than for one, because it has R to read: while R stays in
@@ -23,6 +30,7 @@ cdef struct Task:
     Plan plan
     const void* packed
     Sequences seq
+    bint listens                    # for signals: the calling thread is Python's main one
 
 
 cdef struct Member:
@@ -34,6 +42,10 @@ cdef struct Member:
     Plan own                        # of its unit groups: all of them where sequences are shared
     Py_ssize_t u0                   # the first of them
     Py_ssize_t row0, row_step       # its rows in what is not done by units
+    bint listens                    # it is the calling thread, and the task listens
+    long long heard                 # when it last did; 0 before its first look at the clock
+    Py_ssize_t rows_per_look, rows_left     # rows of steps until the next look
+    unsigned long long mode         # of the processor for denormal numbers, as it was before
 
 
 # ---- who does what ------------------------------------------------------------------------------
@@ -62,7 +74,10 @@ cdef Member make_member(const Task* task, Team* team, int index, int members,
                         Py_ssize_t item_size) noexcept nogil:
     cdef const Plan* p = &task.plan
     cdef Py_ssize_t parts = unit_parts(p, item_size, task.seq.B, members)
+    cdef Py_ssize_t row = p.R_size + p.a_row * WORK_OF_CELL     # multiply-adds
     cdef Member me
+    if task.seq.tokens == NULL:
+        row += p.W_size
     me.team = team
     me.index = index
     me.members = members
@@ -70,6 +85,10 @@ cdef Member make_member(const Task* task, Team* team, int index, int members,
     me.own = p[0]
     me.u0 = me.row0 = 0
     me.row_step = 1
+    me.listens = task.listens and index == 0
+    me.heard = 0
+    me.rows_per_look = me.rows_left = WORK_PER_LOOK // row + 1
+    me.mode = 0
     if me.shares_units:
         me.u0 = first_group(p, index, parts)
         me.own = part_of_layer(p, me.u0, first_group(p, index + 1, parts))
@@ -91,6 +110,46 @@ cdef inline bint is_mine(const Member* me, Py_ssize_t r) noexcept nogil:
 cdef inline void meet_over_units(const Member* me) noexcept nogil:
     if me.shares_units:
         team_meet(me.team, me.members)
+
+
+# ---- ending before its time ---------------------------------------------------------------------
+
+cdef void listen(Member* me) noexcept nogil:
+    """Let the handlers of signals run if it is time for it; the call ends where one raises."""
+    cdef long long now
+    if not me.listens or team_ends(me.team):
+        return
+    now = team_clock()
+    if me.heard == 0:
+        me.heard = now
+    elif now - me.heard >= LISTENING:
+        restore_denormals(me.mode)
+        if run_handlers() < 0:
+            team_end(me.team)
+        flush_denormals()
+        me.heard = team_clock()
+
+
+cdef bint is_over(Member* me, Py_ssize_t rows) noexcept nogil:
+    """Whether the call ends here, after so many more rows of steps.
+
+    Members who meet after every phase decide by what was so when they last met: as all of them
+    ask between the same two meetings, they leave together.
+    """
+    me.rows_left -= rows
+    if me.rows_left > 0:
+        return False
+    me.rows_left = me.rows_per_look
+    listen(me)
+    return team_has_ended(me.team) if me.shares_units else team_ends(me.team)
+
+
+cdef void wait_for_others(Member* me) noexcept nogil:
+    """In a long call the calling thread listens while others still have sequences to do."""
+    team_leave(me.team)
+    while me.heard and team_left(me.team) < me.members and not team_ends(me.team):
+        listen(me)
+        team_yield()
 
 
 # ---- ranks and rows -----------------------------------------------------------------------------
