@@ -413,7 +413,12 @@ def _bits(array):
 
 
 def same_bits(got, wanted):
-    """Fail unless two arrays are equal to the last bit, the sign of zero included."""
+    """Fail unless two arrays are equal to the last bit, the sign of zero included.
+
+    Outputs of a list of sequences, here of one length, come as a list.
+    """
+    if isinstance(got, list):
+        got = np.stack(got)
     assert got.shape == wanted.shape, f"shape {got.shape}, expected {wanted.shape}"
     assert got.dtype == wanted.dtype, f"dtype {got.dtype}, expected {wanted.dtype}"
     places = np.argwhere(got != wanted)

@@ -281,7 +281,7 @@ def test_memory_layout_of_inputs_changes_no_bit(layout, dtype):
     X, Y = sequences(net, [13] * 4)
     Y = np.eye(3, dtype=dtype)[Y]
     y, (f, g) = net.predict(X), net.loss_and_grad(X, Y)
-    same_bits(np.asarray(net.predict(LAYOUTS[layout](X))), y)  # of a list a list
+    same_bits(net.predict(LAYOUTS[layout](X)), y)
     f_other, g_other = net.loss_and_grad(LAYOUTS[layout](X), LAYOUTS[layout](Y))
     assert f == f_other
     same_bits(g_other, g)
