@@ -19,6 +19,7 @@ import numpy as np
 
 from ._checks import describe, rows_contiguous
 from ._dispatch import kernels
+from .losses import kernel_of, loss_threads
 from .sequences import Rows
 
 
@@ -61,12 +62,15 @@ class Evaluation:
     examples : Examples
     checkpoint : int, True or None
         See `segments`.
+    n_threads : int or None
+        Of the loss; the chains have their own.
     """
 
-    def __init__(self, body, head, readout, loss, examples, checkpoint):
+    def __init__(self, body, head, readout, loss, examples, checkpoint, n_threads):
         batch, workspace = examples.batch, body.workspace
         self._body, self._head = body, head
         self._readout, self._loss, self._examples = readout, loss, examples
+        self._kernel, self._n_threads = kernel_of(loss), n_threads
         self._batch, self._workspace = batch, workspace
         self._cuts = segments(body.layers, batch, workspace.dtype, checkpoint)
         whole = len(self._cuts) == 1
@@ -182,6 +186,11 @@ class Evaluation:
         return self._value_and_delta(a, self._examples.targets, self._examples.weights)
 
     def _value_and_delta(self, a, targets, weights):
+        if self._kernel is not None:
+            threads = loss_threads(*a.shape, a.dtype, self._n_threads)
+            scale = self._examples.scale
+            value = kernels.loss_rows(self._kernel, a, targets.values, weights, scale, threads)
+            return value, a
         lengths = self._batch.lengths if self._loss.terms == "sequences" else None
         value, delta = self._loss.value_and_delta(
             a, targets, weights * self._examples.scale, lengths

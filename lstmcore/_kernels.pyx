@@ -49,7 +49,9 @@ include "_outputs.pxi"          # output units, sums over time
 include "_losses.pxi"           # value and delta at the outputs
 include "_step.pxi"             # one time step
 include "_capi.pxi"             # the table of C functions
+include "_calls.pxi"            # arrays to tasks
 include "_plain_pass.pxi"       # a whole network at once
+include "_plain_objective.pxi"  # its loss and gradient
 
 cdef extern from *:
     """
@@ -124,51 +126,6 @@ def unpack(CellPlan cell not None, cnp.ndarray grad not None, tuple blocks not N
             run_unpack(plan, <const vd*>grad_, <void* const*>addresses)
 
 
-cdef inline bint are_indices(object array, Py_ssize_t B) noexcept:
-    """Whether `array` is a vector of B indices that can be read as it stands."""
-    return (is_plain(array, cnp.NPY_INTP, cnp.NPY_ARRAY_CARRAY_RO)
-            and cnp.PyArray_NDIM(<cnp.ndarray>array) == 1
-            and cnp.PyArray_SIZE(<cnp.ndarray>array) == B)
-
-
-cdef bint are_inside(cnp.ndarray first, cnp.ndarray lengths, Py_ssize_t n, Py_ssize_t T) noexcept:
-    """Whether all sequences are in an array of n sequences of T steps; with T -1, of n rows."""
-    cdef const Py_ssize_t* first_ = <const Py_ssize_t*>address(first)
-    cdef const Py_ssize_t* lengths_ = <const Py_ssize_t*>address(lengths)
-    cdef Py_ssize_t r
-    for r in range(cnp.PyArray_SIZE(lengths)):
-        if first_[r] < 0 or lengths_[r] < 0:
-            return False
-        if first_[r] > n - lengths_[r] if T < 0 else (first_[r] >= n or lengths_[r] > T):
-            return False
-    return True
-
-
-cdef int check_sizes(CellPlan cell, cnp.ndarray x, cnp.ndarray x_first, cnp.ndarray order,
-                     cnp.ndarray lengths) except -1:
-    """Raise where memory would be read that is not x's: these arrays are in users' hands."""
-    cdef Py_ssize_t B = cnp.PyArray_SIZE(lengths)
-    cdef bint of_tokens = cnp.PyArray_TYPE(x) == cnp.NPY_INTP
-    cdef int axes = cnp.PyArray_NDIM(x) - (not of_tokens)     # before the inputs
-    if not (are_indices(order, B) and are_indices(lengths, B) and are_indices(x_first, B)):
-        raise ValueError("order, lengths, x_first: expected vectors of indices of one size")
-    if not (axes in (1, 2)
-            and are_inside(x_first, lengths, cnp.PyArray_DIM(x, 0),
-                           cnp.PyArray_DIM(x, 1) if axes == 2 else -1)
-            and (of_tokens or (cnp.PyArray_DIM(x, axes) == cell.plan.cell.inputs
-                               and cnp.PyArray_ITEMSIZE(x) == cell.item_size))):
-        raise ValueError(f"x: expected {B} sequences of the lengths given and of "
-                         f"{cell.plan.cell.inputs} inputs, got shape {(<object>x).shape}")
-    return 0
-
-
-cdef inline Py_ssize_t time_stride(object array, int axes) noexcept:
-    """Of an array (B, T, ...) with so many axes, or of its rows (N, ...); 0 for None."""
-    if array is None:
-        return 0
-    return stride(array, 1 if cnp.PyArray_NDIM(<cnp.ndarray>array) == axes else 0)
-
-
 cdef Task new_task(CellPlan cell, cnp.ndarray packed, cnp.ndarray x, cnp.ndarray x_first,
                    cnp.ndarray order, cnp.ndarray lengths, cnp.ndarray tape, cnp.ndarray y,
                    cnp.ndarray y_first, tuple given, tuple wanted, cnp.ndarray scratch,
@@ -182,14 +139,7 @@ cdef Task new_task(CellPlan cell, cnp.ndarray packed, cnp.ndarray x, cnp.ndarray
     memset(&task, 0, sizeof(Task))
     task.plan = cell.plan
     task.packed = address(packed)
-    if cnp.PyArray_TYPE(x) == cnp.NPY_INTP:
-        seq.tokens = <const Py_ssize_t*>address(x)
-        seq.x_time = time_stride(x, 2)
-    else:
-        seq.x = address(x)
-        seq.x_time = time_stride(x, 3)
-    seq.x_first = <const Py_ssize_t*>address(x_first)
-    seq.x_batch = stride(x, 0)
+    read_inputs(seq, x, x_first)
     seq.order = <const Py_ssize_t*>address(order)
     seq.lengths = <const Py_ssize_t*>address(lengths)
     seq.B = cnp.PyArray_DIM(lengths, 0)
@@ -306,30 +256,6 @@ def output_units(int kind, cnp.ndarray a not None, cnp.ndarray y not None):
                 a_, y_)
 
 
-cdef int check_rows(int loss, cnp.ndarray a, cnp.ndarray targets, object weights) except -1:
-    """Raise where memory would be read as what it is not: these arrays are in users' hands."""
-    cdef int numbers = cnp.PyArray_TYPE(a)
-    cdef bint with_labels = loss == CROSS_ENTROPY and cnp.PyArray_NDIM(targets) == 1
-    if not (numbers in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) and cnp.PyArray_NDIM(a) == 2
-            and is_plain(a, numbers, cnp.NPY_ARRAY_CARRAY) and cnp.PyArray_DIM(a, 1) > 0):
-        raise ValueError("a: expected a writeable contiguous array of rows of float32 or float64, "
-                         f"got shape {(<object>a).shape} and dtype {a.dtype}")
-    if not (is_plain(targets, cnp.NPY_INTP if with_labels else numbers, cnp.NPY_ARRAY_CARRAY_RO)
-            and cnp.PyArray_NDIM(targets) == 2 - with_labels
-            and cnp.PyArray_DIM(targets, 0) == cnp.PyArray_DIM(a, 0)
-            and (with_labels or cnp.PyArray_DIM(targets, 1) == cnp.PyArray_DIM(a, 1))):
-        raise ValueError(f"targets: expected a contiguous array of those of {(<object>a).shape} "
-                         f"outputs of dtype {a.dtype}, got shape {(<object>targets).shape} and "
-                         f"dtype {targets.dtype}")
-    if not (weights is None or (is_plain(weights, cnp.NPY_DOUBLE, cnp.NPY_ARRAY_CARRAY_RO)
-                                and cnp.PyArray_NDIM(weights) == 1
-                                and cnp.PyArray_DIM(weights, 0) == cnp.PyArray_DIM(a, 0))):
-        raise ValueError(f"weights: expected a contiguous float64 vector of "
-                         f"{cnp.PyArray_DIM(a, 0)} numbers, got shape {weights.shape} and dtype "
-                         f"{weights.dtype}")
-    return 0
-
-
 def loss_rows(int loss, cnp.ndarray a not None, cnp.ndarray targets not None,
               cnp.ndarray weights, double scale, int n_threads):
     """A loss, by code, of rows of pre-activations a (N, K). OUT a: its derivative by them.
@@ -338,26 +264,15 @@ def loss_rows(int loss, cnp.ndarray a not None, cnp.ndarray targets not None,
     for ones; a row of weight 0 counts nothing, whatever it holds.
     """
     cdef Rows rows
-    cdef double value
-    cdef bint single = is_single(a)
-    check_rows(loss, a, targets, weights)
-    memset(&rows, 0, sizeof(Rows))
-    rows.loss = loss
-    rows.N = cnp.PyArray_DIM(a, 0)
-    rows.K = cnp.PyArray_DIM(a, 1)
-    rows.a = address(a)
-    if cnp.PyArray_NDIM(targets) == 1:
-        rows.labels = <const Py_ssize_t*>address(targets)
-    else:
-        rows.targets = address(targets)
-    rows.weights = <const double*>address(weights)
-    rows.scale = scale
-    with nogil:
-        if single:
-            value = run_loss[vf](&rows, n_threads, NULL)
-        else:
-            value = run_loss[vd](&rows, n_threads, NULL)
-    return value
+    cdef int numbers = cnp.PyArray_TYPE(a)
+    if not (numbers in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) and cnp.PyArray_NDIM(a) == 2
+            and is_plain(a, numbers, cnp.NPY_ARRAY_CARRAY) and cnp.PyArray_DIM(a, 1) > 0):
+        raise ValueError("a: expected a writeable contiguous array of rows of float32 or float64, "
+                         f"got shape {(<object>a).shape} and dtype {a.dtype}")
+    check_targets(loss, cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(a, 1), numbers, targets, weights)
+    rows = rows_to_score(loss, address(a), cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(a, 1), targets,
+                         weights, scale)
+    return loss_of_rows(&rows, cnp.PyArray_ITEMSIZE(a), n_threads)
 
 
 def all_finite(cnp.ndarray x not None):

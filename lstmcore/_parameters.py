@@ -59,6 +59,9 @@ class Parameters:
         The same memory for users, who can change nothing but the numbers in `flat`.
     weights : list
         `views` of `flat`.
+    offsets : list
+        For each layer a list with, for each direction, where its blocks begin in the vector; None
+        for those that it has not.
     weight_slices : list of slice
         The stretches of the vector that L2 counts.
     """
@@ -76,6 +79,10 @@ class Parameters:
         self._of_layer = [self.table.blocks[first:end] for first, end in pairwise(ends)]
         self._places = [
             layer.places(blocks) for layer, blocks in zip(layers, self._of_layer, strict=True)
+        ]
+        self.offsets = [
+            [tuple(place and place[0].start for place in blocks) for blocks, _ in places]
+            for places in self._places
         ]
         self.weight_slices = self.table.slices(WEIGHTS)
         if values is None:

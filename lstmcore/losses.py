@@ -32,7 +32,7 @@ delta in the direction ``a_dot``.
 import numpy as np
 
 from ._checks import as_choice, as_ndarray, describe, refuse_nonfinite, shaped
-from ._dispatch import kernels
+from ._dispatch import choose_threads, kernels
 from ._fixed import Fixed, read_only
 from ._outputs import OUTPUTS
 
@@ -49,6 +49,8 @@ __all__ = [
 ]
 
 TERMS = ("steps", "sequences")
+
+_WORK_OF_OUTPUT = 32  # multiply-adds that score one of them, with its exponential
 
 
 def _as_real(value, name):
@@ -290,30 +292,44 @@ class Loss:
         return targets
 
 
-def _score(code, a, targets, weights):
-    """Value and delta by the kernel, which writes delta over `a`."""
-    return kernels.loss_rows(code, a, targets.values, weights, 1.0, 1), a
-
-
 def _mean_target(targets, weights):
     rows = targets.values.reshape(-1, targets.values.shape[-1])
     return weights.ravel() @ rows / weights.sum()
 
 
-class SquaredError(Loss):
+class _Compiled(Loss):
+    """A loss that has a kernel, which writes delta over the pre-activations."""
+
+    code = None  # of the kernel
+
+    def value_and_delta(self, a, targets, weights, lengths=None):
+        return kernels.loss_rows(self.code, a, targets.values, weights, 1.0, 1), a
+
+
+def kernel_of(loss):
+    """The code of the kernel that computes all of a loss; None where there is none."""
+    if type(loss).value_and_delta is _Compiled.value_and_delta:
+        return loss.code
+    return None
+
+
+def loss_threads(rows, outputs, dtype, n_threads):
+    """Threads for the kernel over so many rows."""
+    return choose_threads(rows * outputs * _WORK_OF_OUTPUT, dtype, n_threads)
+
+
+class SquaredError(_Compiled):
     """1/2 sum_k (y_k - z_k)^2 with identity outputs; delta = y - z."""
 
     name = "squared_error"
     output = "identity"
-
-    def value_and_delta(self, a, targets, weights, lengths=None):
-        return _score(0, a, targets, weights)
+    code = 0
 
     def best_constant(self, targets, weights, n_outputs):
         return _mean_target(targets, weights)
 
 
-class CrossEntropy(Loss):
+class CrossEntropy(_Compiled):
     """-sum_k z_k ln y_k with softmax outputs; delta = y - z.
 
     Targets are integer class labels, one for each term, or rows of K probabilities.
@@ -321,6 +337,7 @@ class CrossEntropy(Loss):
 
     name = "cross_entropy"
     output = "softmax"
+    code = 1
 
     def _shapes(self, batch_shape, size):
         return [batch_shape, (*batch_shape, size)]
@@ -352,9 +369,6 @@ class CrossEntropy(Loss):
         targets[scored] = labels
         return targets
 
-    def value_and_delta(self, a, targets, weights, lengths=None):
-        return _score(1, a, targets, weights)
-
     def best_constant(self, targets, weights, n_outputs):
         values = targets.values
         if values.ndim == weights.ndim:
@@ -365,7 +379,7 @@ class CrossEntropy(Loss):
         return np.log(np.maximum(mean, np.finfo(np.float32).tiny))
 
 
-class BinaryCrossEntropy(Loss):
+class BinaryCrossEntropy(_Compiled):
     """-sum_k (z_k ln y_k + (1 - z_k) ln(1 - y_k)) with logistic outputs; delta = y - z.
 
     Targets are probabilities, one for each of the K independent labels.
@@ -373,6 +387,7 @@ class BinaryCrossEntropy(Loss):
 
     name = "binary_cross_entropy"
     output = "logistic"
+    code = 2
 
     def _convert(self, Y, scored, size, dtype, check_finite):
         targets = super()._convert(Y, scored, size, dtype, check_finite)
@@ -380,9 +395,6 @@ class BinaryCrossEntropy(Loss):
         if wrong.any():
             raise ValueError(f"Y: expected targets between 0 and 1, got {targets[wrong][0]}")
         return targets
-
-    def value_and_delta(self, a, targets, weights, lengths=None):
-        return _score(2, a, targets, weights)
 
     def best_constant(self, targets, weights, n_outputs):
         mean = _mean_target(targets, weights)

@@ -31,7 +31,7 @@ from ._readout import cut
 from ._states import States
 from ._workspace import Fresh, WorkspacePool
 from .cells import CELLS, Layer
-from .losses import LOSSES, find_loss
+from .losses import LOSSES, find_loss, kernel_of, loss_threads
 from .sequences import equal_lengths, make_batch, single_steps
 from .streaming import Stream
 
@@ -158,7 +158,7 @@ class Network(Fixed):
             f"input_size {self.input_size}, output_size {self.output_size}, "
             f"loss={self.options['loss']!r}, readout={readout!r}, dtype={self.dtype.name!r}"
         )
-        # Whether `PlainPass` can do all there is to do.
+        # Whether `PlainPass` can do all there is to do; and beside the loss `PlainObjective`.
         self._is_plain = parts.readout.per_step and not any(
             layer.learns_states for layer in self.layers
         )
@@ -641,23 +641,76 @@ class Network(Fixed):
         gradient = as_flag(gradient, "gradient")
         checkpoint = self.check_checkpoint(checkpoint)
         n_threads = as_threads(n_threads)
+        self._check_examples(examples)
+        parameters = self._parameters
+        weights = parameters.weights_at(params)
+        workspace = self._pool.acquire()
+        packed = parameters.pack(weights, workspace.take)
+        body, head = self._chains(weights, packed, workspace, n_threads)
+        evaluation = Evaluation(
+            body, head, self._parts.readout, self._loss, examples, checkpoint, n_threads
+        )
+        if gradient:
+            g = np.empty(self.table.size, self.dtype)
+            f = evaluation.value_and_gradient(parameters.views(g))
+        else:
+            f, g = evaluation.value(), None
+        self._pool.release(workspace)
+        return f, g
+
+    def _check_examples(self, examples):
         if not isinstance(examples, Examples):
             raise TypeError(f"examples: expected Examples, got {describe(examples)}")
         if examples.form != self._form:
             raise ValueError(
                 f"examples: expected those of a network with {self._form}, got {examples.form}"
             )
-        parameters = self._parameters
-        weights = parameters.weights_at(params)
+
+    def plain_objective(self, examples):
+        """What evaluates examples in one compiled call, for `evaluate_plain`; None if nothing does.
+
+        The network's parameters are not in it.
+        """
+        self._check_examples(examples)
+        code = kernel_of(self._loss)
+        if not self._is_plain or code is None or any(layer.is_masked for layer in self.layers):
+            return None
+        batch = examples.batch
+        return kernels.PlainObjective(
+            [layer.kernel_cell(self.dtype) for layer in self.layers],
+            [layer.reversals for layer in self.layers],
+            self._parameters.offsets,
+            x=batch.x.values[...],
+            x_first=batch.x.first[...],
+            order=batch.order[...],
+            lengths=batch.ranked[...],
+            first=batch.first[...],
+            loss=code,
+            targets=examples.targets.values[...],
+            weights=examples.weights[...],
+        )
+
+    def evaluate_plain(self, plain, params, examples, gradient, n_threads):
+        """`evaluate` of the examples that `plain_objective` was given, or of their sum."""
+        params = self._parameters.check(params, "params")
+        batch, tokens = examples.batch, self.takes_tokens
+        passes = 2 if gradient else 1
+        threads = []
+        for layer in self.layers:
+            n = layer.threads(
+                n_threads,
+                self.dtype,
+                batch.n_steps,
+                batch.max_length,
+                tokens=tokens,
+                passes=passes,
+            )
+            threads += [n] * layer.directions
+            tokens = False
+        of_loss = loss_threads(batch.n_steps, self.output_size, self.dtype, n_threads)
+        g = np.empty(self.table.size, self.dtype) if gradient else None
         workspace = self._pool.acquire()
-        packed = parameters.pack(weights, workspace.take)
-        body, head = self._chains(weights, packed, workspace, n_threads)
-        evaluation = Evaluation(body, head, self._parts.readout, self._loss, examples, checkpoint)
-        if gradient:
-            g = np.empty(self.table.size, self.dtype)
-            f = evaluation.value_and_gradient(parameters.views(g))
-        else:
-            f, g = evaluation.value(), None
+        f = plain(params, examples.scale, g, threads, of_loss, workspace.take)
         self._pool.release(workspace)
         return f, g
 

@@ -99,6 +99,17 @@ class Objective(Fixed):
             self.examples = X
         else:
             self.examples = net.prepare(X, Y, **data)
+        self._plain = self._make_plain()
+
+    def _make_plain(self):
+        return None if self.checkpoint else self.net.plain_objective(self.examples)
+
+    def __getstate__(self):
+        return vars(self) | {"_plain": None}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        vars(self)["_plain"] = self._make_plain()
 
     @property
     def total(self):
@@ -160,6 +171,8 @@ class Objective(Fixed):
         return self.net.penalty(theta, self.l2, g, start=start)
 
     def _evaluate(self, theta, examples, gradient):
+        if self._plain is not None:
+            return self.net.evaluate_plain(self._plain, theta, examples, gradient, self.n_threads)
         return self.net.evaluate(
             theta,
             examples,

@@ -99,9 +99,7 @@ class Batch(Fixed, _Fields):
     __slots__ = ()
     _instead = "prepare the data anew"
 
-    def __new__(
-        cls, x, lengths, T, mask=None, begins=None, order=None, first_row=0, is_list=False
-    ):
+    def __new__(cls, x, lengths, T, mask=None, begins=None, order=None, first_row=0, is_list=False):
         self = _Fields()
         if x.dtype == _INDEX:
             x = read_only(x)

@@ -40,6 +40,43 @@ def sequences(net, lengths=LENGTHS, seed=1):
 # ---------------------------------------------------------------------------- the same bits
 
 
+@networks
+@dtypes
+@pytest.mark.parametrize("loss", zoo.LOSSES)
+def test_an_objective_gives_the_bits_of_its_network(name, dtype, loss):
+    """Where nothing stands against it one compiled call does all of it."""
+    net = zoo.network(name, outputs=3, dtype=dtype, loss=loss)
+    X, labels = sequences(net)
+    rows = np.eye(3)[labels] * 0.75 + 0.25 / 3
+    tokens = labels % net.input_size
+    weights = np.random.default_rng(4).random(len(X))
+    listed = [x[:length] for x, length in zip(X, LENGTHS, strict=True)]
+    listed_rows = [y[:length] for y, length in zip(rows, LENGTHS, strict=True)]
+    mask = np.random.default_rng(5).random(labels.shape) < 0.5
+    data = [
+        (np.nan_to_num(X), rows, {}),
+        (X, labels if loss == "cross_entropy" else rows, {"lengths": LENGTHS}),
+        (np.nan_to_num(X), rows, {"mask": mask, "sample_weight": weights}),
+        (listed, listed_rows, {"reduction": "sum"}),
+    ]
+    if net.takes_tokens:
+        data.append((tokens, rows, {"lengths": LENGTHS}))
+    for X, Y, options in data:
+        examples = net.prepare(X, Y, **options)
+        for n_threads in (1, 2, 3):
+            f, g = net.evaluate(None, examples, n_threads=n_threads)
+            objective = lc.Objective(net, examples, n_threads=n_threads)
+            for _ in range(2):  # the second time memory is there
+                f_got, g_got = objective(net.params)
+                assert f_got == f == objective.fun(net.params)
+                same_bits(g_got.astype(dtype), g)
+        some = examples.take(np.array([3, 1, 2]))
+        f, g = net.evaluate(None, some)
+        f_got, g_got = lc.Objective(net, some)(net.params)
+        assert f_got == f
+        same_bits(g_got.astype(dtype), g)
+
+
 @cases
 def test_outputs_do_not_depend_on_the_batch(name, dtype, readout):
     net = network(name, dtype, readout)

@@ -173,6 +173,10 @@ def test_an_array_of_another_shape_is_not_read_as_it_stands(shape):
 def test_kernels_read_no_memory_beyond_arrays_in_users_hands(spoil):
     net = lc.Network([lc.LSTM(4, 3), lc.Dense(3, 1)], seed=0)
     objective = lc.Objective(net, np.zeros((3, 4, 4)), np.zeros((3, 4, 1)), lengths=[2, 4, 1])
+    f, g = objective(net.params)
     spoil(objective.examples.batch)
     with pytest.raises((ValueError, IndexError)):
-        objective(net.params)
+        net.evaluate(None, objective.examples)
+    again, g_again = objective(net.params)  # it has array objects of its own
+    assert again == f
+    assert (g_again == g).all()

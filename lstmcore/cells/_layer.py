@@ -60,6 +60,8 @@ class Layer(Fixed):
         Whether there are states.
     learns_states : bool
         Whether the initial states are parameters.
+    is_masked : bool
+        Whether some of the weights are held at zero.
     options : mapping
         ``type(layer)(**layer.options)`` is an equal layer.
     cell : Cell
@@ -87,7 +89,7 @@ class Layer(Fixed):
         self._kernel_cells = {}
 
         self._masks = tuple(options.get(f"{name}_mask") for name in cell.block_names)
-        self._is_masked = any(mask is not None for mask in self._masks)
+        self.is_masked = any(mask is not None for mask in self._masks)
         learned = cell.states if self.learns_states else ()
         # of one direction
         self._blocks = cell.blocks + tuple(
@@ -168,7 +170,7 @@ class Layer(Fixed):
 
     def masked(self, w):
         """The weights that count: without what the masks exclude."""
-        if not self._is_masked:
+        if not self.is_masked:
             return w
         pairs = zip(w.blocks, self._masks, strict=True)
         blocks = tuple(values if mask is None else values * mask for values, mask in pairs)
@@ -346,7 +348,7 @@ class Layer(Fixed):
         """
         for grad, dstates, w in zip(buffers, dinitial, gradient, strict=True):
             kernels.unpack(self.kernel_cell(grad.dtype), grad, w.blocks)
-            if self._is_masked:
+            if self.is_masked:
                 for values, mask in zip(w.blocks, self._masks, strict=True):
                     if mask is not None:
                         values *= mask

@@ -1,0 +1,167 @@
+# From arrays to what the kernels work on, and calls of them with the GIL in hand.
+
+cdef class CellPlan:
+    """A cell in one dtype. Made by `plan_cell`, never changed."""
+    cdef Plan plan
+    cdef int item_size
+
+
+# With the GIL; each raises what the handler of a signal has raised.
+
+cdef enum:
+    NUMBERS_OF_OUTPUTS = 4194304        # until handlers may run: some 20 milliseconds
+
+cdef int forward_layer(const Task* task, int item_size) except -1:
+    cdef bint single = item_size == FLOAT32, is_over
+    with nogil:
+        if single:
+            is_over = run_forward[vf](task, NULL)
+        else:
+            is_over = run_forward[vd](task, NULL)
+    return -1 if is_over else PyErr_CheckSignals()
+
+
+cdef int backward_layer(const Task* task, int item_size) except -1:
+    cdef bint single = item_size == FLOAT32, is_over
+    with nogil:
+        if single:
+            is_over = run_backward[vf](task, NULL)
+        else:
+            is_over = run_backward[vd](task, NULL)
+    return -1 if is_over else PyErr_CheckSignals()
+
+
+cdef int output_rows(int output, int item_size, Py_ssize_t rows, Py_ssize_t K, const void* a,
+                     void* y) except -1:
+    """The output units of rows (rows, K)."""
+    cdef Py_ssize_t at_once = NUMBERS_OF_OUTPUTS // K + 1, first = 0, n, place
+    cdef bint single = item_size == FLOAT32
+    while first < rows:
+        n = min(at_once, rows - first)
+        place = first * K
+        with nogil:
+            if single:
+                run_output_units(output, n, K, at(<const vf*>a, place), at(<vf*>y, place))
+            else:
+                run_output_units(output, n, K, at(<const vd*>a, place), at(<vd*>y, place))
+        if PyErr_CheckSignals() < 0:
+            return -1
+        first += n
+    return 0
+
+
+def plan_cell(description, dtype):
+    """What kernels take as their cell: making it takes longer than a short call.
+
+    description: dict with the fields of `lstmcore_cell` but its size
+    """
+    cdef Cell cell = dict(description, size=sizeof(Cell))
+    cdef CellPlan result = CellPlan.__new__(CellPlan)
+    result.item_size = dtype.itemsize
+    result.plan = plan_of(&cell, result.item_size)
+    return result
+
+
+cdef inline bint are_indices(object array, Py_ssize_t B) noexcept:
+    """Whether `array` is a vector of B indices that can be read as it stands."""
+    return (is_plain(array, cnp.NPY_INTP, cnp.NPY_ARRAY_CARRAY_RO)
+            and cnp.PyArray_NDIM(<cnp.ndarray>array) == 1
+            and cnp.PyArray_SIZE(<cnp.ndarray>array) == B)
+
+
+cdef bint are_inside(cnp.ndarray first, cnp.ndarray lengths, Py_ssize_t n, Py_ssize_t T) noexcept:
+    """Whether all sequences are in an array of n sequences of T steps; with T -1, of n rows."""
+    cdef const Py_ssize_t* first_ = <const Py_ssize_t*>address(first)
+    cdef const Py_ssize_t* lengths_ = <const Py_ssize_t*>address(lengths)
+    cdef Py_ssize_t r
+    for r in range(cnp.PyArray_SIZE(lengths)):
+        if first_[r] < 0 or lengths_[r] < 0:
+            return False
+        if first_[r] > n - lengths_[r] if T < 0 else (first_[r] >= n or lengths_[r] > T):
+            return False
+    return True
+
+
+cdef int check_sizes(CellPlan cell, cnp.ndarray x, cnp.ndarray x_first, cnp.ndarray order,
+                     cnp.ndarray lengths) except -1:
+    """Raise where memory would be read that is not x's: these arrays are in users' hands."""
+    cdef Py_ssize_t B = cnp.PyArray_SIZE(lengths)
+    cdef bint of_tokens = cnp.PyArray_TYPE(x) == cnp.NPY_INTP
+    cdef int axes = cnp.PyArray_NDIM(x) - (not of_tokens)     # before the inputs
+    if not (are_indices(order, B) and are_indices(lengths, B) and are_indices(x_first, B)):
+        raise ValueError("order, lengths, x_first: expected vectors of indices of one size")
+    if not (axes in (1, 2)
+            and are_inside(x_first, lengths, cnp.PyArray_DIM(x, 0),
+                           cnp.PyArray_DIM(x, 1) if axes == 2 else -1)
+            and (of_tokens or (cnp.PyArray_DIM(x, axes) == cell.plan.cell.inputs
+                               and cnp.PyArray_ITEMSIZE(x) == cell.item_size))):
+        raise ValueError(f"x: expected {B} sequences of the lengths given and of "
+                         f"{cell.plan.cell.inputs} inputs, got shape {(<object>x).shape}")
+    return 0
+
+
+cdef inline Py_ssize_t time_stride(object array, int axes) noexcept:
+    """Of an array (B, T, ...) with so many axes, or of its rows (N, ...); 0 for None."""
+    if array is None:
+        return 0
+    return stride(array, 1 if cnp.PyArray_NDIM(<cnp.ndarray>array) == axes else 0)
+
+
+cdef inline void read_inputs(Sequences* seq, cnp.ndarray x, cnp.ndarray x_first) noexcept:
+    """Inputs or tokens, which `check_sizes` has seen."""
+    if cnp.PyArray_TYPE(x) == cnp.NPY_INTP:
+        seq.tokens = <const Py_ssize_t*>address(x)
+        seq.x_time = time_stride(x, 2)
+    else:
+        seq.x = address(x)
+        seq.x_time = time_stride(x, 3)
+    seq.x_first = <const Py_ssize_t*>address(x_first)
+    seq.x_batch = stride(x, 0)
+
+
+cdef int check_targets(int loss, Py_ssize_t N, Py_ssize_t K, int numbers, cnp.ndarray targets,
+                       cnp.ndarray weights) except -1:
+    """Raise unless they are those of N rows of K numbers of a type: they are in users' hands."""
+    cdef bint with_labels = loss == CROSS_ENTROPY and cnp.PyArray_NDIM(targets) == 1
+    if not (is_plain(targets, cnp.NPY_INTP if with_labels else numbers, cnp.NPY_ARRAY_CARRAY_RO)
+            and cnp.PyArray_NDIM(targets) == 2 - with_labels
+            and cnp.PyArray_DIM(targets, 0) == N
+            and (with_labels or cnp.PyArray_DIM(targets, 1) == K)):
+        raise ValueError(f"targets: expected a contiguous array of those of {N} rows of {K} "
+                         f"outputs, of their dtype, got shape {(<object>targets).shape} and dtype "
+                         f"{targets.dtype}")
+    if not (weights is None or (is_plain(weights, cnp.NPY_DOUBLE, cnp.NPY_ARRAY_CARRAY_RO)
+                                and cnp.PyArray_NDIM(weights) == 1
+                                and cnp.PyArray_DIM(weights, 0) == N)):
+        raise ValueError(f"weights: expected a contiguous float64 vector of {N} numbers, got shape "
+                         f"{(<object>weights).shape} and dtype {weights.dtype}")
+    return 0
+
+
+cdef Rows rows_to_score(int loss, void* a, Py_ssize_t N, Py_ssize_t K, cnp.ndarray targets,
+                        cnp.ndarray weights, double scale):
+    """What `check_targets` has seen."""
+    cdef Rows rows
+    memset(&rows, 0, sizeof(Rows))
+    rows.loss = loss
+    rows.N = N
+    rows.K = K
+    rows.a = a
+    if cnp.PyArray_NDIM(targets) == 1:
+        rows.labels = <const Py_ssize_t*>address(targets)
+    else:
+        rows.targets = address(targets)
+    rows.weights = <const double*>address(weights)
+    rows.scale = scale
+    return rows
+
+
+cdef double loss_of_rows(const Rows* rows, int item_size, int n_threads) noexcept:
+    cdef bint single = item_size == FLOAT32
+    cdef double value
+    with nogil:
+        if single:
+            value = run_loss[vf](rows, n_threads, NULL)
+        else:
+            value = run_loss[vd](rows, n_threads, NULL)
+    return value
