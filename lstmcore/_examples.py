@@ -96,10 +96,8 @@ def check_weights(sample_weight, step_weight, batch, whole):
         if step_weight is not None:
             raise ValueError(f"step_weight: expected None {whole}, got {describe(step_weight)}")
         return np.ones(batch.size) if sample_weight is None else sample_weight.copy()
-    if step_weight is None:
-        weights = np.ones(batch.n_steps)
-    else:
-        weights = _step_weights(step_weight, batch)
+    given = step_weight is not None
+    weights = _step_weights(step_weight, batch) if given else np.ones(batch.n_steps)
     if sample_weight is not None:
         weights = weights * np.repeat(sample_weight, batch.lengths)
     return weights
