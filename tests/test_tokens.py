@@ -46,11 +46,6 @@ def of_tokens(cls, **options):
     return cls(I, 5, **options)
 
 
-def predicted(net, X, **options):
-    """Outputs as one array: those of a list are a list."""
-    return np.stack(list(net.predict(X, **options)))
-
-
 def given(form, x):
     """A whole array or list in a form, with the lengths that go with it."""
     X = form(x)
@@ -70,7 +65,7 @@ def test_integers_are_numbers_in_every_call_that_takes_sequences(form, dtype, ta
     if isinstance(X, list):
         Y = list(Y)
     exact = COUNTS.astype(np.float64)
-    same_bits(predicted(net, X, **options), net.predict(exact, **options))
+    same_bits(net.predict(X, **options), net.predict(exact, **options))
     f, g = net.loss_and_grad(X, Y, **options)
     f_wanted, g_wanted = net.loss_and_grad(exact, Y, **options)
     assert f == f_wanted == net.loss(X, Y, **options)
@@ -161,7 +156,7 @@ def test_integers_are_numbers_to_an_export(form, dtype, takes_tokens, tmp_path):
 def test_tokens_are_one_hot_vectors_in_every_call(form, cls, dtype):
     net = network(of_tokens(cls), dtype)
     X, options = given(form, TOKENS)
-    same_bits(predicted(net, X, **options), net.predict(ONE_HOT, **options))
+    same_bits(net.predict(X, **options), net.predict(ONE_HOT, **options))
     Y = list(TOKENS % K) if isinstance(X, list) else TOKENS % K
     f, g = net.loss_and_grad(X, Y, **options)
     f_wanted, g_wanted = net.loss_and_grad(ONE_HOT, Y, **options)
@@ -235,7 +230,7 @@ def test_a_network_of_tokens_without_any(cls, readout):
     net = network(of_tokens(cls), readout=readout)
     wanted = net.predict(np.zeros((2, 0, I)))
     for X in (np.zeros((2, 0), int), np.zeros((2, 0)), [[], []], [np.zeros(0, np.int8)] * 2):
-        same_bits(predicted(net, X), wanted)
+        same_bits(net.predict(X), wanted)
 
 
 # -------------------------------------------------------------------------------------- layers
