@@ -91,8 +91,8 @@ def test_empty_token_lists_are_sequences_of_length_zero():
 @pytest.mark.parametrize("X", [[[], []], [np.zeros(0, int)] * 2, np.zeros((2, 0))], ids=repr)
 def test_tokens_may_be_empty_one_and_all(X):
     batch = batch_of(X, tokens=True)
-    assert batch.x.dtype == np.intp
-    assert (batch.x.shape, list(batch.lengths), batch.T) == ((2, 0), [0, 0], 0)
+    assert batch.x.values.dtype == np.intp
+    assert (list(batch.lengths), batch.T, batch.n_steps) == ([0, 0], 0, 0)
 
 
 def test_tokens_are_copied():

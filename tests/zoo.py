@@ -280,11 +280,6 @@ class Network:
         return any(layer.is_recurrent for layer in self.layers)
 
     @property
-    def takes_tokens(self):
-        """Whether a step (I,) would be taken for tokens."""
-        return self.layers[0].tokens
-
-    @property
     def ends_recurrent(self):
         """Whether the last layer's outputs are what a readout reads."""
         return self.layers[-1].is_recurrent

@@ -24,8 +24,8 @@ class Embedding(Layer):
     --------
     >>> import lstmcore as lc
     >>> net = lc.Network([lc.Embedding(500, 32), lc.LSTM(32, 8)], seed=0)
-    >>> net.predict([[7, 499, 0], [3]]).shape
-    (2, 3, 8)
+    >>> [y.shape for y in net.predict([[7, 499, 0], [3]])]
+    [(3, 8), (1, 8)]
     """
 
     def __init__(self, n_tokens, size):
