@@ -1,8 +1,9 @@
 /* The vector types and the few operations on them that Cython cannot say.
  *
  * vf holds VF floats, vd holds VD doubles. They are the compiler's own vector types, so + - * /
- * are written as usual; what stands here is only: multiply-add with one rounding, broadcast, choice
- * by comparison, signs and exponents, and the processor's mode for denormal numbers.
+ * are written as usual; what stands here is only: multiply-add with one rounding, broadcast, floats
+ * as doubles, choice by comparison, signs and exponents, and the processor's mode for denormal
+ * numbers.
  *
  * Compile with -ffp-contract=off: where a product and a sum round once is said by fma, and nowhere
  * else, so that a result does not depend on the function into which a line was inlined.
@@ -73,6 +74,25 @@ typedef double vd;
 LSTMCORE_INLINE vf vf_splat(float s) { return s; }
 LSTMCORE_INLINE vd vd_splat(double s) { return s; }
 
+#endif
+
+/* VD floats, widened and rounded */
+#if VBYTES == 64
+LSTMCORE_INLINE vd vd_from_floats(const float *p)
+{ return (vd)_mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+LSTMCORE_INLINE void vd_to_floats(float *p, vd x)
+{ _mm256_storeu_ps(p, _mm512_cvtpd_ps((__m512d)x)); }
+#elif VBYTES == 32
+LSTMCORE_INLINE vd vd_from_floats(const float *p)
+{ return (vd)_mm256_cvtps_pd(_mm_loadu_ps(p)); }
+LSTMCORE_INLINE void vd_to_floats(float *p, vd x)
+{ _mm_storeu_ps(p, _mm256_cvtpd_ps((__m256d)x)); }
+#elif VBYTES
+LSTMCORE_INLINE vd vd_from_floats(const float *p) { return (vd){p[0], p[1]}; }
+LSTMCORE_INLINE void vd_to_floats(float *p, vd x) { p[0] = (float)x[0]; p[1] = (float)x[1]; }
+#else
+LSTMCORE_INLINE vd vd_from_floats(const float *p) { return *p; }
+LSTMCORE_INLINE void vd_to_floats(float *p, vd x) { *p = (float)x; }
 #endif
 
 /* a*b + c, rounded once where the processor can */

@@ -13,6 +13,8 @@ cdef extern from "_vector.h" nogil:
     enum: FUSED
     vf vf_splat(float)
     vd vd_splat(double)
+    vd vd_from_floats(const float*)
+    void vd_to_floats(float*, vd)
     vf vf_fma(vf, vf, vf)
     vd vd_fma(vd, vd, vd)
     vd vd_remainder(vd, vd, vd)

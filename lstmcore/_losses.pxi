@@ -1,0 +1,376 @@
+# Losses: the value and its derivative at the pre-activations, a row of outputs at a time.
+#
+# Everything is computed in float64: numbers of float32 are widened as they are read, and delta is
+# rounded as it is written. The vectors stand across the rows (one row in each lane, a vector for
+# each column) or, where there are too many columns for that, along a row. Either way a loss is
+# written once, for "the vectors of x": `along` says which they are, and is a literal at every call.
+
+from libc.float cimport DBL_MAX, DBL_MIN
+from libc.math cimport HUGE_VAL
+
+cdef enum:                      # the losses' codes; the names are in losses.py
+    SQUARED_ERROR = 0
+    CROSS_ENTROPY = 1
+    BINARY_CROSS_ENTROPY = 2
+
+cdef enum:
+    MOST_COLUMNS = 32           # with one row in each lane
+    SUMMED_ROWS = 512           # terms are summed by so many rows first,
+    MOST_SUMS = 64              # then in so many sums, which threads share
+
+ctypedef struct Rows:
+    int loss
+    Py_ssize_t N, K
+    void* a                     # (N, K), overwritten with delta
+    const void* targets         # (N, K); NULL with labels
+    const Py_ssize_t* labels    # (N,)
+    const double* weights       # (N,); NULL is 1
+    double scale                # of the weights
+
+
+# ---- numbers of either type as doubles ----------------------------------------------------------
+
+cdef inline double number(const vec* p, Py_ssize_t k) noexcept nogil:
+    if vec is vf:
+        return (<const float*>p)[k]
+    else:
+        return (<const double*>p)[k]
+
+cdef inline vd load(const vec* p, Py_ssize_t k) noexcept nogil:
+    """VD numbers from number k on."""
+    if vec is vf:
+        return vd_from_floats(<const float*>p + k)
+    else:
+        return at(p, k)[0]
+
+cdef inline void store(vec* p, Py_ssize_t k, vd x) noexcept nogil:
+    if vec is vf:
+        vd_to_floats(<float*>p + k, x)
+    else:
+        at(p, k)[0] = x
+
+cdef inline Py_ssize_t vectors_of(Py_ssize_t K, const bint along) noexcept nogil:
+    return (K + VD - 1) // VD if along else K
+
+cdef inline vd vector_of(const vec* x, Py_ssize_t K, Py_ssize_t j, double filler,
+                         const bint along) noexcept nogil:
+    """Vector j of x; `filler` stands after the end of a row."""
+    cdef Py_ssize_t k
+    cdef vd some
+    if not along or (j + 1) * VD <= K:
+        return load(x, j * VD)
+    some = vd_splat(filler)
+    for k in range(j * VD, K):
+        set_item(&some, k - j * VD, number(x, k))
+    return some
+
+cdef inline void set_vector(vec* x, Py_ssize_t K, Py_ssize_t j, vd y,
+                            const bint along) noexcept nogil:
+    cdef Py_ssize_t k
+    if not along or (j + 1) * VD <= K:
+        store(x, j * VD, y)
+    else:
+        for k in range(j * VD, K):
+            set_item(x, k, number(&y, k - j * VD))
+
+cdef inline vd first_columns(const bint along) noexcept nogil:
+    """The columns that vector 0 holds numbers of."""
+    cdef vd columns = vd_splat(0)
+    cdef Py_ssize_t k
+    if along:
+        for k in range(VD):
+            set_item(&columns, k, <double>k)
+    return columns
+
+cdef inline vd next_columns(vd columns, const bint along) noexcept nogil:
+    return columns + vd_splat(VD if along else 1)
+
+cdef inline vd where_equal(vd x, vd y, vd a, vd b) noexcept nogil:
+    """x == y ? a : b, for integers."""
+    return where_less(absolute(x - y), vd_splat(0.5), a, b)
+
+cdef inline vd where_nonzero(vd x, vd y) noexcept nogil:
+    """x == 0 ? 0 : y; a NaN in x chooses y"""
+    return where_less(absolute(x), vd_splat(DBL_MIN), vd_splat(0), y)
+
+cdef inline double sum_of_lanes(const vd* x) noexcept nogil:
+    cdef double total = number(x, 0)
+    cdef Py_ssize_t k
+    for k in range(1, VD):
+        total += number(x, k)
+    return total
+
+cdef inline vd along_sum(vd x, const bint along) noexcept nogil:
+    """A row's sum in every lane, of what was summed up vector by vector."""
+    return vd_splat(sum_of_lanes(&x)) if along else x
+
+
+# ---- functions ----------------------------------------------------------------------------------
+
+cdef inline vd exp_of_difference(vd x, vd top) noexcept nogil:
+    """e^(x - top) for x <= top, with what the rounding of x - top lost."""
+    cdef vd d = top - x, back = d - top, e = exp_minus(d)
+    cdef vd lost = (top - (d - back)) - (x + back)
+    # from 709 on e is 0, and there may be infinities in `lost`
+    return fma(-e, where_less(d, vd_splat(709), lost, vd_splat(0)), e)
+
+cdef inline vd log1p_up_to(vd x, double most) noexcept nogil:
+    """ln(1 + x) for 0 <= x and 1 + x <= most: n ln 2 + ln(1 + z), z < 1."""
+    cdef vd u = vd_splat(1) + x, z = x, n = vd_splat(0), p
+    cdef double power = 2, halvings = 1
+    while power <= most:
+        p = vd_splat(power)
+        z = where_less(u, p, z, (u - p) * vd_splat(1 / power))
+        n = where_less(u, p, n, vd_splat(halvings))
+        power *= 2
+        halvings += 1
+    return fma(n, vd_splat(0.6931471805599453), log1p_unit(z))
+
+
+# ---- the losses ---------------------------------------------------------------------------------
+# Each gives the terms, without their weights, and overwrites x with delta. What a row of weight 0
+# holds is of no consequence: its delta is 0.
+
+cdef inline vd squared_error(vec* x, const vec* z, Py_ssize_t K, vd weight,
+                             const bint along) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef vd error, total = vd_splat(0)
+    for j in range(vectors_of(K, along)):
+        error = vector_of(x, K, j, 0, along) - vector_of(z, K, j, 0, along)
+        total = fma(error, error, total)
+        set_vector(x, K, j, where_nonzero(weight, error * weight), along)
+    return vd_splat(0.5) * along_sum(total, along)
+
+
+cdef inline vd target_of(const vec* z, vd label, Py_ssize_t K, Py_ssize_t j, vd columns,
+                         const bint along) noexcept nogil:
+    """Vector j of the targets: a row of probabilities, or 1 at the label."""
+    if z != NULL:
+        return vector_of(z, K, j, 0, along)
+    return where_equal(columns, label, vd_splat(1), vd_splat(0))
+
+
+cdef inline vd cross_entropy(vec* x, const vec* z, vd label, Py_ssize_t K, vd weight,
+                             const bint along) noexcept nogil:
+    """With e_k = e^(a_k - max a), `rest` the sum of all but the largest, which is 1.
+
+    The term is ln(1 + rest) - sum_k z_k (a_k - max a), delta_k = (e_k - z_k (1 + rest))/(1 + rest):
+    nothing cancels where an output has come to its target.
+    """
+    cdef Py_ssize_t n = vectors_of(K, along), j, k
+    cdef double low = -HUGE_VAL
+    cdef vd zero = vd_splat(0), first = first_columns(along), columns = first, top_column = first
+    cdef vd top = vector_of(x, K, 0, low, along), rest = zero, score = zero, a, e, target, share
+    for j in range(1, n):
+        a = vector_of(x, K, j, low, along)
+        columns = next_columns(columns, along)
+        top_column = where_less(top, a, columns, top_column)
+        top = where_less(top, a, a, top)
+    if along:
+        j = 0
+        for k in range(1, VD):
+            if number(&top, k) > number(&top, j):
+                j = k
+        top = item(&top, j)
+        top_column = item(&top_column, j)
+    columns = first
+    for j in range(n):
+        a = vector_of(x, K, j, low, along)
+        e = exp_of_difference(a, top)
+        target = target_of(z, label, K, j, columns, along)
+        rest = rest + where_equal(columns, top_column, zero, e)
+        score = score + where_nonzero(target, target * (a - top))   # 0 ln 0 = 0
+        set_vector(x, K, j, e, along)
+        columns = next_columns(columns, along)
+    rest = along_sum(rest, along)
+    share = weight / (vd_splat(1) + rest)
+    columns = first
+    for j in range(n):
+        target = target_of(z, label, K, j, columns, along)
+        e = fma(-target, rest, vector_of(x, K, j, 0, along) - target)
+        set_vector(x, K, j, where_nonzero(weight, e * share), along)
+        columns = next_columns(columns, along)
+    return log1p_up_to(rest, <double>K) - along_sum(score, along)
+
+
+cdef inline vd binary_cross_entropy(vec* x, const vec* z, Py_ssize_t K, vd weight,
+                                    const bint along) noexcept nogil:
+    """With e = e^-|a|: the term is |a| (1 - z) + ln(1 + e) for a >= 0, |a| z + ln(1 + e) below."""
+    cdef Py_ssize_t j
+    cdef vd zero = vd_splat(0), one = vd_splat(1), total = zero, a, e, target, other, delta
+    for j in range(vectors_of(K, along)):
+        a = vector_of(x, K, j, -DBL_MAX, along)
+        target = vector_of(z, K, j, 0, along)
+        other = one - target
+        e = exp_minus(absolute(a))
+        total = total + fma(absolute(a), where_less(a, zero, target, other), log1p_unit(e))
+        delta = where_less(a, zero, fma(e, other, -target), fma(-target, e, other)) / (one + e)
+        set_vector(x, K, j, where_nonzero(weight, delta * weight), along)
+    return along_sum(total, along)
+
+
+cdef inline vd score(int loss, vec* x, const vec* z, vd label, Py_ssize_t K, vd weight,
+                     const bint along) noexcept nogil:
+    """The weighted terms. OUT x."""
+    cdef vd terms
+    if loss == SQUARED_ERROR:
+        terms = squared_error(x, z, K, weight, along)
+    elif loss == CROSS_ENTROPY:
+        terms = cross_entropy(x, z, label, K, weight, along)
+    else:
+        terms = binary_cross_entropy(x, z, K, weight, along)
+    return where_nonzero(weight, terms * weight)
+
+
+# ---- rows ---------------------------------------------------------------------------------------
+
+cdef inline void take_columns(const vec* rows, Py_ssize_t K, vd* columns) noexcept nogil:
+    """The columns of VD rows. Reads VD numbers more."""
+    cdef Py_ssize_t c, r
+    if K == 1:
+        columns[0] = load(rows, 0)
+        return
+    for c in range(vectors_of(K, True)):
+        for r in range(VD):
+            columns[c * VD + r] = load(rows, r * K + c * VD)
+        vd_transpose(columns + c * VD)
+
+
+cdef inline void put_columns(vec* rows, Py_ssize_t K, vd* columns) noexcept nogil:
+    """Overwrite VD rows. Each vector runs into the row after it, which is written later."""
+    cdef Py_ssize_t n = vectors_of(K, True), c, r
+    cdef vd after
+    if K == 1:
+        store(rows, 0, columns[0])
+        return
+    after = load(rows, VD * K)
+    for c in range(n):
+        vd_transpose(columns + c * VD)
+    for r in range(VD):
+        for c in range(n):
+            store(rows, r * K + c * VD, columns[c * VD + r])
+    store(rows, VD * K, after)
+
+
+cdef inline vd row_weights(const Rows* rows, Py_ssize_t r, Py_ssize_t n) noexcept nogil:
+    """The weights of the n <= VD rows from r on; 0 in the other lanes."""
+    cdef vd weights = vd_splat(0)
+    cdef Py_ssize_t k
+    if rows.weights != NULL and n == VD:
+        return load(<const vd*>rows.weights, r) * vd_splat(rows.scale)
+    for k in range(n):
+        set_item(&weights, k, rows.scale * (1 if rows.weights == NULL else rows.weights[r + k]))
+    return weights
+
+
+cdef inline vd row_labels(const Rows* rows, Py_ssize_t r, Py_ssize_t n) noexcept nogil:
+    """The labels of the n <= VD rows from r on."""
+    cdef vd labels = vd_splat(0)
+    cdef Py_ssize_t k
+    if n == VD:
+        for k in range(VD):
+            set_item(&labels, k, <double>rows.labels[r + k])
+    else:
+        for k in range(n):
+            set_item(&labels, k, <double>rows.labels[r + k])
+    return labels
+
+
+cdef void score_across(const Rows* rows, Py_ssize_t r0, Py_ssize_t r1, vec* type_of,
+                       vd* total) noexcept nogil:
+    """total += the weighted terms of the rows r0 to r1, one row in each lane."""
+    cdef Py_ssize_t K = rows.K, size = sizeof(vec) // lanes(type_of), r = r0, n
+    cdef vd x[MOST_COLUMNS]
+    cdef vd z[MOST_COLUMNS]
+    cdef vec a_copy[MOST_COLUMNS + 1]
+    cdef vec z_copy[MOST_COLUMNS + 1]
+    cdef vec* a = NULL
+    cdef vec* targets = NULL
+    cdef vd* columns = NULL
+    cdef vd label = vd_splat(0), weight
+    cdef bint is_end
+    while r < r1:
+        n = min(VD, r1 - r)
+        weight = row_weights(rows, r, n)
+        a = at(<vec*>rows.a, r * K)
+        is_end = (r1 - r) * K < VD * (K + 1)    # there are no VD rows and VD numbers more
+        if is_end:
+            memset(a_copy, 0, VD * (K + 1) * size)
+            memcpy(a_copy, a, n * K * size)
+            a = a_copy
+        take_columns(a, K, x)
+        if rows.labels != NULL:
+            label = row_labels(rows, r, n)
+        else:
+            targets = at(<vec*>rows.targets, r * K)
+            if is_end:
+                memset(z_copy, 0, VD * (K + 1) * size)
+                memcpy(z_copy, targets, n * K * size)
+                targets = z_copy
+            take_columns(targets, K, z)
+            columns = z
+        total[0] = total[0] + score(rows.loss, <vd*>x, columns, label, K, weight, False)
+        put_columns(a, K, x)
+        if is_end:
+            memcpy(at(<vec*>rows.a, r * K), a, n * K * size)
+        r += VD
+
+
+cdef void score_along(const Rows* rows, Py_ssize_t r0, Py_ssize_t r1, vec* type_of,
+                      vd* total) noexcept nogil:
+    """total += the weighted terms of the rows r0 to r1, row after row; the first lane counts."""
+    cdef Py_ssize_t K = rows.K, r
+    cdef vec* targets = NULL
+    cdef vd label = vd_splat(0), weight, terms
+    for r in range(r0, r1):
+        weight = vd_splat(rows.scale * (1 if rows.weights == NULL else rows.weights[r]))
+        if rows.labels != NULL:
+            label = vd_splat(<double>rows.labels[r])
+        else:
+            targets = at(<vec*>rows.targets, r * K)
+        terms = score(rows.loss, at(<vec*>rows.a, r * K), targets, label, K, weight, True)
+        add_item(total, 0, terms)
+
+
+cdef double loss_of(const Rows* rows, Py_ssize_t r0, Py_ssize_t r1, vec* type_of) noexcept nogil:
+    """The loss of the rows r0 to r1, summed by SUMMED_ROWS of them."""
+    cdef double total = 0
+    cdef vd some
+    while r0 < r1:
+        some = vd_splat(0)
+        if rows.K <= MOST_COLUMNS:
+            score_across(rows, r0, min(r0 + SUMMED_ROWS, r1), type_of, &some)
+        else:
+            score_along(rows, r0, min(r0 + SUMMED_ROWS, r1), type_of, &some)
+        total += sum_of_lanes(&some)
+        r0 += SUMMED_ROWS
+    return total
+
+
+cdef void loss_member(const Rows* rows, Py_ssize_t n, Py_ssize_t each, int index, int members,
+                      double* sums, vec* type_of) noexcept nogil:
+    """Of n sums over `each` rows, every `members`-th."""
+    cdef unsigned long long mode = flush_denormals()
+    cdef Py_ssize_t k
+    for k in range(n):
+        if k % members == index:
+            sums[k] = loss_of(rows, k * each, min((k + 1) * each, rows.N), type_of)
+    restore_denormals(mode)
+
+
+cdef double run_loss(const Rows* rows, int n_threads, vec* type_of) noexcept nogil:
+    """The loss of all rows; which rows a sum is of depends on their number alone."""
+    cdef double sums[MOST_SUMS]
+    cdef double total = 0
+    cdef Py_ssize_t blocks = (rows.N + SUMMED_ROWS - 1) // SUMMED_ROWS
+    cdef Py_ssize_t each = max(1, (blocks + MOST_SUMS - 1) // MOST_SUMS) * SUMMED_ROWS
+    cdef Py_ssize_t n = (rows.N + each - 1) // each, k
+    cdef int members = <int>min(n_threads, n)
+    if members <= 1:
+        loss_member(rows, n, each, 0, 1, sums, type_of)
+    else:
+        with parallel(num_threads=members):
+            loss_member(rows, n, each, threadid(), team_size(), sums, type_of)
+    for k in range(n):
+        total += sums[k]
+    return total
