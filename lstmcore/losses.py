@@ -29,11 +29,10 @@ What second-order methods need beside `value_and_delta` has its place next to it
 delta in the direction ``a_dot``.
 """
 
-from functools import lru_cache
-
 import numpy as np
 
 from ._checks import as_choice, as_ndarray, describe, refuse_nonfinite, shaped
+from ._dispatch import kernels
 from ._fixed import Fixed, read_only
 from ._outputs import OUTPUTS
 
@@ -291,15 +290,13 @@ class Loss:
         return targets
 
 
-@lru_cache(maxsize=16)
-def _grid(shape):
-    """Indices of all elements of an array of this shape; nothing writes to them."""
-    return np.indices(shape, sparse=True)
-
-
-def _weighted_sum(terms, weights):
-    """Sum in float64, in an order that depends on the shapes alone."""
-    return float(np.sum(terms * weights, dtype=np.float64))
+def _score_rows(code, a, targets, weights):
+    """Value and delta by the kernel, which writes delta over `a` where that is contiguous."""
+    rows = np.ascontiguousarray(a).reshape(-1, a.shape[-1])
+    each = targets.values.shape[weights.ndim :]  # nothing where they are labels
+    values = np.ascontiguousarray(targets.values, a.dtype if each else np.intp).reshape(-1, *each)
+    weights = np.ascontiguousarray(weights, np.float64).reshape(-1)
+    return kernels.loss_rows(code, rows, values, weights, 1.0, 1), rows.reshape(a.shape)
 
 
 def _mean_target(targets, weights):
@@ -314,11 +311,7 @@ class SquaredError(Loss):
     output = "identity"
 
     def value_and_delta(self, a, targets, weights, lengths=None):
-        with np.errstate(over="ignore", invalid="ignore"):
-            delta = np.subtract(a, targets.values, out=a)
-            terms = 0.5 * np.einsum("...k,...k->...", delta, delta, dtype=np.float64)
-            delta *= weights.astype(a.dtype)[..., None]
-            return _weighted_sum(terms, weights), delta
+        return _score_rows(0, a, targets, weights)
 
     def best_constant(self, targets, weights, n_outputs):
         return _mean_target(targets, weights)
@@ -364,25 +357,7 @@ class CrossEntropy(Loss):
         return targets
 
     def value_and_delta(self, a, targets, weights, lengths=None):
-        with np.errstate(over="ignore", invalid="ignore"):
-            targets = targets.values
-            delta = np.subtract(a, a.max(axis=-1, keepdims=True), out=a)
-            at_labels = None
-            if targets.ndim == weights.ndim:
-                at_labels = (*_grid(targets.shape), targets)
-                scores = delta[at_labels]
-            else:
-                scores = np.einsum("...k,...k->...", targets, delta)
-            np.exp(delta, out=delta)
-            total = delta.sum(axis=-1, keepdims=True)
-            terms = np.log(total[..., 0]) - scores
-            delta /= total
-            if at_labels is not None:
-                delta[at_labels] -= 1
-            else:
-                delta -= targets
-            delta *= weights.astype(a.dtype)[..., None]
-            return _weighted_sum(terms, weights), delta
+        return _score_rows(1, a, targets, weights)
 
     def best_constant(self, targets, weights, n_outputs):
         values = targets.values
@@ -411,15 +386,7 @@ class BinaryCrossEntropy(Loss):
         return targets
 
     def value_and_delta(self, a, targets, weights, lengths=None):
-        with np.errstate(over="ignore", invalid="ignore"):
-            targets = targets.values
-            decay = np.exp(-np.abs(a))
-            # softplus(a) - a z
-            terms = np.maximum(a, 0) - a * targets + np.log1p(decay)
-            delta = np.divide(np.where(a >= 0, 1, decay), 1 + decay, out=a)
-            delta -= targets
-            delta *= weights.astype(a.dtype)[..., None]
-            return _weighted_sum(terms.sum(axis=-1, dtype=np.float64), weights), delta
+        return _score_rows(2, a, targets, weights)
 
     def best_constant(self, targets, weights, n_outputs):
         mean = _mean_target(targets, weights)
