@@ -33,6 +33,7 @@ import numpy as np
 
 from . import dense, gru, lstm, rnn
 from ._activations import apply_activation, logistic
+from ._losses import loss_rows
 
 __all__ = [
     "add_over_time",
@@ -40,6 +41,7 @@ __all__ = [
     "backward",
     "chunk_rows",
     "forward",
+    "loss_rows",
     "max_over_time",
     "output_units",
     "pack",
