@@ -291,12 +291,8 @@ class Loss:
 
 
 def _score_rows(code, a, targets, weights):
-    """Value and delta by the kernel, which writes delta over `a` where that is contiguous."""
-    rows = np.ascontiguousarray(a).reshape(-1, a.shape[-1])
-    each = targets.values.shape[weights.ndim :]  # nothing where they are labels
-    values = np.ascontiguousarray(targets.values, a.dtype if each else np.intp).reshape(-1, *each)
-    weights = np.ascontiguousarray(weights, np.float64).reshape(-1)
-    return kernels.loss_rows(code, rows, values, weights, 1.0, 1), rows.reshape(a.shape)
+    """Value and delta by the kernel, which writes delta over `a`."""
+    return kernels.loss_rows(code, a, targets.values, weights, 1.0, 1), a
 
 
 def _mean_target(targets, weights):
