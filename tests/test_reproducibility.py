@@ -1,0 +1,101 @@
+"""What is equal to the bit, and where: the table of docs/reproducibility.md."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lstmcore as lc
+from lstmcore._dispatch import _BUILDS
+from lstmcore._params import by_gate
+
+
+def run_python(code, **env):
+    """The output of a fresh interpreter that finds the same lstmcore, in another environment."""
+    env = {**os.environ, "PYTHONPATH": str(Path(lc.__file__).parents[1]), **env}
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    return subprocess.run(
+        command, env=env, capture_output=True, text=True, check=True, timeout=120
+    ).stdout
+
+
+# ------------------------------------------------------------------------- the start of a seed
+
+START = """
+import hashlib
+import lstmcore as lc
+layers = [
+    lc.LSTM(3, 40, peepholes=True, bidirectional=True, block_size=8), lc.GRU(80, 9), lc.Dense(9, 2)
+]
+params = lc.Network(layers, seed=0).params.astype("<f8")
+print(hashlib.sha256(params.tobytes()).hexdigest()[:16])
+"""
+START_DIGEST = "09dcf446174a1a42"
+
+
+@pytest.mark.parametrize("blas", ["SkylakeX", "Haswell", "Nehalem"])
+def test_a_seed_gives_the_same_start_whatever_blas_is_there(blas):
+    """The digest is a number of this file: it also holds between machines and systems."""
+    assert run_python(START, OPENBLAS_CORETYPE=blas).split() == [START_DIGEST]
+
+
+def builds():
+    """The builds of the kernels that are installed and that this processor can run."""
+    features = np._core._multiarray_umath.__cpu_features__
+    folder = Path(lc.__file__).parent
+    return [
+        build
+        for build, needs in _BUILDS.items()
+        if list(folder.glob(f"_kernels_{build}.*")) and all(features.get(f) for f in needs)
+    ]
+
+
+@pytest.mark.parametrize("build", builds())
+def test_a_seed_gives_the_same_start_in_every_build(build):
+    assert run_python(START, LSTMCORE_ISA=build).split() == [START_DIGEST]
+
+
+@pytest.mark.parametrize("bits", [np.random.MT19937, np.random.Philox, np.random.SFC64])
+def test_any_generator_draws_a_start(bits):
+    nets = [lc.Network([lc.LSTM(2, 5)], seed=np.random.Generator(bits(3))) for _ in range(2)]
+    np.testing.assert_array_equal(nets[0].params, nets[1].params)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (1, 7), (5, 30), (16, 16), (33, 33)])
+def test_orthogonal_rows_are_orthonormal(rows, columns):
+    draw = by_gate("orthogonal", [rows])
+    for seed in range(20):
+        q = draw(np.random.default_rng(seed), (rows, columns))
+        np.testing.assert_allclose(q @ q.T, np.eye(rows), rtol=0, atol=2e-15)
+
+
+def test_a_large_orthogonal_matrix_is_orthogonal():
+    q = by_gate("orthogonal", [512])(np.random.default_rng(0), (512, 512))
+    np.testing.assert_allclose(q @ q.T, np.eye(512), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(q.T @ q, np.eye(512), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 6])
+def test_orthogonal_matrices_are_uniform(n):
+    """Moments of the Haar measure, each within five standard errors."""
+    rng, count = np.random.default_rng(1), 4000
+    q = by_gate("orthogonal", [n] * count)(rng, (n * count, n)).reshape(count, n, n)
+    trace = np.trace(q, axis1=1, axis2=2)
+
+    def has_mean(values, expected):
+        error = values.std(axis=0, ddof=1) / np.sqrt(count)
+        return (np.abs(values.mean(axis=0) - expected) <= 5 * error + 1e-12).all()
+
+    assert has_mean(q, 0)
+    assert has_mean(q**2, 1 / n)  # each entry is one of a unit vector's
+    assert has_mean(q**4, 3 / (n * (n + 2)))
+    assert has_mean(np.linalg.det(q), 0)
+    assert has_mean(trace, 0)
+    assert has_mean(trace**2, 1)
+    assert has_mean(np.trace(q @ q, axis1=1, axis2=2), 1)
+    if n > 1:
+        assert has_mean(q[:, 0, 0] * q[:, 1, 1], 0)
+        assert has_mean((q[:, 0, 0] * q[:, 1, 1]) ** 2, (n + 1) / ((n - 1) * n * (n + 2)))
