@@ -1,26 +1,14 @@
 """What is equal to the bit, and where: the table of docs/reproducibility.md."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import run_python
 
 import lstmcore as lc
 from lstmcore._dispatch import _BUILDS
 from lstmcore._params import by_gate
-
-
-def run_python(code, **env):
-    """The output of a fresh interpreter that finds the same lstmcore, in another environment."""
-    env = {**os.environ, "PYTHONPATH": str(Path(lc.__file__).parents[1]), **env}
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    return subprocess.run(
-        command, env=env, capture_output=True, text=True, check=True, timeout=120
-    ).stdout
-
 
 # ------------------------------------------------------------------------- the start of a seed
 
@@ -99,3 +87,38 @@ def test_orthogonal_matrices_are_uniform(n):
     if n > 1:
         assert has_mean(q[:, 0, 0] * q[:, 1, 1], 0)
         assert has_mean((q[:, 0, 0] * q[:, 1, 1]) ** 2, (n + 1) / ((n - 1) * n * (n + 2)))
+
+
+# --------------------------------------------------------------------------------------- fits
+
+FIT = """
+import hashlib
+import sys
+import warnings
+import numpy as np
+import lstmcore as lc
+from threadpoolctl import threadpool_info
+
+assert "scipy" not in sys.modules           # it brings another BLAS than NumPy's
+warnings.simplefilter("ignore", lc.ConvergenceWarning)
+threads = set()
+
+def look(_):
+    threads.update(lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas")
+
+rng = np.random.default_rng(0)
+X, Y = rng.standard_normal((4, 6, 5)), rng.standard_normal((4, 6, 1))
+net = lc.Network([lc.LSTM(5, 134), lc.Dense(134, 1)], seed=0)
+result = lc.fit(net, X, Y, method=sys.argv[1], max_iter=5, l2=1e-3, callback=look)
+digest = hashlib.sha256(net.params.tobytes())
+digest.update(result.history["gradient_norm"].tobytes())
+print(threads, digest.hexdigest())
+"""
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "CG"])
+def test_the_first_fit_has_the_same_bits_whatever_threads_blas_has(method):
+    code = f"import sys; sys.argv.append({method!r})\n{FIT}"
+    one, two = (run_python(code, OPENBLAS_NUM_THREADS=n, MKL_NUM_THREADS=n) for n in "12")
+    assert one == two
+    assert one.startswith("{1} ")
