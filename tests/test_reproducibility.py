@@ -10,6 +10,25 @@ import lstmcore as lc
 from lstmcore._dispatch import _BUILDS
 from lstmcore._params import by_gate
 
+FEATURES = np._core._multiarray_umath.__cpu_features__
+
+
+def builds():
+    """The builds of the kernels that are installed and that this processor can run."""
+    folder = Path(lc.__file__).parent
+    return [
+        build
+        for build, needs in _BUILDS.items()
+        if list(folder.glob(f"_kernels_{build}.*")) and all(FEATURES.get(f) for f in needs)
+    ]
+
+
+def kernels_of_blas():
+    """Sets of kernels that this processor can run, as OpenBLAS on x86-64 calls them."""
+    needs = {"Nehalem": "SSE42", "Haswell": "AVX2", "SkylakeX": "AVX512_SKX"}
+    return [kernels for kernels, feature in needs.items() if FEATURES.get(feature)]
+
+
 # ------------------------------------------------------------------------- the start of a seed
 
 START = """
@@ -24,21 +43,10 @@ print(hashlib.sha256(params.tobytes()).hexdigest()[:16])
 START_DIGEST = "09dcf446174a1a42"
 
 
-@pytest.mark.parametrize("blas", ["SkylakeX", "Haswell", "Nehalem"])
+@pytest.mark.parametrize("blas", kernels_of_blas())
 def test_a_seed_gives_the_same_start_whatever_blas_is_there(blas):
     """The digest is a number of this file: it also holds between machines and systems."""
     assert run_python(START, OPENBLAS_CORETYPE=blas).split() == [START_DIGEST]
-
-
-def builds():
-    """The builds of the kernels that are installed and that this processor can run."""
-    features = np._core._multiarray_umath.__cpu_features__
-    folder = Path(lc.__file__).parent
-    return [
-        build
-        for build, needs in _BUILDS.items()
-        if list(folder.glob(f"_kernels_{build}.*")) and all(features.get(f) for f in needs)
-    ]
 
 
 @pytest.mark.parametrize("build", builds())
@@ -122,3 +130,69 @@ def test_the_first_fit_has_the_same_bits_whatever_threads_blas_has(method):
     one, two = (run_python(code, OPENBLAS_NUM_THREADS=n, MKL_NUM_THREADS=n) for n in "12")
     assert one == two
     assert one.startswith("{1} ")
+
+
+# ------------------------------------------------------------- outputs and gradients elsewhere
+
+OUTPUTS = """
+import hashlib
+import numpy as np
+import lstmcore as lc
+rng = np.random.default_rng(0)
+X = 4.0 * rng.random((5, 9, 3)) - 2.0
+for dtype in ("float64", "float32"):
+    for layer in (lc.LSTM(3, 21, peepholes=True), lc.GRU(3, 21), lc.RNN(3, 21)):
+        for loss in ("squared_error", "cross_entropy"):
+            net = lc.Network([layer, lc.Dense(21, 4)], loss=loss, dtype=dtype, seed=0)
+            stream = net.stream()
+            for result in (net.predict(X), np.stack([stream(x) for x in X[0]])):
+                print(hashlib.sha256(result.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.skipif(not {"avx2", "avx512"} <= set(builds()), reason="needs both builds")
+def test_avx2_and_avx512_give_the_same_outputs():
+    one, other = (run_python(OUTPUTS, LSTMCORE_ISA=isa) for isa in ("avx2", "avx512"))
+    assert one == other
+
+
+@pytest.mark.parametrize("blas", kernels_of_blas())
+def test_outputs_do_not_depend_on_blas(blas):
+    assert run_python(OUTPUTS, OPENBLAS_CORETYPE=blas) == run_python(OUTPUTS)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "cross_entropy"])
+@pytest.mark.parametrize("readout", ["all", "mean"])
+def test_padding_and_form_change_no_bit_of_loss_and_gradient(loss, readout):
+    rng = np.random.default_rng(0)
+    net = lc.Network([lc.LSTM(3, 21), lc.Dense(21, 4)], loss=loss, readout=readout, seed=0)
+    lengths, X = [7, 1, 4, 9], rng.standard_normal((4, 9, 3))
+    Y = rng.random((4, 9, 4)) if loss == "squared_error" else rng.integers(0, 4, (4, 9))
+    f, g = net.loss_and_grad(X, Y if readout == "all" else Y[:, 0], lengths)
+    padding = ((0, 0), (0, 30))
+    X_padded = np.pad(X, (*padding, (0, 0)), constant_values=3.0)
+    Y_padded = np.pad(Y, padding + ((0, 0),) * (Y.ndim - 2))
+    ragged = [x[:n] for x, n in zip(X, lengths, strict=True)]
+    Y_ragged = [y[:n] for y, n in zip(Y, lengths, strict=True)]
+    if readout == "mean":
+        Y_padded = Y_ragged = Y[:, 0]
+    for result in (
+        net.loss_and_grad(X_padded, Y_padded, lengths),
+        net.loss_and_grad(ragged, Y_ragged),
+    ):
+        assert result[0] == f
+        np.testing.assert_array_equal(result[1], g)
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "CG"])
+def test_a_fit_has_the_same_bits_on_any_number_of_threads(method):
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((9, 20, 3)), rng.integers(0, 4, (9, 20))
+    fitted = []
+    for n_threads in (1, 2, 3):
+        net = lc.Network([lc.LSTM(3, 30), lc.Dense(30, 4)], loss="cross_entropy", seed=0)
+        with pytest.warns(lc.ConvergenceWarning):
+            lc.fit(net, X, Y, method=method, max_iter=5, n_threads=n_threads)
+        fitted.append(net.params.copy())
+    np.testing.assert_array_equal(fitted[1], fitted[0])
+    np.testing.assert_array_equal(fitted[2], fitted[0])
