@@ -148,6 +148,12 @@ for dtype in ("float64", "float32"):
             for result in (net.predict(X), np.stack([stream(x) for x in X[0]])):
                 print(hashlib.sha256(result.tobytes()).hexdigest())
 """
+# Goes on within the loop.
+GRADIENTS = """
+            Y = net.predict(X) if loss == "squared_error" else rng.integers(0, 4, (5, 9))
+            f, g = lc.Objective(net, X, Y, l2=0.1)(net.params + 0.01)
+            print(float(f).hex(), hashlib.sha256(g.tobytes()).hexdigest())
+"""
 
 
 @pytest.mark.skipif(not {"avx2", "avx512"} <= set(builds()), reason="needs both builds")
@@ -157,8 +163,9 @@ def test_avx2_and_avx512_give_the_same_outputs():
 
 
 @pytest.mark.parametrize("blas", kernels_of_blas())
-def test_outputs_do_not_depend_on_blas(blas):
-    assert run_python(OUTPUTS, OPENBLAS_CORETYPE=blas) == run_python(OUTPUTS)
+def test_outputs_losses_and_gradients_do_not_depend_on_blas(blas):
+    code = OUTPUTS + GRADIENTS
+    assert run_python(code, OPENBLAS_CORETYPE=blas) == run_python(code)
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "cross_entropy"])
