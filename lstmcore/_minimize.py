@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from . import _scipy_methods
+from ._blas import one_blas_thread
 from ._checks import as_choice, as_flag, as_integer, as_number, as_real, describe, shaped
 from ._recorder import ProgressBar, Recorder
 from ._run import STOPPED, Run, Stop
@@ -140,7 +141,7 @@ def minimize(
     recorder = Recorder(validation is not None, patience, bar)
     run = Run(objective, recorder, validation, callback)
     try:
-        with _one_blas_thread():
+        with one_blas_thread():
             result = drive(run, method, start, max_iter, tol, options)
     except Stop as stop:
         result = _ended(run, start, stop)
@@ -230,18 +231,6 @@ def _as_options(options):
         if not isinstance(name, str):
             raise TypeError(f"options: expected names that are strings, got {describe(name)}")
     return dict(options or {})
-
-
-def _one_blas_thread():
-    """A context in which BLAS keeps to the calling thread.
-
-    SciPy's methods add and multiply vectors of parameters between evaluations. From 10,000 on,
-    OpenBLAS starts threads for those, which then wait by spinning and take the processors from the
-    kernels: fits took several times as long.
-    """
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(1, user_api="blas")
 
 
 def _ended(run, start, stop):

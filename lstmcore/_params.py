@@ -13,6 +13,7 @@ from math import prod
 import numpy as np
 
 from ._fixed import Fixed
+from ._orthogonal import orthogonal
 
 WEIGHTS, BIAS, STATE = "weights", "bias", "state"
 
@@ -132,11 +133,15 @@ def _bias(rng, shape, rows, value):
 def by_gate(draw, gates, mask=None):
     """Start a stack of gates, `gates` rows each, by one draw for each gate.
 
+    A seed gives the same bits on every processor and system. So of the generator's methods only
+    `random` is used, whose numbers are exact: whether `uniform` rounds its product before its sum
+    was up to a compiler, and `standard_normal` takes logarithms from libm.
+
     Parameters
     ----------
     draw : {"glorot", "orthogonal"}
         Glorot: uniform in +-sqrt(6 / (inputs + units)) (Glorot and Bengio 2010). Orthogonal: rows
-        or columns of unit length at right angles (Saxe et al. 2014).
+        of unit length at right angles (Saxe et al. 2014); no gate has more of them than columns.
     gates : sequence of int
         Rows of each gate, in order.
     mask : ndarray, optional
@@ -152,11 +157,20 @@ def _by_gate(rng, shape, draw, gates, mask):
 
 
 def _glorot(rng, rows, columns):
-    limit = np.sqrt(6.0 / (rows + columns))
-    return rng.uniform(-limit, limit, size=(rows, columns))
+    return np.sqrt(6.0 / (rows + columns)) * (2.0 * rng.random((rows, columns)) - 1.0)
 
 
 def _orthogonal(rng, rows, columns):
-    q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
-    q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)  # makes the draw uniform over such matrices
-    return q if rows >= columns else q.T
+    numbers = rows * columns - rows * (rows - 1) // 2
+    return orthogonal(_in_disc(rng, (numbers + 1) // 2), rows, columns)
+
+
+def _in_disc(rng, count):
+    """(count, 2) points, uniform in the unit disc: those of a square that lie in it."""
+    points = np.empty((0, 2))
+    while len(points) < count:
+        more = 2.0 * rng.random((8 + 4 * (count - len(points)) // 3, 2)) - 1.0
+        x, y = more.T
+        square = x * x + y * y
+        points = np.concatenate([points, more[(square > 0.0) & (square < 1.0)]])
+    return points[:count]

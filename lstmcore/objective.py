@@ -62,6 +62,11 @@ class Objective(Fixed):
 
         f(θ) = Σ sums / Σ total + penalty
 
+    Between evaluations SciPy's methods call BLAS, whose threads get in the way of the kernels: a
+    run may take many times as long, most of all beside other busy processes. `lstmcore.minimize`
+    and `fit` keep BLAS to one thread while they run. Around a call of SciPy's own do the same with
+    ``threadpoolctl.threadpool_limits(1, user_api="blas")``, after importing SciPy.
+
     A float32 network rounds θ and computes in float32, but SciPy wants float64: start it at
     ``net.params.astype("float64")``, and give Newton-CG and TNC, which differentiate the gradient
     by differences, a step that float32 can see (``options={"eps": 3e-4}``, ``{"accuracy": 3e-4}``).

@@ -6,10 +6,15 @@ the outputs, L = sum(y dy) + sum(hT dhT) + sum(cT dcT), so its gradient is exact
 returns.
 """
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
+import lstmcore as lc
 from lstmcore._activations import parse_activation
 
 DENSE, RNN, LSTM, GRU = 0, 1, 2, 3
@@ -461,3 +466,18 @@ def assert_gradient_is_the_derivative(kernels, problem, *, tolerance=1e-7, most=
         entries, wanted[name] = central_differences(kernels, problem, name, entries=entries)
         got[name] = gradients["d" + name].flat[entries]
     assert_close(got, wanted, tolerance)
+
+
+def run_python(code, **env):
+    """The output of a fresh interpreter that finds the same lstmcore."""
+    env = {**os.environ, "PYTHONPATH": str(Path(lc.__file__).parents[1]), **env}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command,
+        cwd=Path(__file__).parent,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import run_python
 
 import lstmcore as lc
 
@@ -21,21 +22,6 @@ ROOT = Path(__file__).parents[1]
 
 # Other people's modules that lstmcore uses somewhere, none of them needed to import it.
 OPTIONAL = {"scipy", "sklearn", "tqdm", "matplotlib", "onnx", "torch", "mpmath"}
-
-
-def run_python(code, **env):
-    """The output of a fresh interpreter that finds the same lstmcore."""
-    env = {**os.environ, "PYTHONPATH": str(Path(lc.__file__).parents[1]), **env}
-    command = [sys.executable, "-c", code]
-    return subprocess.run(
-        command,
-        cwd=Path(__file__).parent,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    ).stdout
 
 
 def test_import_loads_numpy_and_nothing_else_from_outside():

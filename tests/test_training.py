@@ -5,6 +5,7 @@ import contextlib
 import inspect
 import io
 import sys
+import threading
 import warnings
 
 import numpy as np
@@ -280,6 +281,36 @@ def test_blas_has_one_thread_during_a_fit_and_its_own_after():
     before, inside = blas_threads(), []
     quiet_fit(network(), X, Y, max_iter=3, callback=lambda _: inside.append(blas_threads()))
     assert before and all(set(threads) == {1} for threads in inside)
+    assert blas_threads() == before
+
+
+def test_blas_has_its_own_threads_again_after_fits_that_overlapped():
+    X, Y = data()
+    inside = []
+    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+
+    def first(_):
+        first_is_in.set()
+        assert second_is_in.wait(60)
+
+    def second(_):
+        second_is_in.set()
+        assert first_is_out.wait(60)
+        inside.append(blas_threads())
+
+    def fit_second():
+        assert first_is_in.wait(60)
+        fit(network(), X, Y, max_iter=1, callback=second)
+
+    before = blas_threads()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        thread = threading.Thread(target=fit_second)
+        thread.start()
+        fit(network(), X, Y, max_iter=1, callback=first)
+        first_is_out.set()
+        thread.join()
+    assert inside and all(set(threads) == {1} for threads in inside)
     assert blas_threads() == before
 
 
