@@ -275,60 +275,6 @@ def loss_rows(int loss, cnp.ndarray a not None, cnp.ndarray targets not None,
     return loss_of_rows(&rows, cnp.PyArray_ITEMSIZE(a), n_threads)
 
 
-cdef int check_rows(int loss, cnp.ndarray a, cnp.ndarray targets, object weights) except -1:
-    """Raise where memory would be read as what it is not: these arrays are in users' hands."""
-    cdef int numbers = cnp.PyArray_TYPE(a)
-    cdef bint with_labels = loss == CROSS_ENTROPY and cnp.PyArray_NDIM(targets) == 1
-    if not (numbers in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) and cnp.PyArray_NDIM(a) == 2
-            and is_plain(a, numbers, cnp.NPY_ARRAY_CARRAY) and cnp.PyArray_DIM(a, 1) > 0):
-        raise ValueError("a: expected a writeable contiguous array of rows of float32 or float64, "
-                         f"got shape {(<object>a).shape} and dtype {a.dtype}")
-    if not (is_plain(targets, cnp.NPY_INTP if with_labels else numbers, cnp.NPY_ARRAY_CARRAY_RO)
-            and cnp.PyArray_NDIM(targets) == 2 - with_labels
-            and cnp.PyArray_DIM(targets, 0) == cnp.PyArray_DIM(a, 0)
-            and (with_labels or cnp.PyArray_DIM(targets, 1) == cnp.PyArray_DIM(a, 1))):
-        raise ValueError(f"targets: expected a contiguous array of those of {(<object>a).shape} "
-                         f"outputs of dtype {a.dtype}, got shape {(<object>targets).shape} and "
-                         f"dtype {targets.dtype}")
-    if not (weights is None or (is_plain(weights, cnp.NPY_DOUBLE, cnp.NPY_ARRAY_CARRAY_RO)
-                                and cnp.PyArray_NDIM(weights) == 1
-                                and cnp.PyArray_DIM(weights, 0) == cnp.PyArray_DIM(a, 0))):
-        raise ValueError(f"weights: expected a contiguous float64 vector of "
-                         f"{cnp.PyArray_DIM(a, 0)} numbers, got shape {weights.shape} and dtype "
-                         f"{weights.dtype}")
-    return 0
-
-
-def loss_rows(int loss, cnp.ndarray a not None, cnp.ndarray targets not None,
-              cnp.ndarray weights, double scale, int n_threads):
-    """A loss, by code, of rows of pre-activations a (N, K). OUT a: its derivative by them.
-
-    targets: (N, K); of cross entropy (code 1) also N labels. weights: N, each times scale, or None
-    for ones; a row of weight 0 counts nothing, whatever it holds.
-    """
-    cdef Rows rows
-    cdef double value
-    cdef bint single = is_single(a)
-    check_rows(loss, a, targets, weights)
-    memset(&rows, 0, sizeof(Rows))
-    rows.loss = loss
-    rows.N = cnp.PyArray_DIM(a, 0)
-    rows.K = cnp.PyArray_DIM(a, 1)
-    rows.a = address(a)
-    if cnp.PyArray_NDIM(targets) == 1:
-        rows.labels = <const Py_ssize_t*>address(targets)
-    else:
-        rows.targets = address(targets)
-    rows.weights = <const double*>address(weights)
-    rows.scale = scale
-    with nogil:
-        if single:
-            value = run_loss[vf](&rows, n_threads, NULL)
-        else:
-            value = run_loss[vd](&rows, n_threads, NULL)
-    return value
-
-
 def all_finite(cnp.ndarray x not None):
     """Whether a contiguous array holds neither NaN nor infinity."""
     cdef void* x_ = address(x)
