@@ -24,6 +24,8 @@ from .network import Network
 _LAZY = {
     "ConvergenceWarning": "_minimize",
     "Objective": "objective",
+    "ScaleWarning": "scaling",
+    "Scaler": "scaling",
     "check_gradient": "gradcheck",
     "export_c": "export",
     "fit": "training",
@@ -48,6 +50,8 @@ __all__ = [
     "Embedding",
     "Network",
     "Objective",
+    "ScaleWarning",
+    "Scaler",
     "__version__",
     "check_gradient",
     "datasets",

@@ -73,6 +73,7 @@ def write(path, header, arrays):
     def create(name, flags):
         return os.open(name, flags, 0o666 if mode is None else mode)
 
+    _check_folder(path.parent)
     try:
         with open(temporary, "xb", opener=create) as file:
             if mode is not None:
@@ -92,12 +93,26 @@ def _mode_of(path):
     """The permissions of the file that is there, or None; what is there and no file is refused."""
     try:
         mode = os.stat(path).st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     if not stat.S_ISREG(mode):
         kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
         raise ValueError(f"path: expected a file or a new name, got {path}, which is {kind}")
     return stat.S_IMODE(mode)
+
+
+def _check_folder(folder):
+    """Raise where no file can be made in a folder: the system's own words name a temporary file."""
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            errno.ENOENT,
+            "path: expected a name in a folder that is there; make the folder first",
+            str(folder),
+        )
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(
+            errno.EACCES, "path: expected a folder that one may write to", str(folder)
+        )
 
 
 def write_to(file, header, arrays):

@@ -1,6 +1,7 @@
 """Argument checks: every error names the argument, what was expected and what came."""
 
 import operator
+from collections.abc import Iterable, Mapping
 from numbers import Real
 
 import numpy as np
@@ -31,13 +32,59 @@ def as_ndarray(value, name):
     if type(value) is np.ndarray:
         return value[...]
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: expected an array without a mask, got a masked array")
+        raise TypeError(
+            f"{name}: expected an array without a mask, got a masked array; its data is one, and "
+            "mask= or weights say which of it count"
+        )
     try:
-        return np.asarray(value)[...]
-    except (ValueError, TypeError, OverflowError) as error:
+        array = np.asarray(value)[...]
+        if array.dtype == object and _has_numeric_columns(value):
+            # columns of several types, or of pandas' own; what is missing becomes NaN
+            array = value.to_numpy(dtype=np.float64, na_value=np.nan)
+        return array
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+        reason = error
+        if isinstance(value, (list, tuple)):
+            reason = "its entries differ in length or hold something else than numbers"
+        # the libraries of other kinds of arrays say how to convert theirs
         raise ValueError(
-            f"{name}: expected an array of numbers, got {describe(value)} that is none"
+            f"{name}: expected an array of numbers, got {describe(value)} that is none: {reason}"
         ) from error
+
+
+def _has_numeric_columns(value):
+    """Whether `value` is a table or series of a library like pandas with nothing but numbers."""
+    dtypes = getattr(value, "dtypes", None)
+    if dtypes is None or not hasattr(value, "to_numpy"):
+        return False
+    kinds = [getattr(dtype, "kind", "O") for dtype in np.ravel(np.asarray(dtypes, dtype=object))]
+    return _REAL_KINDS.issuperset(kinds)
+
+
+def not_real(array, name):
+    """The error that an array has no real numbers in it, with the way to some where one is known.
+
+    `array` is what `as_ndarray` gives, which wraps an object that is no array.
+    """
+    value = array[()] if array.ndim == 0 and array.dtype == object else array
+    hint = ""
+    if hasattr(value, "toarray"):
+        hint = f"; {name}.toarray() is an array of a sparse one"
+    elif isinstance(value, Mapping):
+        hint = f"; list({name}.values()) is a list of what is in it"
+    elif value is not array and isinstance(value, Iterable):
+        hint = f"; list({name}) is a list of what it gives"
+    elif array.dtype.kind in "US" and array.ndim:
+        hint = f"; np.asarray({name}).astype(float) reads numbers that are written out"
+    elif array.dtype == object and array.ndim == 1 and array.size and np.ndim(array[0]):
+        hint = f"; list({name}) is a list of sequences"
+    elif array.dtype == object and array.ndim:
+        hint = f"; np.asarray({name}, dtype=float) converts objects that are numbers"
+        for index, entry in np.ndenumerate(array):
+            if not isinstance(entry, Real):
+                hint = f" with {describe(entry)} at {list(index)}"
+                break
+    return TypeError(f"{name}: expected real numbers, got {describe(value)}{hint}")
 
 
 def as_real(value, name, dtype):
@@ -46,7 +93,7 @@ def as_real(value, name, dtype):
     if array.dtype == dtype and array.flags.aligned:
         return array
     if array.dtype.kind not in _REAL_KINDS:
-        raise TypeError(f"{name}: expected real numbers, got {describe(array)}")
+        raise not_real(array, name)
     with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused as such
         return array.astype(dtype)
 
@@ -87,7 +134,16 @@ def all_finite(array):
 def refuse_nonfinite(array, name):
     """Raise if there is a NaN or an infinity in `array`."""
     if not all_finite(array):
-        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
+        index = np.argwhere(~np.isfinite(array))[0].tolist()
+        raise nonfinite(array[tuple(index)], name, f" at {index}" if index else "")
+
+
+def nonfinite(value, name, where):
+    """The error that `value` is NaN or infinite, and where."""
+    # what was finite in the user's array may not be in the network's dtype
+    is_rounded = np.isinf(value) and value.dtype == np.float32
+    what = f"{value} in float32" if is_rounded else f"{value}"
+    return ValueError(f"{name}: expected finite numbers, got {what}{where}")
 
 
 def as_integer(value, name, minimum=None, maximum=None):

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from ._checks import as_ndarray, as_real, describe, refuse_nonfinite, shaped
+from ._checks import as_ndarray, as_real, describe, format_shape, refuse_nonfinite, shaped
 from ._fixed import Fixed, read_only
+from .sequences import refuse_nonfinite_rows
 
 _WEIGHT = np.dtype(np.float64)
 
@@ -38,8 +39,8 @@ class Examples(Fixed):
             total = float(weights.sum())
         if reduction == "mean" and not 0 < total < np.inf:
             raise ValueError(
-                "sample_weight, step_weight, lengths: expected a finite sum of weights above zero "
-                f"over the terms that are there, got {total}"
+                "sample_weight, step_weight, lengths, mask: expected a finite sum of weights above "
+                f"zero over the terms that are there, got {total}"
             )
         # At once, for every guarded assignment takes as long as a check of the data.
         vars(self).update(
@@ -91,10 +92,17 @@ def check_weights(sample_weight, step_weight, batch, whole):
         out"``; None where each step is one.
     """
     if sample_weight is not None:
-        sample_weight = _weights(sample_weight, "sample_weight", batch.size)
+        sample_weight = as_real(sample_weight, "sample_weight", _WEIGHT)
+        hint = "; step_weight weighs steps" if sample_weight.ndim == 2 else ""
+        _check_shape(sample_weight, "sample_weight", (batch.size,), hint)
+        refuse_nonfinite(sample_weight, "sample_weight")
+        _nonnegative(sample_weight, "sample_weight")
     if whole is not None:
         if step_weight is not None:
-            raise ValueError(f"step_weight: expected None {whole}, got {describe(step_weight)}")
+            raise ValueError(
+                f"step_weight: expected None {whole}, got {describe(step_weight)}; sample_weight "
+                "weighs sequences"
+            )
         return np.ones(batch.size) if sample_weight is None else sample_weight.copy()
     given = step_weight is not None
     weights = _step_weights(step_weight, batch) if given else np.ones(batch.n_steps)
@@ -116,16 +124,25 @@ def _step_weights(step_weight, batch):
                 ]
             )
     weights = as_real(step_weight, "step_weight", _WEIGHT)
-    shaped(weights, "step_weight", (batch.size, batch.T))
-    return _nonnegative(batch.gather(weights).copy(), "step_weight")
+    hint = "; sample_weight weighs sequences" if weights.shape == (batch.size,) else ""
+    _check_shape(weights, "step_weight", (batch.size, batch.T), hint)
+    weights = batch.gather(weights).copy()
+    refuse_nonfinite_rows(weights, batch, "step_weight")
+    return _nonnegative(weights, "step_weight")
 
 
 def _weights(value, name, size):
-    return _nonnegative(shaped(as_real(value, name, _WEIGHT), name, (size,)), name)
+    weights = shaped(as_real(value, name, _WEIGHT), name, (size,))
+    refuse_nonfinite(weights, name)
+    return _nonnegative(weights, name)
+
+
+def _check_shape(weights, name, shape, hint):
+    if weights.shape != shape:
+        raise ValueError(f"{name}: expected shape {format_shape(shape)}, got {weights.shape}{hint}")
 
 
 def _nonnegative(weights, name):
-    refuse_nonfinite(weights, name)
     if weights.size and weights.min() < 0:
         raise ValueError(f"{name}: expected weights >= 0, got {weights.min()}")
     return weights

@@ -2,7 +2,8 @@
 
 A method is a driver of a `Run`: ``drive(run, method, start, max_iter, tol, options)`` evaluates by
 calling `run`, says ``run.iterate(x)`` after each iteration and returns an `OptimizeResult`. A
-family of methods is a module with `METHODS` and `drive`, and a row in `_FAMILIES`.
+family of methods is a module with `METHODS`, `WITH_BOUNDS` (those to which ``drive`` may be given
+``bounds``) and `drive`, and a row in `_FAMILIES`.
 """
 
 import sys
@@ -18,11 +19,13 @@ from ._recorder import ProgressBar, Recorder
 from ._run import STOPPED, Run, Stop
 from .network import Network
 from .objective import Objective
+from .scaling import ScaleWarning, scale_complaint
 
 __all__ = ["ConvergenceWarning", "minimize"]
 
 _FAMILIES = (_scipy_methods,)
 _DRIVERS = {method: family.drive for family in _FAMILIES for method in family.METHODS}
+_WITH_BOUNDS = [method for family in _FAMILIES for method in family.WITH_BOUNDS]
 
 
 class ConvergenceWarning(UserWarning):
@@ -41,6 +44,7 @@ def minimize(
     progress=False,
     options=None,
     x0=None,
+    bounds=None,
 ):
     """Minimize an objective of a network's parameters, and leave the best ones in the network.
 
@@ -77,6 +81,10 @@ def minimize(
         An unknown name is refused; values are SciPy's to check.
     x0 : (P,) array_like, optional
         Where to start; by default at `net.params`.
+    bounds : (P, 2) array_like or scipy.optimize.Bounds, optional
+        The lowest and the highest value of each parameter, None or infinite for none. L-BFGS-B,
+        TNC, SLSQP and trust-constr keep to them; a start beyond them is moved to the nearest point
+        within. `Network.blocks` of a copy of the network says which parameter is where.
 
     Returns
     -------
@@ -93,6 +101,9 @@ def minimize(
 
     Warns
     -----
+    ScaleWarning
+        Inputs, or targets of squared_error, are far from mean 0 and standard deviation 1: `Scaler`
+        brings them there.
     ConvergenceWarning
         The method ended without success (quotes SciPy's message and status); or with success, but
         at a gradient as large as that of the start, or, of an `Objective`, at a loss no lower than
@@ -130,19 +141,31 @@ def minimize(
     validation = _as_validation(validation, net)
     patience = None if patience is None else as_integer(patience, "patience", 1)
     if patience is not None and validation is None:
-        raise ValueError(f"patience: expected None without validation, got {patience}")
+        raise ValueError(
+            f"patience: expected None without validation, got {patience}; fit takes "
+            "validation_data=, minimize validation="
+        )
     if not (callback is None or callable(callback)):
         raise TypeError(f"callback: expected a callable, got {describe(callback)}")
     options = _as_options(options)
     start = net.params if x0 is None else shaped(as_real(x0, "x0", float), "x0", net.params.shape)
     start = start.astype(np.float64)
+    bounds = _as_bounds(bounds, method, start.size)
+    kept = {}
+    if bounds is not None:
+        start = np.clip(start, *bounds.T)
+        kept["bounds"] = bounds
     bar = ProgressBar(method, max_iter) if as_flag(progress, "progress") else None
+    if isinstance(objective, Objective):
+        complaint = scale_complaint(net, objective.examples)
+        if complaint is not None:
+            _warn(complaint, ScaleWarning)
 
     recorder = Recorder(validation is not None, patience, bar)
     run = Run(objective, recorder, validation, callback)
     try:
         with one_blas_thread():
-            result = drive(run, method, start, max_iter, tol, options)
+            result = drive(run, method, start, max_iter, tol, options, **kept)
     except Stop as stop:
         result = _ended(run, start, stop)
     except KeyboardInterrupt:
@@ -155,19 +178,19 @@ def minimize(
     if recorder.best is not None:
         result.update(recorder.best)
     result.history = recorder.history()
-    complaint = _complaint(method, objective, result)
+    complaint = _complaint(method, objective, result, bounds)
     if complaint is not None:
-        _warn(complaint)
+        _warn(complaint, ConvergenceWarning)
     return result
 
 
 _WAY_OUT = (
     "calling again goes on from the best parameters; if that leads nowhere, bring inputs and "
-    "targets to mean 0 and variance 1, or start from another seed"
+    "targets to mean 0 and variance 1 (lstmcore.Scaler), or start from another seed"
 )
 
 
-def _complaint(method, objective, result):
+def _complaint(method, objective, result, bounds):
     """What a user must know of a result that is not what was hoped for, or None."""
     if result.status == STOPPED:
         return None
@@ -177,32 +200,36 @@ def _complaint(method, objective, result):
         return None
     ended = f"{method} has ended with success ({result.message}), but"
     # The best of a validation may be anywhere; without one the gradient should have gone.
-    norm, start_norm = np.linalg.norm(result.jac), result.history["gradient_norm"][0]
+    gradient, start_norm = result.jac, result.history["gradient_norm"][0]
+    if bounds is not None:  # a bound may hold a parameter back
+        gradient = result.x - np.clip(result.x - gradient, *bounds.T)
+    norm = np.linalg.norm(gradient)
     is_large = norm > max(0.5 * start_norm, 0.01 * abs(result.fun), 1e-3)
     if is_large and "validation_loss" not in result.history:
         return (
             f"{ended} its gradient is {norm:.3g}, at the start it was {start_norm:.3g}; {_WAY_OUT}"
         )
     constant = objective.constant_loss() if isinstance(objective, Objective) else None
-    # Where targets are constants themselves there is nothing else to learn.
-    if constant is not None and constant > 1e-9 * abs(result.history["loss"][0]):
+    # Where targets are constants themselves, but for rounding, there is nothing else to learn.
+    if constant is not None and constant > 1e-13 * abs(result.history["loss"][0]):
         loss = objective.fun(result.x) - objective.penalty(result.x)
         if loss > 0.99 * constant:
             return (
                 f"{ended} the network is no better than constant outputs: its loss is {loss:.6g}, "
                 f"that of the best constants {constant:.6g}; {_WAY_OUT}"
+                f"{', or with a smaller l2' if objective.l2 else ''}"
             )
     return None
 
 
-def _warn(message):
-    """A `ConvergenceWarning` at the caller of `minimize`; a run's result is not lost by it.
+def _warn(message, category):
+    """A warning at the caller of `minimize`; a run's result is not lost by it.
 
     Python's own display of warnings fails where the standard error stream is closed.
     """
     try:
-        warnings.warn(message, ConvergenceWarning, stacklevel=_callers_level())
-    except ConvergenceWarning:  # the user's filters make it an error
+        warnings.warn(message, category, stacklevel=_callers_level())
+    except category:  # the user's filters make it an error
         raise
     except Exception:
         pass
@@ -222,6 +249,39 @@ def _as_validation(validation, net):
             "validation: expected an objective of the same network, got another network's"
         )
     return fun
+
+
+def _as_bounds(bounds, method, size):
+    """Bounds as a (P, 2) float64 array, infinite where there are none; or None."""
+    if bounds is None:
+        return None
+    if method not in _WITH_BOUNDS:
+        raise ValueError(
+            f"bounds: expected None with {method}, got {describe(bounds)}; "
+            f"{', '.join(_WITH_BOUNDS)} take them"
+        )
+    if hasattr(bounds, "lb"):  # SciPy's, which may have one number for all
+        low, high = (
+            np.broadcast_to(as_real(b, "bounds", float), size) for b in (bounds.lb, bounds.ub)
+        )
+        bounds = np.stack([low, high], axis=1)
+    elif isinstance(bounds, (list, tuple)):
+        bounds = [_as_pair(pair) for pair in bounds]
+    bounds = shaped(as_real(bounds, "bounds", np.float64), "bounds", (size, 2))
+    wrong = np.flatnonzero(~(bounds[:, 0] <= bounds[:, 1]))
+    if wrong.size:
+        pair = bounds[wrong[0]].tolist()
+        raise ValueError(f"bounds: expected the lower one first, got {pair} at [{wrong[0]}]")
+    return bounds
+
+
+def _as_pair(pair):
+    """A pair as in SciPy's old style, whose None is no bound."""
+    if not (isinstance(pair, (list, tuple)) and len(pair) == 2):
+        return pair
+    return [
+        no if bound is None else bound for bound, no in zip(pair, (-np.inf, np.inf), strict=True)
+    ]
 
 
 def _as_options(options):

@@ -63,7 +63,8 @@ class States:
             if layer.reads_ahead:
                 how = "is bidirectional" if layer.directions == 2 else "reads them in reverse"
                 raise ValueError(
-                    f"{name}: expected whole sequences, for layers[{k}] {how}, got a part"
+                    f"{name}: expected whole sequences, for layers[{k}] {how}, got a part; "
+                    "predict takes them whole"
                 )
 
     def check_step(self, x, check_finite):
@@ -78,16 +79,14 @@ class States:
             single, rows = array.ndim == 0, as_tokens(array, I, "x").reshape(-1)
             rows = check_tokens(rows, I, "x")[:, None]
         else:
-            array = as_real(array, "x", self.dtype)
+            given, array = array, as_real(array, "x", self.dtype)
             if layer.tokens:
                 shaped(array, "x", (), ("B",), ("B", I))
-            elif array.ndim == 0 or (array.ndim == 1 and len(array) != I):
+            elif array.shape[-1:] != (I,) or array.ndim > 2:
+                hint = _way_to_steps(given, I)
                 raise ValueError(
-                    f"x: expected shape {format_shape((I,))} or (B, {I}), got {array.shape}; "
-                    + ONLY_WITH_TOKENS
+                    f"x: expected shape {format_shape((I,))} or (B, {I}), got {array.shape}{hint}"
                 )
-            else:
-                shaped(array, "x", (I,), ("B", I))
             single, rows = array.ndim == 1, rows_contiguous(array.reshape(-1, 1, I))
             if check_finite:
                 refuse_nonfinite(array, "x")
@@ -115,6 +114,19 @@ class States:
                 array = array[None]
             arrays.append(rows_contiguous(array) if shape else array)
         return tuple(arrays)
+
+
+def _way_to_steps(array, input_size):
+    """How an array of another shape becomes time steps, where it is clear what was meant."""
+    if array.ndim <= 1 and array.dtype.kind in "iu":
+        return f"; {ONLY_WITH_TOKENS}"
+    if input_size == 1 and array.ndim == 0:
+        return "; [x] is a step of one input"
+    if input_size == 1 and array.ndim == 1:
+        return "; np.reshape(x, (-1, 1)) are steps of one input"
+    if array.ndim == 3 and array.shape[1:] == (1, input_size):
+        return "; x[:, 0] is without the axis of time"
+    return ""
 
 
 def _check_entry(entry, name, length):

@@ -18,7 +18,7 @@ from ._checks import (
 )
 from ._workspace import WorkspacePool
 from .cells import GRU, LSTM, RNN, Weights
-from .sequences import Rows, equal_lengths, make_batch
+from .sequences import Rows, equal_lengths, make_batch, refuse_nonfinite_rows
 
 __all__ = [
     "gru_backward",
@@ -607,7 +607,7 @@ def _backward(cls, dh, tape, dfinal, check_finite, n_threads):
         shaped(dh, "dh", (B, T, layer.hidden_size))
         dh = rows_contiguous(dh)
         if check_finite:
-            refuse_nonfinite(batch.gather(dh), "dh")
+            refuse_nonfinite_rows(batch.gather(dh), batch, "dh")
         dh = Rows(dh, batch.order)
     dstates = []
     for (name, value), size in zip(dfinal.items(), layer.state_sizes, strict=True):

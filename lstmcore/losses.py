@@ -31,10 +31,11 @@ delta in the direction ``a_dot``.
 
 import numpy as np
 
-from ._checks import as_choice, as_ndarray, describe, refuse_nonfinite, shaped
+from ._checks import as_choice, as_ndarray, describe, format_shape, not_real, refuse_nonfinite
 from ._dispatch import choose_threads, kernels
 from ._fixed import Fixed, read_only
 from ._outputs import OUTPUTS
+from .sequences import refuse_nonfinite_rows
 
 __all__ = [
     "BinaryCrossEntropy",
@@ -51,14 +52,6 @@ __all__ = [
 TERMS = ("steps", "sequences")
 
 _WORK_OF_OUTPUT = 32  # multiply-adds that score one of them, with its exponential
-
-
-def _as_real(value, name):
-    """`value` as an ndarray of real numbers, in whatever dtype it came."""
-    array = as_ndarray(value, name)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected real numbers, got {describe(array)}")
-    return array
 
 
 class Targets:
@@ -131,6 +124,7 @@ class Loss:
     name = None
     output = None
     terms = "steps"
+    _hint = ""  # how names of classes become targets
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -174,7 +168,8 @@ class Loss:
         Y : array_like or list of array_like
             Targets of every step, (B, T, D), or of every sequence, (B, D), with D `target_size`.
             Those of steps may come as a list with one array of `batch.lengths[b]` steps for each
-            sequence. Where D is 1 the last axis may be absent.
+            sequence, or of T where the inputs are an array. Where D is 1 the last axis may be
+            absent.
         batch : Batch
             The inputs that the targets belong to.
         n_outputs : int
@@ -201,16 +196,24 @@ class Loss:
         """
         size = self.target_size(n_outputs)
         if per_sequence:
-            values = self._check_shape(_as_real(Y, "Y"), (batch.size,), size, "Y")
+            values = self._as_real(Y, "Y")
+            _check_count(values, batch)
+            of_steps = values.ndim > 1 and values.shape[1] == batch.T != size
+            hint = "; a network with readout='all' has a target for each step" if of_steps else ""
+            self._check_shape(values, (batch.size,), size, "Y", hint)
         elif isinstance(Y, (list, tuple)):
             values = self._from_list(Y, batch, size)
         else:
-            values = _as_real(Y, "Y")
-            self._check_shape(values, (batch.size, batch.T), size, "Y")
+            values = self._as_real(Y, "Y")
+            _check_count(values, batch)
+            hint = _OF_SEQUENCES if values.ndim == 1 else ""
+            self._check_shape(values, (batch.size, batch.T), size, "Y", hint)
             values = batch.gather(values)
         if scored is None:
             scored = np.ones(len(values), dtype=bool)
-        return TermTargets(self._convert(values, scored, size, np.dtype(dtype), check_finite))
+        rows_of = None if per_sequence else batch
+        values = self._convert(values, scored, size, np.dtype(dtype), check_finite, rows_of)
+        return TermTargets(values)
 
     def value_and_delta(self, a, targets, weights, lengths=None):
         """Weighted sum of the loss over the batch, and its derivative at the pre-activations.
@@ -260,26 +263,51 @@ class Loss:
         shapes = [(*batch_shape, size)]
         return [*shapes, batch_shape] if size == 1 else shapes
 
-    def _check_shape(self, array, batch_shape, size, name):
-        return shaped(array, name, *self._shapes(batch_shape, size))
+    def _as_real(self, value, name):
+        """`value` as an ndarray of real numbers, in whatever dtype it came."""
+        array = as_ndarray(value, name)
+        if array.dtype.kind in "fiub":
+            return array
+        if self._hint and _holds_names(array):
+            raise TypeError(f"{name}: expected numbers, got {describe(array)}; {self._hint}")
+        raise not_real(array, name)
+
+    def _check_shape(self, array, batch_shape, size, name, hint=""):
+        shapes = self._shapes(batch_shape, size)
+        if array.shape not in shapes:
+            if array.shape == (*batch_shape, 1) and batch_shape in shapes:
+                hint = f"; np.asarray({name})[..., 0] is without the last axis"
+            expected = " or ".join(map(format_shape, shapes))
+            raise ValueError(f"{name}: expected shape {expected}, got {array.shape}{hint}")
 
     def _from_list(self, Y, batch, size):
-        if len(Y) != batch.size:
-            raise ValueError(
-                f"Y: expected targets of {batch.size} sequences, got a list of length {len(Y)}"
-            )
-        Y = [_as_real(y, f"Y[{b}]") for b, y in enumerate(Y)]
-        row = Y[0].shape[1:]
-        for b, y in enumerate(Y):
-            self._check_shape(y, (int(batch.lengths[b]),), size, f"Y[{b}]")
-            if y.shape[1:] != row:
+        _check_count(Y, batch)
+        Y = [self._as_real(y, f"Y[{b}]") for b, y in enumerate(Y)]
+        # nested lists of a padded array, if each has as many steps
+        lengths = batch.lengths.tolist()
+        is_array = not batch.is_list and all(y.shape[:1] == (batch.T,) for y in Y)
+        if is_array:
+            lengths = [batch.T] * batch.size
+        # an empty list says nothing of the shape and type of steps
+        said = [b for b, y in enumerate(Y) if y.shape != (0,) or lengths[b]]
+        row = Y[said[0]].shape[1:] if said else ()
+        for b in said:
+            hint = _OF_SEQUENCES if Y[b].ndim == 0 else ""
+            self._check_shape(Y[b], (lengths[b],), size, f"Y[{b}]", hint)
+            if Y[b].shape[1:] != row:
                 raise ValueError(
-                    f"Y[{b}]: expected steps of shape {row} as in Y[0], got {y.shape[1:]}"
+                    f"Y[{b}]: expected steps of shape {row} as in Y[{said[0]}], got "
+                    f"{Y[b].shape[1:]}"
                 )
-        return np.concatenate(Y)
+        if is_array:
+            return batch.gather(np.stack(Y))
+        return np.concatenate([Y[b] for b in said]) if said else np.zeros(0, int)
 
-    def _convert(self, Y, scored, size, dtype, check_finite):
-        """Real targets, with an axis for their `size`, in the network's dtype."""
+    def _convert(self, Y, scored, size, dtype, check_finite, batch):
+        """Real targets, with an axis for their `size`, in the network's dtype.
+
+        `batch` is the one whose steps the targets are of, or None.
+        """
         shape = (*scored.shape, size)
         with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused so
             if scored.all():
@@ -287,9 +315,33 @@ class Loss:
             else:
                 targets = np.zeros(shape, dtype=dtype)
                 targets[scored] = Y.reshape(shape)[scored]
-        if check_finite:
+        if check_finite and batch is None:
             refuse_nonfinite(targets, "Y")
+        elif check_finite:
+            refuse_nonfinite_rows(targets, batch, "Y")
         return targets
+
+
+_OF_SEQUENCES = "; a network with a readout, readout='last' say, has one target for each sequence"
+
+
+def _check_count(Y, batch):
+    """Raise where Y does not begin with an axis of as many sequences as the inputs have."""
+    if getattr(Y, "ndim", 1) and len(Y) != batch.size:
+        hint = ""
+        if len(Y) == batch.T:
+            hint = "; X.swapaxes(0, 1) has the sequences first, if X has the steps first"
+        raise ValueError(
+            f"Y: expected targets of {batch.size} sequences, as many as X has (axis 0), got "
+            f"{describe(Y)}{hint}"
+        )
+
+
+def _holds_names(array):
+    """Whether an array without numbers has strings in it."""
+    if array.dtype == object:
+        return array.size > 0 and isinstance(array.flat[0], str)
+    return array.dtype.kind in "US"
 
 
 def _mean_target(targets, weights):
@@ -338,14 +390,23 @@ class CrossEntropy(_Compiled):
     name = "cross_entropy"
     output = "softmax"
     code = 1
+    _hint = "number the classes from 0 to K-1, as np.unique(Y, return_inverse=True)[1] does"
+
+    def target_size(self, n_outputs):
+        if n_outputs == 1:
+            raise ValueError(
+                "loss: expected 'binary_cross_entropy' for one output, got 'cross_entropy': the "
+                "softmax of a single output is always 1"
+            )
+        return n_outputs
 
     def _shapes(self, batch_shape, size):
         return [batch_shape, (*batch_shape, size)]
 
-    def _convert(self, Y, scored, size, dtype, check_finite):
+    def _convert(self, Y, scored, size, dtype, check_finite, batch):
         if Y.ndim == scored.ndim:
             return self._labels(Y, scored, size)
-        rows = super()._convert(Y, scored, size, dtype, check_finite)
+        rows = super()._convert(Y, scored, size, dtype, check_finite, batch)
         if (rows < 0).any():
             raise ValueError(f"Y: expected probabilities >= 0, got {rows.min()}")
         totals = rows.sum(axis=-1)
@@ -357,14 +418,16 @@ class CrossEntropy(_Compiled):
         rows[scored] /= totals[scored][:, None]
         return rows
 
-    @staticmethod
-    def _labels(Y, scored, size):
+    def _labels(self, Y, scored, size):
         if Y.dtype.kind not in "iu":
-            raise TypeError(f"Y: expected integer class labels, got {describe(Y)}")
+            raise TypeError(f"Y: expected integer class labels, got {describe(Y)}; {self._hint}")
         labels = Y[scored]
         if labels.size and not (labels.min() >= 0 and labels.max() < size):
             wrong = labels.max() if labels.min() >= 0 else labels.min()
-            raise ValueError(f"Y: expected labels from 0 to {size - 1}, got {wrong}")
+            raise ValueError(
+                f"Y: expected labels from 0 to {size - 1}, got {wrong}; {self._hint}, and a weight "
+                "of 0 leaves a term out"
+            )
         targets = np.zeros(scored.shape, dtype=np.intp)
         targets[scored] = labels
         return targets
@@ -388,12 +451,15 @@ class BinaryCrossEntropy(_Compiled):
     name = "binary_cross_entropy"
     output = "logistic"
     code = 2
+    _hint = "1 stands for one of two classes, 0 for the other"
 
-    def _convert(self, Y, scored, size, dtype, check_finite):
-        targets = super()._convert(Y, scored, size, dtype, check_finite)
+    def _convert(self, Y, scored, size, dtype, check_finite, batch):
+        targets = super()._convert(Y, scored, size, dtype, check_finite, batch)
         wrong = (targets < 0) | (targets > 1)
         if wrong.any():
-            raise ValueError(f"Y: expected targets between 0 and 1, got {targets[wrong][0]}")
+            raise ValueError(
+                f"Y: expected targets between 0 and 1, got {targets[wrong][0]}; {self._hint}"
+            )
         return targets
 
     def best_constant(self, targets, weights, n_outputs):

@@ -47,8 +47,9 @@ class Network(Fixed):
         `RNN`, `LSTM`, `GRU` and `Dense` in any order; each takes what the one before it gives. The
         first may be an `Embedding`.
     loss : {"squared_error", "cross_entropy", "binary_cross_entropy"} or Loss
-        It also fixes the output activation: identity, softmax, logistic. An object of one of the
-        classes of `lstmcore.losses` or of one's own, where a loss has options.
+        It also fixes the output activation: identity, softmax (of two outputs or more), logistic.
+        An object of one of the classes of `lstmcore.losses` or of one's own, where a loss has
+        options.
     readout : {"all", "last", "mean", "max", "last_step"}
         What layers after the last recurrent layer see: its output at every step; its final output
         (of each direction when it has read all steps); the mean or the maximum of its outputs
@@ -206,7 +207,10 @@ class Network(Fixed):
         value = self._parameters.check(value, "params")
         flat = self._parameters.flat
         if not flat.flags.writeable:
-            raise ValueError("params: expected a network that is not frozen, got one that is")
+            raise ValueError(
+                "params: expected a network that is not frozen, got one that is; "
+                "write to the network that it is a copy of, and freeze that anew"
+            )
         flat[...] = value
 
     @property
@@ -360,7 +364,8 @@ class Network(Fixed):
         X : (B, T, I) array_like or list of (T_b, I) array_like
             Sequences of numbers of any real dtype. A network that `takes_tokens` also takes
             integers (B, T) or a list of (T_b,): tokens 0 ... I-1 that stand for one-hot vectors.
-            Never written to.
+            Never written to. A list is one of whole sequences; beside `lengths` or `mask` it is an
+            array as nested lists.
         lengths : (B,) array_like of int, optional
             Steps of each sequence of an array; by default T. What lies after them is never looked
             at.
@@ -603,6 +608,13 @@ class Network(Fixed):
         ------
         TypeError, ValueError
             Names the argument, what was expected and what came.
+
+        Notes
+        -----
+        A sequence without steps has no terms where steps are terms. Where each sequence is one, it
+        is one like any other, with its target and its weight: what is read out of it is the initial
+        output (readouts "last" and "last_step") or 0 ("mean" and "max"), which the layers after the
+        readout see. A `sample_weight` of 0 leaves it out.
         """
         check_finite = as_flag(check_finite, "check_finite")
         as_choice(reduction, "reduction", ("mean", "sum"))
@@ -664,7 +676,8 @@ class Network(Fixed):
             raise TypeError(f"examples: expected Examples, got {describe(examples)}")
         if examples.form != self._form:
             raise ValueError(
-                f"examples: expected those of a network with {self._form}, got {examples.form}"
+                f"examples: expected those of a network with {self._form}, got {examples.form}; "
+                "prepare them with this network"
             )
 
     def plain_objective(self, examples):

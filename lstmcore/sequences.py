@@ -21,7 +21,8 @@ from ._checks import (
     as_real,
     describe,
     format_shape,
-    refuse_nonfinite,
+    nonfinite,
+    not_real,
     rows_contiguous,
 )
 from ._fixed import Fixed, read_only
@@ -33,6 +34,7 @@ ONLY_WITH_TOKENS = (
     "integers stand for tokens only with tokens=True, in a network of its first layer, or an "
     "Embedding there"
 )
+_AS_NUMBERS = "{}[..., None] has one feature, and " + ONLY_WITH_TOKENS
 
 
 # Steps of a batch in an array. values : (B, T, ...), or rows (N, ...) in which the steps of each
@@ -206,6 +208,20 @@ class Batch(Fixed, _Fields):
         lengths = self.lengths[indices]
         return Batch(self.x.values, lengths, self.T, mask, begins, is_list=self.is_list)
 
+    def place_of(self, row):
+        """The sequence that a row belongs to, and its step in the user's array."""
+        b = int(np.searchsorted(self.offsets, row, side="right")) - 1
+        t = row - int(self.offsets[b])
+        return b, t if self.mask is None else int(np.flatnonzero(self.mask[b])[t])
+
+    def input_rows(self):
+        """The rows (N, ...) of the inputs or tokens."""
+        x = self.x.values
+        if not _has_time_axis(x):
+            return x[_ranges(self.begins, self.lengths)]
+        x = (x if self.begins is None else x[self.begins])[:, : self.max_length]
+        return x[self.valid] if self.is_padded else x.reshape(self.n_steps, *x.shape[2:])
+
     def rows_of(self, indices):
         """The rows of some of the sequences, one after the other."""
         return _ranges(self.offsets[:-1][indices], self.lengths[indices])
@@ -245,7 +261,8 @@ def make_batch(
     ----------
     X : array_like or list of array_like
         (B, T, I) numbers or a list of B arrays (T_b, I); with `tokens` also integers (B, T) or a
-        list of B arrays (T_b,).
+        list of B arrays (T_b,). Beside `lengths` or `mask` a list is the array that its nested
+        lists make.
     input_size : int
         I; tokens are 0 ... I-1.
     dtype : dtype
@@ -273,13 +290,9 @@ def make_batch(
         Names the argument, what was expected and what came.
     """
     if isinstance(X, (list, tuple)):
-        for given, what in ((lengths, "lengths"), (mask, "mask")):
-            if given is not None:
-                raise ValueError(
-                    f"{what}: expected None, for {name} is a list of whole sequences, "
-                    f"got {describe(given)}"
-                )
-        return _from_list(X, input_size, dtype, check_finite, name, tokens)
+        if (lengths is None and mask is None) or not X:
+            return _from_list(X, input_size, dtype, check_finite, name, tokens)
+        X = _as_padded(X, "mask" if lengths is None else "lengths", name)
 
     given = as_ndarray(X, name)
     is_tokens = tokens and given.ndim == 2
@@ -290,7 +303,7 @@ def make_batch(
         if x.ndim != 3 or x.shape[2] != input_size:
             raise ValueError(
                 f"{name}: expected {_forms(input_size, tokens)}, got {describe(given)}"
-                + _way_out(x.ndim == 2 and not tokens, f"{name}[None] is one sequence, ", name)
+                + _way_to_a_batch(given, input_size, name, tokens)
             )
     n, T = x.shape[:2]
     if n == 0:
@@ -300,9 +313,9 @@ def make_batch(
     if mask is not None:
         if lengths is not None:
             raise ValueError(f"mask: expected None beside lengths, got {describe(mask)}")
-        lengths, holes = _check_mask(mask, n, T)
+        lengths, holes = _check_mask(mask, n, T, name)
     elif lengths is not None:
-        lengths = _check_lengths(lengths, n, T)
+        lengths = _check_lengths(lengths, n, T, name)
 
     longest = T if lengths is None else int(lengths.max())
     is_padded = lengths is not None and lengths.min() < longest
@@ -313,16 +326,11 @@ def make_batch(
         x = x[:, :longest]
     else:
         x, begins = x[there], np.cumsum(lengths) - lengths
-    if is_tokens:
-        x = check_tokens(x, input_size, name)
-    else:
-        x = rows_contiguous(x)
-        if check_finite and not all_finite(x):
-            if is_padded and begins is None:
-                refuse_nonfinite(x[np.arange(longest) < lengths[:, None]], name)
-            else:
-                refuse_nonfinite(x, name)
-    return Batch(x, lengths, T, holes, begins)
+    x = check_tokens(x, input_size, name) if is_tokens else rows_contiguous(x)
+    batch = Batch(x, lengths, T, holes, begins)
+    if check_finite and not is_tokens and not all_finite(x):
+        refuse_nonfinite_rows(batch.input_rows(), batch, name)
+    return batch
 
 
 def _forms(input_size, tokens):
@@ -335,11 +343,53 @@ def _forms(input_size, tokens):
     )
 
 
-def _way_out(lacks_an_axis, sequence, name):
-    """What an error ends with."""
-    if not lacks_an_axis:
-        return ""
-    return f"; {sequence}{name}[..., None] has one feature, and {ONLY_WITH_TOKENS}"
+def _way_to_a_batch(x, input_size, name, tokens):
+    """How an array of another shape becomes a batch, where it is clear what was meant."""
+    if x.ndim == 2 and x.dtype.kind in "iu" and not tokens:
+        return f"; {name}[None] is one sequence, {_AS_NUMBERS.format(name)}"
+    if x.shape[1:] == (input_size,):
+        return f"; {name}[None], or the list [{name}], is a batch of one sequence"
+    if input_size == 1 and x.ndim == 2:
+        return f"; {name}[..., None] has the axis of the one input"
+    if input_size == 1 and x.ndim == 1:
+        return f"; {name}[None, :, None] is a batch of one sequence of one input"
+    if x.ndim == 3 and x.shape[1] == input_size:
+        return f"; {name}.swapaxes(1, 2) has the inputs last"
+    return ""
+
+
+def _way_to_a_sequence(x, b, input_size, name, tokens):
+    """The same for array b of a list: one row of a sequence, or a sequence without an axis."""
+    if x.ndim == 1 and x.dtype.kind in "iu" and not tokens:
+        return "; " + _AS_NUMBERS.format(f"{name}[{b}]")
+    if x.shape == (input_size,):
+        return f"; [{name}] is a list of one sequence, if these are its steps"
+    if input_size == 1 and x.ndim == 1:
+        return f"; [np.reshape(x, (-1, 1)) for x in {name}] has the axis of the one input"
+    if input_size == 1 and x.ndim == 0:
+        return f"; np.reshape({name}, (1, -1, 1)) is a batch of one sequence of one input"
+    return ""
+
+
+def refuse_nonfinite_rows(rows, batch, name):
+    """Raise if there is a NaN or an infinity in the rows (N, ...) of a batch; say in which step."""
+    if not all_finite(rows):
+        row = int(np.argmin(np.isfinite(rows).reshape(len(rows), -1).all(axis=1)))
+        numbers = np.ravel(rows[row])
+        b, t = batch.place_of(row)
+        value = numbers[~np.isfinite(numbers)][0]
+        raise nonfinite(value, name, f" in sequence {b} at step {t}")
+
+
+def _as_padded(X, given, name):
+    """A list beside lengths or a mask (`given`): nested lists of a padded array."""
+    arrays = [as_ndarray(x, f"{name}[{b}]") for b, x in enumerate(X)]
+    if len({x.shape for x in arrays}) > 1:
+        raise ValueError(
+            f"{given}: expected None, for {name} is a list of sequences of unequal lengths, which "
+            "says all that there is"
+        )
+    return np.stack(arrays)
 
 
 def _from_list(X, input_size, dtype, check_finite, name, tokens):
@@ -355,29 +405,37 @@ def _from_list(X, input_size, dtype, check_finite, name, tokens):
             arrays[b] = check_tokens(tokens, input_size, f"{name}[{b}]")
         return Batch(np.concatenate(arrays), lengths, T, None, begins, is_list=True)
 
+    # an empty list is a sequence without steps, whose steps' shape nothing says
+    arrays = [x.reshape(0, input_size) if x.shape == (0,) else x for x in arrays]
     for b, x in enumerate(arrays):
         if x.ndim != 2 or x.shape[1] != input_size:
+            if x.ndim == 0 and x.dtype == object:
+                raise not_real(x, f"{name}[{b}]")
             form = f"numbers of shape {format_shape(('T', input_size))}"
             if tokens:
                 form += " or integer tokens of shape (T,), the same for every sequence"
             raise ValueError(
                 f"{name}[{b}]: expected {form}, got {describe(x)}"
-                + _way_out(x.ndim == 1 and not tokens, "", f"{name}[{b}]")
+                + _way_to_a_sequence(x, b, input_size, name, tokens)
             )
     rows = np.concatenate([as_real(x, f"{name}[{b}]", dtype) for b, x in enumerate(arrays)])
-    if check_finite and not all_finite(rows):
-        row = int(np.argmin(np.isfinite(rows).all(axis=1)))
-        wrong = int(np.searchsorted(begins + lengths, row, side="right"))
-        refuse_nonfinite(rows[row], f"{name}[{wrong}]")
-    return Batch(rows, lengths, T, begins=begins, is_list=True)
+    batch = Batch(rows, lengths, T, begins=begins, is_list=True)
+    if check_finite:
+        refuse_nonfinite_rows(rows, batch, name)
+    return batch
 
 
-def _check_lengths(lengths, n, T):
+def _check_lengths(lengths, n, T, name):
     array = as_ndarray(lengths, "lengths")
     if array.dtype.kind not in "iu":
-        raise TypeError(f"lengths: expected integers, got {describe(array)}")
+        raise TypeError(
+            f"lengths: expected integers, got {describe(array)}; astype(int) makes some of whole "
+            "numbers"
+        )
     if array.shape != (n,):
-        raise ValueError(f"lengths: expected shape ({n},), got {array.shape}")
+        raise ValueError(
+            f"lengths: expected shape ({n},), got {array.shape}; {name} has {n} sequences (axis 0)"
+        )
     array = array.copy()  # first, so that no other thread can change what has been checked
     low, high = array.min(), array.max()
     if low < 0 or high > T:
@@ -385,13 +443,17 @@ def _check_lengths(lengths, n, T):
     return array.astype(_INDEX, copy=False)
 
 
-def _check_mask(mask, n, T):
+def _check_mask(mask, n, T, name):
     """The lengths, and the mask itself if a sequence has holes."""
     array = as_ndarray(mask, "mask")
     if array.dtype != np.bool_:
-        raise TypeError(f"mask: expected bool, got {describe(array)}")
+        raise TypeError(
+            f"mask: expected bool, got {describe(array)}; astype(bool) makes it of 0 and 1"
+        )
     if array.shape != (n, T):
-        raise ValueError(f"mask: expected shape ({n}, {T}), got {array.shape}")
+        raise ValueError(
+            f"mask: expected shape ({n}, {T}), got {array.shape}; {name} has {n} sequences (axis 0)"
+        )
     array = array.copy()  # first, so that the lengths stay those of the mask
     lengths = array.sum(axis=1, dtype=_INDEX)
     holes = (array != (np.arange(T) < lengths[:, None])).any()

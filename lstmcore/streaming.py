@@ -157,7 +157,10 @@ class Stream(Fixed, Runner):
         """A step of anything that is not read as it stands."""
         rows, single = self._states.check_step(x, self.check_finite)
         if len(rows) != self.batch_size:
-            raise ValueError(f"x: expected {self.batch_size} sequences, got {len(rows)}")
+            raise ValueError(
+                f"x: expected {self.batch_size} sequences, got {len(rows)}; "
+                f"net.stream({len(rows)}) takes as many"
+            )
         outputs = self._layers[-1].output_size
         shape = (outputs,) if single else (self.batch_size, outputs)
         if out is None:

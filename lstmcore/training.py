@@ -20,6 +20,7 @@ def fit(
     callback=None,
     progress=False,
     options=None,
+    bounds=None,
     **objective,
 ):
     """Train a network on a whole data set: `minimize` its `Objective`.
@@ -33,7 +34,7 @@ def fit(
     validation_data : tuple (X, Y) or Objective, optional
         Evaluated without `l2` at the start and after every iteration. What needs lengths or weights
         comes as an `Objective` of the same network, which is evaluated as it is.
-    method, max_iter, tol, patience, callback, progress, options
+    method, max_iter, tol, patience, callback, progress, options, bounds
         See `minimize`.
 
     Returns
@@ -48,8 +49,8 @@ def fit(
 
     Warns
     -----
-    ConvergenceWarning
-        The method ended without success.
+    ScaleWarning, ConvergenceWarning
+        Data far from unit scale; an end without success: see `minimize`.
 
     Examples
     --------
@@ -73,6 +74,7 @@ def fit(
         callback=callback,
         progress=progress,
         options=options,
+        bounds=bounds,
     )
 
 

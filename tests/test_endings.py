@@ -55,11 +55,15 @@ def test_inputs_far_from_unit_scale_do_not_end_in_success_without_a_word():
     s = 350 + 0.1 * np.arange(600) + 5 * np.sin(np.arange(600) / 8)
     X, Y = s[None, :-1, None], s[None, 1:, None]
     net = lc.Network([lc.LSTM(1, 16), lc.Dense(16, 1)], seed=0)
-    with pytest.warns(lc.ConvergenceWarning, match="no better than constant outputs") as found:
+    with pytest.warns(UserWarning) as found:
         result = lc.fit(net, X, Y, max_iter=300)
-    assert result.success and found[0].filename == __file__
+    before, after = found
+    assert result.success and before.filename == after.filename == __file__
     assert 1 - result.fun / (0.5 * Y.var()) < 0.01
-    assert "mean 0 and variance 1" in str(found[0].message)
+    assert before.category is lc.ScaleWarning and "lstmcore.Scaler" in str(before.message)
+    assert after.category is lc.ConvergenceWarning
+    assert "no better than constant outputs" in str(after.message)
+    assert "mean 0 and variance 1 (lstmcore.Scaler)" in str(after.message)
     # What the message says is the way out.
     s = (s - s.mean()) / s.std()
     net = lc.Network([lc.LSTM(1, 16), lc.Dense(16, 1)], seed=0)
@@ -116,6 +120,43 @@ def test_a_loss_that_does_not_know_the_best_constants_says_nothing():
     Y = np.random.default_rng(0).normal(size=(2, 5))
     assert lc.Objective(net, X, Y).constant_loss() is None
     assert quietly(lc.fit, net, X, Y).success
+
+
+METHODS = ["CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP", "Newton-CG", "trust-constr"]
+SPOILED = {
+    "inputs": lambda X, Y: (350 + X, Y),
+    "targets": lambda X, Y: (X, 1e-5 * Y),
+    "both": lambda X, Y: (350 + X, 350 + Y),
+}
+
+
+@pytest.mark.parametrize("case", SPOILED)
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_comes_to_nothing_without_a_word(method, case):
+    net, (X, Y) = network(), series()
+    X, Y = SPOILED[case](X, Y)
+    with pytest.warns(UserWarning) as found:
+        result = lc.fit(net, X, Y, method=method, max_iter=100)
+    said = {warning.category: str(warning.message) for warning in found}
+    assert "lstmcore.Scaler brings them there" in said[lc.ScaleWarning]
+    if 1 - result.fun / (0.5 * Y.var()) < 0.01:
+        assert "; calling again goes on" in said[lc.ConvergenceWarning]
+
+
+def test_a_penalty_that_takes_everything_is_named():
+    net, (X, Y) = network(), series()
+    with pytest.warns(lc.ConvergenceWarning, match="no better than .* or with a smaller l2$"):
+        result = lc.fit(net, X, Y, l2=1e3, max_iter=1000)
+    assert result.success
+
+
+def test_a_fit_far_worse_than_small_targets_is_a_warning():
+    net, (X, Y) = network(), series()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lc.ScaleWarning)
+        with pytest.warns(lc.ConvergenceWarning, match="no better than constant outputs"):
+            result = lc.fit(net, X, 1e-6 * Y, max_iter=1000)
+    assert result.success and result.fun > 1e-12 * Y.var()
 
 
 def test_constant_targets_are_learned_without_a_word():

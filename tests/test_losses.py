@@ -181,7 +181,7 @@ BAD_TARGETS = {
         [ROWS],
         {},
         ValueError,
-        "of 3 sequences, got a list of length 1",
+        r"of 3 sequences, as many as X has \(axis 0\), got a list of length 1",
     ),
     "list, wrong length": (
         "squared_error",

@@ -225,3 +225,118 @@ def test_bad_arguments_are_named(case):
     net, (X, Y) = network(), data()
     with pytest.raises(error, match=message):
         lc.minimize(**{"objective": lc.Objective(net, X, Y), **changed})
+
+
+# --------------------------------------------------------------------------- bounds and options
+
+
+BOUNDED = ["L-BFGS-B", "TNC", "SLSQP", "trust-constr"]
+
+
+@pytest.mark.parametrize("method", BOUNDED)
+def test_no_evaluation_is_out_of_bounds(method):
+    net, (X, Y), seen = network(), data(), []
+    bounds = np.tile([-0.2, 0.15], (net.params.size, 1))
+    bounds[3], bounds[5] = 0.1, [-np.inf, np.inf]
+
+    class Watched(lc.Objective):
+        def __call__(self, theta):
+            seen.append(theta.copy())
+            return super().__call__(theta)
+
+    result = quiet_minimize(Watched(net, X, Y), method, bounds=bounds, max_iter=30)
+    for points in (np.array(seen), net.params[None], result.x[None]):
+        assert (points >= bounds[:, 0]).all() and (points <= bounds[:, 1]).all()
+    assert (np.array(seen)[0] == np.clip(network().params, *bounds.T)).all()
+    assert result.fun < result.history["loss"][0]
+
+
+def test_bounds_come_in_every_form_that_scipy_takes():
+    from scipy.optimize import Bounds
+
+    X, Y = data()
+    pairs = [(-0.2, None)] * network().params.size
+    results = []
+    for bounds in (pairs, [(-0.2, np.inf)] * len(pairs), Bounds(-0.2), np.array(pairs, float)):
+        net = network()
+        bounds = np.nan_to_num(bounds, nan=np.inf) if isinstance(bounds, np.ndarray) else bounds
+        results.append(quiet_fit(net, X, Y, bounds=bounds, max_iter=5).x)
+    assert all((x == results[0]).all() for x in results)
+    assert results[0].min() == -0.2
+
+
+def quiet_fit(*args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lc.ConvergenceWarning)
+        return lc.fit(*args, **kwargs)
+
+
+def test_a_minimum_at_bounds_is_a_success_without_a_word():
+    net = network()
+    target = np.full(net.params.shape, 2.0)
+    bounds = np.tile([-1.0, 1.0], (target.size, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = lc.minimize(Quadratic(net, target), bounds=bounds)
+    assert result.success
+    np.testing.assert_array_equal(net.params, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("method", "bounds", "error", "words"),
+    [
+        ("CG", [(0, 1)], ValueError, "bounds: expected None with CG, .*; L-BFGS-B, TNC"),
+        ("BFGS", [(0, 1)], ValueError, "bounds: expected None with BFGS"),
+        ("TNC", [(0, 1)], ValueError, r"bounds: expected shape \(\d+, 2\), got \(1, 2\)"),
+        ("TNC", 3, ValueError, r"bounds: expected shape \(\d+, 2\), got \(\)"),
+        ("TNC", "ab", TypeError, "bounds: expected real numbers"),
+        (
+            "TNC",
+            [(1, 0)] * 76,
+            ValueError,
+            r"bounds: expected the lower one first, got .* at \[0\]",
+        ),
+        ("TNC", [(np.nan, 0)] * 76, ValueError, "bounds: expected the lower one first"),
+    ],
+)
+def test_wrong_bounds_are_refused_by_name(method, bounds, error, words):
+    net = lc.Network([lc.LSTM(2, 3), lc.Dense(3, 1)], seed=0)
+    with pytest.raises(error, match=words):
+        lc.minimize(Quadratic(net, net.params * 0), method, bounds=bounds)
+
+
+ARGUMENTS = ("bounds", "callback", "max_iter", "method", "patience", "progress", "tol", "x0")
+OF_SCIPY = ("args", "constraints", "fun", "func", "grad", "hess", "hessp", "jac")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", [*ARGUMENTS, *OF_SCIPY, "validation", "nonsense"])
+def test_names_that_are_no_options_are_refused_with_what_to_do(method, name):
+    way_out = rf"'{name}'; {name}= is an argument beside options"
+    if name in OF_SCIPY:
+        way_out = rf"'{name}'; scipy.optimize.minimize takes {name}= beside an Objective"
+    elif name == "nonsense":
+        way_out = rf"nonsense.*; scipy.optimize.show_options\('minimize', '{method}'\)"
+    objective = Quadratic(network(), network().params)
+    with pytest.raises(ValueError, match=rf"^options: expected those of {method}, got .*{way_out}"):
+        lc.minimize(objective, method, options={name: 3})
+
+
+def test_maxiter_is_an_option_but_where_scipy_has_none():
+    objective = Quadratic(network(), network().params + 1)
+    for method in METHODS:
+        if method == "TNC":
+            with pytest.raises(ValueError, match="got 'maxiter'; max_iter= is an argument"):
+                lc.minimize(objective, method, options={"maxiter": 3})
+        else:
+            quiet_minimize(objective, method, options={"maxiter": 3})
+
+
+def test_an_objective_s_own_error_is_not_taken_for_an_option_s():
+    class Wrong(Quadratic):
+        def __call__(self, theta):
+            raise TypeError("f() got an unexpected keyword argument 'g'")
+
+    for options in ({}, {"disp": False}):
+        with pytest.raises(TypeError, match=r"^f\(\) got an unexpected"):
+            lc.minimize(Wrong(network(), 0), "trust-constr", options=options)

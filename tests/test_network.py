@@ -479,7 +479,9 @@ def test_an_array_without_steps_or_sequences_is_not_plain(longer_way):
 def test_what_is_not_finite_is_refused_or_goes_through(longer_way):
     x = inputs()
     x[1, 2, 0] = np.nan
-    with pytest.raises(ValueError, match="X: expected finite numbers, got NaN or infinity"):
+    with pytest.raises(
+        ValueError, match="X: expected finite numbers, got nan in sequence 1 at step 2"
+    ):
         network().predict(x)
     longer_way.clear()
     y = network().predict(x, check_finite=False)

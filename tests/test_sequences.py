@@ -220,7 +220,7 @@ def test_single_steps_are_a_batch_like_any_other():
         (np.array([[0, 2**63]], dtype=np.uint64), TOKENS, ValueError, "got 9223372036854775808"),
         ([np.zeros((2, 2)), np.zeros((2, 3))], {}, ValueError, "X[1]: expected numbers of shape"),
         ([np.zeros((2, 2)), np.zeros(2, int)], {}, ValueError, "X[1]: expected numbers of shape"),
-        ([np.zeros((2, 2)), None], {}, ValueError, "X[1]: expected numbers of shape"),
+        ([np.zeros((2, 2)), None], {}, TypeError, "X[1]: expected real numbers, got None"),
         ([[0, 1], [2]], TOKENS, ValueError, "X[1]: expected tokens from 0 to 1, got 2"),
         ([[0.5, 1.0], [0.0]], {}, ValueError, "X[0]: expected numbers of shape"),
         ([[0.5, 1.0], [0.0]], TOKENS, TypeError, "X[0]: expected integer tokens, got an array"),
@@ -234,11 +234,25 @@ def test_single_steps_are_a_batch_like_any_other():
         (np.zeros((2, 3), int), {}, ValueError, "or an Embedding there"),
         (np.zeros((2, 3), int), {}, ValueError, "X[None] is one sequence, X[..., None] has one"),
         ([[0, 1], [1]], {}, ValueError, "X[0][..., None] has one feature, and integers stand"),
-        ([[], []], {}, ValueError, "X[0]: expected numbers of shape (T, 2), got an array"),
-        ([np.zeros((1, 2)), [[0, np.nan]]], {}, ValueError, "X[1]: expected finite numbers"),
+        (
+            [np.zeros((1, 2)), [[0, np.nan]]],
+            {},
+            ValueError,
+            "X: expected finite numbers, got nan in sequence 1 at step 0",
+        ),
         ([[[1, 2], [3]]], {}, ValueError, "X[0]: expected an array of numbers"),
-        ([np.zeros((1, 2))], {"lengths": [1]}, ValueError, "lengths: expected None"),
-        ([np.zeros((1, 2))], {"mask": [[True]]}, ValueError, "mask: expected None"),
+        (
+            [np.zeros((1, 2)), np.zeros((2, 2))],
+            {"lengths": [1, 2]},
+            ValueError,
+            "lengths: expected None",
+        ),
+        (
+            [np.zeros((1, 2)), np.zeros((2, 2))],
+            {"mask": [[True] * 2] * 2},
+            ValueError,
+            "mask: expected None",
+        ),
     ],
 )
 def test_wrong_sequences_are_refused_by_name(X, options, error, words):
