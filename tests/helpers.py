@@ -426,9 +426,9 @@ LAYOUTS = {
     "time first": lambda x: np.ascontiguousarray(x.swapaxes(0, 1)).swapaxes(0, 1),
     "features of a wider array": _middle_of_a_wider_one,
     "other byte order": lambda x: x.astype(x.dtype.newbyteorder()),
-    "not aligned": lambda x: np.frombuffer(b"." + x.tobytes(), dtype=np.uint8)[1:]
-    .view(x.dtype)
-    .reshape(x.shape),
+    "not aligned": lambda x: (
+        np.frombuffer(b"." + x.tobytes(), dtype=np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    ),
     "a subclass": lambda x: x.view(type("Sub", (np.ndarray,), {})),
     "nested lists": lambda x: x.tolist(),
 }

@@ -150,7 +150,10 @@ def draw_layer(rng, inputs, entries):
         if not contradict(more):
             options = more
     if entry.takes("W_mask") and rng.uniform() < 0.1:
-        return zoo.masked(entry.cls, inputs, units, seed=int(rng.integers(100)), **options)
+        layer = zoo.masked(entry.cls, inputs, units, seed=int(rng.integers(100)), **options)
+        layout = LAYOUTS[str(rng.choice(list(LAYOUTS)))]
+        masks = {name: layout(layer.options[name]) for name in ("W_mask", "R_mask")}
+        return entry.cls(**{**layer.options, **masks})
     return entry.cls(inputs, units, **options)
 
 
