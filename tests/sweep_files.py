@@ -42,6 +42,7 @@ LARGEST_HEADER = 1 << 20  # bytes of JSON that `load` looks at
 OF_AN_ENTRY = 1 << 9  # bytes that Python's zipfile keeps of one
 OF_A_LAYER = 10 << 10  # bytes of a layer without its parameters, which a network may have many of
 ADDRESS_SPACE = 1 << 30  # bytes beside those that the process has at first
+YOUNGER = {"direction", "tokens", "bias"}  # options that a file need not name
 SHELL_EVERY = 20  # files for one that the shell gets, too
 
 
@@ -57,6 +58,8 @@ def networks():
         "LSTM, activations": {"loss": "binary_cross_entropy"},
         "both directions, learned states": {"readout": "max"},
         "masks, RNN, both directions": {"dtype": "float32"},
+        "embedding": {"loss": "cross_entropy"},
+        "tokens, RNN, masks": {"dtype": "float32"},
         "reverse, GRU, RNN": {},
         "LSTM, 33 units": {"readout": "last_step"},
     }
@@ -510,7 +513,7 @@ def assert_says_so(net, content):
     for k, (spec, layer) in enumerate(zip(header["layers"], net.layers, strict=True)):
         assert set(spec) == {"type", "options"}, f"loaded, with {sorted(spec)} in a layer"
         assert spec["type"] == type(layer).__name__, f"another layer {k}"
-        missing = set(layer.options) - set(spec["options"]) - {"direction", "tokens"}
+        missing = set(layer.options) - set(spec["options"]) - YOUNGER
         assert not missing, f"loaded, without the options {missing} of layer {k}"
         for name, value in spec["options"].items():
             own = layer.options[name]
