@@ -8,13 +8,18 @@ SOURCES := setup.py pyproject.toml $(wildcard lstmcore/*.p[yx][xdi] lstmcore/*.h
 RUNTIME = $(shell gcc -print-file-name=$(1))
 FREE_THREADED ?= $(firstword $(shell command -v python3.14t python3.13t))
 
-.PHONY: demo test lint bench test-debug test-freethreaded test-embedded dist clean
+.PHONY: demo test sweep lint bench test-debug test-freethreaded test-embedded dist clean
 
 demo: .venv/installed
 	$(BIN)/python examples/japanese_vowels.py
 
 test: .venv/installed
 	$(BIN)/pytest
+
+# Random networks and hostile files by the thousand: see tests/sweep.py.
+sweep: .venv/installed
+	$(BIN)/python tests/sweep.py networks
+	$(BIN)/python tests/sweep.py files
 
 lint: .venv/installed
 	$(BIN)/ruff check .

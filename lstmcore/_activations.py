@@ -25,6 +25,7 @@ take the same value on both sides of their bend.
 """
 
 import math
+import reprlib
 from numbers import Real
 
 __all__ = ["ACTIVATIONS", "parse_activation"]
@@ -103,16 +104,18 @@ def parse_activation(activation, argument="activation"):
     if not isinstance(name, str):
         raise TypeError(
             f"{argument}: expected the name of an activation, (name, alpha) or "
-            f"(name, alpha, beta), got {activation!r}"
+            f"(name, alpha, beta), got {reprlib.repr(activation)}"
         )
     if name not in ACTIVATIONS:
-        raise ValueError(f"{argument}: expected one of {', '.join(ACTIVATIONS)}, got {name!r}")
+        raise ValueError(
+            f"{argument}: expected one of {', '.join(ACTIVATIONS)}, got {reprlib.repr(name)}"
+        )
 
     n_parameters = _N_PARAMETERS.get(name, 0)
     if len(given) > n_parameters:
         raise ValueError(
             f"{argument}: {name!r} takes {n_parameters or 'no'} parameter"
-            f"{'' if n_parameters == 1 else 's'}, got {activation!r}"
+            f"{'' if n_parameters == 1 else 's'}, got {reprlib.repr(activation)}"
         )
     code, *parameters = ACTIVATIONS[name]
     for index, value in enumerate(given):
@@ -120,7 +123,7 @@ def parse_activation(activation, argument="activation"):
     if None in parameters:
         raise ValueError(
             f"{argument}: {name!r} has no default parameters, expected ({name!r}, alpha, beta), "
-            f"got {activation!r}"
+            f"got {reprlib.repr(activation)}"
         )
     alpha, beta = parameters
     rule, holds = _ALPHA_RULES.get(name, ("", None))

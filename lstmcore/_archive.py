@@ -12,6 +12,7 @@ with bytes, and whatever is not such a file is a `ValueError`.
 import errno
 import json
 import os
+import re
 import stat
 import zipfile
 from contextlib import contextmanager, suppress
@@ -26,7 +27,13 @@ __all__ = ["read", "refusing", "write"]
 
 _HEADER = "lstmcore.json"
 _MAX_HEADER = 1 << 20
-_MAX_ARRAY_HEADER = 1000  # characters: far from where nested ones exhaust Python's parser
+_MAGIC = b"\x93NUMPY\x01\x00"
+# What NumPy writes of an array in C order. It is matched and not evaluated, which may take memory
+# and print warnings.
+_ARRAY_HEADER = re.compile(
+    rb"\{'descr': '(<f4|<f8|\|u1)', 'fortran_order': False, 'shape': (\([0-9, ]*\)), \} *\n"
+)
+_MOST_OF_REASON = 300  # characters of a parser's message
 _MOST_OF_NAME = 50  # characters in a temporary file's name, so that no file system finds it long
 _KINDS = (
     (stat.S_ISDIR, "a directory"),
@@ -36,7 +43,6 @@ _KINDS = (
     (stat.S_ISSOCK, "a socket"),
 )
 _CHUNK = 1 << 18
-_DTYPES = ("<f4", "<f8", "|u1")
 _NO_DATE = (1980, 1, 1, 0, 0, 0)  # one content, one sequence of bytes
 
 
@@ -62,7 +68,8 @@ def write(path, header, arrays):
     OSError
         The file cannot be written; what was there before is still there.
     ValueError
-        What is there is no file: a directory, a pipe, a device.
+        What is there is no file: a directory, a pipe, a device. The header is larger than `read`
+        takes it.
     """
     path = _as_path(path)
     mode = _mode_of(path)
@@ -117,15 +124,19 @@ def _check_folder(folder):
 
 def write_to(file, header, arrays):
     """The bytes that `write` puts into a file, to an open one."""
+    text = json.dumps(header, indent=1, allow_nan=False)
+    if len(text) > _MAX_HEADER:
+        raise ValueError(
+            f"header: expected at most {_MAX_HEADER} bytes, for a file with more is not read, got "
+            f"{len(text)}; fewer layers and shorter options of the loss take less"
+        )
     with _Archive(file, "w", zipfile.ZIP_STORED) as archive:
-        text = json.dumps(header, indent=1, allow_nan=False)
         archive.writestr(zipfile.ZipInfo(_HEADER, _NO_DATE), text)
         for name, array in arrays.items():
             info = zipfile.ZipInfo(f"{name}.npy", _NO_DATE)
             with archive.open(info, "w", force_zip64=True) as entry:
-                np.lib.format.write_array(
-                    entry, array.astype(array.dtype.newbyteorder("<"), copy=False), version=(1, 0)
-                )
+                little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+                np.lib.format.write_array(entry, little, version=(1, 0))
 
 
 class _Archive(zipfile.ZipFile):
@@ -164,7 +175,9 @@ def read(path, format, version):
     """
     with open(_as_path(path), "rb") as file, zipfile.ZipFile(file) as archive:
         entries = _checked_entries(archive, os.fstat(file.fileno()).st_size)
-        header = json.loads(archive.read(_HEADER))
+        header = json.loads(
+            archive.read(_HEADER), object_pairs_hook=_only_once, parse_constant=_refuse_constant
+        )
         if header.pop("format") != format:
             raise ValueError("another format")
         found = header.pop("version")
@@ -191,7 +204,16 @@ def refusing(path, what, name="path"):
     except Exception as error:  # whatever a hostile archive makes the parsers raise
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise  # the disk's; but EINVAL is an archive that points out of the file
-        raise ValueError(f"{name}: expected {what}, got {path}: {error}") from error
+        raise ValueError(f"{name}: expected {what}, got {path}: {_reason(error)}") from error
+
+
+def _reason(error):
+    """What an exception says, in one line: names in a hostile file may be anything."""
+    text = str(error) or type(error).__name__
+    if len(text) > _MOST_OF_REASON:
+        text = text[: _MOST_OF_REASON - 3] + "..."
+    text = " ".join(text.split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _as_path(path):
@@ -211,9 +233,11 @@ def _checked_entries(archive, size):
         raise ValueError(f"no entry {_HEADER}")
     if len(entries) != len(archive.infolist()):
         raise ValueError("two entries with one name")
-    for info in entries.values():
+    for name, info in entries.items():
+        if name != _HEADER and not name.endswith(".npy"):
+            raise ValueError(f"entry {name!r} is no array")
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-            raise ValueError(f"entry {info.filename} is compressed")
+            raise ValueError(f"entry {name!r} is compressed")
     if sum(info.file_size for info in entries.values()) > size:
         raise ValueError("its entries are said to be larger than the file")
     if entries[_HEADER].file_size > _MAX_HEADER:
@@ -221,25 +245,46 @@ def _checked_entries(archive, size):
     return entries
 
 
+def _only_once(pairs):
+    """A JSON object; one that says something twice says nothing."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError(f"a name stands twice in {_HEADER}")
+    return value
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{name} in {_HEADER}, which JSON has not")
+
+
 def _read_array(archive, name):
-    """An entry as an array of one of `_DTYPES`; of no other kind and no other size."""
+    """An entry as an array in one of the dtypes of `_ARRAY_HEADER`, of no other size."""
     with archive.open(name) as entry:
-        if np.lib.format.read_magic(entry) != (1, 0):
-            raise ValueError(f"entry {name} has another version of the array format")
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(
-            entry, max_header_size=_MAX_ARRAY_HEADER
-        )
-        if fortran_order or min(shape) < 0 or dtype.str not in _DTYPES:
-            raise ValueError(f"entry {name} is an array of {dtype.str} and shape {shape}")
-        size = archive.getinfo(name).file_size - entry.tell()
+        if entry.read(len(_MAGIC)) != _MAGIC:
+            raise ValueError(f"entry {name!r} is no array, or in another version of the format")
+        text = entry.read(int.from_bytes(entry.read(2), "little"))
+        found = _ARRAY_HEADER.fullmatch(text)
+        if found is None:
+            shown = text.decode("latin-1").rstrip()
+            raise ValueError(f"entry {name!r} is an array of another kind: {shown!r}")
+        dtype, shape = np.dtype(found[1].decode()), _parse_shape(found[2].decode())
+        size = archive.getinfo(name).file_size - len(_MAGIC) - 2 - len(text)
         if prod(shape) * dtype.itemsize != size:
-            raise ValueError(f"entry {name} has {size} bytes for shape {shape}")
+            raise ValueError(f"entry {name!r} has {size} bytes for shape {shape}")
         values = np.empty(shape, dtype)
         view = values.reshape(-1).view(np.uint8).data
         for first in range(0, size, _CHUNK):
             if entry.readinto(view[first : first + _CHUNK]) != len(view[first : first + _CHUNK]):
-                raise ValueError(f"entry {name} ends early")
+                raise ValueError(f"entry {name!r} ends early")
     return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _parse_shape(text):
+    """A shape as `repr` writes it."""
+    shape = tuple(int(size) for size in text[1:-1].split(",") if size)
+    if repr(shape) != text:
+        raise ValueError(f"{text!r} is no shape")
+    return shape
 
 
 def _sync_directory(directory):

@@ -6,15 +6,18 @@ as 0 and 1.
 """
 
 import inspect
+import reprlib
 
 import numpy as np
 
+from ._checks import describe
 from .cells import CELLS
 from .losses import LOSSES, Loss
 
 __all__ = ["FORMAT", "VERSION", "describe_network", "network_of"]
 
 FORMAT, VERSION = "lstmcore", 1
+_FIELDS = ("layers", "loss", "readout", "dtype")
 _MASKS = ("W_mask", "R_mask")
 # Options that are younger than the format are not named where they have these values.
 _YOUNGER = {"direction": None, "tokens": False, "bias": True}
@@ -64,35 +67,63 @@ def network_of(header, arrays):
     Exception
         Of any type, if it is not what `describe_network` gives.
     """
-    options = dict(header)
-    layers = [_layer(arrays, k, spec) for k, spec in enumerate(options.pop("layers"))]
-    loss = options.pop("loss")
+    _check_names(header, _FIELDS, "it")
+    arrays = dict(arrays)
+    params, specs, loss = arrays.pop("params", None), header["layers"], header["loss"]
+    if params is None:
+        raise ValueError("no entry params.npy")
+    layers, expected = [], 0
+    for k, spec in enumerate(specs):
+        layers.append(_layer(arrays, k, spec))
+        expected += sum(block.size for block in layers[-1].blocks())
+        if expected > params.size:  # at once: a description takes much more than the words for it
+            raise ValueError(
+                f"its layers have more than the {params.size} parameters that it holds"
+            )
+    if arrays:
+        raise ValueError(f"entries that its layers do not name: {reprlib.repr(list(arrays))}")
     if isinstance(loss, dict):
+        _check_names(loss, ("name", "options"), "its loss")
         if loss["name"] not in LOSSES:
             raise ValueError(
-                f"a loss of the unknown name {loss['name']!r}; lstmcore.losses.register makes a "
-                "loss known"
+                f"a loss of the unknown name {reprlib.repr(loss['name'])}; "
+                "lstmcore.losses.register makes a loss known"
             )
         loss = LOSSES[loss["name"]](**loss["options"])
-    if "params" not in arrays:
-        raise ValueError("no entry params.npy")
-    params = arrays["params"]
-    expected = sum(block.size for layer in layers for block in layer.blocks())
-    if params.shape != (expected,) or params.dtype != options["dtype"]:
+    if params.shape != (expected,) or params.dtype != header["dtype"]:
         raise ValueError(
-            f"its layers have {expected} parameters of {options['dtype']}, "
+            f"its layers have {expected} parameters of {header['dtype']}, "
             f"and it holds {params.dtype} of shape {params.shape}"
         )
-    return {"layers": layers, "loss": loss, **options}, params
+    return header | {"layers": layers, "loss": loss}, params
 
 
 def _layer(arrays, k, spec):
-    kind, options = spec["type"], dict(spec["options"])
+    """Layer k; takes its masks out of `arrays`."""
+    _check_names(spec, ("type", "options"), f"layers[{k}]")
+    kind, options = spec["type"], spec["options"]
     if kind not in CELLS:
-        raise ValueError(f"a layer of the unknown type {kind!r}")
+        raise ValueError(f"a layer of the unknown type {reprlib.repr(kind)}")
+    # Not one may be missing, for its default would be another layer.
+    _check_names(options, inspect.signature(CELLS[kind]).parameters, f"layers[{k}]", _YOUNGER)
+    options = dict(options)
     for name, value in options.items():
         if name in _MASKS and value is not None:
-            options[name] = arrays[f"{k}.{name}"]
+            if value is not True or f"{k}.{name}" not in arrays:
+                raise ValueError(f"layers[{k}] has {name}={describe(value)}, and no entry for it")
+            options[name] = arrays.pop(f"{k}.{name}")
         elif isinstance(value, list):
             options[name] = tuple(value)  # an activation with its parameters
     return CELLS[kind](**options)
+
+
+def _check_names(value, names, what, optional=()):
+    """Raise unless a dict has all of some names, and no other."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{what} is {describe(value)} and no object with {', '.join(names)}")
+    missing = [name for name in names if name not in value and name not in optional]
+    unknown = [name for name in value if name not in names]
+    if missing or unknown:
+        said = [f"lacks {missing}"] if missing else []
+        said += [f"has the unknown {reprlib.repr(unknown)}"] if unknown else []
+        raise ValueError(f"{what} {' and '.join(said)}")

@@ -393,6 +393,52 @@ def loss(kernels, problem):
     return total
 
 
+# ---------------------------------------------------------------------------------- layouts
+
+
+def read_only(array):
+    """A copy that nobody can write to."""
+    array = np.array(array)
+    array.flags.writeable = False
+    return array
+
+
+def _every_second(array):
+    """Every second element of one that is twice as large along every axis."""
+    wide = array
+    for axis in range(array.ndim):
+        wide = np.repeat(wide, 2, axis=axis)
+    return wide[(slice(None, None, 2),) * array.ndim]
+
+
+def _backwards(array):
+    """Negative strides along every axis."""
+    back = (slice(None, None, -1),) * array.ndim
+    return array[back].copy()[back]
+
+
+def _middle_of_a_wider_one(array):
+    """Some of the last axis of another array."""
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(1, 2)])[..., 1:-2]
+
+
+# The same numbers in memory of another form, for arrays of two dimensions and more.
+LAYOUTS = {
+    "read-only": read_only,
+    "Fortran order": np.asfortranarray,
+    "every second of everything": _every_second,
+    "negative strides": _backwards,
+    "time first": lambda x: np.ascontiguousarray(x.swapaxes(0, 1)).swapaxes(0, 1),
+    "features of a wider array": _middle_of_a_wider_one,
+    "other byte order": lambda x: x.astype(x.dtype.newbyteorder()),
+    "not aligned": lambda x: (
+        np.frombuffer(b"." + x.tobytes(), dtype=np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    ),
+    "a subclass": lambda x: x.view(type("Sub", (np.ndarray,), {})),
+    "nested lists": lambda x: x.tolist(),
+}
+
+
 # ---------------------------------------------------------------------------------- numbers
 
 

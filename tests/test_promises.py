@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import zoo
-from helpers import same_bits
+from helpers import LAYOUTS, read_only, same_bits
 
 import lstmcore as lc
 
@@ -260,12 +260,6 @@ def test_float32_is_float64_to_its_precision(name):
 # ------------------------------------------------------------------------- inputs untouched
 
 
-def read_only(array):
-    array = np.array(array)
-    array.flags.writeable = False
-    return array
-
-
 @cases
 def test_no_input_is_written_to(name, readout, dtype):
     net = network(name, dtype, readout)
@@ -293,24 +287,6 @@ def test_no_input_is_written_to(name, readout, dtype):
         stream.state = state
         stream(read_only(finite[:, 0]))
         stream(read_only(finite[:, 1]))
-
-
-LAYOUTS = {
-    "read-only": read_only,
-    "Fortran order": np.asfortranarray,
-    "every second of everything": lambda x: np.repeat(
-        np.repeat(np.repeat(x, 2, axis=0), 2, axis=1), 2, axis=2
-    )[::2, ::2, ::2],
-    "negative strides": lambda x: x[::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1],
-    "time first": lambda x: np.ascontiguousarray(x.swapaxes(0, 1)).swapaxes(0, 1),
-    "features of a wider array": lambda x: np.pad(x, [(0, 0), (0, 0), (1, 2)])[..., 1:-2],
-    "other byte order": lambda x: x.astype(x.dtype.newbyteorder()),
-    "not aligned": lambda x: np.frombuffer(b"." + x.tobytes(), dtype=x.dtype, offset=1).reshape(
-        x.shape
-    ),
-    "a subclass": lambda x: x.view(type("Sub", (np.ndarray,), {})),
-    "nested lists": lambda x: x.tolist(),
-}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import stat
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -160,6 +161,26 @@ def test_parameters_that_are_not_finite_come_back(path):
     assert load(path).params.tobytes() == net.params.tobytes()
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_masks_come_back_in_whatever_order_they_were_given(order, path):
+    masks = {"W_mask": np.tri(3, 2), "R_mask": np.tri(3)}
+    net = lc.Network([lc.RNN(2, 3, **{k: np.array(m, order=order) for k, m in masks.items()})])
+    save(net, path)
+    again = load(path)
+    for name, mask in masks.items():
+        np.testing.assert_array_equal(again.layers[0].options[name], mask)
+
+
+def test_what_could_not_be_loaded_is_not_saved(path):
+    """A header has a most, so that none can be a bomb; a network beyond it is refused at once."""
+    save(small(), path)
+    before = path.read_bytes()
+    net = lc.Network([lc.LSTM(1, 1)] * 2500)
+    with pytest.raises(ValueError, match=r"header: expected at most 1048576 bytes"):
+        save(net, path)
+    assert path.read_bytes() == before and os.listdir(path.parent) == ["m.npz"]
+
+
 def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(path, monkeypatch):
     save(small(), path)
     before = path.read_bytes()
@@ -284,6 +305,40 @@ def layer_with(k, **changes):
     return change
 
 
+def header_text(change):
+    """Change the header as text."""
+
+    def rewrite(entries):
+        text = change(entries["lstmcore.json"].decode())
+        assert text != entries["lstmcore.json"].decode()
+        entries["lstmcore.json"] = text
+
+    return rewrite
+
+
+def array_header(text):
+    """The parameters with another header."""
+
+    def change(entries):
+        size = len(text).to_bytes(2, "little")
+        entries["params.npy"] = b"\x93NUMPY\x01\x00" + size + text.encode() + b"\0" * 22 * 8
+
+    return change
+
+
+def without(*path):
+    """Without one field."""
+
+    def change(entries):
+        header = place = json.loads(entries["lstmcore.json"])
+        for key in path[:-1]:
+            place = place[key]
+        del place[path[-1]]
+        entries["lstmcore.json"] = json.dumps(header)
+
+    return change
+
+
 def npy(array, **kwargs):
     file = io.BytesIO()
     np.lib.format.write_array(file, array, **kwargs)
@@ -343,6 +398,37 @@ HOSTILE = {
     "an array said to be larger": lambda e: {**e, "params.npy": npy_header((10**12,))},
     "an array of negative size": lambda e: {**e, "params.npy": npy_header((-22,)) + b"\0" * 176},
     "not an array": lambda e: {**e, "params.npy": b"parameters"},
+    "no readout": without("readout"),
+    "no loss": without("loss"),
+    "no dtype": without("dtype"),
+    "a layer without an activation": without("layers", 0, "options", "activation"),
+    "a layer without a direction": without("layers", 0, "options", "bidirectional"),
+    "a layer with more to it": header_text(
+        lambda text: text.replace('"type": "RNN"', '"type": "RNN", "name": "a"')
+    ),
+    "a seed": header_with(seed=1),
+    "a loss with more to it": header_with(loss={"name": "squared_error", "options": {}, "a": 1}),
+    "a field twice": header_text(lambda text: text[:-2] + ', "readout": "all"}'),
+    "a layer's option twice": header_text(
+        lambda text: text.replace('"input_size": 2', '"input_size": 2, "input_size": 2')
+    ),
+    "a number that JSON has not": header_text(lambda text: text[:-2] + ', "a": NaN}'),
+    "a mask in the header": layer_with(0, R_mask=[[1, 0, 0], [1, 1, 0], [1, 1, 1]]),
+    "a mask that no layer has": lambda e: {**e, "1.W_mask.npy": e["0.R_mask.npy"]},
+    "a mask that its layer denies": layer_with(0, R_mask=None),
+    "an entry that is no array": lambda e: {**e, "params": e["params.npy"]},
+    "many layers without parameters": lambda e: header_with(
+        layers=json.loads(e["lstmcore.json"])["layers"] * 100
+    )(e),
+    "an array of Python 2": array_header(
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (22L,), }\n"
+    ),
+    "an array header with words to evaluate": array_header(
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (22if 1else 2,), }\n"
+    ),
+    "an array of another spelling": array_header(
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (022,), }\n"
+    ),
 }
 
 
@@ -353,6 +439,43 @@ def test_files_that_lie_are_refused(case, path):
     rewritten(path, HOSTILE[case])
     with pytest.raises(ValueError, match="path: expected a network's file"):
         load(path)
+
+
+LINES = {
+    "an array header of several lines": array_header("{" + " \n" * 3000 + "}"),
+    "an option's name": layer_with(0, **{"a\nb\x1b[31m": 1}),
+    "a field's name": header_with(**{"a\nb\x1b[31m": 1}),
+    "an entry's name": lambda e: {**e, "a\nb\x1b[31m.npy": b""},
+    "a long name": layer_with(0, **{"a" * 100_000: 1}),
+    "a long activation": layer_with(0, activation=[["a"] * 100_000]),
+    "the name of an activation": layer_with(0, activation="a\n\x1b" * 30_000),
+    "the name of a loss": header_with(loss={"name": "a\n\x1b" * 30_000, "options": {}}),
+}
+
+
+@pytest.mark.parametrize("case", LINES)
+def test_what_is_wrong_is_said_in_one_line(case, path):
+    """A terminal obeys what it is shown; only the file's bytes are its author's."""
+    rewritten(path, LINES[case])
+    with pytest.raises(ValueError, match="path: expected a network's file") as caught:
+        load(path)
+    text = str(caught.value)
+    assert text.isprintable() and len(text) < 500 + len(str(path))
+
+
+def test_layers_that_no_parameters_back_are_not_built(path):
+    """A description takes kilobytes for each, and a header has room for thousands."""
+    layer = {"type": "Dense", "options": {"input_size": 1, "output_size": 1}}
+    layer["options"]["activation"] = "identity"
+    rewritten(path, header_with(layers=[layer] * 10_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="more than the 22 parameters that it holds"):
+            load(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 12 * path.stat().st_size  # JSON alone: built, they took seventy times the file
 
 
 def test_a_newer_version_is_named(path):

@@ -289,10 +289,10 @@ class Network:
         return any(layer.options.get("R_mask") is not None for layer in self.layers)
 
 
-def masked(cls, inputs, units, **options):
+def masked(cls, inputs, units, seed=0, **options):
     """A layer that lacks a third of its weights."""
     shapes = {block.name: block.shape for block in cls(inputs, units, **options).cell.blocks}
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     masks = {f"{name}_mask": rng.uniform(size=shapes[name]) < 2 / 3 for name in ("W", "R")}
     return cls(inputs, units, **options, **masks)
 
