@@ -7,6 +7,7 @@
 # left), one group after another, each (K, group) row-major: the inner loop reads it front to back.
 
 cdef extern from "_vector.h" nogil:
+    enum: REGISTERS
     enum: ROWS_4
     enum: ROWS_2
     enum: ROWS_1
@@ -30,6 +31,13 @@ cdef struct Strip:
     # a[m*a_row + k*a_k] b[k*b_k + n]; the second of two groups is b_group numbers after the first.
     # `start` is c itself, or the bias with start_row = 0.
     Py_ssize_t K, a_row, a_k, b_k, b_group, c_row, start_row
+
+
+cdef inline vec weights(const int M, const int N, const vec* b) noexcept nogil:
+    """A vector of B for a tile: read once for all M rows, if the registers hold so much."""
+    if M > 1 and M * N + N + 1 <= REGISTERS:
+        return in_register(b[0])
+    return b[0]
 
 
 cdef inline void tile(const int M, const int N, const Strip* s, const vec* a, const vec* b,
@@ -102,11 +110,11 @@ cdef inline void tile(const int M, const int N, const Strip* s, const vec* a, co
         c70 = first[0]
         if N > 1: c71 = first[1]
     for k in range(s.K):
-        w0 = b[0]
-        if N > 1: w1 = b[1]
+        w0 = weights(M, N, b)
+        if N > 1: w1 = weights(M, N, b + 1)
         if N > 2:
-            w2 = b[2]
-            w3 = b[3]
+            w2 = weights(M, N, b + 2)
+            w3 = weights(M, N, b + 3)
         x = item(a, 0)
         c00 = fma(w0, x, c00)
         if N > 1: c01 = fma(w1, x, c01)

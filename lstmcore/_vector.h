@@ -44,10 +44,12 @@
 
 /* Rows of a register tile that is 4, 2, 1 vectors wide: what fits 32 or 16 vector registers. */
 #if VBYTES == 64 || defined(__ARM_NEON)
+#define REGISTERS 32
 #define ROWS_4 6
 #define ROWS_2 8
 #define ROWS_1 8
 #else
+#define REGISTERS 16
 #define ROWS_4 3
 #define ROWS_2 6
 #define ROWS_1 8
@@ -93,6 +95,19 @@ LSTMCORE_INLINE void vd_to_floats(float *p, vd x) { p[0] = (float)x[0]; p[1] = (
 #else
 LSTMCORE_INLINE vd vd_from_floats(const float *p) { return *p; }
 LSTMCORE_INLINE void vd_to_floats(float *p, vd x) { *p = (float)x; }
+#endif
+
+/* x, from here on in a register. Where an instruction can also read an operand from memory, GCC
+ * reads what two or three rows multiply anew for each of them, and waits for these loads. */
+#if VBYTES == 64
+LSTMCORE_INLINE vf vf_in_register(vf x) { __asm__("" : "+v"(x)); return x; }
+LSTMCORE_INLINE vd vd_in_register(vd x) { __asm__("" : "+v"(x)); return x; }
+#elif VBYTES == 32
+LSTMCORE_INLINE vf vf_in_register(vf x) { __asm__("" : "+x"(x)); return x; }
+LSTMCORE_INLINE vd vd_in_register(vd x) { __asm__("" : "+x"(x)); return x; }
+#else
+LSTMCORE_INLINE vf vf_in_register(vf x) { return x; }
+LSTMCORE_INLINE vd vd_in_register(vd x) { return x; }
 #endif
 
 /* a*b + c, rounded once where the processor can */
