@@ -7,7 +7,6 @@
 # left), one group after another, each (K, group) row-major: the inner loop reads it front to back.
 
 cdef extern from "_vector.h" nogil:
-    enum: REGISTERS
     enum: ROWS_4
     enum: ROWS_2
     enum: ROWS_1
@@ -33,11 +32,9 @@ cdef struct Strip:
     Py_ssize_t K, a_row, a_k, b_k, b_group, c_row, start_row
 
 
-cdef inline vec weights(const int M, const int N, const vec* b) noexcept nogil:
-    """A vector of B for a tile: read once for all M rows, if the registers hold so much."""
-    if M > 1 and M * N + N + 1 <= REGISTERS:
-        return in_register(b[0])
-    return b[0]
+cdef inline vec read_once(const int M, const vec* b) noexcept nogil:
+    """A vector of B for all M rows of a tile."""
+    return in_register(b[0]) if M > 1 else b[0]
 
 
 cdef inline void tile(const int M, const int N, const Strip* s, const vec* a, const vec* b,
@@ -110,11 +107,11 @@ cdef inline void tile(const int M, const int N, const Strip* s, const vec* a, co
         c70 = first[0]
         if N > 1: c71 = first[1]
     for k in range(s.K):
-        w0 = weights(M, N, b)
-        if N > 1: w1 = weights(M, N, b + 1)
+        w0 = read_once(M, b)
+        if N > 1: w1 = read_once(M, b + 1)
         if N > 2:
-            w2 = weights(M, N, b + 2)
-            w3 = weights(M, N, b + 3)
+            w2 = read_once(M, b + 2)
+            w3 = read_once(M, b + 3)
         x = item(a, 0)
         c00 = fma(w0, x, c00)
         if N > 1: c01 = fma(w1, x, c01)

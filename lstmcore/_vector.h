@@ -44,12 +44,10 @@
 
 /* Rows of a register tile that is 4, 2, 1 vectors wide: what fits 32 or 16 vector registers. */
 #if VBYTES == 64 || defined(__ARM_NEON)
-#define REGISTERS 32
 #define ROWS_4 6
 #define ROWS_2 8
 #define ROWS_1 8
 #else
-#define REGISTERS 16
 #define ROWS_4 3
 #define ROWS_2 6
 #define ROWS_1 8
@@ -97,14 +95,11 @@ LSTMCORE_INLINE vd vd_from_floats(const float *p) { return *p; }
 LSTMCORE_INLINE void vd_to_floats(float *p, vd x) { *p = (float)x; }
 #endif
 
-/* x, from here on in a register. Where an instruction can also read an operand from memory, GCC
- * reads what two or three rows multiply anew for each of them, and waits for these loads. */
+/* x, from here on in a register. GCC lets each of two or three multiply-adds read their common
+ * operand from memory, and a tile then waits for its loads. With 16 registers there is none left. */
 #if VBYTES == 64
 LSTMCORE_INLINE vf vf_in_register(vf x) { __asm__("" : "+v"(x)); return x; }
 LSTMCORE_INLINE vd vd_in_register(vd x) { __asm__("" : "+v"(x)); return x; }
-#elif VBYTES == 32
-LSTMCORE_INLINE vf vf_in_register(vf x) { __asm__("" : "+x"(x)); return x; }
-LSTMCORE_INLINE vd vd_in_register(vd x) { __asm__("" : "+x"(x)); return x; }
 #else
 LSTMCORE_INLINE vf vf_in_register(vf x) { return x; }
 LSTMCORE_INLINE vd vd_in_register(vd x) { return x; }
