@@ -32,6 +32,11 @@ cdef struct Strip:
     Py_ssize_t K, a_row, a_k, b_k, b_group, c_row, start_row
 
 
+cdef inline vec read_once(const int M, const vec* b) noexcept nogil:
+    """A vector of B for all M rows of a tile."""
+    return in_register(b[0]) if M > 1 else b[0]
+
+
 cdef inline void tile(const int M, const int N, const Strip* s, const vec* a, const vec* b,
                       const vec* start, vec* c) noexcept nogil:
     """M rows by N vectors of C in registers; up to 6 by 4 or 8 by 2.
@@ -102,11 +107,11 @@ cdef inline void tile(const int M, const int N, const Strip* s, const vec* a, co
         c70 = first[0]
         if N > 1: c71 = first[1]
     for k in range(s.K):
-        w0 = b[0]
-        if N > 1: w1 = b[1]
+        w0 = read_once(M, b)
+        if N > 1: w1 = read_once(M, b + 1)
         if N > 2:
-            w2 = b[2]
-            w3 = b[3]
+            w2 = read_once(M, b + 2)
+            w3 = read_once(M, b + 3)
         x = item(a, 0)
         c00 = fma(w0, x, c00)
         if N > 1: c01 = fma(w1, x, c01)

@@ -15,6 +15,8 @@ cdef extern from "_vector.h" nogil:
     vd vd_splat(double)
     vd vd_from_floats(const float*)
     void vd_to_floats(float*, vd)
+    vf vf_in_register(vf)
+    vd vd_in_register(vd)
     vf vf_fma(vf, vf, vf)
     vd vd_fma(vd, vd, vd)
     vd vd_remainder(vd, vd, vd)
@@ -51,6 +53,12 @@ cdef inline vec like(vec x, double value) noexcept nogil:
         return vf_splat(<float>value)
     else:
         return vd_splat(value)
+
+cdef inline vec in_register(vec x) noexcept nogil:
+    if vec is vf:
+        return vf_in_register(x)
+    else:
+        return vd_in_register(x)
 
 cdef inline vec fma(vec a, vec b, vec c) noexcept nogil:
     """a*b + c"""
