@@ -230,7 +230,7 @@ def add_over_time(cnp.ndarray y not None, cnp.ndarray first not None, cnp.ndarra
 def max_over_time(cnp.ndarray y not None, cnp.ndarray first not None, cnp.ndarray order not None,
                   cnp.ndarray lengths not None, cnp.ndarray count not None, Py_ssize_t t0,
                   cnp.ndarray largest not None, cnp.ndarray step not None):
-    """The maximum of each sequence's rows of y (N, K), and of `largest` where `count` (B,) is not 0.
+    """The maximum of each sequence's rows of y (N, K); of `largest` too where `count` is not 0.
 
     The first of its rows is step t0. NaN is larger than all else. IN and OUT largest (B, K), and
     step (B, K), the first that has it.
