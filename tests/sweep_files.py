@@ -482,7 +482,7 @@ def assert_one_line(text):
 def same(value, wanted):
     """Whether an option is what the header says; JSON has lists for tuples, and 1 for 1.0."""
     if isinstance(value, tuple):
-        return isinstance(wanted, list) and list(value) == wanted
+        return len(value) == len(wanted) and all(map(same, value, wanted))
     if isinstance(value, float) and type(wanted) is int:
         return value == float(wanted)
     return type(value) is type(wanted) and value == wanted
