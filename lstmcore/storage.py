@@ -26,7 +26,8 @@ def save(net, path):
     TypeError
         `net` is not a Network.
     ValueError
-        What is there is no file: a directory, a pipe, a device.
+        What is there is no file: a directory, a pipe, a device. Or there are so many layers, or a
+        loss with options so long, that what describes them would be larger than `load` reads: 1 MB.
     OSError
         The file cannot be written; what was there before is still there.
 

@@ -19,11 +19,19 @@ import os
 import sys
 import time
 import warnings
+from pathlib import Path
+
+try:
+    import resource
+except ImportError:  # not POSIX
+    resource = None
 
 PARTS = {"networks": 2000, "files": 10_000}  # part -> cases by default
 _PATIENCE = 120  # seconds for one case, after which it hangs
 _MOST_FAILURES = 20  # after which the rest is not worth the time
 _LONGEST = 300  # characters of a message
+_ADDRESS_SPACE = 2 << 30  # bytes for all cases of a process, beside those that it has at first
+_SIZES = Path("/proc/self/statm")  # where Linux has them, in pages
 
 _context = multiprocessing.get_context("spawn")
 
@@ -34,10 +42,20 @@ def one_line(error):
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
+def limit_address_space():
+    """Refuse this process memory far beyond what it has, where that is known."""
+    if resource is None or not _SIZES.exists():
+        return
+    own = int(_SIZES.read_text().split()[0]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (own + _ADDRESS_SPACE, hard))
+
+
 def serve(connection, part, seed):
     """What a worker does: a case for every index that it is sent."""
     warnings.simplefilter("error")
     check = importlib.import_module(f"sweep_{part}").check
+    limit_address_space()
     while True:
         index = connection.recv()
         if index is None:

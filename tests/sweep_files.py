@@ -5,8 +5,7 @@ a second of processor time and, beside the network itself, within a few times th
 file takes. The commands ``info`` and ``export`` must say it in one line, too.
 
 Memory is what `tracemalloc` has seen at its highest: all of Python's, with NumPy's arrays, also
-those that nobody writes to. A limit on the process's address space stands behind it, for what it
-does not see.
+those that nobody writes to. The limit of `sweep.py` stands behind it, for what it does not see.
 """
 
 import contextlib
@@ -29,11 +28,6 @@ import zoo
 import lstmcore as lc
 from lstmcore.__main__ import main as shell
 
-try:
-    import resource
-except ImportError:  # not POSIX
-    resource = None
-
 SECONDS = 1.0  # of processor time, for one file
 MEMORY = 4  # times the file's size
 ALLOWANCE = 256 << 10  # bytes: what reading takes for the smallest file
@@ -41,7 +35,6 @@ JSON_MEMORY = 48  # bytes that Python needs at most for one of JSON: a list in a
 LARGEST_HEADER = 1 << 20  # bytes of JSON that `load` looks at
 OF_AN_ENTRY = 1 << 9  # bytes that Python's zipfile keeps of one
 OF_A_LAYER = 10 << 10  # bytes of a layer without its parameters, which a network may have many of
-ADDRESS_SPACE = 1 << 30  # bytes beside those that the process has at first
 YOUNGER = {"direction", "tokens", "bias"}  # options that a file need not name
 SHELL_EVERY = 20  # files for one that the shell gets, too
 
@@ -429,19 +422,6 @@ DAMAGES = [flip, flip_frame, cut, insert, double, bomb, lie, lie_in_both] + [rew
 # ---------------------------------------------------------------------------------- checks
 
 
-def limit_address_space():
-    """Refuse the process memory far beyond what it has; once."""
-    if resource is None or limit_address_space.is_done:
-        return
-    limit_address_space.is_done = True
-    own = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (own + ADDRESS_SPACE, hard))
-
-
-limit_address_space.is_done = resource is None or not Path("/proc/self/statm").exists()
-
-
 def header_size(content):
     """Bytes of the JSON that `load` may have read."""
     try:
@@ -482,7 +462,7 @@ def assert_one_line(text):
 def same(value, wanted):
     """Whether an option is what the header says; JSON has lists for tuples, and 1 for 1.0."""
     if isinstance(value, tuple):
-        return isinstance(wanted, list) and list(value) == wanted
+        return len(value) == len(wanted) and all(map(same, value, wanted))
     if isinstance(value, float) and type(wanted) is int:
         return value == float(wanted)
     return type(value) is type(wanted) and value == wanted
@@ -563,7 +543,6 @@ def check_shell(path, is_network):
 
 def check(seed, index):
     """One file; what came of it. Raises where something does not hold."""
-    limit_address_space()
     rng = random.Random(f"{seed} {index}")
     content = rng.choice(networks())
     damage = rng.choice(DAMAGES)
