@@ -119,25 +119,6 @@ cdef inline void products_backward(const Plan* p, const Member* me, int phase, c
                  at(dz, section * p.padded + u), p.z_row, backwards)
 
 
-cdef inline void backward_step(const Task* task, const Layout* lay, const Member* me, Py_ssize_t t,
-                               Py_ssize_t r0, Py_ssize_t n, Py_ssize_t q, const vec* tape,
-                               const vec* previous) noexcept nogil:
-    """Step t of the ranks r0 to r0 + n - 1, from its row q of the chunk on."""
-    cdef const Plan* p = &task.plan
-    cdef vec* scratch = <vec*>task.seq.scratch
-    cdef vec* dz = at(scratch, lay.dz + r0 * p.z_row)
-    cdef vec* delta = at(scratch, lay.delta + q * p.a_row)
-    cdef int phase
-    for phase in range(p.phases - 1, -1, -1):
-        backward_cells(p, me, phase, <const vec*>task.packed, n, tape, previous, dz,
-                       at(scratch, lay.dc + r0 * p.padded), delta,
-                       at(scratch, lay.z + q * p.z_row),
-                       at(scratch, lay.dw + r0 * p.own_rows * p.padded))
-        meet_over_units(me)
-        products_backward(p, me, phase, at(scratch, lay.R_back), at(scratch, lay.zeros), n,
-                          delta, dz, t & 1)
-
-
 cdef void backward_recurrence(const Task* task, const Layout* lay, Member* me, Py_ssize_t t0,
                               Py_ssize_t t1, Py_ssize_t r0, Py_ssize_t r1,
                               vec* type_of) noexcept nogil:
@@ -150,12 +131,15 @@ cdef void backward_recurrence(const Task* task, const Layout* lay, Member* me, P
     cdef const vec* tape = <const vec*>seq.tape
     cdef vec* scratch = <vec*>seq.scratch
     cdef vec* dz = at(scratch, lay.dz + r0 * p.z_row)
+    cdef vec* dc = at(scratch, lay.dc + r0 * p.padded)
+    cdef vec* delta
     cdef vec* d
-    cdef Py_ssize_t t, r, n, q, done, rows
+    cdef Py_ssize_t t, r, n, q, rows
     cdef Py_ssize_t first = rows_before(task, t0), row = rows_before(task, t1)
     cdef Py_ssize_t I = p.cell.inputs, n_all, n_before
     cdef Py_ssize_t tape_first = seq.B + first - rows_before(task, seq.t0)  # of rank 0 at t0
     cdef Py_ssize_t u = me.u0 * p.lanes             # the member's first unit
+    cdef int phase
     n_all = count_active(task, t1, seq.B)
     for t in range(t1 - 1, t0 - 1, -1):
         while n_all < seq.B and seq.lengths[n_all] > t:
@@ -178,15 +162,22 @@ cdef void backward_recurrence(const Task* task, const Layout* lay, Member* me, P
             if seq.y != NULL:
                 add_items(d, at(<const vec*>seq.y, place_in_y(task, r0 + r, t) + u),
                           me.own.cell.units)
-        done = 0
-        while done < n:
-            rows = min(n - done, ROWS_OF_STEP)
-            backward_step(task, lay, me, t, r0 + done, rows, q + done,
-                          at(tape, (tape_first + q + done) * p.tape_row),
-                          at(tape, (tape_first + q + done - n_before) * p.tape_row))
-            done += rows
-            if is_over(me, rows):
-                return
+        delta = at(scratch, lay.delta + q * p.a_row)
+        for phase in range(p.phases - 1, -1, -1):
+            backward_cells(p, me, phase, <const vec*>task.packed, n,
+                           at(tape, (tape_first + q) * p.tape_row),
+                           at(tape, (tape_first + q - n_before) * p.tape_row),
+                           dz, dc, delta, at(scratch, lay.z + q * p.z_row),
+                           at(scratch, lay.dw + r0 * p.own_rows * p.padded))
+            meet_over_units(me)
+            r = 0
+            while r < n:
+                rows = min(n - r, ROWS_OF_STEP)
+                products_backward(p, me, phase, at(scratch, lay.R_back), at(scratch, lay.zeros),
+                                  rows, at(delta, r * p.a_row), at(dz, r * p.z_row), t & 1)
+                if is_over(me, rows):
+                    return
+                r += rows
 
 
 # ---- weights and inputs -------------------------------------------------------------------------

@@ -130,18 +130,21 @@ cdef void listen(Member* me) noexcept nogil:
         me.heard = team_clock()
 
 
-cdef bint is_over(Member* me, Py_ssize_t rows) noexcept nogil:
-    """Whether the call ends here, after so many more rows of steps.
+cdef bint look(Member* me) noexcept nogil:
+    """Listen, and return whether the call is over.
 
     Members who meet after every phase decide by what was so when they last met: as all of them
     ask between the same two meetings, they leave together.
     """
-    me.rows_left -= rows
-    if me.rows_left > 0:
-        return False
     me.rows_left = me.rows_per_look
     listen(me)
     return team_has_ended(me.team) if me.shares_units else team_ends(me.team)
+
+
+cdef inline bint is_over(Member* me, Py_ssize_t rows) noexcept nogil:
+    """Whether the call ends here, after so many more rows of steps."""
+    me.rows_left -= rows
+    return me.rows_left <= 0 and look(me)
 
 
 cdef void wait_for_others(Member* me) noexcept nogil:

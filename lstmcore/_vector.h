@@ -96,7 +96,7 @@ LSTMCORE_INLINE void vd_to_floats(float *p, vd x) { *p = (float)x; }
 #endif
 
 /* x, from here on in a register. GCC lets each of two or three multiply-adds read their common
- * operand from memory, and a tile then waits for its loads. With 16 registers there is none left. */
+ * operand from memory, and a tile then waits for its loads. Of 16 registers there is none left. */
 #if VBYTES == 64
 LSTMCORE_INLINE vf vf_in_register(vf x) { __asm__("" : "+v"(x)); return x; }
 LSTMCORE_INLINE vd vd_in_register(vd x) { __asm__("" : "+v"(x)); return x; }

@@ -128,7 +128,7 @@ cls, which, B, n_threads = *sys.argv[1:3], *map(int, sys.argv[3:])
 H, T = 512, (40_000 if which == "backward" else 20_000_000) // B
 layer = getattr(lc, cls)(1, H)
 cell = layer.kernel_cell(np.dtype(float))
-order, lengths = equal_lengths(B, T)
+order, lengths, *_ = equal_lengths(B, T)
 size, row, _ = kernels.sizes(cell)
 assert kernels.shares_units(cell, B, n_threads) == (B == 1 and n_threads == 2)
 last = tuple(np.full((B, H), np.nan) for _ in layer.states)
