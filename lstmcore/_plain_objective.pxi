@@ -150,7 +150,7 @@ cdef class PlainObjective:
                                              training, parts[k].dx != ABSENT))
         return size
 
-    cdef int forward(self, char* theta, char* memory, list threads, bint training) except -1:
+    cdef int run_layers(self, char* theta, char* memory, list threads, bint training) except -1:
         cdef const Part* part = <const Part*>address(self.table)
         cdef void* addresses[MOST_BLOCKS]
         cdef Py_ssize_t k
@@ -171,7 +171,7 @@ cdef class PlainObjective:
             part += 1
         return 0
 
-    cdef int backward(self, char* g, char* memory, list threads) except -1:
+    cdef int run_bptt(self, char* g, char* memory, list threads) except -1:
         """OUT g: the gradient, where there are blocks."""
         cdef const Part* parts = <const Part*>address(self.table)
         cdef const Part* part
@@ -217,11 +217,11 @@ cdef class PlainObjective:
         cdef char* memory = <char*>address(room)
         cdef const Part* last = <const Part*>address(self.table) + self.n_parts
         cdef Rows rows
-        self.forward(<char*>address(theta), memory, threads, training)
+        self.run_layers(<char*>address(theta), memory, threads, training)
         last -= (last - 1).directions
         rows = rows_to_score(self.loss, memory + last.y * self.item_size, self.N, self.K,
                              self.targets, self.weights, scale)
         value = loss_of_rows(&rows, self.item_size, loss_threads)
         if training:
-            self.backward(<char*>address(g), memory, threads)
+            self.run_bptt(<char*>address(g), memory, threads)
         return value

@@ -58,7 +58,7 @@ cdef struct Plan:
     Py_ssize_t a_vectors        # vectors in a row of a
     Py_ssize_t a_row, z_row, tape_row       # numbers in a row
     Py_ssize_t W_size, R_size   # numbers of the weights of x, of z
-    Py_ssize_t bias, own        # offsets in the packed weights and the gradient
+    Py_ssize_t own              # offset in the packed weights and the gradient
     Py_ssize_t packed           # numbers of the packed weights
     Py_ssize_t R_back, W_back   # numbers of what BPTT packs anew
 
@@ -127,12 +127,11 @@ cdef void lay_out(Plan* p) noexcept nogil:
     p.a_row = p.a_vectors * p.lanes
     p.z_row = p.padded * p.sections
     p.tape_row = p.padded * p.slots
-    p.bias = 0
     p.own = p.a_row
     p.packed = p.own + p.own_rows * p.padded
     for k in range(p.n_products):
         prod = &p.products[k]
-        prod.bias = p.bias + prod.first * p.lanes
+        prod.bias = prod.first * p.lanes        # the biases are the first of the packed weights
         prod.W = p.packed
         prod.R = prod.W + (p.cell.inputs * prod.size if prod.reads_x else 0)
         p.packed = prod.R + prod.sources * p.cell.units * prod.size

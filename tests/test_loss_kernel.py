@@ -264,7 +264,7 @@ WRONG = {
     "a of integers": (np.zeros((4, 3), int), Z, W, r"a: .* dtype int64"),
     "a a vector": (np.zeros(4), Z, W, r"a: .* shape \(4,\)"),
     "a without columns": (np.zeros((4, 0)), np.zeros((4, 0)), W, r"a: .* shape \(4, 0\)"),
-    "targets too few": (A, Z[:3], W, r"targets: .* \(4, 3\) outputs .* shape \(3, 3\)"),
+    "targets too few": (A, Z[:3], W, r"targets: .* 4 rows of 3 .* shape \(3, 3\)"),
     "targets too narrow": (A, np.zeros((4, 2)), W, r"targets: .* shape \(4, 2\)"),
     "targets of another type": (A, Z.astype("float32"), W, "targets: .* dtype float32"),
     "labels too few": (A, np.zeros(3, np.intp), W, r"targets: .* shape \(3,\)"),
