@@ -108,7 +108,7 @@ def test_non_finite_outputs_give_a_non_finite_value_without_a_warning(name):
 
 def test_the_value_is_summed_in_float64():
     a = np.full((100_000, 1), 1.1, dtype=np.float32)
-    targets = read_out("squared_error", np.zeros(len(a)), K=1)
+    targets = read_out("squared_error", np.zeros(len(a)), K=1, dtype="float32")
     value, delta = find_loss("squared_error").value_and_delta(a.copy(), targets, np.ones(len(a)))
     assert value == pytest.approx(len(a) * 0.5 * float(a[0, 0]) ** 2, rel=1e-12)
     assert delta.dtype == np.float32
