@@ -98,7 +98,7 @@ CALLS = {
     "loss_and_grad, checkpoints": (
         NETWORK.format(layers=GRU, readout="last"),
         "net.loss_and_grad(\n"
-        "    zeros(B, 500_000 // B, 1), zeros(B, 1), checkpoint=True, n_threads=n_threads)",
+        "    zeros(B, 500_000 // B, 1), zeros(B, 1), checkpoint=50_000 // B, n_threads=n_threads)",
     ),
     "lstm_forward": (
         FUNCTION,
