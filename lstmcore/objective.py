@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._blas import goes_on, kept_for_scipy
 from ._checks import as_number, as_threads, describe
 from ._examples import Examples
 from ._fixed import Fixed
@@ -63,9 +64,9 @@ class Objective(Fixed):
         f(θ) = Σ sums / Σ total + penalty
 
     Between evaluations SciPy's methods call BLAS, whose threads get in the way of the kernels: a
-    run may take many times as long, most of all beside other busy processes. `lstmcore.minimize`
-    and `fit` keep BLAS to one thread while they run. Around a call of SciPy's own do the same with
-    ``threadpoolctl.threadpool_limits(1, user_api="blas")``, after importing SciPy.
+    run may take many times as long, most of all beside other busy processes. So where SciPy asks
+    for an evaluation, BLAS keeps to one thread until a second after the last one, in the whole
+    process; `lstmcore.minimize` and `fit` keep it so exactly while they run.
 
     A float32 network rounds θ and computes in float32, but SciPy wants float64: start it at
     ``net.params.astype("float64")``, and give Newton-CG and TNC, which differentiate the gradient
@@ -176,12 +177,17 @@ class Objective(Fixed):
         return self.net.penalty(theta, self.l2, g, start=start)
 
     def _evaluate(self, theta, examples, gradient):
+        kept = kept_for_scipy()
         if self._plain is not None:
-            return self.net.evaluate_plain(self._plain, theta, examples, gradient, self.n_threads)
-        return self.net.evaluate(
-            theta,
-            examples,
-            gradient=gradient,
-            checkpoint=self.checkpoint,
-            n_threads=self.n_threads,
-        )
+            result = self.net.evaluate_plain(self._plain, theta, examples, gradient, self.n_threads)
+        else:
+            result = self.net.evaluate(
+                theta,
+                examples,
+                gradient=gradient,
+                checkpoint=self.checkpoint,
+                n_threads=self.n_threads,
+            )
+        if kept:
+            goes_on()
+        return result

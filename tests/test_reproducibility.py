@@ -132,6 +132,74 @@ def test_the_first_fit_has_the_same_bits_whatever_threads_blas_has(method):
     assert one.startswith("{1} ")
 
 
+PLAIN = """
+import hashlib
+import sys
+import time
+import numpy as np
+import scipy.optimize
+import lstmcore as lc
+from threadpoolctl import threadpool_info
+
+def blas_threads():
+    return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+rng = np.random.default_rng(0)
+X, Y = rng.standard_normal((4, 6, 5)), rng.standard_normal((4, 6, 1))
+net = lc.Network([lc.LSTM(5, 134), lc.Dense(134, 1)], seed=0)
+objective = lc.Objective(net, X, Y, l2=1e-3)
+before = blas_threads()
+objective(net.params)
+assert blas_threads() == before                 # it is not SciPy that asks
+within = set()
+
+def fun(theta):
+    result = objective(theta)
+    within.update(blas_threads())
+    return result
+
+options = {"maxiter": 5}
+result = scipy.optimize.minimize(fun, net.params, jac=True, method=sys.argv[1], options=options)
+assert within == {1} == blas_threads(), within
+until = time.monotonic() + 60
+while blas_threads() != before and time.monotonic() < until:
+    time.sleep(0.1)
+assert blas_threads() == before
+with lc._blas.one_blas_thread():
+    objective.fun(net.params)
+assert blas_threads() == before
+scipy.optimize.minimize(fun, net.params, jac=True, method=sys.argv[1], options=options)
+assert blas_threads() == {1}
+print(hashlib.sha256(result.x.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "CG"])
+def test_scipys_own_call_has_the_same_bits_too_and_gives_blas_back(method):
+    code = f"import sys; sys.argv.append({method!r})\n{PLAIN}"
+    one, two = (run_python(code, OPENBLAS_NUM_THREADS=n, MKL_NUM_THREADS=n) for n in "12")
+    assert one == two
+
+
+def test_a_child_made_by_fork_gives_blas_back():
+    code = (
+        PLAIN
+        + """
+import os
+if hasattr(os, "fork"):
+    child = os.fork()
+    if child == 0:
+        scipy.optimize.minimize(fun, net.params, jac=True, method="CG", options=options)
+        until = time.monotonic() + 60
+        while blas_threads() != before and time.monotonic() < until:
+            time.sleep(0.1)
+        os._exit(blas_threads() != before)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+    )
+    run_python("import sys; sys.argv.append('CG')\n" + code, OPENBLAS_NUM_THREADS="2")
+
+
 # ------------------------------------------------------------- outputs and gradients elsewhere
 
 OUTPUTS = """
