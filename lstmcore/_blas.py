@@ -13,10 +13,9 @@ import os
 import sys
 import threading
 from contextlib import contextmanager
-from time import monotonic, sleep
+from time import sleep
 
-_LINGER = 1.0  # seconds that SciPy may take between two evaluations
-_DEEPEST = 8  # frames between an evaluation and the method that asks for it
+_LOOK = 0.01  # seconds between two looks whether SciPy has ended
 
 _lock = threading.Lock()
 _within = 0
@@ -49,16 +48,17 @@ def _enter(of_this_thread):
 
     global _within
     blas = ThreadpoolController().select(user_api="blas")
-    own, limits = {}, {}
+    own = {}
     with _lock:
         for library in blas.lib_controllers:
             threads = library.get_num_threads()
+            if threads == 1:
+                continue  # somebody else's limit, who will lift it himself
             if getattr(library, "threading_layer", None) != "openmp":
                 _found.setdefault(library.filepath, threads)
             elif of_this_thread:
                 own[library.filepath] = threads
-        limits = dict.fromkeys(own | _found, 1)
-        _set_threads(blas, limits)
+        _set_threads(blas, dict.fromkeys(own | _found, 1))
         _within += 1
     return blas, own
 
@@ -85,65 +85,69 @@ def _set_threads(blas, numbers):
 # ---- methods that SciPy runs by itself -----------------------------------------------------------
 
 
-class _Hold:
-    """BLAS kept to one thread from an evaluation on, as long as others follow.
-
-    SciPy says neither when it begins nor when it has ended. So a thread watches, and gives BLAS
-    back when no evaluation has come for a second. A BLAS built upon OpenMP is left alone, for no
-    other thread can give that back.
-    """
-
-    def __init__(self):
-        self._last = 0.0
-        self._watcher = None
-        self._blas = None
-
-    @property
-    def is_there(self):
-        return self._watcher is not None
-
-    def goes_on(self):
-        """Another evaluation begins or ends now."""
-        self._last = monotonic()
-        watcher = self._watcher
-        if watcher is None:
-            self._blas, _ = _enter(of_this_thread=False)
-            self._watch()
-        elif not watcher.is_alive():  # this is a child made by fork
-            self._watch()
-
-    def _watch(self):
-        def wait():
-            while monotonic() - self._last < _LINGER:
-                sleep(_LINGER / 4)
-            self._watcher = None
-            _leave(self._blas, {})
-
-        self._watcher = threading.Thread(target=wait, name="lstmcore: BLAS", daemon=True)
-        self._watcher.start()
-
-
-_hold = _Hold()
-
-
-def kept_for_scipy():
-    """Whether a method asks that SciPy runs by itself; BLAS then keeps to one thread.
-
-    It does so until a second after the last `goes_on`, which is to follow each evaluation.
-    """
-    if "scipy.optimize" not in sys.modules or (_within and not _hold.is_there):
-        return False
-    frame = sys._getframe(1)
-    for _ in range(_DEEPEST):
-        if frame is None:
-            return False
-        if frame.f_globals.get("__name__", "").startswith("scipy.optimize"):
-            _hold.goes_on()
+def _is_in_scipy(frame):
+    """Whether one of SciPy's optimizers is at work somewhere below a frame, or is it."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith("scipy.optimize"):
             return True
         frame = frame.f_back
     return False
 
 
-def goes_on():
-    """An evaluation for which BLAS was kept has ended."""
-    _hold.goes_on()
+class _Hold:
+    """BLAS kept to one thread as long as SciPy's optimizers are at work in some threads.
+
+    SciPy says neither when it begins nor when it has ended: the first it shows by asking for an
+    evaluation, for the second a thread looks. A BLAS built upon OpenMP is left alone, for no other
+    thread can give that back.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._watcher = None
+        self._blas = None
+        self.threads = set()  # in which they are
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    @property
+    def is_there(self):
+        return self._watcher is not None
+
+    def begin(self, thread):
+        with self._lock:
+            self.threads.add(thread)
+            if self._watcher is None:
+                self._blas, _ = _enter(of_this_thread=False)
+            elif self._watcher.is_alive():
+                return
+            self._watcher = threading.Thread(target=self._watch, name="lstmcore: BLAS", daemon=True)
+            self._watcher.start()
+
+    def _watch(self):
+        while True:
+            sleep(_LOOK)
+            frames = sys._current_frames()
+            with self._lock:
+                self.threads = {n for n in self.threads if _is_in_scipy(frames.get(n))}
+                if not self.threads:
+                    self._watcher = None
+                    _leave(self._blas, {})
+                    return
+
+    def _after_fork(self):
+        """The watcher is not here; whoever asks next starts another."""
+        self._lock = threading.Lock()
+        self.threads = set()
+
+
+_hold = _Hold()
+
+
+def keep_for_scipy():
+    """Keep BLAS to one thread if a method asks that SciPy runs by itself, until it has ended."""
+    if "scipy.optimize" not in sys.modules or (_within and not _hold.is_there):
+        return
+    thread = threading.get_ident()
+    if thread not in _hold.threads and _is_in_scipy(sys._getframe(1)):
+        _hold.begin(thread)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._blas import goes_on, kept_for_scipy
+from ._blas import keep_for_scipy
 from ._checks import as_number, as_threads, describe
 from ._examples import Examples
 from ._fixed import Fixed
@@ -65,8 +65,8 @@ class Objective(Fixed):
 
     Between evaluations SciPy's methods call BLAS, whose threads get in the way of the kernels: a
     run may take many times as long, most of all beside other busy processes. So where SciPy asks
-    for an evaluation, BLAS keeps to one thread until a second after the last one, in the whole
-    process; `lstmcore.minimize` and `fit` keep it so exactly while they run.
+    for an evaluation, BLAS keeps to one thread in the whole process until SciPy has ended, for
+    which a thread looks every 10 ms; so do `lstmcore.minimize` and `fit` while they run.
 
     A float32 network rounds θ and computes in float32, but SciPy wants float64: start it at
     ``net.params.astype("float64")``, and give Newton-CG and TNC, which differentiate the gradient
@@ -177,17 +177,13 @@ class Objective(Fixed):
         return self.net.penalty(theta, self.l2, g, start=start)
 
     def _evaluate(self, theta, examples, gradient):
-        kept = kept_for_scipy()
+        keep_for_scipy()
         if self._plain is not None:
-            result = self.net.evaluate_plain(self._plain, theta, examples, gradient, self.n_threads)
-        else:
-            result = self.net.evaluate(
-                theta,
-                examples,
-                gradient=gradient,
-                checkpoint=self.checkpoint,
-                n_threads=self.n_threads,
-            )
-        if kept:
-            goes_on()
-        return result
+            return self.net.evaluate_plain(self._plain, theta, examples, gradient, self.n_threads)
+        return self.net.evaluate(
+            theta,
+            examples,
+            gradient=gradient,
+            checkpoint=self.checkpoint,
+            n_threads=self.n_threads,
+        )
