@@ -401,8 +401,8 @@ def _from_list(X, input_size, dtype, check_finite, name, tokens):
     T, begins = int(lengths.max()), np.cumsum(lengths) - lengths
     if is_tokens:
         for b, x in enumerate(arrays):
-            tokens = as_tokens(x, input_size, f"{name}[{b}]")
-            arrays[b] = check_tokens(tokens, input_size, f"{name}[{b}]")
+            integers = as_tokens(x, input_size, f"{name}[{b}]")
+            arrays[b] = check_tokens(integers, input_size, f"{name}[{b}]")
         return Batch(np.concatenate(arrays), lengths, T, None, begins, is_list=True)
 
     # an empty list is a sequence without steps, whose steps' shape nothing says
