@@ -89,9 +89,10 @@ class Network(Fixed):
 
     Notes
     -----
-    Initial weights are Glorot-uniform (W) and orthogonal (R), gate by gate; all else is zero but
-    the forget gate's bias. A seed means the same start, to the bit, on every processor, system and
-    build, and in float32 the same rounded. What else is equal where: docs/reproducibility.md.
+    Initial weights are Glorot-uniform (W) and orthogonal (R), gate by gate, and all else is zero
+    but the forget gate's bias, unless a layer's options say otherwise. A seed means the same start,
+    to the bit, on every processor, system and build, and in float32 the same rounded. What else is
+    equal where: docs/reproducibility.md.
 
     Any number of threads may use a network at once as long as none writes to its parameters. The
     memory that calls have needed is kept for the next ones; `release_memory` frees it.
