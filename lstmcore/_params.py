@@ -236,9 +236,12 @@ class Start:
 
 # What `W_start` and `R_start` of layers may be.
 STARTS = {
+    # uniform in +-sqrt(6 / (inputs + units)) (Glorot and Bengio 2010)
     "glorot": Start(_glorot),
+    # rows of unit length at right angles, or columns where there are fewer (Saxe et al. 2014)
     "orthogonal": Start(_orthogonal),
     "uniform": Start(_uniform, ("bound",)),
+    # ones on the diagonal (Le, Jaitly and Hinton 2015)
     "identity": Start(_identity),
     "zeros": Start(_zero),
 }

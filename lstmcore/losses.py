@@ -622,14 +622,14 @@ class Quantile(_OfErrors):
                 raise ValueError(f"q: expected numbers between 0 and 1, got {each}")
         if not checked:
             raise ValueError(f"q: expected a number or several, got {q!r}")
-        self.q = checked if several else checked[0]
+        self.q = tuple(checked) if several else checked[0]
 
     @property
     def options(self):
-        return {"q": self.q}
+        return {"q": list(self.q) if isinstance(self.q, tuple) else self.q}
 
     def target_size(self, n_outputs):
-        if not isinstance(self.q, list):
+        if not isinstance(self.q, tuple):
             return n_outputs
         if n_outputs != len(self.q):
             raise ValueError(

@@ -205,7 +205,7 @@ BAD_STARTS = {
     "no forget gate": (
         lc.LSTM,
         {"forget_bias": ("chrono", 9), "forget_gate": False},
-        r"forget_bias: expected a number without a forget gate, .*, got \('chrono', 9.0\)",
+        r"forget_bias: expected a number where there is no forget gate .*, got \('chrono', 9.0\)",
     ),
 }
 

@@ -133,7 +133,7 @@ def _refuse_contradictions(options):
         raise ValueError("coupled: expected False without an input gate or a forget gate, got True")
     if isinstance(options["forget_bias"], tuple) and not options["forget_gate"]:
         raise ValueError(
-            "forget_bias: expected a number without a forget gate, which has no effect, got "
+            "forget_bias: expected a number where there is no forget gate to start, got "
             f"{options['forget_bias']!r}"
         )
     if not (options["input_gate"] or options["forget_gate"] or options["output_gate"]):
