@@ -20,7 +20,14 @@ FORMAT, VERSION = "lstmcore", 1
 _FIELDS = ("layers", "loss", "readout", "dtype")
 _MASKS = ("W_mask", "R_mask")
 # Options that are younger than the format are not named where they have these values.
-_YOUNGER = {"direction": None, "tokens": False, "bias": True}
+_YOUNGER = {
+    "direction": None,
+    "tokens": False,
+    "bias": True,
+    "update_bias": 0.0,
+    "W_start": "glorot",
+    "R_start": "orthogonal",
+}
 
 
 def describe_network(options, params):
@@ -42,7 +49,7 @@ def describe_network(options, params):
         layer_options = {
             name: layer.options[name]
             for name in inspect.signature(type(layer)).parameters
-            if not (name in _YOUNGER and layer.options[name] is _YOUNGER[name])
+            if not (name in _YOUNGER and layer.options[name] == _YOUNGER[name])
         }
         for name in _MASKS:
             if layer_options.get(name) is not None:
@@ -113,7 +120,7 @@ def _layer(arrays, k, spec):
                 raise ValueError(f"layers[{k}] has {name}={describe(value)}, and no entry for it")
             options[name] = arrays.pop(f"{k}.{name}")
         elif isinstance(value, list):
-            options[name] = tuple(value)  # an activation with its parameters
+            options[name] = tuple(value)  # an activation or a start with its parameters
     return CELLS[kind](**options)
 
 

@@ -1,8 +1,20 @@
 """`Examples`: what a network learns from, checked and arranged once and evaluated often."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from ._checks import as_ndarray, as_real, describe, format_shape, refuse_nonfinite, shaped
+from ._checks import (
+    as_choice,
+    as_integer,
+    as_ndarray,
+    as_number,
+    as_real,
+    describe,
+    format_shape,
+    refuse_nonfinite,
+    shaped,
+)
 from ._fixed import Fixed, read_only
 from .sequences import refuse_nonfinite_rows
 
@@ -39,8 +51,8 @@ class Examples(Fixed):
             total = float(weights.sum())
         if reduction == "mean" and not 0 < total < np.inf:
             raise ValueError(
-                "sample_weight, step_weight, lengths, mask: expected a finite sum of weights above "
-                f"zero over the terms that are there, got {total}"
+                "sample_weight, step_weight, class_weight, lengths, mask: expected a finite sum of "
+                f"weights above zero over the terms that are there, got {total}"
             )
         # At once, for every guarded assignment takes as long as a check of the data.
         vars(self).update(
@@ -109,6 +121,34 @@ def check_weights(sample_weight, step_weight, batch, whole):
     if sample_weight is not None:
         weights = weights * np.repeat(sample_weight, batch.lengths)
     return weights
+
+
+def weigh_classes(weights, class_weight, labels, n_classes):
+    """The weights of terms, each times the weight of its class.
+
+    Parameters
+    ----------
+    weights : (N,) float64 array
+    class_weight : "balanced", mapping of int to float, or (n_classes,) array_like
+    labels : (N,) array of int
+        Of classes where the weight is above zero.
+    n_classes : int
+    """
+    name = "class_weight"
+    if isinstance(class_weight, str):
+        as_choice(class_weight, name, ("balanced",))
+        counts = np.bincount(labels[weights > 0], minlength=n_classes)
+        is_there = counts > 0
+        of_class = np.zeros(n_classes)
+        of_class[is_there] = counts.sum() / (is_there.sum() * counts[is_there])
+    elif isinstance(class_weight, Mapping):
+        of_class = np.ones(n_classes)
+        for label, weight in class_weight.items():
+            label = as_integer(label, f"a label in {name}", 0, n_classes - 1)
+            of_class[label] = as_number(weight, f"{name}[{label}]", 0)
+    else:
+        of_class = _weights(class_weight, name, n_classes)
+    return weights * of_class[labels]
 
 
 def _step_weights(step_weight, batch):

@@ -1,4 +1,4 @@
-"""Random matrices with orthonormal rows, of the same bits on every processor.
+"""Random matrices with orthonormal rows, and logarithms, of the same bits on every processor.
 
 Nothing is used here that processors or libraries round differently: no BLAS, of libm nothing but
 what is exact and the square root, no multiply-add, no sum whose order depends on the width of a
@@ -50,6 +50,21 @@ def orthogonal(cnp.ndarray points, Py_ssize_t rows, Py_ssize_t columns):
         make_reflections(v, factor, sign, rows, columns)
         for k in range((rows + STRIP - 1) // STRIP):
             reflect_axes(out, strip, v, factor, sign, k * STRIP, rows, columns)
+    return result
+
+
+def logarithms(cnp.ndarray x):
+    """ln of each number to 15 digits, in an array of the same shape.
+
+    x: float64, contiguous, all normal numbers above zero
+    """
+    cdef cnp.ndarray result = np.empty_like(x)
+    cdef const double* number = <const double*>cnp.PyArray_DATA(x)
+    cdef double* out = <double*>cnp.PyArray_DATA(result)
+    cdef Py_ssize_t size = x.size, k
+    with nogil:
+        for k in range(size):
+            out[k] = logarithm(number[k])
     return result
 
 

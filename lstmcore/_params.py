@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from ._fixed import Fixed
-from ._orthogonal import orthogonal
+from ._orthogonal import logarithms, orthogonal
 
 WEIGHTS, BIAS, STATE = "weights", "bias", "state"
 
@@ -130,6 +130,34 @@ def _bias(rng, shape, rows, value):
     return b
 
 
+def chrono(longest, keep=None, enter=None):
+    """Start biases so that units remember for up to `longest` steps (Tallec and Ollivier 2018).
+
+    For each unit one number u is drawn, uniform from 1 to longest - 1.
+
+    Parameters
+    ----------
+    longest : float
+        At least 2.
+    keep, enter : slice, optional
+        The rows of the gate that keeps the state, which start at ln u, and of the gate that lets
+        inputs in, which start at -ln u; as many rows as the other gate has. One may be absent.
+    """
+    return partial(_chrono, longest=longest, keep=keep, enter=enter)
+
+
+def _chrono(rng, shape, longest, keep, enter):
+    rows = enter if keep is None else keep
+    # the logarithm of libm or NumPy would differ between systems: see `by_gate`
+    value = logarithms(1.0 + (longest - 2.0) * rng.random(rows.stop - rows.start))
+    b = np.zeros(shape)
+    if keep is not None:
+        b[keep] = value
+    if enter is not None:
+        b[enter] = -value
+    return b
+
+
 def by_gate(draw, gates, mask=None):
     """Start a stack of gates, `gates` rows each, by one draw for each gate.
 
@@ -139,16 +167,16 @@ def by_gate(draw, gates, mask=None):
 
     Parameters
     ----------
-    draw : {"glorot", "orthogonal"}
-        Glorot: uniform in +-sqrt(6 / (inputs + units)) (Glorot and Bengio 2010). Orthogonal: rows
-        of unit length at right angles (Saxe et al. 2014); no gate has more of them than columns.
+    draw : str or tuple
+        A name of `STARTS`, or a tuple of it and its parameter.
     gates : sequence of int
         Rows of each gate, in order.
     mask : ndarray, optional
         Multiplies what was drawn: weights that are not there start at zero.
     """
-    draws = {"glorot": _glorot, "orthogonal": _orthogonal}
-    return partial(_by_gate, draw=draws[draw], gates=tuple(gates), mask=mask)
+    name, *parameters = (draw,) if isinstance(draw, str) else draw
+    draw = partial(STARTS[name].draw, **dict(zip(STARTS[name].parameters, parameters, strict=True)))
+    return partial(_by_gate, draw=draw, gates=tuple(gates), mask=mask)
 
 
 def _by_gate(rng, shape, draw, gates, mask):
@@ -160,7 +188,21 @@ def _glorot(rng, rows, columns):
     return np.sqrt(6.0 / (rows + columns)) * (2.0 * rng.random((rows, columns)) - 1.0)
 
 
+def _uniform(rng, rows, columns, bound):
+    return bound * (2.0 * rng.random((rows, columns)) - 1.0)
+
+
+def _identity(rng, rows, columns):
+    return np.eye(rows, columns)
+
+
+def _zero(rng, rows, columns):
+    return np.zeros((rows, columns))
+
+
 def _orthogonal(rng, rows, columns):
+    if rows > columns:
+        return _orthogonal(rng, columns, rows).T
     numbers = rows * columns - rows * (rows - 1) // 2
     return orthogonal(_in_disc(rng, (numbers + 1) // 2), rows, columns)
 
@@ -174,3 +216,32 @@ def _in_disc(rng, count):
         square = x * x + y * y
         points = np.concatenate([points, more[(square > 0.0) & (square < 1.0)]])
     return points[:count]
+
+
+@dataclass(frozen=True)
+class Start:
+    """How the weights of one gate may start.
+
+    Attributes
+    ----------
+    draw : callable
+        ``draw(rng, rows, columns, **parameters)`` gives a float64 matrix.
+    parameters : tuple of str
+        Numbers above zero, which must be given.
+    """
+
+    draw: Callable
+    parameters: tuple = ()
+
+
+# What `W_start` and `R_start` of layers may be.
+STARTS = {
+    # uniform in +-sqrt(6 / (inputs + units)) (Glorot and Bengio 2010)
+    "glorot": Start(_glorot),
+    # rows of unit length at right angles, or columns where there are fewer (Saxe et al. 2014)
+    "orthogonal": Start(_orthogonal),
+    "uniform": Start(_uniform, ("bound",)),
+    # ones on the diagonal (Le, Jaitly and Hinton 2015)
+    "identity": Start(_identity),
+    "zeros": Start(_zero),
+}

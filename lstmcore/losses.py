@@ -16,7 +16,8 @@ Derive a class from `Loss` and give an object of it to ``Network(loss=...)``. It
 - in `prepare` how targets look, if not like real numbers for every term: it gives a `Targets`,
   whatever is in it;
 - in `value_and_delta` the mathematics;
-- in `best_constant`, if it can, what a fit is to be better than.
+- in `best_constant`, if it can, what a fit is to be better than;
+- in `classes`, if targets are of classes, which: `class_weight` asks for it.
 
 Outputs come as rows (N, K), one for each term: for each step that is there, sequence after
 sequence, or for each sequence that is read out. A loss whose terms are steps may be asked for some
@@ -31,7 +32,15 @@ delta in the direction ``a_dot``.
 
 import numpy as np
 
-from ._checks import as_choice, as_ndarray, describe, format_shape, not_real, refuse_nonfinite
+from ._checks import (
+    as_choice,
+    as_ndarray,
+    as_number,
+    describe,
+    format_shape,
+    not_real,
+    refuse_nonfinite,
+)
 from ._dispatch import choose_threads, kernels
 from ._fixed import Fixed, read_only
 from ._outputs import OUTPUTS
@@ -40,8 +49,10 @@ from .sequences import refuse_nonfinite_rows
 __all__ = [
     "BinaryCrossEntropy",
     "CrossEntropy",
+    "Huber",
     "LOSSES",
     "Loss",
+    "Quantile",
     "SquaredError",
     "Targets",
     "TermTargets",
@@ -258,6 +269,24 @@ class Loss:
         """
         return None
 
+    def classes(self, targets, n_outputs):
+        """The class of each term, for `class_weight`.
+
+        Parameters
+        ----------
+        targets : Targets
+            From `prepare`; what they say of terms that are not scored is not looked at.
+        n_outputs : int
+            K.
+
+        Returns
+        -------
+        labels : (N,) or (B,) array of int
+        n_classes : int
+            Or None in the place of both where targets are not of classes.
+        """
+        return None
+
     def _shapes(self, batch_shape, size):
         """The shapes that targets of this loss may have, `size` numbers each."""
         shapes = [(*batch_shape, size)]
@@ -432,6 +461,9 @@ class CrossEntropy(_Compiled):
         targets[scored] = labels
         return targets
 
+    def classes(self, targets, n_outputs):
+        return (targets.values, n_outputs) if targets.values.ndim == 1 else None
+
     def best_constant(self, targets, weights, n_outputs):
         values = targets.values
         if values.ndim == weights.ndim:
@@ -462,13 +494,166 @@ class BinaryCrossEntropy(_Compiled):
             )
         return targets
 
+    def classes(self, targets, n_outputs):
+        values = targets.values
+        if n_outputs == 1 and ((values == 0) | (values == 1)).all():
+            return values[:, 0].astype(np.intp), 2
+        return None
+
     def best_constant(self, targets, weights, n_outputs):
         mean = _mean_target(targets, weights)
         with np.errstate(divide="ignore"):
             return np.clip(np.log(mean) - np.log1p(-mean), -80, 80)
 
 
-LOSSES = {loss.name: loss for loss in (SquaredError, CrossEntropy, BinaryCrossEntropy)}
+class _OfErrors(Loss):
+    """A sum over the outputs of a function of the error y - z, with identity outputs."""
+
+    output = "identity"
+
+    def _value_and_slope(self, error):
+        """The function, and its derivative, of each error (N, K)."""
+        raise NotImplementedError
+
+    def value_and_delta(self, a, targets, weights, lengths=None):
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = np.subtract(a, targets.values, dtype=np.float64)
+            error[weights == 0] = 0.0  # whatever such a row holds counts nothing
+            value, slope = self._value_and_slope(error)
+            np.multiply(slope, weights[:, None], out=a, casting="same_kind")
+            return float((value.sum(axis=1) * weights).sum()), a
+
+
+class Huber(_OfErrors):
+    """Squared error that turns linear, so that outliers count less, with identity outputs.
+
+    With e = y - z, sum_k of 1/2 e^2 where |e| <= delta, and of delta (|e| - delta/2) beyond
+    (Huber 1964); delta = e, cut at -delta and delta.
+
+    Parameters
+    ----------
+    delta : float
+        Above zero, in units of the targets.
+
+    References
+    ----------
+    P. J. Huber, *Robust Estimation of a Location Parameter*, Annals of Mathematical Statistics 35,
+    1964.
+
+    Examples
+    --------
+    >>> import lstmcore as lc
+    >>> loss = lc.losses.Huber(delta=0.5)
+    >>> net = lc.Network([lc.LSTM(1, 4), lc.Dense(4, 1)], loss, readout="last", seed=0)
+    >>> net.blocks["1.W"][...] = 0
+    >>> X = [[[1.0], [2.0]]] * 2
+    >>> net.loss(X, [0.1, 100.0], reduction="sum")  # 0.1^2 / 2 + 0.5 (100 - 0.25)
+    49.88
+    """
+
+    name = "huber"
+
+    def __init__(self, delta=1.0):
+        self.delta = as_number(delta, "delta")
+        if not self.delta > 0:
+            raise ValueError(f"delta: expected a number > 0, got {self.delta}")
+
+    @property
+    def options(self):
+        return {"delta": self.delta}
+
+    def _value_and_slope(self, error):
+        slope = np.clip(error, -self.delta, self.delta)
+        return slope * (error - 0.5 * slope), slope
+
+    def best_constant(self, targets, weights, n_outputs):
+        return np.array([self._center(z, weights) for z in targets.values.T.astype(np.float64)])
+
+    def _center(self, z, weights):
+        """Where the derivative is zero, which is piecewise linear and does not fall."""
+        bends = np.concatenate([z - self.delta, z + self.delta])
+        order = np.argsort(bends, kind="stable")
+        bends = bends[order]
+        slopes = np.cumsum(np.concatenate([weights, -weights])[order])[:-1]
+        rises = np.concatenate([[0.0], np.cumsum(slopes * np.diff(bends))])
+        zero = np.maximum.accumulate(rises) - self.delta * weights.sum()
+        return np.interp(0.0, zero, bends)
+
+
+class Quantile(_OfErrors):
+    """The pinball loss, whose best outputs are quantiles of the targets, with identity outputs.
+
+    sum_k of q_k (z - y_k) where y_k < z, and of (1 - q_k) (y_k - z) elsewhere (Koenker and Bassett
+    1978); delta = -q_k, 1 - q_k, or 0 where y_k = z, the one point without a derivative.
+
+    Parameters
+    ----------
+    q : float or sequence of float
+        Between 0 and 1. With one, each output is that quantile of a target of its own; 0.5 is the
+        median. With several, a term has one target, and the outputs are these quantiles of it.
+
+    Notes
+    -----
+    The slope jumps where an output meets its target, so a method that builds up curvature from
+    gradients, such as L-BFGS-B, may end without success short of the best.
+
+    References
+    ----------
+    R. Koenker and G. Bassett, *Regression Quantiles*, Econometrica 46, 1978.
+
+    Examples
+    --------
+    >>> import lstmcore as lc
+    >>> loss = lc.losses.Quantile([0.1, 0.5, 0.9])
+    >>> net = lc.Network([lc.LSTM(1, 4), lc.Dense(4, 3)], loss, readout="last", seed=0)
+    >>> net.blocks["1.W"][...] = 0
+    >>> X = [[[1.0], [2.0]]]
+    >>> net.loss(X, [2.0])  # 0.1 * 2 + 0.5 * 2 + 0.9 * 2
+    3.0
+    """
+
+    name = "quantile"
+
+    def __init__(self, q=0.5):
+        several = isinstance(q, (list, tuple, np.ndarray))
+        checked = [as_number(each, "q") for each in (q if several else [q])]
+        for each in checked:
+            if not 0 < each < 1:
+                raise ValueError(f"q: expected numbers between 0 and 1, got {each}")
+        if not checked:
+            raise ValueError(f"q: expected a number or several, got {q!r}")
+        self.q = tuple(checked) if several else checked[0]
+
+    @property
+    def options(self):
+        return {"q": list(self.q) if isinstance(self.q, tuple) else self.q}
+
+    def target_size(self, n_outputs):
+        if not isinstance(self.q, tuple):
+            return n_outputs
+        if n_outputs != len(self.q):
+            raise ValueError(
+                f"loss: expected {len(self.q)} outputs with {self!r}, one for each q, got "
+                f"{n_outputs}"
+            )
+        return 1
+
+    def _value_and_slope(self, error):
+        q = np.array(self.q)
+        value = (1.0 - q) * np.maximum(error, 0.0) + q * np.maximum(-error, 0.0)
+        return value, np.where(error > 0, 1.0 - q, np.where(error < 0, -q, 0.0))
+
+    def best_constant(self, targets, weights, n_outputs):
+        z = np.broadcast_to(targets.values, (len(weights), n_outputs))
+        order = np.argsort(z, axis=0, kind="stable")
+        below = np.cumsum(weights[order], axis=0)
+        wanted = np.array(self.q) * below[-1]
+        return np.take_along_axis(z, order, 0)[(below < wanted).sum(axis=0), np.arange(n_outputs)]
+
+
+LOSSES = {
+    loss.name: loss for loss in (SquaredError, CrossEntropy, BinaryCrossEntropy, Huber, Quantile)
+}
 
 
 def register(loss):

@@ -23,7 +23,7 @@ from ._checks import (
 )
 from ._description import describe_network
 from ._dispatch import kernels
-from ._examples import Examples, check_weights
+from ._examples import Examples, check_weights, weigh_classes
 from ._fixed import Fixed
 from ._outputs import OUTPUTS
 from ._parameters import Parameters
@@ -46,10 +46,10 @@ class Network(Fixed):
     layers : sequence of Layer
         `RNN`, `LSTM`, `GRU` and `Dense` in any order; each takes what the one before it gives. The
         first may be an `Embedding`.
-    loss : {"squared_error", "cross_entropy", "binary_cross_entropy"} or Loss
-        It also fixes the output activation: identity, softmax (of two outputs or more), logistic.
-        An object of one of the classes of `lstmcore.losses` or of one's own, where a loss has
-        options.
+    loss : {"squared_error", "cross_entropy", "binary_cross_entropy", "huber", "quantile"} or Loss
+        It also fixes the output activation: identity, softmax (of two outputs or more), logistic,
+        identity, identity. Where a loss has options, an object of its class in `lstmcore.losses`,
+        as ``Huber(delta=0.1)`` or ``Quantile([0.1, 0.9])``; or one of a class of one's own.
     readout : {"all", "last", "mean", "max", "last_step"}
         What layers after the last recurrent layer see: its output at every step; its final output
         (of each direction when it has read all steps); the mean or the maximum of its outputs
@@ -89,9 +89,10 @@ class Network(Fixed):
 
     Notes
     -----
-    Initial weights are Glorot-uniform (W) and orthogonal (R), gate by gate; all else is zero but
-    the forget gate's bias. A seed means the same start, to the bit, on every processor, system and
-    build, and in float32 the same rounded. What else is equal where: docs/reproducibility.md.
+    Initial weights are Glorot-uniform (W) and orthogonal (R), gate by gate, and all else is zero
+    but the forget gate's bias, unless a layer's options say otherwise. A seed means the same start,
+    to the bit, on every processor, system and build, and in float32 the same rounded. What else is
+    equal where: docs/reproducibility.md.
 
     Any number of threads may use a network at once as long as none writes to its parameters. The
     memory that calls have needed is kept for the next ones; `release_memory` frees it.
@@ -573,6 +574,7 @@ class Network(Fixed):
         mask=None,
         sample_weight=None,
         step_weight=None,
+        class_weight=None,
         reduction="mean",
         check_finite=True,
     ):
@@ -594,6 +596,11 @@ class Network(Fixed):
         step_weight : (B, T) array_like or list of (T_b,) array_like, optional
             Weight of each step, >= 0; not where a whole sequence is one term. A step that weighs
             nothing may have any target.
+        class_weight : "balanced", dict of int to float, or (K,) array_like, optional
+            For targets that are integer labels, or 0 and 1 of one output: what each term's weight
+            is multiplied by. "balanced" is n / (m n_c) for class c, with n the scored terms, those
+            of weight above zero, n_c of them of class c, and m the classes that are there. A label
+            that a dict lacks has 1. Two classes of one output have an array (2,).
         reduction : {"mean", "sum"}
             "sum" leaves the division by the sum of the weights out.
         check_finite : bool
@@ -615,6 +622,20 @@ class Network(Fixed):
         is one like any other, with its target and its weight: what is read out of it is the initial
         output (readouts "last" and "last_step") or 0 ("mean" and "max"), which the layers after the
         readout see. A `sample_weight` of 0 leaves it out.
+
+        Weights of all kinds are multiplied, and a mean is the sum of weighted losses over the sum
+        of these weights, so only their ratios count.
+
+        Examples
+        --------
+        Three of four sequences are of class 0:
+
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(1, 2), lc.Dense(2, 2)], "cross_entropy", "last", seed=0)
+        >>> examples = net.prepare(np.ones((4, 3, 1)), [0, 0, 1, 0], class_weight="balanced")
+        >>> examples.weights.round(3).tolist()
+        [0.667, 0.667, 2.0, 0.667]
         """
         check_finite = as_flag(check_finite, "check_finite")
         as_choice(reduction, "reduction", ("mean", "sum"))
@@ -629,8 +650,20 @@ class Network(Fixed):
         targets = self._loss.prepare(
             Y, batch, self.output_size, whole is not None, self.dtype, check_finite, weights > 0
         )
+        if class_weight is not None:
+            weights = self._weigh_classes(weights, class_weight, targets)
         terms = "steps" if whole is None else "sequences"
         return Examples(batch, targets, terms, weights, reduction, self._form)
+
+    def _weigh_classes(self, weights, class_weight, targets):
+        classes = self._loss.classes(targets, self.output_size)
+        if classes is None:
+            raise ValueError(
+                f"class_weight: expected None with such targets of the loss {self.loss_name!r}, "
+                f"got {describe(class_weight)}; there are classes where targets are integer labels "
+                "('cross_entropy'), or 0 and 1 of one output ('binary_cross_entropy')"
+            )
+        return weigh_classes(weights, class_weight, *classes)
 
     def evaluate(self, params, examples, *, gradient=True, checkpoint=None, n_threads=None):
         """The loss of examples, and its gradient, at any parameters; without a penalty.

@@ -116,9 +116,13 @@ OPTIONS = {
     "bias": lambda rng, H: False,
     "reset_after": lambda rng, H: False,
     "learn_initial_state": lambda rng, H: True,
-    "forget_bias": lambda rng, H: float(rng.normal()),
+    "forget_bias": lambda rng, H: ("chrono", 9.0) if rng.random() < 0.5 else float(rng.normal()),
+    "update_bias": lambda rng, H: ("chrono", 9.0) if rng.random() < 0.5 else float(rng.normal()),
+    "W_start": lambda rng, H: STARTS[rng.integers(len(STARTS))],
+    "R_start": lambda rng, H: STARTS[rng.integers(len(STARTS))],
     "activation": lambda rng, H: zoo.ACTIVATIONS[rng.integers(len(zoo.ACTIVATIONS))],
 }
+STARTS = ("glorot", "orthogonal", "identity", "zeros", ("uniform", 0.5))
 OPTIONS |= {f"{role}_activation": OPTIONS["activation"] for role in ("gate", "cell", "output")}
 DRAWN_ELSEWHERE = {"W_mask", "R_mask", "tokens"}
 
@@ -127,6 +131,8 @@ def contradict(options):
     """Whether options that are right each for itself do not go together."""
     gates = [options.get(f"{name}_gate", True) for name in ("input", "forget", "output")]
     if options.get("coupled") and not (gates[0] and gates[1]):
+        return True
+    if isinstance(options.get("forget_bias"), tuple) and not gates[1]:
         return True
     if not any(gates) and (options.get("peepholes") or options.get("gate_recurrence")):
         return True
@@ -255,6 +261,8 @@ def draw_case(rng):
     loss, kind = LOSSES[str(rng.choice(list(LOSSES)))]
     if readout != "all" and not isinstance(loss, str):
         loss = "squared_error"
+    if loss == "cross_entropy" and layers[-1].output_size == 1:
+        loss, kind = LOSSES["binary_cross_entropy"]
     options = {"loss": loss, "readout": readout, "dtype": dtype, "seed": int(rng.integers(100))}
     tokens = rng.uniform() < 0.25
     if tokens:

@@ -121,6 +121,102 @@ def test_the_forget_gate_starts_open():
     assert not start(lc.LSTM(3, 2, forget_gate=False))["b"].any()
 
 
+@pytest.mark.parametrize(
+    ("options", "ends"),
+    [
+        ({}, {"i": -1, "f": 1}),
+        ({"block_size": 4}, {"i": -1, "f": 1}),
+        ({"input_gate": False}, {"f": 1}),
+        ({"coupled": True}, {"i": -1}),  # forget gate = 1 - input gate
+    ],
+    ids=["plain", "blocks", "NIG", "CIFG"],
+)
+def test_chrono_biases_are_logarithms_of_times_for_each_unit(options, ends):
+    layer = lc.LSTM(3, 2000, forget_bias=("chrono", 50), W_start="zeros", R_start="zeros")
+    layer = type(layer)(**layer.options | options)
+    b = start(layer)["b"].copy()
+    gates = {gate: b[rows].copy() for gate, rows in layer.cell.gates.items()}
+    times = [np.exp(sign * gates[gate]) for gate, sign in ends.items()]
+    for u in times:
+        assert 1 <= u.min() < 2 and 48 < u.max() <= 49
+        assert abs(u.mean() - 25) < 5 * 48 / np.sqrt(12 * len(u))
+    assert all((gates["f"] == -gates["i"]).all() for _ in times[1:])
+    for gate in gates:
+        assert gate in ends or not gates[gate].any()
+
+
+def test_the_update_gate_of_a_gru_starts_where_it_is_told_to():
+    b = start(lc.GRU(3, 2, update_bias=1.5))["b"]
+    assert list(b) == [0, 0, 1.5, 1.5, 0, 0]
+    b = start(lc.GRU(3, 500, update_bias=("chrono", 50), R_start="zeros"))["b"]
+    u = np.exp(b[500:1000])
+    assert 1 <= u.min() < 2 and 48 < u.max() <= 49
+    assert not b[:500].any() and not b[1000:].any()
+
+
+def test_chrono_gates_keep_a_state_for_as_long_as_they_say():
+    """Without weights the state of a unit falls to 1 / e in about u = 1 ... T - 1 steps."""
+    for layer, name in (
+        (lc.LSTM(1, 50, forget_bias=("chrono", 40), W_start="zeros", R_start="zeros"), "f"),
+        (lc.GRU(1, 50, update_bias=("chrono", 40), W_start="zeros", R_start="zeros"), "z"),
+    ):
+        net = lc.Network([layer], seed=0)
+        u = np.exp(net.blocks["0.b"][layer.cell.gates[name]])
+        state = [np.full((1, 50), 0.5) for _ in layer.states]
+        _, after = net.predict(np.zeros((1, 7, 1)), state=(tuple(state),), return_state=True)
+        np.testing.assert_allclose(after[0][-1][0], 0.5 * (u / (1 + u)) ** 7, rtol=1e-13)
+
+
+def test_weights_start_as_they_are_told_to():
+    layer = lc.LSTM(3, 4, W_start=("uniform", 0.25), R_start="identity")
+    W, R = (start(layer)[name] for name in "WR")
+    assert 0.2 < np.abs(W).max() < 0.25 and len(np.unique(W)) == W.size
+    np.testing.assert_array_equal(R, np.tile(np.eye(4), (4, 1)))
+    layer = lc.LSTM(4, 6, block_size=2, W_start="identity", R_start="zeros")
+    W, R = (start(layer)[name] for name in "WR")
+    assert not R.any()
+    np.testing.assert_array_equal(W, np.concatenate([np.eye(n, 4) for n in (3, 3, 6, 3)]))
+
+
+@pytest.mark.parametrize("inputs", [3, 7, 9])
+def test_orthogonal_input_weights_have_orthonormal_rows_or_columns(inputs):
+    W = start(lc.GRU(inputs, 7, W_start="orthogonal"))["W"]
+    for gate in np.split(W, 3):
+        product = gate @ gate.T if inputs >= 7 else gate.T @ gate
+        np.testing.assert_allclose(product, np.eye(min(inputs, 7)), rtol=0, atol=1e-14)
+
+
+def test_masks_hold_whatever_weights_start_at():
+    mask = np.triu(np.ones((4, 4)), 1)
+    layer = lc.RNN(4, 4, W_mask=mask, R_mask=mask, W_start="orthogonal", R_start="identity")
+    blocks = start(layer)
+    assert not blocks["W"][mask == 0].any() and blocks["W"].any()
+    assert not blocks["R"].any()
+
+
+BAD_STARTS = {
+    "unknown": (lc.RNN, {"W_start": "he"}, "W_start: expected one of glorot, orthogonal, unif"),
+    "no bound": (lc.GRU, {"R_start": "uniform"}, r"R_start: expected \('uniform', bound\), got 'u"),
+    "a bound too many": (lc.GRU, {"R_start": ("zeros", 1)}, r"R_start: expected 'zeros', got \("),
+    "bound of zero": (lc.RNN, {"W_start": ("uniform", 0)}, r"W_start\[1\]: expected a number > 0"),
+    "no T": (lc.LSTM, {"forget_bias": "chrono"}, r"forget_bias: expected a number or \('chrono'"),
+    "T too small": (lc.LSTM, {"forget_bias": ("chrono", 1)}, r"forget_bias\[1\]: expected .* >= 2"),
+    "of the update gate": (lc.GRU, {"update_bias": ("chrono",)}, "update_bias: expected a number"),
+    "no forget gate": (
+        lc.LSTM,
+        {"forget_bias": ("chrono", 9), "forget_gate": False},
+        r"forget_bias: expected a number where there is no forget gate .*, got \('chrono', 9.0\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_STARTS)
+def test_starts_that_cannot_be_are_refused(case):
+    cls, options, message = BAD_STARTS[case]
+    with pytest.raises(ValueError, match=message):
+        cls(3, 4, **options)
+
+
 def test_the_rest_starts_at_zero():
     blocks = start(lc.LSTM(3, 4, peepholes=True, gate_recurrence=True, learn_initial_state=True))
     for name in ("p", "Q", "h0", "c0"):
@@ -161,7 +257,10 @@ def test_repr_is_the_call_that_makes_it():
         "LSTM(3, 8, peepholes=True, bidirectional=True, coupled=True)",
         "LSTM(3, 8, block_size=2, gate_activation=('hard_sigmoid', 0.3, 0.5), forget_bias=0.0)",
         "LSTM(3, 8, direction='reverse')",
+        "LSTM(3, 8, forget_bias=('chrono', 100.0), W_start=('uniform', 0.1))",
         "GRU(3, 8)",
+        "GRU(3, 8, update_bias=('chrono', 100.0), W_start='orthogonal', R_start='zeros')",
+        "RNN(3, 8, activation='relu', R_start='identity')",
         "GRU(3, 8, reset_after=False, bidirectional=True, gate_activation='hard_sigmoid')",
         "GRU(3, 8, direction='reverse', cell_activation='relu', learn_initial_state=True)",
         "RNN(3, 8, activation='relu')",

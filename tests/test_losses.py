@@ -1,9 +1,13 @@
 """Losses: value and delta against formulas, limits without overflow, targets checked by name."""
 
+import pickle
+import warnings
+
 import numpy as np
 import pytest
 
-from lstmcore.losses import LOSSES, find_loss
+import lstmcore as lc
+from lstmcore.losses import LOSSES, Huber, Quantile, find_loss
 from lstmcore.sequences import make_batch
 
 B, T, K = 3, 4, 5
@@ -64,6 +68,11 @@ def test_values_are_those_of_the_definition(name):
     elif name == "cross_entropy":
         y = np.exp(a) / np.exp(a).sum(-1, keepdims=True)
         expected = -z * np.log(y)
+    elif name == "huber":
+        e = np.abs(a - z)
+        expected = np.where(e <= 1, 0.5 * e**2, e - 0.5)
+    elif name == "quantile":
+        expected = 0.5 * np.abs(a - z)
     else:
         y = 1 / (1 + np.exp(-a))
         expected = -z * np.log(y) - (1 - z) * np.log(1 - y)
@@ -165,6 +174,233 @@ def test_what_is_not_scored_is_never_looked_at():
     scored = np.ones(N, bool)
     scored[0], labels[0, 0] = False, K + 1
     assert values("cross_entropy", labels, scored=scored)[0] == 0
+
+
+# ----------------------------------------------------------------- losses of errors, with options
+
+OF_ERRORS = [
+    Huber(0.3),
+    Huber(1.7),
+    Quantile(0.1),
+    Quantile(0.8),
+    Quantile([0.1, 0.25, 0.5, 0.6, 0.9]),
+]
+of_errors = pytest.mark.parametrize("loss", OF_ERRORS, ids=repr)
+
+
+def definition(loss, a, z):
+    """The loss of one output and one target."""
+    e = a - z
+    if isinstance(loss, Huber):
+        size = abs(e)
+        return e**2 / 2 if size <= loss.delta else loss.delta * (size - loss.delta / 2)
+    return loss * -e if e < 0 else (1 - loss) * e
+
+
+def data_of(loss, rng, n, dtype="float64"):
+    """Pre-activations (n, K) and prepared targets."""
+    z = rng.normal(size=(n, loss.target_size(K)))
+    batch = make_batch(np.zeros((n, 1, 1)), 1, dtype)
+    return rng.normal(size=(n, K)).astype(dtype), loss.prepare(z, batch, K, True, dtype)
+
+
+@of_errors
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_loss_of_errors_is_its_definition_and_delta_its_derivative(loss, dtype):
+    rng = np.random.default_rng(0)
+    a, targets = data_of(loss, rng, 40, dtype)
+    weights = rng.random(40)
+    z = np.broadcast_to(targets.values, a.shape).astype(float)
+    parts = [loss] * K if isinstance(loss, Huber) else np.broadcast_to(loss.q, K)
+    expected = sum(
+        weights[n] * definition(parts[k], float(a[n, k]), z[n, k]) for n, k in np.ndindex(a.shape)
+    )
+    value, delta = loss.value_and_delta(a.copy(), targets, weights)
+    assert value == pytest.approx(expected, rel=1e-13)
+    assert delta.dtype == dtype
+    step = 1e-5  # smaller than the distance of any error from a bend
+    slopes = np.empty(a.shape)
+    for n, k in np.ndindex(a.shape):
+        up, down = (definition(parts[k], float(a[n, k]) + h, z[n, k]) for h in (step, -step))
+        slopes[n, k] = weights[n] * (up - down) / (2 * step)
+    rtol = 1e-8 if dtype == "float64" else 1e-6
+    np.testing.assert_allclose(delta, slopes, rtol=rtol, atol=1e-10)
+
+
+@of_errors
+def test_rows_of_weight_zero_count_nothing_whatever_they_hold(loss):
+    a, targets = data_of(loss, np.random.default_rng(1), 3)
+    a[1] = np.inf
+    value, delta = loss.value_and_delta(a.copy(), targets, np.array([1.0, 0.0, 2.0]))
+    some = np.array([0, 2])
+    alone, rows = loss.value_and_delta(a[some], targets.take(some), np.array([1.0, 2.0]))
+    assert value == alone
+    np.testing.assert_array_equal(delta[some], rows)
+    assert not delta[1].any()
+
+
+@of_errors
+def test_the_best_constant_is_the_best(loss):
+    rng = np.random.default_rng(2)
+    for n in (1, 2, 7, 60):
+        _, targets = data_of(loss, rng, n)
+        weights = np.where(rng.random(n) < 0.3, 0.0, rng.random(n))
+        weights[0] = 0.5
+        best = loss.best_constant(targets, weights, K)
+        assert best.shape == (K,)
+        f, _ = loss.value_and_delta(np.tile(best, (n, 1)), targets, weights)
+        for step in (1e-3, 0.1, 1.0):
+            for k in range(K):
+                for sign in (-1, 1):
+                    a = np.tile(best, (n, 1))
+                    a[:, k] += sign * step
+                    assert loss.value_and_delta(a, targets, weights)[0] >= f * (1 - 1e-14)
+
+
+def test_errors_of_zero_have_no_slope():
+    for loss in (Huber(0.5), Quantile(0.2)):
+        targets = read_out(loss, np.ones((2, K)))
+        value, delta = loss.value_and_delta(np.ones((2, K)), targets, np.ones(2))
+        assert (value, np.signbit(value)) == (0, False)
+        assert not delta.any()
+
+
+def test_a_fit_of_quantiles_finds_those_of_the_targets():
+    rng = np.random.default_rng(3)
+    Y, X = rng.exponential(size=801), np.zeros((801, 1, 1))
+    net = lc.Network([lc.Dense(1, 3)], Quantile([0.25, 0.5, 0.75]), seed=0)
+    with pytest.warns(lc.ConvergenceWarning):
+        lc.fit(net, X, Y[:, None], method="L-BFGS-B", max_iter=100)
+    np.testing.assert_allclose(net.blocks["0.b"], np.quantile(Y, [0.25, 0.5, 0.75]), atol=0.05)
+
+
+def test_an_outlier_moves_a_fit_by_huber_little():
+    x = np.linspace(-1, 1, 50).reshape(50, 1, 1)
+    Y = 0.5 * x
+    Y[10] = 40.0
+    errors = []
+    for loss in ("squared_error", Huber(0.1)):
+        net = lc.Network([lc.Dense(1, 1)], loss, seed=0)
+        with warnings.catch_warnings():
+            # of the outlier, and of a squared error little below that of a constant
+            warnings.simplefilter("ignore", UserWarning)
+            lc.fit(net, x, Y, tol=1e-8)
+        errors.append(abs(net.blocks["0.W"].item() - 0.5))
+    assert errors[1] < 0.05 < 0.3 < errors[0]
+
+
+def test_several_quantiles_have_one_target_and_as_many_outputs():
+    net = lc.Network([lc.RNN(2, 3)], Quantile([0.1, 0.5, 0.9]), seed=0)
+    X, Y = np.ones((2, 4, 2)), np.zeros((2, 4))
+    assert net.loss(X, Y) == net.loss(X, Y[..., None])
+    with pytest.raises(ValueError, match=r"Y: expected shape \(2, 4, 1\) or \(2, 4\), got"):
+        net.loss(X, np.zeros((2, 4, 3)))
+    with pytest.raises(
+        ValueError, match=r"loss: expected 3 outputs with Quantile\(q=\[0.1, .*got 2"
+    ):
+        lc.Network([lc.RNN(2, 2)], Quantile([0.1, 0.5, 0.9]))
+
+
+@of_errors
+def test_their_options_are_in_files_and_copies(loss, tmp_path):
+    net = lc.Network([lc.RNN(2, K)], loss, seed=0)
+    net.save(tmp_path / "m.npz")
+    for other in (lc.load(tmp_path / "m.npz"), pickle.loads(pickle.dumps(net))):
+        assert repr(other) == repr(net)
+        assert other.options["loss"].options == loss.options
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Huber(0), "delta: expected a number > 0, got 0.0"),
+        (lambda: Quantile(1), "q: expected numbers between 0 and 1, got 1.0"),
+        (lambda: Quantile([0.1, -0.1]), "q: expected numbers between 0 and 1, got -0.1"),
+        (lambda: Quantile([]), r"q: expected a number or several, got \[\]"),
+    ],
+)
+def test_options_that_cannot_be_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# ------------------------------------------------------------------------------ weights of classes
+
+
+def class_net(loss="cross_entropy", readout="all", outputs=3):
+    return lc.Network([lc.RNN(1, 4), lc.Dense(4, outputs)], loss, readout, seed=0)
+
+
+X = np.random.default_rng(5).normal(size=(B, T, 1))
+LABELS = np.array([[0, 0, 1, 0], [2, 2, 2, 2], [0, 1, 2, 2]])
+
+
+def test_balanced_classes_weigh_the_same_in_sum():
+    weights = class_net().prepare(X, LABELS, LENGTHS, class_weight="balanced").weights
+    # scored: 0 0 1 0, nothing, 0 1; four of class 0, two of class 1, none of class 2
+    np.testing.assert_allclose(weights, 6 / 2 / np.array([4, 4, 2, 4, 4, 2]), rtol=1e-15)
+    assert weights.sum() == pytest.approx(6)
+
+
+def test_balanced_counts_the_terms_that_are_scored_and_multiplies_their_weights():
+    step_weight = np.array([[1.0, 0, 3, 0], [0, 0, 0, 0], [2, 0.5, 0, 1]])
+    examples = class_net().prepare(X, LABELS, step_weight=step_weight, class_weight="balanced")
+    of_class = 5 / 3 / np.array([2, 2, 1])  # scored: 0, 1; 0, 1, 2
+    np.testing.assert_allclose(
+        examples.weights, (step_weight * of_class[LABELS]).ravel(), rtol=1e-15
+    )
+
+
+@pytest.mark.parametrize("given", [{1: 3.0}, {1: 3, 0: 1.0}, [1, 3, 1], np.array([1.0, 3.0, 1.0])])
+def test_weights_of_classes_are_weights_of_their_terms(given):
+    net, labels = class_net(readout="last"), np.array([0, 1, 2])
+    f, g = net.loss_and_grad(X, labels, class_weight=given)
+    wanted_f, wanted_g = net.loss_and_grad(X, labels, sample_weight=[1, 3, 1])
+    assert f == wanted_f
+    np.testing.assert_array_equal(g, wanted_g)
+    assert lc.Objective(net, X, labels, class_weight=given)(net.params)[0] == f
+    assert lc.check_gradient(net, X, labels, class_weight=given)
+
+
+def test_labels_of_one_output_are_two_classes():
+    net = class_net("binary_cross_entropy", "last", outputs=1)
+    weights = net.prepare(X, [0, 1, 0], class_weight="balanced").weights
+    np.testing.assert_allclose(weights, [0.75, 1.5, 0.75], rtol=1e-15)
+    assert list(net.prepare(X, [0, 1, 0], class_weight=[1, 5]).weights) == [1, 5, 1]
+
+
+BAD_CLASS_WEIGHTS = {
+    "name": ("even", ValueError, "class_weight: expected one of balanced, got 'even'"),
+    "label": ({3: 1.0}, ValueError, "a label in class_weight: expected an integer <= 2, got 3"),
+    "no label": ({"a": 1.0}, TypeError, "a label in class_weight: expected an integer, got"),
+    "negative": ({0: -1.0}, ValueError, r"class_weight\[0\]: expected a number >= 0, got -1.0"),
+    "too few": ([1.0, 2.0], ValueError, r"class_weight: expected shape \(3,\), got \(2,\)"),
+    "negatives": ([1.0, 2.0, -1], ValueError, "class_weight: expected weights >= 0, got -1.0"),
+    "NaN": ([1.0, 2.0, np.nan], ValueError, "class_weight: expected finite numbers, got nan"),
+    "all zero": ([0, 0, 0], ValueError, "class_weight.*: expected a finite sum of weights above"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CLASS_WEIGHTS)
+def test_weights_of_classes_that_cannot_be_are_named(case):
+    given, error, message = BAD_CLASS_WEIGHTS[case]
+    with pytest.raises(error, match=message):
+        class_net().prepare(X, LABELS, class_weight=given)
+
+
+@pytest.mark.parametrize(
+    "loss, outputs, Y",
+    [
+        ("squared_error", 1, [0.0, 1.0, 1.0]),
+        ("cross_entropy", 2, [[0.5, 0.5]] * 3),
+        ("binary_cross_entropy", 1, [0.0, 0.5, 1.0]),
+        ("binary_cross_entropy", 2, [[0, 1]] * 3),
+    ],
+)
+def test_targets_without_classes_have_no_weights_of_classes(loss, outputs, Y):
+    net = class_net(loss, "last", outputs)
+    with pytest.raises(ValueError, match=f"class_weight: expected None with such .*'{loss}', got"):
+        net.prepare(X, Y, class_weight="balanced")
 
 
 ROWS = np.full((B, K), 1 / K)

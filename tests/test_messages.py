@@ -146,7 +146,7 @@ def test_weights_of_the_other_kind_lead_to_it():
 
 def test_a_batch_without_scored_terms_names_all_that_may_have_taken_them():
     words = refusal(ValueError, lambda: network().loss(X, X[..., :1], mask=np.zeros((B, T), bool)))
-    assert words.startswith("sample_weight, step_weight, lengths, mask: expected")
+    assert words.startswith("sample_weight, step_weight, class_weight, lengths, mask: expected")
 
 
 # -------------------------------------------------------------------------- numbers not finite

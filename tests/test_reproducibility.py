@@ -42,6 +42,18 @@ print(hashlib.sha256(params.tobytes()).hexdigest()[:16])
 """
 START_DIGEST = "09dcf446174a1a42"
 
+CHRONO = """
+import hashlib
+import lstmcore as lc
+layers = [
+    lc.LSTM(3, 40, forget_bias=("chrono", 300), W_start="orthogonal"),
+    lc.GRU(40, 9, update_bias=("chrono", 20), W_start=("uniform", 0.1), R_start="identity"),
+]
+params = lc.Network(layers, seed=0).params.astype("<f8")
+print(hashlib.sha256(params.tobytes()).hexdigest()[:16])
+"""
+CHRONO_DIGEST = "671c36eb22c997fb"
+
 
 @pytest.mark.parametrize("blas", kernels_of_blas())
 def test_a_seed_gives_the_same_start_whatever_blas_is_there(blas):
@@ -52,6 +64,17 @@ def test_a_seed_gives_the_same_start_whatever_blas_is_there(blas):
 @pytest.mark.parametrize("build", builds())
 def test_a_seed_gives_the_same_start_in_every_build(build):
     assert run_python(START, LSTMCORE_ISA=build).split() == [START_DIGEST]
+
+
+@pytest.mark.parametrize("cpu", ["", "AVX512_SKX AVX512F AVX2 FMA3"])
+def test_starts_by_name_are_the_same_whatever_numpy_dispatches_to(cpu):
+    known = " ".join(name for name in cpu.split() if FEATURES.get(name))
+    assert run_python(CHRONO, NPY_DISABLE_CPU_FEATURES=known).split() == [CHRONO_DIGEST]
+
+
+def test_logarithms_are_right_to_15_digits():
+    x = np.concatenate([[1.0, 2.0, 0.5, 1e-300, 1e300], np.linspace(1, 1000, 5000)])
+    np.testing.assert_allclose(lc._orthogonal.logarithms(x), np.log(x), rtol=1e-15, atol=2e-16)
 
 
 @pytest.mark.parametrize("bits", [np.random.MT19937, np.random.Philox, np.random.SFC64])

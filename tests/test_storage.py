@@ -516,3 +516,20 @@ def test_two_entries_of_one_name_are_refused(path):
     path.write_bytes(file.getvalue())
     with pytest.raises(ValueError, match="two entries"):
         load(path)
+
+
+def test_starts_come_back_and_files_from_before_them_are_read(tmp_path):
+    layers = [
+        lc.LSTM(2, 3, forget_bias=("chrono", 20), W_start=("uniform", 0.1), R_start="identity"),
+        lc.GRU(3, 2, update_bias=("chrono", 9), R_start="zeros"),
+        lc.GRU(2, 2),
+    ]
+    net = lc.Network(layers, seed=0)
+    net.save(tmp_path / "m.npz")
+    again = lc.load(tmp_path / "m.npz")
+    assert repr(again) == repr(net)
+    other, wanted = (lc.Network(each.layers, seed=1).params for each in (again, net))
+    np.testing.assert_array_equal(other, wanted)
+    with np.load(tmp_path / "m.npz") as file:
+        *_, plain = json.loads(file["lstmcore.json"])["layers"]
+    assert not {"update_bias", "W_start", "R_start"} & set(plain["options"])

@@ -326,6 +326,21 @@ NETWORKS = {name: _of_a_cell(entry) for name, entry in LAYERS.items()} | {
         "both states start at parameters",
         lambda: [LSTM(INPUTS, 5, learn_initial_state=True, forget_bias=0.5)],
     ),
+    "starts by name": Network(
+        "what weights and gates start at",
+        lambda: [
+            LSTM(
+                INPUTS,
+                6,
+                forget_bias=("chrono", 20),
+                W_start="orthogonal",
+                R_start="identity",
+                block_size=2,
+            ),
+            GRU(6, 5, update_bias=("chrono", 20), W_start="identity", R_start="zeros"),
+            RNN(5, 4, W_start=("uniform", 0.1), R_start=("uniform", 0.2)),
+        ],
+    ),
     "learned states, FGR, blocks": Network(
         "the gates in the state do not start at parameters",
         lambda: [

@@ -102,21 +102,25 @@ def stack_gates(rows):
     return gates
 
 
-def matrix_blocks(inputs, units, rows, masks, start_b=None):
-    """The blocks W (Glorot), R (orthogonal) and b that every recurrent cell begins with.
+def matrix_blocks(inputs, units, rows, options, start_b=None):
+    """The blocks W, R and b that every recurrent cell begins with.
 
     Parameters
     ----------
     inputs, units : int
     rows : sequence of int
         Rows of each gate; each is drawn for itself.
-    masks : (W_mask, R_mask)
+    options : dict
+        The layer's, with `W_start`, `R_start`, `W_mask` and `R_mask`.
     start_b : callable, optional
         What b starts at; by default zero.
     """
-    total, (W_mask, R_mask) = sum(rows), masks
+    total = sum(rows)
+    start_W, start_R = (
+        by_gate(options[f"{name}_start"], rows, options[f"{name}_mask"]) for name in "WR"
+    )
     return (
-        Block("W", (total, inputs), WEIGHTS, by_gate("glorot", rows, W_mask)),
-        Block("R", (total, units), WEIGHTS, by_gate("orthogonal", rows, R_mask)),
+        Block("W", (total, inputs), WEIGHTS, start_W),
+        Block("R", (total, units), WEIGHTS, start_R),
         Block("b", (total,), BIAS, start_b or zeros()),
     )

@@ -1,8 +1,9 @@
 """The options that several layers have, checked in one place."""
 
 from .._activations import parse_activation
-from .._checks import as_choice, as_flag, as_integer, as_ndarray, describe
+from .._checks import as_choice, as_flag, as_integer, as_ndarray, as_number, describe
 from .._fixed import read_only
+from .._params import STARTS
 
 # So that no product of sizes leaves 64 bits; what memory cannot hold is a MemoryError.
 _LARGEST = 1 << 24
@@ -51,6 +52,37 @@ def as_activation(activation, name):
     if isinstance(activation, str):
         return activation
     return (activation[0], *map(float, activation[1:]))
+
+
+def as_starts(W_start, R_start):
+    """``{"W_start": start, "R_start": start}``, each a str, or a tuple of a str and floats."""
+    return {"W_start": _as_start(W_start, "W_start"), "R_start": _as_start(R_start, "R_start")}
+
+
+def _as_start(start, name):
+    kind, *parameters = start if isinstance(start, tuple) and start else (start,)
+    names = STARTS[as_choice(kind, name, STARTS)].parameters
+    if len(parameters) != len(names):
+        expected = f"({', '.join([repr(kind), *names])})" if names else repr(kind)
+        raise ValueError(f"{name}: expected {expected}, got {start!r}")
+    if not names:
+        return kind
+    numbers = [as_number(value, f"{name}[1]") for value in parameters]
+    for value in numbers:
+        if not value > 0:
+            raise ValueError(f"{name}[1]: expected a number > 0, got {value}")
+    return (kind, *numbers)
+
+
+def as_gate_bias(bias, name):
+    """What a gate's bias starts at, as it is kept: a float, or ("chrono", T) with T a float."""
+    if not isinstance(bias, tuple) and not (isinstance(bias, str) and bias == "chrono"):
+        return as_number(bias, name)
+    if not (len(bias) == 2 and bias[0] == "chrono"):
+        raise ValueError(
+            f"{name}: expected a number or ('chrono', T), T the steps to remember for, got {bias!r}"
+        )
+    return ("chrono", as_number(bias[1], f"{name}[1]", 2))
 
 
 def as_masks(W_mask, R_mask, rows, inputs, units):

@@ -1,10 +1,10 @@
 """`GRU`: the gated recurrent unit."""
 
 from .._checks import as_flag
-from .._params import BIAS, Block, zeros
+from .._params import BIAS, Block, bias, chrono, zeros
 from ._cell import Cell, describe_cell, matrix_blocks, stack_gates
 from ._layer import Layer
-from ._options import as_activation, as_masks, recurrent_options
+from ._options import as_activation, as_gate_bias, as_masks, as_starts, recurrent_options
 
 
 class GRU(Layer):
@@ -30,6 +30,13 @@ class GRU(Layer):
         f of r and z, and g of n: a name, ``(name, alpha)`` or ``(name, alpha, beta)``.
     learn_initial_state : bool
         h(0) is a block of parameters; otherwise zero.
+    update_bias : float or tuple
+        What the update gate's bias starts at: above zero the state is kept for longer.
+        ``("chrono", T)`` is for lags of up to T >= 2 steps: ln u for each unit, u uniform from 1 to
+        T - 1.
+    W_start, R_start : str or tuple
+        How W and R start, gate by gate: "glorot", "orthogonal", "identity", "zeros" or
+        ``("uniform", bound)``. By default W is Glorot-uniform and R orthogonal.
     W_mask, R_mask : array_like of 0 and 1, optional
         Connectivity, in the shape of W and R: a weight that is not there counts as zero and gets no
         gradient. Both directions share it.
@@ -46,6 +53,7 @@ class GRU(Layer):
     ----------
     K. Cho et al., *Learning Phrase Representations using RNN Encoder-Decoder for Statistical
     Machine Translation*, arXiv:1406.1078, 2014.
+    C. Tallec and Y. Ollivier, *Can Recurrent Neural Networks Warp Time?*, arXiv:1804.11188, 2018.
 
     Examples
     --------
@@ -65,6 +73,9 @@ class GRU(Layer):
         gate_activation="logistic",
         cell_activation="tanh",
         learn_initial_state=False,
+        update_bias=0.0,
+        W_start="glorot",
+        R_start="orthogonal",
         W_mask=None,
         R_mask=None,
         tokens=False,
@@ -73,21 +84,23 @@ class GRU(Layer):
             input_size, hidden_size, tokens, bidirectional, direction, learn_initial_state
         )
         I, H = options["input_size"], options["hidden_size"]
-        masks = as_masks(W_mask, R_mask, 3 * H, I, H)
         options |= {
             "reset_after": as_flag(reset_after, "reset_after"),
             "gate_activation": as_activation(gate_activation, "gate_activation"),
             "cell_activation": as_activation(cell_activation, "cell_activation"),
-            **masks,
+            "update_bias": as_gate_bias(update_bias, "update_bias"),
+            **as_starts(W_start, R_start),
+            **as_masks(W_mask, R_mask, 3 * H, I, H),
         }
-        blocks = matrix_blocks(I, H, [H, H, H], masks.values())
+        gates = stack_gates({"r": H, "z": H, "n": H})
+        blocks = matrix_blocks(I, H, [H, H, H], options, _start_b(options, gates))
         if reset_after:
             blocks += (Block("bR", (H,), BIAS, zeros()),)
         cell = Cell(
             kind="GRU",
             inputs=I,
             units=H,
-            gates=stack_gates({"r": H, "z": H, "n": H}),
+            gates=gates,
             states=("h",),
             state_sizes=(H,),
             block_names=("W", "R", "b", "bR"),
@@ -102,3 +115,11 @@ class GRU(Layer):
             ),
         )
         super().__init__(options, cell, options["tokens"])
+
+
+def _start_b(options, gates):
+    """What b starts at."""
+    update_bias = options["update_bias"]
+    if isinstance(update_bias, tuple):
+        return chrono(update_bias[1], keep=gates["z"])
+    return bias(gates["z"], update_bias)

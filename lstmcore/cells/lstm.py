@@ -1,10 +1,10 @@
 """`LSTM`: long short-term memory and its variants."""
 
-from .._checks import as_flag, as_integer, as_number
-from .._params import WEIGHTS, Block, bias, zeros
+from .._checks import as_flag, as_integer
+from .._params import WEIGHTS, Block, bias, chrono, zeros
 from ._cell import Cell, describe_cell, matrix_blocks, stack_gates
 from ._layer import Layer
-from ._options import as_activation, as_masks, recurrent_options
+from ._options import as_activation, as_gate_bias, as_masks, as_starts, recurrent_options
 
 _FLAGS = ("input_gate", "forget_gate", "output_gate", "coupled", "peepholes", "gate_recurrence")
 
@@ -38,8 +38,13 @@ class LSTM(Layer):
         "identity" for the last two is NIAF and NOAF.
     learn_initial_state : bool
         h(0) and c(0) are blocks of parameters; otherwise zero.
-    forget_bias : float
+    forget_bias : float or tuple
         What the forget gate's bias starts at. With `coupled`, the input gate's starts at minus it.
+        ``("chrono", T)`` is for lags of up to T >= 2 steps: ln u for each unit, u uniform from 1 to
+        T - 1, and the input gate's bias starts at -ln u.
+    W_start, R_start : str or tuple
+        How W and R start, gate by gate: "glorot", "orthogonal", "identity", "zeros" or
+        ``("uniform", bound)``. By default W is Glorot-uniform and R orthogonal.
     W_mask, R_mask : array_like of 0 and 1, optional
         Connectivity, in the shape of W and R: a weight that is not there counts as zero and gets no
         gradient. Both directions share it.
@@ -59,12 +64,18 @@ class LSTM(Layer):
     A. Graves, *Supervised Sequence Labelling with Recurrent Neural Networks*, Springer, 2012,
     chapter 4.
     K. Greff et al., *LSTM: A Search Space Odyssey*, arXiv:1503.04069, 2015.
+    C. Tallec and Y. Ollivier, *Can Recurrent Neural Networks Warp Time?*, arXiv:1804.11188, 2018.
 
     Examples
     --------
     >>> from lstmcore import LSTM
     >>> LSTM(12, 32, peepholes=True, bidirectional=True)
     LSTM(12, 32, peepholes=True, bidirectional=True)
+
+    Lags of up to 100 steps:
+
+    >>> LSTM(12, 32, forget_bias=("chrono", 100))
+    LSTM(12, 32, forget_bias=('chrono', 100.0))
     """
 
     def __init__(
@@ -86,6 +97,8 @@ class LSTM(Layer):
         output_activation="tanh",
         learn_initial_state=False,
         forget_bias=1.0,
+        W_start="glorot",
+        R_start="orthogonal",
         W_mask=None,
         R_mask=None,
         tokens=False,
@@ -104,7 +117,8 @@ class LSTM(Layer):
             "gate_activation": as_activation(gate_activation, "gate_activation"),
             "cell_activation": as_activation(cell_activation, "cell_activation"),
             "output_activation": as_activation(output_activation, "output_activation"),
-            "forget_bias": as_number(forget_bias, "forget_bias"),
+            "forget_bias": as_gate_bias(forget_bias, "forget_bias"),
+            **as_starts(W_start, R_start),
         }
         _refuse_contradictions(options)
         gates = _gates(options)
@@ -117,6 +131,11 @@ def _refuse_contradictions(options):
     """Raise where options that are right each for itself do not go together."""
     if options["coupled"] and not (options["input_gate"] and options["forget_gate"]):
         raise ValueError("coupled: expected False without an input gate or a forget gate, got True")
+    if isinstance(options["forget_bias"], tuple) and not options["forget_gate"]:
+        raise ValueError(
+            "forget_bias: expected a number where there is no forget gate to start, got "
+            f"{options['forget_bias']!r}"
+        )
     if not (options["input_gate"] or options["forget_gate"] or options["output_gate"]):
         for name in ("peepholes", "gate_recurrence"):
             if options[name]:
@@ -142,16 +161,23 @@ def _gates(options):
     )
 
 
+def _start_b(options, gates):
+    """What b starts at."""
+    forget_bias = options["forget_bias"]
+    if isinstance(forget_bias, tuple):
+        return chrono(forget_bias[1], keep=gates.get("f"), enter=gates.get("i"))
+    if options["coupled"]:
+        return bias(gates["i"], -forget_bias)
+    if options["forget_gate"]:
+        return bias(gates["f"], forget_bias)
+    return zeros()
+
+
 def _cell(options, gates):
     I, H = options["input_size"], options["hidden_size"]
     nb, m = H // options["block_size"], len(gates) - 1
-    start_b = zeros()
-    if options["coupled"]:
-        start_b = bias(gates["i"], -options["forget_bias"])
-    elif options["forget_gate"]:
-        start_b = bias(gates["f"], options["forget_bias"])
     rows = [place.stop - place.start for place in gates.values()]
-    blocks = matrix_blocks(I, H, rows, (options["W_mask"], options["R_mask"]), start_b)
+    blocks = matrix_blocks(I, H, rows, options, _start_b(options, gates))
     if options["peepholes"]:
         blocks += (Block("p", (m, H), WEIGHTS, zeros()),)
     if options["gate_recurrence"]:

@@ -2,7 +2,7 @@
 
 from ._cell import Cell, describe_cell, matrix_blocks
 from ._layer import Layer
-from ._options import as_activation, as_masks, recurrent_options
+from ._options import as_activation, as_masks, as_starts, recurrent_options
 
 
 class RNN(Layer):
@@ -21,6 +21,10 @@ class RNN(Layer):
         each; the output is [forward, backward]. By default "forward".
     learn_initial_state : bool
         h(0) is a block of parameters; otherwise zero.
+    W_start, R_start : str or tuple
+        How W and R start, gate by gate: "glorot", "orthogonal", "identity", "zeros" or
+        ``("uniform", bound)``. By default W is Glorot-uniform and R orthogonal.
+        With relu, R at "identity" and W small, the state is kept at first (Le et al. 2015).
     W_mask, R_mask : array_like of 0 and 1, optional
         Connectivity, in the shape of W and R: a weight that is not there counts as zero and gets no
         gradient. Both directions share it.
@@ -32,11 +36,25 @@ class RNN(Layer):
     -----
     Blocks: W (H, I), R (H, H), b (H,), and h0 (H,) if learned.
 
+    References
+    ----------
+    Q. V. Le, N. Jaitly and G. E. Hinton, *A Simple Way to Initialize Recurrent Networks of
+    Rectified Linear Units*, arXiv:1504.00941, 2015.
+
     Examples
     --------
     >>> from lstmcore import RNN
     >>> RNN(12, 32, activation="relu")
     RNN(12, 32, activation='relu')
+
+    One that keeps its state until it has learned better:
+
+    >>> import lstmcore as lc
+    >>> layer = RNN(2, 3, activation="relu", W_start=("uniform", 0.01), R_start="identity")
+    >>> lc.Network([layer], seed=0).blocks["0.R"]
+    array([[1., 0., 0.],
+           [0., 1., 0.],
+           [0., 0., 1.]])
     """
 
     def __init__(
@@ -48,6 +66,8 @@ class RNN(Layer):
         bidirectional=False,
         direction=None,
         learn_initial_state=False,
+        W_start="glorot",
+        R_start="orthogonal",
         W_mask=None,
         R_mask=None,
         tokens=False,
@@ -57,7 +77,11 @@ class RNN(Layer):
         )
         I, H = options["input_size"], options["hidden_size"]
         activation = as_activation(activation, "activation")
-        masks = as_masks(W_mask, R_mask, H, I, H)
+        options |= {
+            "activation": activation,
+            **as_starts(W_start, R_start),
+            **as_masks(W_mask, R_mask, H, I, H),
+        }
         cell = Cell(
             kind="RNN",
             inputs=I,
@@ -66,8 +90,7 @@ class RNN(Layer):
             states=("h",),
             state_sizes=(H,),
             block_names=("W", "R", "b"),
-            blocks=matrix_blocks(I, H, [H], masks.values()),
+            blocks=matrix_blocks(I, H, [H], options),
             description=describe_cell(1, I, H, output=activation),
         )
-        options |= {"activation": activation, **masks}
         super().__init__(options, cell, options["tokens"])
