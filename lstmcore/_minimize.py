@@ -3,8 +3,8 @@
 A method is a driver of a `Run`: ``drive(run, method, start, max_iter, tol, options)`` evaluates by
 calling `run`, says ``run.iterate(x)`` after each iteration and returns an `OptimizeResult`. A
 family of methods is a module with `METHODS`, `WITH_BOUNDS` (those to which ``drive`` may be given
-``bounds``) and `drive`, and a row in `_FAMILIES`. The methods of `optimizers` count epochs: they take
-arguments that the others are refused, and the other way round.
+``bounds``) and `drive`, and a row in `_FAMILIES`. The methods of `optimizers` count epochs: they
+take arguments that the others are refused, and the other way round.
 """
 
 import sys
@@ -102,8 +102,8 @@ def minimize(
         TNC, SLSQP and trust-constr keep to them; a start beyond them is moved to the nearest point
         within. `Network.blocks` of a copy of the network says which parameter is where.
     batch_size : int, optional
-        Of adam, sgd and rmsprop with an `Objective`: the sequences of a batch. None is all, at every
-        step.
+        Of adam, sgd and rmsprop with an `Objective`: the sequences of a batch. None is all data at
+        every step.
     max_epochs : int, optional
         Of the same: passes over the data, by default 100. They end the run with success.
     learning_rate : float or callable, optional
@@ -157,14 +157,14 @@ def minimize(
       have fewer. A sequence without weight is in no batch. Parameters and what the method keeps
       have the network's dtype. One seed gives the same bits on any number of threads.
     - each step goes along the gradient of `Objective.on_batch`: the weighted mean over the batch's
-      own terms, and all of the penalty. So a batch of small weights, or of short sequences, takes as
-      large a step as another.
+      own terms, and all of the penalty. So a batch of small weights, or of short sequences, takes
+      as large a step as another.
     - loss in the history is the mean over the epoch, each batch at the parameters that it met,
       weighted by the sum of its weights, and gradient_norm the same mean of norms before clipping;
       at the start both are those of the first batch. evaluations, `nfev` too, count batches.
-    - the best parameters are those at the end of the epoch of the lowest such loss, or of the lowest
-      validation loss. The whole objective is never evaluated for it: `fun` is that epoch's loss,
-      infinite if none has come to its end, and `jac` is None.
+    - the best parameters are those at the end of the epoch of the lowest such loss, or of the
+      lowest validation loss. The whole objective is never evaluated for it: `fun` is the loss in
+      the history there, infinite if no epoch has come to its end, and `jac` is None.
 
     Examples
     --------

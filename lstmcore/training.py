@@ -37,8 +37,8 @@ def fit(
     X, Y, **objective
         The data, l2, checkpoint and n_threads: see `Objective`.
     validation_data : tuple (X, Y) or Objective, optional
-        Evaluated without `l2` at the start and after every iteration or epoch. What needs lengths or weights
-        comes as an `Objective` of the same network, which is evaluated as it is.
+        Evaluated without `l2` at the start and after every iteration or epoch. What needs lengths
+        or weights comes as an `Objective` of the same network, which is evaluated as it is.
     method, max_iter, tol, patience, callback, progress, options, bounds
         See `minimize`.
     batch_size, max_epochs, learning_rate, clip_norm, seed

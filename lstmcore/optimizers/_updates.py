@@ -7,7 +7,8 @@ D. P. Kingma, J. Ba, *Adam: A Method for Stochastic Optimization*, ICLR 2015, al
 I. Loshchilov, F. Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019.
 I. Sutskever, J. Martens, G. Dahl, G. Hinton, *On the importance of initialization and momentum in
 deep learning*, ICML 2013, equations 1 to 4.
-T. Tieleman, G. Hinton, *Lecture 6.5, rmsprop*, Coursera: Neural Networks for Machine Learning, 2012.
+T. Tieleman, G. Hinton, *Lecture 6.5, rmsprop*, Coursera: Neural Networks for Machine Learning,
+2012.
 """
 
 import numpy as np
@@ -17,14 +18,14 @@ from .._dispatch import kernels
 
 
 class Update:
-    """The state of one run. A subclass has `DEFAULTS`, `RATE`, `STATE` and `_step`.
+    """The state of one run. A subclass has `OPTIONS`, `RATE`, `STATE` and `_step`.
 
     Parameters
     ----------
     method : str
         The name that errors give it.
     options : dict
-        Some of `DEFAULTS`.
+        Some of `OPTIONS`, or weight_decay.
     size : int
     dtype : dtype
         Of parameters and gradients.
@@ -32,20 +33,21 @@ class Update:
         The parameters that decay: those that a penalty counts.
     """
 
-    DEFAULTS = {"weight_decay": 0.0}  # option -> its value if it is not given
+    OPTIONS = ()  # pairs: name, value if it is not given
     RATE = None  # the learning rate if it is not given
     STATE = 0  # vectors that are kept
 
     def __init__(self, method, options, size, dtype, weight_slices):
+        known = {**dict(self.OPTIONS), "weight_decay": 0.0}
         for name in options:
-            if name not in self.DEFAULTS:
+            if name not in known:
                 raise ValueError(
-                    f"options: expected some of {', '.join(self.DEFAULTS)} with {method}, got "
+                    f"options: expected some of {', '.join(known)} with {method}, got "
                     f"{name!r}; arguments of minimize and fit go beside options"
                 )
         checked = {
             name: _CHECKS[name](value, f"options[{name!r}]")
-            for name, value in (self.DEFAULTS | options).items()
+            for name, value in (known | options).items()
         }
         self.decay = checked.pop("weight_decay")
         self.options = checked
@@ -67,7 +69,7 @@ class Adam(Update):
     m̂ = m / (1 - β1^t) and v̂ = v / (1 - β2^t).
     """
 
-    DEFAULTS = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, **Update.DEFAULTS}
+    OPTIONS = (("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-8))
     RATE = 1e-3
     STATE = 2
 
@@ -83,7 +85,7 @@ class SGD(Update):
     With Nesterov's momentum `theta` is this θ + μ v, which moves by μ v - α g, of the new v.
     """
 
-    DEFAULTS = {"momentum": 0.9, "nesterov": False, **Update.DEFAULTS}
+    OPTIONS = (("momentum", 0.9), ("nesterov", False))
     RATE = 1e-2
     STATE = 1
 
@@ -94,7 +96,7 @@ class SGD(Update):
 class RMSProp(Update):
     """v = ρ v + (1 - ρ) g²;  θ -= α g / (√v + ε)."""
 
-    DEFAULTS = {"rho": 0.9, "eps": 1e-8, **Update.DEFAULTS}
+    OPTIONS = (("rho", 0.9), ("eps", 1e-8))
     RATE = 1e-3
     STATE = 1
 
