@@ -72,6 +72,8 @@ class Network(Fixed):
     layers : tuple of Layer
     weights : list
         For each layer a list with one `Weights` for each direction, views of `params`.
+    weight_slices : tuple of slice
+        The stretches of `params` that `penalty` counts.
     body, head : slice
         The layers that see time steps, up to the one that is read out, and those after it.
     input_size, output_size : int
@@ -201,7 +203,7 @@ class Network(Fixed):
 
     @property
     def weight_slices(self):
-        return self._parameters.weight_slices
+        return tuple(self._parameters.weight_slices)
 
     @property
     def params(self):
