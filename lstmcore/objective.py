@@ -167,8 +167,8 @@ class Objective(Fixed):
     def on_batch(self, theta, indices):
         """Value and gradient over some of the sequences: their mean loss, and the whole penalty.
 
-        Of a sum (``reduction="sum"``) the value is that mean times the sum of all weights. This, and
-        not the objective itself, is what `minimize` goes by with `batch_size`.
+        Of a sum (``reduction="sum"``) the value is that mean times the sum of all weights. This,
+        and not the objective itself, is what `minimize` goes by with `batch_size`.
 
         Parameters
         ----------
