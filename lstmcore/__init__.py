@@ -39,7 +39,7 @@ _LAZY = {
     "rnn_backward": "functional",
     "rnn_forward": "functional",
 }
-_SUBMODULES = ("datasets",)
+_SUBMODULES = ("datasets", "optimizers")
 
 __all__ = [
     "GRU",
@@ -65,6 +65,7 @@ __all__ = [
     "lstm_backward",
     "lstm_forward",
     "minimize",
+    "optimizers",
     "release_memory",
     "rnn_backward",
     "rnn_forward",

@@ -176,6 +176,25 @@ def as_number(value, name, minimum=None):
     return number
 
 
+def as_positive(value, name):
+    """A finite Python float above zero."""
+    number = as_number(value, name)
+    if not number > 0:
+        raise ValueError(f"{name}: expected a number > 0, got {number}")
+    return number
+
+
+def as_generator(seed):
+    """The `numpy.random.Generator` of a seed, or the one that it is."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"seed: expected None, an integer >= 0, a SeedSequence or a Generator, "
+            f"got {describe(seed)}"
+        ) from error
+
+
 def as_flag(value, name):
     """A Python bool; nothing else is taken for one."""
     if isinstance(value, (bool, np.bool_)):

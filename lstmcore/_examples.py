@@ -78,6 +78,13 @@ class Examples(Fixed):
         """The same examples, whose loss is the sum and not the mean."""
         return Examples(self.batch, self.targets, self.terms, self.weights, "sum", self.form)
 
+    def sequence_weights(self):
+        """The sum of the weights of each sequence's terms, (B,)."""
+        if self.terms == "sequences":
+            return self.weights
+        sequences = np.repeat(np.arange(len(self)), self.batch.lengths)
+        return np.bincount(sequences, self.weights, minlength=len(self))
+
     def take(self, indices):
         """The examples of some of the sequences; a mean is the mean over these alone."""
         terms = self.batch.rows_of(indices) if self.terms == "steps" else indices

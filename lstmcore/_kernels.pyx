@@ -52,6 +52,7 @@ include "_capi.pxi"             # the table of C functions
 include "_calls.pxi"            # arrays to tasks
 include "_plain_pass.pxi"       # a whole network at once
 include "_plain_objective.pxi"  # its loss and gradient
+include "_updates.pxi"          # steps of optimizers
 
 cdef extern from *:
     """
@@ -311,3 +312,86 @@ def apply_activation(int code, double alpha, double beta, cnp.ndarray x not None
         else:
             run_activation[vd](&f, n, <vd*>x_, <vd*>y_)
         restore_denormals(mode)
+
+
+# Steps of optimizers, whose formulas are in optimizers/_updates.py. All arrays are flat, of one
+# size and type. `scale` multiplies the gradient; numbers are rounded to the arrays' type.
+
+def adam_update(cnp.ndarray theta not None, cnp.ndarray g not None, cnp.ndarray m not None,
+                cnp.ndarray v not None, double scale, double rate, double beta1, double beta2,
+                double unbias, double eps):
+    """theta -= rate m / (unbias sqrt(v) + eps). IN and OUT theta, m, v."""
+    cdef void* theta_ = address(theta)
+    cdef void* g_ = address(g)
+    cdef void* m_ = address(m)
+    cdef void* v_ = address(v)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(theta)
+    cdef bint single = is_single(theta)
+    cdef unsigned long long mode
+    with nogil:
+        mode = flush_denormals()
+        if single:
+            run_adam[float](n, <float*>theta_, <float*>g_, <float*>m_, <float*>v_, scale, rate,
+                            beta1, 1.0 - beta1, beta2, 1.0 - beta2, unbias, eps)
+        else:
+            run_adam[double](n, <double*>theta_, <double*>g_, <double*>m_, <double*>v_, scale,
+                             rate, beta1, 1.0 - beta1, beta2, 1.0 - beta2, unbias, eps)
+        restore_denormals(mode)
+
+
+def sgd_update(cnp.ndarray theta not None, cnp.ndarray g not None, cnp.ndarray velocity not None,
+               double scale, double momentum, bint nesterov):
+    """theta += velocity, or what Nesterov has. IN and OUT theta, velocity."""
+    cdef void* theta_ = address(theta)
+    cdef void* g_ = address(g)
+    cdef void* velocity_ = address(velocity)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(theta)
+    cdef bint single = is_single(theta)
+    cdef unsigned long long mode
+    with nogil:
+        mode = flush_denormals()
+        if single and nesterov:
+            run_nesterov[float](n, <float*>theta_, <float*>g_, <float*>velocity_, scale, momentum)
+        elif single:
+            run_momentum[float](n, <float*>theta_, <float*>g_, <float*>velocity_, scale, momentum)
+        elif nesterov:
+            run_nesterov[double](n, <double*>theta_, <double*>g_, <double*>velocity_, scale,
+                                 momentum)
+        else:
+            run_momentum[double](n, <double*>theta_, <double*>g_, <double*>velocity_, scale,
+                                 momentum)
+        restore_denormals(mode)
+
+
+def rmsprop_update(cnp.ndarray theta not None, cnp.ndarray g not None, cnp.ndarray v not None,
+                   double scale, double rate, double rho, double eps):
+    """theta -= rate g / (sqrt(v) + eps). IN and OUT theta, v."""
+    cdef void* theta_ = address(theta)
+    cdef void* g_ = address(g)
+    cdef void* v_ = address(v)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(theta)
+    cdef bint single = is_single(theta)
+    cdef unsigned long long mode
+    with nogil:
+        mode = flush_denormals()
+        if single:
+            run_rmsprop[float](n, <float*>theta_, <float*>g_, <float*>v_, scale, rate, rho,
+                               1.0 - rho, eps)
+        else:
+            run_rmsprop[double](n, <double*>theta_, <double*>g_, <double*>v_, scale, rate, rho,
+                                1.0 - rho, eps)
+        restore_denormals(mode)
+
+
+def sum_of_squares(cnp.ndarray x not None):
+    """The sum of the squares of a contiguous array's numbers, in float64, in one fixed order."""
+    cdef void* x_ = address(x)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
+    cdef bint single = is_single(x)
+    cdef double total
+    with nogil:
+        if single:
+            total = run_sum_of_squares[float](n, <float*>x_)
+        else:
+            total = run_sum_of_squares[double](n, <double*>x_)
+    return total

@@ -3,7 +3,8 @@
 A method is a driver of a `Run`: ``drive(run, method, start, max_iter, tol, options)`` evaluates by
 calling `run`, says ``run.iterate(x)`` after each iteration and returns an `OptimizeResult`. A
 family of methods is a module with `METHODS`, `WITH_BOUNDS` (those to which ``drive`` may be given
-``bounds``) and `drive`, and a row in `_FAMILIES`.
+``bounds``) and `drive`, and a row in `_FAMILIES`. The methods of `optimizers` count epochs: they
+take arguments that the others are refused, and the other way round.
 """
 
 import sys
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from . import _scipy_methods
+from . import _scipy_methods, optimizers
 from ._blas import one_blas_thread
 from ._checks import as_choice, as_flag, as_integer, as_number, as_real, describe, shaped
 from ._recorder import ProgressBar, Recorder
@@ -23,9 +24,16 @@ from .scaling import ScaleWarning, scale_complaint
 
 __all__ = ["ConvergenceWarning", "minimize"]
 
-_FAMILIES = (_scipy_methods,)
+_FAMILIES = (_scipy_methods, optimizers)
 _DRIVERS = {method: family.drive for family in _FAMILIES for method in family.METHODS}
 _WITH_BOUNDS = [method for family in _FAMILIES for method in family.WITH_BOUNDS]
+_MAX_ITER, _MAX_EPOCHS = 200, 100  # by default
+# Arguments that only methods which count epochs take, and those that they do not take.
+_OF_EPOCHS = f"{', '.join(optimizers.METHODS)} take it"
+_NOT_OF_EPOCHS = {
+    "max_iter": "max_epochs= counts the passes over the data",
+    "tol": "they end after max_epochs, by patience= or by a callback",
+}
 
 
 class ConvergenceWarning(UserWarning):
@@ -36,7 +44,7 @@ def minimize(
     objective,
     method="L-BFGS-B",
     *,
-    max_iter=200,
+    max_iter=None,
     tol=None,
     validation=None,
     patience=None,
@@ -45,6 +53,11 @@ def minimize(
     options=None,
     x0=None,
     bounds=None,
+    batch_size=None,
+    max_epochs=None,
+    learning_rate=None,
+    clip_norm=None,
+    seed=None,
 ):
     """Minimize an objective of a network's parameters, and leave the best ones in the network.
 
@@ -60,9 +73,11 @@ def minimize(
         returns (f, g): a float and a fresh (P,) float64 array; ``fun(theta)`` is f alone, which is
         asked for only where it serves as `validation`.
     method : str
-        One of SciPy's: CG, BFGS, L-BFGS-B, TNC, SLSQP, Newton-CG, trust-constr.
-    max_iter : int
-        Iterations of the method; each may evaluate the objective several times.
+        One of SciPy's: CG, BFGS, L-BFGS-B, TNC, SLSQP, Newton-CG, trust-constr; or adam, sgd or
+        rmsprop, which count epochs in the place of iterations and of which more is in the notes.
+    max_iter : int, optional
+        Iterations of a method of SciPy's, by default 200; each may evaluate the objective several
+        times.
     tol : float, optional
         SciPy's tolerance for termination; None leaves the method's own.
     validation : objective or callable, optional
@@ -78,13 +93,27 @@ def minimize(
         Show a bar on the standard error stream (by tqdm if installed, else one plain line).
     options : dict, optional
         Further options of the method, as in ``scipy.optimize.minimize``; they go before `max_iter`.
-        An unknown name is refused; values are SciPy's to check.
+        An unknown name is refused; values are SciPy's to check. Options of the other methods are in
+        the notes.
     x0 : (P,) array_like, optional
         Where to start; by default at `net.params`.
     bounds : (P, 2) array_like or scipy.optimize.Bounds, optional
         The lowest and the highest value of each parameter, None or infinite for none. L-BFGS-B,
         TNC, SLSQP and trust-constr keep to them; a start beyond them is moved to the nearest point
         within. `Network.blocks` of a copy of the network says which parameter is where.
+    batch_size : int, optional
+        Of adam, sgd and rmsprop with an `Objective`: the sequences of a batch. None is all data at
+        every step.
+    max_epochs : int, optional
+        Of the same: passes over the data, by default 100. They end the run with success.
+    learning_rate : float or callable, optional
+        Of the same: the rate, by default 0.001, of sgd 0.01; or a schedule
+        ``learning_rate(epoch, max_epochs)``, such as `lstmcore.optimizers.Cosine`, where `epoch`
+        counts the epochs that are done, in parts too: 0, 0.25, 0.5 with four batches in each.
+    clip_norm : float, optional
+        Of the same: scale gradients whose Euclidean norm is larger down to it.
+    seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
+        Of the same: which sequences meet in which batch.
 
     Returns
     -------
@@ -92,7 +121,8 @@ def minimize(
         SciPy's, whole, but for x, fun and jac, which are those of the parameters left in `net`.
         Also ``history``, a dict of arrays with an entry for the start and one for each iteration:
         loss (the objective), gradient_norm (Euclidean), evaluations and time (seconds), both
-        counted from the start, and with validation validation_loss.
+        counted from the start, and with validation validation_loss. With batches other things are
+        in it: see the notes.
 
     Raises
     ------
@@ -108,6 +138,33 @@ def minimize(
         The method ended without success (quotes SciPy's message and status); or with success, but
         at a gradient as large as that of the start, or, of an `Objective`, at a loss no lower than
         that of the best constant outputs. Not if the callback or the keyboard has ended it.
+
+    Notes
+    -----
+    adam, sgd and rmsprop step along the gradient without a search. What each of them computes, and
+    where it is from, is in ``lstmcore/optimizers/_updates.py``. Their options are
+
+    - adam: beta1 (0.9), beta2 (0.999), eps (1e-8);
+    - sgd: momentum (0.9), nesterov (False);
+    - rmsprop: rho (0.9), eps (1e-8);
+    - each: weight_decay (0), which is decoupled (with adam: AdamW): before every step the weights
+      that `l2` counts are multiplied by 1 - rate · weight_decay.
+
+    Without `batch_size` an epoch is one step on the whole objective, in float64, and everything
+    that is recorded means what it means with SciPy's methods. With `batch_size`
+
+    - each epoch takes all sequences in a new random order, so many at a time; the last batch may
+      have fewer. A sequence without weight is in no batch. Parameters and what the method keeps
+      have the network's dtype. One seed gives the same bits on any number of threads.
+    - each step goes along the gradient of `Objective.on_batch`: the weighted mean over the batch's
+      own terms, and all of the penalty. So a batch of small weights, or of short sequences, takes
+      as large a step as another.
+    - loss in the history is the mean over the epoch, each batch at the parameters that it met,
+      weighted by the sum of its weights, and gradient_norm the same mean of norms before clipping;
+      at the start both are those of the first batch. evaluations, `nfev` too, count batches.
+    - the best parameters are those at the end of the epoch of the lowest such loss, or of the
+      lowest validation loss. The whole objective is never evaluated for it: `fun` is the loss in
+      the history there, infinite if no epoch has come to its end, and `jac` is None.
 
     Examples
     --------
@@ -128,6 +185,17 @@ def minimize(
     True
     >>> bool((net.params == res.x).all())
     True
+
+    Batches of two sequences:
+
+    >>> objective = lc.Objective(net, x, np.cumsum(x, axis=1) / 5)
+    >>> schedule = lc.optimizers.WarmUp(2, lc.optimizers.Cosine(0.01))
+    >>> res = lc.minimize(objective, "adam", batch_size=2, max_epochs=40, learning_rate=schedule,
+    ...                   clip_norm=1.0, seed=0)
+    >>> res.nit, res.nfev
+    (40, 161)
+    >>> res.message
+    '40 epochs, as many as asked for'
     """
     net = getattr(objective, "net", None)
     if not (isinstance(net, Network) and callable(objective)):
@@ -136,7 +204,26 @@ def minimize(
             f"got {describe(objective)}"
         )
     drive = _DRIVERS[as_choice(method, "method", tuple(_DRIVERS))]
-    max_iter = as_integer(max_iter, "max_iter", 1)
+    of_epochs = {
+        "batch_size": batch_size,
+        "max_epochs": max_epochs,
+        "learning_rate": learning_rate,
+        "clip_norm": clip_norm,
+        "seed": seed,
+    }
+    kept = {}
+    if method in optimizers.METHODS:
+        for name, value in {"max_iter": max_iter, "tol": tol}.items():
+            if value is not None:
+                raise _not_of(method, name, value, _NOT_OF_EPOCHS[name])
+        max_iter = as_integer(_MAX_EPOCHS if max_epochs is None else max_epochs, "max_epochs", 1)
+        del of_epochs["max_epochs"]
+        kept |= of_epochs
+    else:
+        for name, value in of_epochs.items():
+            if value is not None:
+                raise _not_of(method, name, value, _OF_EPOCHS)
+        max_iter = as_integer(_MAX_ITER if max_iter is None else max_iter, "max_iter", 1)
     tol = None if tol is None else as_number(tol, "tol", 0.0)
     validation = _as_validation(validation, net)
     patience = None if patience is None else as_integer(patience, "patience", 1)
@@ -151,7 +238,6 @@ def minimize(
     start = net.params if x0 is None else shaped(as_real(x0, "x0", float), "x0", net.params.shape)
     start = start.astype(np.float64)
     bounds = _as_bounds(bounds, method, start.size)
-    kept = {}
     if bounds is not None:
         start = np.clip(start, *bounds.T)
         kept["bounds"] = bounds
@@ -184,30 +270,35 @@ def minimize(
     return result
 
 
-_WAY_OUT = (
-    "calling again goes on from the best parameters; if that leads nowhere, bring inputs and "
-    "targets to mean 0 and variance 1 (lstmcore.Scaler), or start from another seed"
-)
+def _way_out(method):
+    slower = "take a smaller learning_rate, " if method in optimizers.METHODS else ""
+    return (
+        f"calling again goes on from the best parameters; if that leads nowhere, {slower}bring "
+        "inputs and targets to mean 0 and variance 1 (lstmcore.Scaler), or start from another seed"
+    )
 
 
 def _complaint(method, objective, result, bounds):
     """What a user must know of a result that is not what was hoped for, or None."""
     if result.status == STOPPED:
         return None
+    way_out = _way_out(method)
     if not result.success:
-        return f"{method} has not converged: {result.message} (status {result.status}); {_WAY_OUT}"
+        return f"{method} has not converged: {result.message} (status {result.status}); {way_out}"
     if not result.history["loss"].size:  # a method that has evaluated nothing
         return None
     ended = f"{method} has ended with success ({result.message}), but"
     # The best of a validation may be anywhere; without one the gradient should have gone.
     gradient, start_norm = result.jac, result.history["gradient_norm"][0]
+    if gradient is None:  # of batches, where it never goes
+        gradient = np.zeros_like(result.x)
     if bounds is not None:  # a bound may hold a parameter back
         gradient = result.x - np.clip(result.x - gradient, *bounds.T)
     norm = np.linalg.norm(gradient)
     is_large = norm > max(0.5 * start_norm, 0.01 * abs(result.fun), 1e-3)
     if is_large and "validation_loss" not in result.history:
         return (
-            f"{ended} its gradient is {norm:.3g}, at the start it was {start_norm:.3g}; {_WAY_OUT}"
+            f"{ended} its gradient is {norm:.3g}, at the start it was {start_norm:.3g}; {way_out}"
         )
     constant = objective.constant_loss() if isinstance(objective, Objective) else None
     # Where targets are constants themselves, but for rounding, there is nothing else to learn.
@@ -216,7 +307,7 @@ def _complaint(method, objective, result, bounds):
         if loss > 0.99 * constant:
             return (
                 f"{ended} the network is no better than constant outputs: its loss is {loss:.6g}, "
-                f"that of the best constants {constant:.6g}; {_WAY_OUT}"
+                f"that of the best constants {constant:.6g}; {way_out}"
                 f"{', or with a smaller l2' if objective.l2 else ''}"
             )
     return None
@@ -233,6 +324,10 @@ def _warn(message, category):
         raise
     except Exception:
         pass
+
+
+def _not_of(method, name, value, way_out):
+    return ValueError(f"{name}: expected None with {method}, got {describe(value)}; {way_out}")
 
 
 def _as_validation(validation, net):

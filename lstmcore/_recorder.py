@@ -29,7 +29,7 @@ class Recorder:
     Attributes
     ----------
     best : dict or None
-        x, fun and jac of the best point seen.
+        x, fun and jac of the best point seen; jac may be None.
     patience : int or None
     """
 
@@ -60,8 +60,10 @@ class Recorder:
         if not self._validates and (self.best is None or f < self.best["fun"]):
             self.best = {"x": x.copy(), "fun": f, "jac": g}
 
-    def record(self, x, f, g, evaluations, validation_loss=None):
+    def record(self, x, f, g, evaluations, validation_loss=None, gradient_norm=None):
         """Add a row: the first is the start, each other one an iteration that arrived at x.
+
+        g may be None where `gradient_norm` says what to record; else it is that of g.
 
         Returns
         -------
@@ -70,7 +72,7 @@ class Recorder:
         """
         row = {
             "loss": f,
-            "gradient_norm": float(np.linalg.norm(g)),
+            "gradient_norm": float(np.linalg.norm(g)) if gradient_norm is None else gradient_norm,
             "validation_loss": validation_loss,
             "evaluations": evaluations,
             "time": self._elapsed(),
@@ -100,7 +102,11 @@ class Recorder:
             "lowest_nit": self._lowest_nit,
         }
         if self.best is not None:
-            state |= {f"best.{name}": np.copy(value) for name, value in self.best.items()}
+            state |= {
+                f"best.{name}": np.copy(value)
+                for name, value in self.best.items()
+                if value is not None
+            }
         return state
 
     @classmethod
@@ -119,7 +125,7 @@ class Recorder:
             recorder.best = {
                 "x": state["best.x"],
                 "fun": float(state["best.fun"]),
-                "jac": state["best.jac"],
+                "jac": state.get("best.jac"),
             }
         return recorder
 

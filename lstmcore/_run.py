@@ -28,8 +28,9 @@ class Stop(Exception):
 class Run:
     """One run of a method.
 
-    A method calls it for (f, g) at a point, and `iterate` for every iteration; either may raise
-    `Stop`, which a method lets pass.
+    A method calls it for (f, g) at a point, and `iterate` for every iteration. One that looks at
+    batches of the data says `count` after each evaluation of its own, `begin` once at the start and
+    `arrive` after each epoch. Each may raise `Stop`, which a method lets pass.
 
     Parameters
     ----------
@@ -44,23 +45,23 @@ class Run:
     ----------
     objective, recorder
     nfev : int
-        Evaluations of the objective.
+        Evaluations of the objective, or of batches.
+    unit : str
+        What is counted: "iterations", or as a method says.
     """
 
     def __init__(self, objective, recorder, validation, callback):
         self.objective = objective
         self.recorder = recorder
         self.nfev = 0
+        self.unit = "iterations"
         self._validation = validation
         self._callback = callback
         self._recent = {}  # the last evaluations: bytes of x -> (f, g)
 
     def __call__(self, x):
         f, g = self._evaluate(x)
-        self.nfev += 1
-        if not (np.isfinite(f) and np.isfinite(g).all()):
-            what = "gradient" if np.isfinite(f) else "loss"
-            raise Stop(f"the {what} is not finite at evaluation {self.nfev}", NOT_FINITE)
+        self.count(f, np.isfinite(g).all())
         self.recorder.offer(x, f, g)
         self._recent[x.tobytes()] = f, g
         if len(self._recent) > _REMEMBERED:
@@ -72,11 +73,30 @@ class Run:
     def iterate(self, x, *_):
         """A method's callback: an iteration has arrived at x. trust-constr adds its state."""
         f, g = self._recent.get(x.tobytes()) or self(x)
-        row = self._record(x, f, g)
+        self._end_iteration(x, self._record(x, f, g))
+
+    def count(self, f, g_is_finite):
+        """Count an evaluation, and end the run if it is not finite."""
+        self.nfev += 1
+        if not (np.isfinite(f) and g_is_finite):
+            what = "gradient" if np.isfinite(f) else "loss"
+            raise Stop(f"the {what} is not finite at evaluation {self.nfev}", NOT_FINITE)
+
+    def begin(self, x, f, gradient_norm):
+        """The start of a method of batches, of which the first gives f; any epoch is better."""
+        self.recorder.offer(x, np.inf, None)
+        self._record(x, f, None, gradient_norm)
+
+    def arrive(self, x, f, gradient_norm):
+        """An epoch has arrived at x; f and the norm are its means."""
+        self.recorder.offer(x, f, None)
+        self._end_iteration(x, self._record(x, f, None, gradient_norm))
+
+    def _end_iteration(self, x, row):
         if self._callback is not None:
             self._call_back(x, row)
         if self.recorder.is_out_of_patience:
-            reason = f"no lower validation loss for {self.recorder.patience} iterations"
+            reason = f"no lower validation loss for {self.recorder.patience} {self.unit}"
             raise Stop(reason, status=0, success=True)
 
     def _evaluate(self, x):
@@ -91,9 +111,9 @@ class Run:
         name = "objective's gradient"
         return float(f), shaped(as_real(g, name, np.float64), name, x.shape)
 
-    def _record(self, x, f, g):
+    def _record(self, x, f, g, gradient_norm=None):
         loss = None if self._validation is None else self._validate(x)
-        return self.recorder.record(x, f, g, self.nfev, loss)
+        return self.recorder.record(x, f, g, self.nfev, loss, gradient_norm)
 
     def _validate(self, x):
         loss = self._validation(x.copy())
@@ -101,7 +121,7 @@ class Run:
             raise TypeError(f"validation: expected it to return a number, got {describe(loss)}")
         if np.isnan(loss):
             iteration = len(self.recorder)
-            raise Stop(f"the validation loss is NaN after {iteration} iterations", NOT_FINITE)
+            raise Stop(f"the validation loss is NaN after {iteration} {self.unit}", NOT_FINITE)
         return float(loss)
 
     def _call_back(self, x, row):

@@ -15,6 +15,7 @@ from ._chain import Chain
 from ._checks import (
     as_choice,
     as_flag,
+    as_generator,
     as_integer,
     as_number,
     as_real_dtype,
@@ -71,6 +72,8 @@ class Network(Fixed):
     layers : tuple of Layer
     weights : list
         For each layer a list with one `Weights` for each direction, views of `params`.
+    weight_slices : tuple of slice
+        The stretches of `params` that `penalty` counts.
     body, head : slice
         The layers that see time steps, up to the one that is read out, and those after it.
     input_size, output_size : int
@@ -152,7 +155,7 @@ class Network(Fixed):
         self.takes_tokens = self.layers[0].tokens
         self._check_loss()
         self._output = OUTPUTS[self._loss.output]
-        rng = _check_seed(seed) if params is None else None
+        rng = as_generator(seed) if params is None else None
         self._parameters = Parameters(self.layers, self.dtype, rng, params)
         self._states = States(parts, self.dtype)
         self._pool = WorkspacePool(self.dtype)
@@ -198,6 +201,10 @@ class Network(Fixed):
     @property
     def table(self):
         return self._parameters.table
+
+    @property
+    def weight_slices(self):
+        return tuple(self._parameters.weight_slices)
 
     @property
     def params(self):
@@ -937,13 +944,3 @@ def _check_layers(layers):
                 f"layers[{k - 1}], got {layer.input_size}"
             )
     return tuple(layers)
-
-
-def _check_seed(seed):
-    try:
-        return np.random.default_rng(seed)
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"seed: expected None, an integer >= 0, a SeedSequence or a Generator, "
-            f"got {describe(seed)}"
-        ) from error

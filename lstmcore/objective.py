@@ -123,13 +123,13 @@ class Objective(Fixed):
 
     def __call__(self, theta):
         """Value (float) and gradient (fresh (P,) float64 array) at `theta`."""
-        f, g = self._evaluate(theta, self.examples, gradient=True)
+        f, g = self._evaluate(theta, self.examples, gradient=True, plain=self._plain)
         f = self.penalty(theta, g, start=f)
         return f, g.astype(np.float64, copy=False)
 
     def fun(self, theta):
         """The value alone: one forward pass."""
-        f, _ = self._evaluate(theta, self.examples, gradient=False)
+        f, _ = self._evaluate(theta, self.examples, gradient=False, plain=self._plain)
         return self.penalty(theta, start=f)
 
     def grad(self, theta):
@@ -162,8 +162,50 @@ class Objective(Fixed):
         >>> bool(np.isclose(f, net.loss(x, x), rtol=1e-14))
         True
         """
-        f, g = self._evaluate(theta, self.examples.summed(), gradient=True)
+        f, g = self._evaluate(theta, self.examples.summed(), gradient=True, plain=self._plain)
         return f, g.astype(np.float64, copy=False)
+
+    def on_batch(self, theta, indices):
+        """Value and gradient over some of the sequences: their mean loss, and the whole penalty.
+
+        Of a sum (``reduction="sum"``) the value is that mean times the sum of all weights. This,
+        and not the objective itself, is what `minimize` goes by with `batch_size`.
+
+        Parameters
+        ----------
+        theta : (P,) array_like
+        indices : (n,) array of int
+            The sequences, some of whose terms have weight. Inputs are not copied.
+
+        Returns
+        -------
+        f : float
+        g : (P,) array
+            Fresh, of the network's dtype.
+        weight : float
+            The sum of the weights of their terms. Over batches of all sequences
+            Σ weight f / Σ weight = f(θ).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> x = np.random.default_rng(0).normal(size=(40, 20, 1))
+        >>> net = lc.Network([lc.LSTM(1, 4), lc.Dense(4, 1)], seed=0)
+        >>> obj = lc.Objective(net, x, np.cumsum(x, axis=1) / 5, l2=1e-4)
+        >>> batches = np.arange(30), np.arange(30, 40)
+        >>> f, _, weight = zip(*(obj.on_batch(net.params, batch) for batch in batches))
+        >>> bool(np.isclose(np.average(f, weights=weight), obj.fun(net.params), rtol=1e-14))
+        True
+        """
+        examples = self.examples.take(indices)
+        plain = None if self._plain is None else self.net.plain_objective(examples)
+        f, g = self._evaluate(theta, examples, gradient=True, plain=plain)
+        if examples.reduction == "sum":
+            factor = self.total / examples.total
+            f *= factor
+            g *= self.net.dtype.type(factor)
+        return self.penalty(theta, g, start=f), g, examples.total
 
     def constant_loss(self):
         """`Network.constant_loss` of the examples, which any fit should bring `fun` below."""
@@ -176,10 +218,10 @@ class Objective(Fixed):
         """
         return self.net.penalty(theta, self.l2, g, start=start)
 
-    def _evaluate(self, theta, examples, gradient):
+    def _evaluate(self, theta, examples, gradient, plain):
         keep_for_scipy()
-        if self._plain is not None:
-            return self.net.evaluate_plain(self._plain, theta, examples, gradient, self.n_threads)
+        if plain is not None:
+            return self.net.evaluate_plain(plain, theta, examples, gradient, self.n_threads)
         return self.net.evaluate(
             theta,
             examples,

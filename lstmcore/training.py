@@ -13,7 +13,7 @@ def fit(
     Y=None,
     *,
     method="L-BFGS-B",
-    max_iter=200,
+    max_iter=None,
     tol=None,
     validation_data=None,
     patience=None,
@@ -21,9 +21,14 @@ def fit(
     progress=False,
     options=None,
     bounds=None,
+    batch_size=None,
+    max_epochs=None,
+    learning_rate=None,
+    clip_norm=None,
+    seed=None,
     **objective,
 ):
-    """Train a network on a whole data set: `minimize` its `Objective`.
+    """Train a network on a data set: `minimize` its `Objective`.
 
     Parameters
     ----------
@@ -32,10 +37,12 @@ def fit(
     X, Y, **objective
         The data, l2, checkpoint and n_threads: see `Objective`.
     validation_data : tuple (X, Y) or Objective, optional
-        Evaluated without `l2` at the start and after every iteration. What needs lengths or weights
-        comes as an `Objective` of the same network, which is evaluated as it is.
+        Evaluated without `l2` at the start and after every iteration or epoch. What needs lengths
+        or weights comes as an `Objective` of the same network, which is evaluated as it is.
     method, max_iter, tol, patience, callback, progress, options, bounds
         See `minimize`.
+    batch_size, max_epochs, learning_rate, clip_norm, seed
+        Of the methods adam, sgd and rmsprop: see `minimize` and its notes.
 
     Returns
     -------
@@ -61,6 +68,13 @@ def fit(
     >>> res = lc.fit(net, x[:, :-1], 0.5 * x[:, 1:] + x[:, :-1], max_iter=1000, tol=1e-4)
     >>> res.success
     True
+
+    In batches of four sequences:
+
+    >>> res = lc.fit(net, x[:, :-1], 0.5 * x[:, 1:] + x[:, :-1], method="adam", batch_size=4,
+    ...              max_epochs=20, learning_rate=1e-3, seed=0)
+    >>> len(res.history["loss"])
+    21
     """
     check_finite = objective.get("check_finite", True)
     objective = Objective(net, X, Y, **objective)
@@ -75,6 +89,11 @@ def fit(
         progress=progress,
         options=options,
         bounds=bounds,
+        batch_size=batch_size,
+        max_epochs=max_epochs,
+        learning_rate=learning_rate,
+        clip_norm=clip_norm,
+        seed=seed,
     )
 
 

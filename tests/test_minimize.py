@@ -205,7 +205,7 @@ class WithoutNet:
 BAD = {
     "objective": ({"objective": WithoutNet()}, TypeError, "objective: expected an Objective, or"),
     "a network": ({"objective": network()}, TypeError, "objective: expected an Objective, or"),
-    "method": ({"method": "adam"}, ValueError, "method: expected one of CG, BFGS, L-BFGS-B"),
+    "method": ({"method": "adagrad"}, ValueError, "method: expected one of CG, BFGS, L-BFGS-B"),
     "validation": ({"validation": (1, 2)}, TypeError, "validation: expected an Objective or a"),
     "validation gives": ({"validation": lambda x: (1, 2)}, TypeError, "validation: .* a number"),
     "validation's net": (

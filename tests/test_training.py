@@ -315,7 +315,7 @@ def test_blas_has_its_own_threads_again_after_fits_that_overlapped():
 
 
 BAD = {
-    "unknown method": ({"method": "adam"}, ValueError, "method: expected one of CG, BFGS"),
+    "unknown method": ({"method": "adagrad"}, ValueError, "method: expected one of CG, BFGS"),
     "method without gradient": ({"method": "Powell"}, ValueError, "method: expected one of CG"),
     "method not a string": ({"method": None}, TypeError, "method: expected one of CG"),
     "max_iter": ({"max_iter": 0}, ValueError, "max_iter: expected an integer >= 1, got 0"),

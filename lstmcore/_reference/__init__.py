@@ -34,8 +34,10 @@ import numpy as np
 from . import dense, gru, lstm, rnn
 from ._activations import apply_activation, logistic
 from ._losses import loss_rows
+from ._updates import adam_update, rmsprop_update, sgd_update, sum_of_squares
 
 __all__ = [
+    "adam_update",
     "add_over_time",
     "apply_activation",
     "backward",
@@ -46,10 +48,13 @@ __all__ = [
     "output_units",
     "pack",
     "plan_cell",
+    "rmsprop_update",
     "same_bytes",
     "scratch_size",
+    "sgd_update",
     "sizes",
     "split_records",
+    "sum_of_squares",
     "unpack",
 ]
 

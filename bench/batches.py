@@ -1,0 +1,148 @@
+"""Mini-batches at work: embedded Reber strings and the adding problem, by adam and by L-BFGS.
+
+    python bench/batches.py [reber] [adding] [--seeds N]
+
+Embedded Reber (Hochreiter & Schmidhuber 1997, experiment 1; the grammar is that of Cleeremans et
+al. 1989): 256 strings to learn from and 256 others; a net has solved it, and the run ends, when at
+every step of all 512 the symbols that may come next are the most active ones. Adding (experiment 4
+of the same paper): two marked numbers of 100 to 110 are to be added; wrong is an error above 0.04,
+on 2,560 fresh sequences. One thread; times are those of the process.
+"""
+
+import argparse
+import time
+import warnings
+
+import numpy as np
+
+import lstmcore as lc
+
+SYMBOLS = "BEPSTVX"
+# The grammar: node -> (symbol, next node); the last node has no way on.
+GRAMMAR = {
+    0: ("T", 1, "P", 2),
+    1: ("S", 1, "X", 3),
+    2: ("T", 2, "V", 4),
+    3: ("X", 2, "S", 5),
+    4: ("P", 3, "V", 5),
+}
+
+
+def reber_string(rng):
+    """A string, and for each symbol but the last the set of those that may follow."""
+    outer = "TP"[rng.integers(2)]
+    symbols, follow, node = ["B", outer, "B"], [{"T", "P"}, {"B"}], 0
+    while node in GRAMMAR:
+        ways = GRAMMAR[node]
+        follow.append({ways[0], ways[2]})
+        way = 2 * rng.integers(2)
+        symbols.append(ways[way])
+        node = ways[way + 1]
+    symbols += ["E", outer, "E"]
+    follow += [{"E"}, {outer}, {"E"}]
+    return "".join(symbols), follow
+
+
+def reber(seed):
+    rng = np.random.default_rng(seed)
+    strings = {}
+    while len(strings) < 512:
+        string, follow = reber_string(rng)
+        strings[string] = follow
+    tokens = [np.array([SYMBOLS.index(s) for s in string]) for string in strings]
+    X, Y = [t[:-1] for t in tokens], [t[1:] for t in tokens]
+    may = np.array([[s in f for s in SYMBOLS] for follow in strings.values() for f in follow])
+
+    def wrong(theta):
+        """How many steps there are at which a symbol that may not follow is among the foremost."""
+        net.params = theta
+        outputs = np.concatenate(net.predict(X))
+        least = np.where(may, outputs, np.inf).min(axis=1)
+        return float((least <= np.where(may, -np.inf, outputs).max(axis=1)).sum())
+
+    runs = {
+        "adam": {"batch_size": 8, "max_epochs": 200, "learning_rate": 1e-2, "seed": seed},
+        "L-BFGS-B": {"max_iter": 1000},
+    }
+    for method, options in runs.items():
+        layers = [lc.LSTM(7, 12, tokens=True), lc.Dense(12, 7)]
+        net = lc.Network(layers, loss="cross_entropy", seed=seed)
+        objective = lc.Objective(net, X[:256], Y[:256], n_threads=1)
+        result, seconds = timed(objective, method, 1, validation=wrong, **options)
+        n_wrong = int(wrong(net.params))
+        outcome = f"{n_wrong} of {len(may)} steps wrong" if n_wrong else "solved"
+        yield method, outcome, result, seconds
+
+
+def adding_sequences(rng, n):
+    lengths = rng.integers(100, 111, n)
+    X, Y = [], np.empty(n)
+    for k, length in enumerate(lengths):
+        x = np.zeros((length, 2))
+        x[:, 0] = rng.uniform(-1, 1, length)
+        first, second = rng.choice(10), rng.choice(np.arange(10, length // 2))
+        x[[first, second], 1] = 1.0
+        X.append(x)
+        Y[k] = 0.5 + x[[first, second], 0].sum() / 4
+    return X, Y
+
+
+def adding(seed):
+    rng = np.random.default_rng(seed)
+    X, Y = adding_sequences(rng, 4000)
+    X_test, Y_test = adding_sequences(rng, 2560)
+    held_out = adding_sequences(rng, 500)
+    runs = {
+        "adam": {
+            "batch_size": 32,
+            "max_epochs": 120,
+            "learning_rate": 3e-3,
+            "clip_norm": 1.0,
+            "seed": seed,
+        },
+        "L-BFGS-B": {"max_iter": 300},
+    }
+    for method, options in runs.items():
+        layers = [lc.LSTM(2, 8, forget_bias=5.0), lc.Dense(8, 1)]
+        net = lc.Network(layers, readout="last", seed=seed)
+        objective = lc.Objective(net, X, Y, n_threads=1)
+        validation = lc.Objective(net, *held_out, n_threads=1)
+        result, seconds = timed(objective, method, 1e-5, validation=validation, **options)
+        wrong = int((abs(net.predict(X_test)[:, 0] - Y_test) > 0.04).sum())
+        yield method, f"{wrong} of {len(Y_test)} wrong", result, seconds
+
+
+def timed(objective, method, enough, **options):
+    """A run that ends where the validation loss is below `enough`, and its seconds."""
+
+    def stop(now):
+        if now.validation_loss < enough:
+            raise StopIteration
+
+    began = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lc.ConvergenceWarning)
+        result = lc.minimize(objective, method, callback=stop, **options)
+    return result, time.process_time() - began
+
+
+def main():
+    tasks = {"reber": reber, "adding": adding}
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("tasks", nargs="*", metavar="task", help=", ".join(tasks))
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    if unknown := set(arguments.tasks) - set(tasks):
+        parser.error(f"task: expected {' or '.join(tasks)}, got {', '.join(sorted(unknown))}")
+    for name in arguments.tasks or tasks:
+        for seed in range(arguments.seeds):
+            for method, outcome, result, seconds in tasks[name](seed):
+                print(
+                    f"{name:8} seed {seed}  {method:10} {outcome:26} {seconds:6.1f} s  "
+                    f"{result.nit} {'epochs' if method == 'adam' else 'iterations'}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

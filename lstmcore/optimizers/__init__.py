@@ -1,0 +1,13 @@
+"""Methods that step along the gradient, of all data or of a batch of them: adam, sgd, rmsprop.
+
+`minimize` and `fit` take them by name; here are the schedules of their learning rate:
+
+>>> import lstmcore as lc
+>>> lc.optimizers.WarmUp(5, lc.optimizers.Cosine(1e-2))
+WarmUp(epochs=5, then=Cosine(rate=0.01, last=0.0), first=0.1)
+"""
+
+from ._descent import METHODS, WITH_BOUNDS, drive
+from ._schedules import Cosine, Step, WarmUp
+
+__all__ = ["METHODS", "WITH_BOUNDS", "Cosine", "Step", "WarmUp", "drive"]

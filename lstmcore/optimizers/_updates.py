@@ -1,0 +1,129 @@
+"""The steps of the methods: what is kept from one to the next, and the formula.
+
+Below g is the gradient, θ the parameters and α the learning rate, all at one step; t counts the
+steps from 1. Sources:
+
+D. P. Kingma, J. Ba, *Adam: A Method for Stochastic Optimization*, ICLR 2015, algorithm 1.
+I. Loshchilov, F. Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019.
+I. Sutskever, J. Martens, G. Dahl, G. Hinton, *On the importance of initialization and momentum in
+deep learning*, ICML 2013, equations 1 to 4.
+T. Tieleman, G. Hinton, *Lecture 6.5, rmsprop*, Coursera: Neural Networks for Machine Learning,
+2012.
+"""
+
+import numpy as np
+
+from .._checks import as_flag, as_number, as_positive, describe
+from .._dispatch import kernels
+
+
+class Update:
+    """The state of one run. A subclass has `OPTIONS`, `RATE`, `STATE` and `_step`.
+
+    Parameters
+    ----------
+    method : str
+        The name that errors give it.
+    options : dict
+        Some of `OPTIONS`, or weight_decay.
+    size : int
+    dtype : dtype
+        Of parameters and gradients.
+    weight_slices : list of slice
+        The parameters that decay: those that a penalty counts.
+    """
+
+    OPTIONS = ()  # pairs: name, value if it is not given
+    RATE = None  # the learning rate if it is not given
+    STATE = 0  # vectors that are kept
+
+    def __init__(self, method, options, size, dtype, weight_slices):
+        known = {**dict(self.OPTIONS), "weight_decay": 0.0}
+        for name in options:
+            if name not in known:
+                raise ValueError(
+                    f"options: expected some of {', '.join(known)} with {method}, got "
+                    f"{name!r}; arguments of minimize and fit go beside options"
+                )
+        checked = {
+            name: _CHECKS[name](value, f"options[{name!r}]")
+            for name, value in (known | options).items()
+        }
+        self.decay = checked.pop("weight_decay")
+        self.options = checked
+        self.state = [np.zeros(size, dtype) for _ in range(self.STATE)]
+        self.t = 0
+        self._weight_slices = weight_slices if self.decay else ()
+
+    def __call__(self, theta, g, rate, scale):
+        """One step, of `theta` in place, along g times `scale`."""
+        self.t += 1
+        for weights in self._weight_slices:  # decoupled: (1 - α weight_decay) θ
+            theta[weights] *= theta.dtype.type(1.0 - rate * self.decay)
+        self._step(theta, g, rate, scale, *self.state, **self.options)
+
+
+class Adam(Update):
+    """m = β1 m + (1 - β1) g;  v = β2 v + (1 - β2) g²;  θ -= α m̂ / (√v̂ + ε).
+
+    m̂ = m / (1 - β1^t) and v̂ = v / (1 - β2^t).
+    """
+
+    OPTIONS = (("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-8))
+    RATE = 1e-3
+    STATE = 2
+
+    def _step(self, theta, g, rate, scale, m, v, beta1, beta2, eps):
+        rate = rate / (1.0 - beta1**self.t)
+        unbias = (1.0 - beta2**self.t) ** -0.5
+        kernels.adam_update(theta, g, m, v, scale, rate, beta1, beta2, unbias, eps)
+
+
+class SGD(Update):
+    """v = μ v - α g;  θ += v, with g at θ or, by Nesterov, at θ + μ v.
+
+    With Nesterov's momentum `theta` is this θ + μ v, which moves by μ v - α g, of the new v.
+    """
+
+    OPTIONS = (("momentum", 0.9), ("nesterov", False))
+    RATE = 1e-2
+    STATE = 1
+
+    def _step(self, theta, g, rate, scale, velocity, momentum, nesterov):
+        kernels.sgd_update(theta, g, velocity, rate * scale, momentum, nesterov)
+
+
+class RMSProp(Update):
+    """v = ρ v + (1 - ρ) g²;  θ -= α g / (√v + ε)."""
+
+    OPTIONS = (("rho", 0.9), ("eps", 1e-8))
+    RATE = 1e-3
+    STATE = 1
+
+    def _step(self, theta, g, rate, scale, v, rho, eps):
+        kernels.rmsprop_update(theta, g, v, scale, rate, rho, eps)
+
+
+UPDATES = {"adam": Adam, "sgd": SGD, "rmsprop": RMSProp}
+
+
+def _as_share(value, name):
+    number = as_number(value, name, 0)
+    if not number < 1:
+        raise ValueError(f"{name}: expected a number >= 0 and < 1, got {describe(value)}")
+    return number
+
+
+def _as_decay(value, name):
+    return as_number(value, name, 0)
+
+
+_CHECKS = {
+    "beta1": _as_share,
+    "beta2": _as_share,
+    "momentum": _as_share,
+    "rho": _as_share,
+    "eps": as_positive,
+    "nesterov": as_flag,
+    "weight_decay": _as_decay,
+}
