@@ -182,8 +182,8 @@ def test_a_wrong_gradient_is_found(monkeypatch):
     given = data(net)
     evaluate = lc.Objective._evaluate
 
-    def wrong(objective, theta, examples, gradient):
-        f, g = evaluate(objective, theta, examples, gradient)
+    def wrong(objective, theta, examples, gradient, plain):
+        f, g = evaluate(objective, theta, examples, gradient, plain)
         if gradient:
             net.table["0.R"].view(g)[0, 0] *= 1.001
         return f, g
