@@ -1,21 +1,27 @@
 """Mini-batches at work: embedded Reber strings and the adding problem, by adam and by L-BFGS.
 
     python bench/batches.py [reber] [adding] [--seeds N]
+    python bench/batches.py steps
 
 Embedded Reber (Hochreiter & Schmidhuber 1997, experiment 1; the grammar is that of Cleeremans et
 al. 1989): 256 strings to learn from and 256 others; a net has solved it, and the run ends, when at
 every step of all 512 the symbols that may come next are the most active ones. Adding (experiment 4
 of the same paper): two marked numbers of 100 to 110 are to be added; wrong is an error above 0.04,
 on 2,560 fresh sequences. One thread; times are those of the process.
+
+The last line prints what a step costs: the update of 66,251 parameters alone, and all of a step of
+512 sequences of unequal lengths in a fit, beside the gradient of its batch.
 """
 
 import argparse
 import time
+import timeit
 import warnings
 
 import numpy as np
 
 import lstmcore as lc
+from lstmcore._dispatch import kernels
 
 SYMBOLS = "BEPSTVX"
 # The grammar: node -> (symbol, next node); the last node has no way on.
@@ -112,11 +118,11 @@ def adding(seed):
         yield method, f"{wrong} of {len(Y_test)} wrong", result, seconds
 
 
-def timed(objective, method, enough, **options):
-    """A run that ends where the validation loss is below `enough`, and its seconds."""
+def timed(objective, method, enough=None, **options):
+    """A run, which ends where the validation loss is below `enough`, and its seconds."""
 
     def stop(now):
-        if now.validation_loss < enough:
+        if enough is not None and now.validation_loss < enough:
             raise StopIteration
 
     began = time.process_time()
@@ -126,12 +132,64 @@ def timed(objective, method, enough, **options):
     return result, time.process_time() - began
 
 
+def steps():
+    for dtype in ("float32", "float64"):
+        times = ", ".join(f"{name} {microseconds:.1f}" for name, microseconds in updates(dtype))
+        print(f"update of 66251 parameters, {dtype}, us: {times}", flush=True)
+    for units, batch_size in ((6, 1), (6, 32), (64, 32)):
+        step, gradient = step_of(units, batch_size)
+        print(
+            f"a step at H={units} B={batch_size}, us: {step:.0f} in a fit, gradient {gradient:.0f}",
+            flush=True,
+        )
+
+
+def updates(dtype):
+    """The time of each update, and of the norm of a gradient."""
+    rng = np.random.default_rng(0)
+    theta, g, m, v = (rng.normal(size=66251).astype(dtype) for _ in range(4))
+    v = abs(v)
+    yield (
+        "adam",
+        least_time(lambda: kernels.adam_update(theta, g, m, v, 1.0, 1e-3, 0.9, 0.999, 1.0, 1e-8)),
+    )
+    yield "sgd", least_time(lambda: kernels.sgd_update(theta, g, m, 1e-3, 0.9, False))
+    yield (
+        "rmsprop",
+        least_time(lambda: kernels.rmsprop_update(theta, g, v, 1.0, 1e-3, 0.9, 1e-8)),
+    )
+    yield "norm", least_time(lambda: kernels.sum_of_squares(g))
+
+
+def step_of(units, batch_size):
+    """The time of a step in a fit by adam in float32, and that of its gradient alone."""
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(length, 12)) for length in rng.integers(8, 30, 512)]
+    net = lc.Network([lc.LSTM(12, units), lc.Dense(units, 9)], dtype="float32", seed=0)
+    objective = lc.Objective(net, X, [x[:, :9] for x in X], n_threads=1)
+    theta = net.params.copy()
+    batches = rng.permutation(512).reshape(-1, batch_size)[:16]
+    gradients = least_time(lambda: [objective.on_batch(theta, batch) for batch in batches])
+    fits = []
+    for _ in range(5):
+        result, _ = timed(objective, "adam", batch_size=batch_size, max_epochs=4, seed=0)
+        fits.append(1e6 * np.diff(result.history["time"]).sum() / (result.nfev - 1))
+    return min(fits), gradients / len(batches)
+
+
+def least_time(call):
+    """Microseconds."""
+    return 1e6 * min(timeit.repeat(call, number=10, repeat=100)) / 10
+
+
 def main():
     tasks = {"reber": reber, "adding": adding}
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("tasks", nargs="*", metavar="task", help=", ".join(tasks))
+    parser.add_argument("tasks", nargs="*", metavar="task", help="reber, adding; or steps")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
+    if arguments.tasks == ["steps"]:
+        return steps()
     if unknown := set(arguments.tasks) - set(tasks):
         parser.error(f"task: expected {' or '.join(tasks)}, got {', '.join(sorted(unknown))}")
     for name in arguments.tasks or tasks:

@@ -314,7 +314,7 @@ def apply_activation(int code, double alpha, double beta, cnp.ndarray x not None
         restore_denormals(mode)
 
 
-# Steps of optimizers, whose formulas are in optimizers/_updates.py. All arrays are flat, of one
+# Steps of optimizers, whose formulas are in docs/equations.md. All arrays are flat, of one
 # size and type. `scale` multiplies the gradient; numbers are rounded to the arrays' type.
 
 def adam_update(cnp.ndarray theta not None, cnp.ndarray g not None, cnp.ndarray m not None,

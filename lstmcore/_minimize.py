@@ -141,8 +141,8 @@ def minimize(
 
     Notes
     -----
-    adam, sgd and rmsprop step along the gradient without a search. What each of them computes, and
-    where it is from, is in ``lstmcore/optimizers/_updates.py``. Their options are
+    adam, sgd and rmsprop step along the gradient without a search, as docs/equations.md says. Their
+    options are
 
     - adam: beta1 (0.9), beta2 (0.999), eps (1e-8);
     - sgd: momentum (0.9), nesterov (False);

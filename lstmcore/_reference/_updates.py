@@ -1,4 +1,4 @@
-"""The steps of optimizers, in NumPy: the formulas and their sources are in optimizers/_updates.py.
+"""The steps of optimizers, in NumPy: the formulas and their sources are in docs/equations.md.
 
 Operations have the order of the compiled ones and numbers are rounded to the dtype first, so that
 results have the same bits, but where numbers below the normal ones are kept here and 0 there.

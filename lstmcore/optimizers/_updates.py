@@ -1,14 +1,6 @@
-"""The steps of the methods: what is kept from one to the next, and the formula.
+"""The steps of the methods: what is kept from one to the next, and how the kernels are called.
 
-Below g is the gradient, θ the parameters and α the learning rate, all at one step; t counts the
-steps from 1. Sources:
-
-D. P. Kingma, J. Ba, *Adam: A Method for Stochastic Optimization*, ICLR 2015, algorithm 1.
-I. Loshchilov, F. Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019.
-I. Sutskever, J. Martens, G. Dahl, G. Hinton, *On the importance of initialization and momentum in
-deep learning*, ICML 2013, equations 1 to 4.
-T. Tieleman, G. Hinton, *Lecture 6.5, rmsprop*, Coursera: Neural Networks for Machine Learning,
-2012.
+The formulas and their sources: docs/equations.md, steps along the gradient.
 """
 
 import numpy as np
@@ -58,16 +50,13 @@ class Update:
     def __call__(self, theta, g, rate, scale):
         """One step, of `theta` in place, along g times `scale`."""
         self.t += 1
-        for weights in self._weight_slices:  # decoupled: (1 - α weight_decay) θ
+        for weights in self._weight_slices:  # decoupled from the gradient
             theta[weights] *= theta.dtype.type(1.0 - rate * self.decay)
         self._step(theta, g, rate, scale, *self.state, **self.options)
 
 
 class Adam(Update):
-    """m = β1 m + (1 - β1) g;  v = β2 v + (1 - β2) g²;  θ -= α m̂ / (√v̂ + ε).
-
-    m̂ = m / (1 - β1^t) and v̂ = v / (1 - β2^t).
-    """
+    """Kept: the decaying means of gradients and of their squares."""
 
     OPTIONS = (("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-8))
     RATE = 1e-3
@@ -80,10 +69,7 @@ class Adam(Update):
 
 
 class SGD(Update):
-    """v = μ v - α g;  θ += v, with g at θ or, by Nesterov, at θ + μ v.
-
-    With Nesterov's momentum `theta` is this θ + μ v, which moves by μ v - α g, of the new v.
-    """
+    """Kept: the velocity. With Nesterov's momentum `theta` is where the momentum leads."""
 
     OPTIONS = (("momentum", 0.9), ("nesterov", False))
     RATE = 1e-2
@@ -94,7 +80,7 @@ class SGD(Update):
 
 
 class RMSProp(Update):
-    """v = ρ v + (1 - ρ) g²;  θ -= α g / (√v + ε)."""
+    """Kept: the decaying mean of the gradients' squares."""
 
     OPTIONS = (("rho", 0.9), ("eps", 1e-8))
     RATE = 1e-3
