@@ -419,6 +419,7 @@ def _from_list(X, input_size, dtype, check_finite, name, tokens):
                 + _way_to_a_sequence(x, b, input_size, name, tokens)
             )
     rows = np.concatenate([as_real(x, f"{name}[{b}]", dtype) for b, x in enumerate(arrays)])
+    rows = rows_contiguous(rows)  # of arrays in Fortran's order NumPy makes another one in it
     batch = Batch(rows, lengths, T, begins=begins, is_list=True)
     if check_finite:
         refuse_nonfinite_rows(rows, batch, name)

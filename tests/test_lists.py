@@ -194,3 +194,32 @@ def test_a_batch_without_any_step_has_outputs_and_no_loss(loss, form):
         net.loss(**data, Y=Y)
     f, g = net.loss_and_grad(**data, Y=Y, reduction="sum")
     assert f == 0 and not g.any()
+
+
+# ----------------------------------------------------------------------------- orders in memory
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("order", ["transposed", "one of them", "reversed", "broadcast"])
+def test_sequences_of_a_list_may_lie_in_memory_in_any_order(order, n, dtype):
+    rng = np.random.default_rng(0)
+    plain = [rng.normal(size=(T + b, I)) for b in range(n)]
+    if order == "broadcast":
+        plain = [np.tile(x[:1], (len(x), 1)) for x in plain]
+    arrange = {
+        "transposed": lambda b, x: np.ascontiguousarray(x.T).T,
+        "one of them": lambda b, x: np.asfortranarray(x) if b == 0 else x,
+        "reversed": lambda b, x: np.ascontiguousarray(x[::-1, ::-1])[::-1, ::-1],
+        "broadcast": lambda b, x: np.broadcast_to(x[:1], x.shape),
+    }[order]
+    net = lc.Network([lc.LSTM(I, 3), lc.Dense(3, 2)], dtype=dtype, seed=0)
+    other = [arrange(b, x) for b, x in enumerate(plain)]
+    for mine, wanted in zip(net.predict(other), net.predict(plain), strict=True):
+        same(mine, wanted)
+    Y = [x[:, ::-1] + 1.0 for x in plain]
+    arranged = [arrange(b, y) for b, y in enumerate(Y)] if order != "broadcast" else Y
+    for mine, wanted in zip(
+        net.loss_and_grad(other, arranged), net.loss_and_grad(plain, Y), strict=True
+    ):
+        same(mine, wanted)
