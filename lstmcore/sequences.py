@@ -103,14 +103,16 @@ class Batch(Fixed, _Fields):
 
     def __new__(cls, x, lengths, T, mask=None, begins=None, order=None, first_row=0, is_list=False):
         self = _Fields()
-        if x.dtype == _INDEX:
-            x = read_only(x)
         if lengths is None:
-            self.size, self.max_length = x.shape[:2]
-            order, lengths, offsets, first = equal_lengths(self.size, self.max_length)
+            self.size, self.max_length = size, length = x.shape[:2]
+            order, lengths, offsets, first = equal_lengths(size, length)
             ranked = lengths
-            self.n_steps = self.size * self.max_length
+            self.n_steps = size * length
+            if x.ndim == 2:  # tokens
+                x = read_only(x)
         else:
+            if x.dtype == _INDEX:
+                x = read_only(x)
             order = read_only(np.argsort(-lengths, kind="stable") if order is None else order)
             ranked = read_only(lengths[order])
             lengths = read_only(lengths)
@@ -120,8 +122,12 @@ class Batch(Fixed, _Fields):
             offsets = read_only(offsets)
             self.size, self.max_length = len(lengths), int(ranked[0])
             self.n_steps = int(offsets[-1])
-        self.x = Rows(x, order if begins is None else read_only(begins[order]))
-        self.begins = begins if begins is None else read_only(begins)
+        if begins is None:
+            self.x = Rows(x, order)
+        else:
+            self.x = Rows(x, read_only(begins[order]))
+            begins = read_only(begins)
+        self.begins = begins
         self.lengths = lengths
         self.order = order
         self.ranked = ranked
