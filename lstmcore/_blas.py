@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from time import sleep
 
 _LOOK = 0.01  # seconds between two looks whether SciPy has ended
+_NEAR = 12  # frames between an evaluation and the method that asks for it, at most
 
 _lock = threading.Lock()
 _within = 0
@@ -85,12 +86,17 @@ def _set_threads(blas, numbers):
 # ---- methods that SciPy runs by itself -----------------------------------------------------------
 
 
-def _is_in_scipy(frame):
-    """Whether one of SciPy's optimizers is at work somewhere below a frame, or is it."""
-    while frame is not None:
-        if str(frame.f_globals.get("__name__")).startswith("scipy.optimize"):
+def _is_in_scipy(frame, most=sys.maxsize):
+    """Whether a frame, or one of those that have called it, is of SciPy's optimizers.
+
+    No more than so many are looked at.
+    """
+    while frame is not None and most > 0:
+        name = frame.f_globals.get("__name__")
+        if type(name) is str and name.startswith("scipy.optimize"):
             return True
         frame = frame.f_back
+        most -= 1
     return False
 
 
@@ -149,5 +155,5 @@ def keep_for_scipy():
     if "scipy.optimize" not in sys.modules or (_within and not _hold.is_there):
         return
     thread = threading.get_ident()
-    if thread not in _hold.threads and _is_in_scipy(sys._getframe(1)):
+    if thread not in _hold.threads and _is_in_scipy(sys._getframe(1), _NEAR):
         _hold.begin(thread)
