@@ -395,6 +395,9 @@ def _as_padded(X, given, name):
             f"{given}: expected None, for {name} is a list of sequences of unequal lengths, which "
             "says all that there is"
         )
+    for b, x in enumerate(arrays):
+        if x.dtype.kind not in "fiub":  # some kinds NumPy does not even put into one array
+            raise not_real(x, f"{name}[{b}]")
     return np.stack(arrays)
 
 

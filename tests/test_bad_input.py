@@ -386,6 +386,13 @@ lengths_or_mask = st.fixed_dictionaries(
 @example(
     NETWORKS["all", False, "float32", False], [np.full((T, I), 2**64 - 1, np.uint64)], {}, False, 2
 )
+@example(
+    NETWORKS["all", False, "float32", False],
+    [np.zeros((T, I), "datetime64[s]"), np.zeros((T, I), "timedelta64[s]")],
+    {"lengths": [1, 2]},
+    False,
+    2,
+)
 def test_any_sequences_to_predict(net, X, options, check_finite, n_threads):
     def check(y):
         plain = [plainly(x, net, 1) for x in X] if isinstance(X, list) else plainly(X, net, 2)
