@@ -6,7 +6,8 @@ cdef class CellPlan:
     cdef int item_size
 
 
-# With the GIL; each raises what the handler of a signal has raised.
+# Called with the GIL, which they release. Those that give an int raise what the handler of a signal
+# has raised.
 
 cdef enum:
     NUMBERS_OF_OUTPUTS = 4194304        # until handlers may run: some 20 milliseconds
@@ -29,6 +30,26 @@ cdef int backward_layer(const Task* task, int item_size) except -1:
         else:
             is_over = run_backward[vd](task, NULL)
     return -1 if is_over else PyErr_CheckSignals()
+
+
+cdef void pack_blocks(const Plan* plan, int item_size, const void* const* blocks,
+                      void* packed) noexcept:
+    cdef bint single = item_size == FLOAT32
+    with nogil:
+        if single:
+            run_pack(plan, blocks, <vf*>packed)
+        else:
+            run_pack(plan, blocks, <vd*>packed)
+
+
+cdef void unpack_blocks(const Plan* plan, int item_size, const void* grad,
+                        void* const* blocks) noexcept:
+    cdef bint single = item_size == FLOAT32
+    with nogil:
+        if single:
+            run_unpack(plan, <const vf*>grad, blocks)
+        else:
+            run_unpack(plan, <const vd*>grad, blocks)
 
 
 cdef int output_rows(int output, int item_size, Py_ssize_t rows, Py_ssize_t K, const void* a,

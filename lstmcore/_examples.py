@@ -13,7 +13,6 @@ from ._checks import (
     describe,
     format_shape,
     refuse_nonfinite,
-    shaped,
 )
 from ._fixed import Fixed, read_only
 from .sequences import refuse_nonfinite_rows
@@ -111,11 +110,8 @@ def check_weights(sample_weight, step_weight, batch, whole):
         out"``; None where each step is one.
     """
     if sample_weight is not None:
-        sample_weight = as_real(sample_weight, "sample_weight", _WEIGHT)
-        hint = "; step_weight weighs steps" if sample_weight.ndim == 2 else ""
-        _check_shape(sample_weight, "sample_weight", (batch.size,), hint)
-        refuse_nonfinite(sample_weight, "sample_weight")
-        _nonnegative(sample_weight, "sample_weight")
+        hint = "; step_weight weighs steps"
+        sample_weight = _weights(sample_weight, "sample_weight", batch.size, hint)
     if whole is not None:
         if step_weight is not None:
             raise ValueError(
@@ -178,8 +174,9 @@ def _step_weights(step_weight, batch):
     return _nonnegative(weights, "step_weight")
 
 
-def _weights(value, name, size):
-    weights = shaped(as_real(value, name, _WEIGHT), name, (size,))
+def _weights(value, name, size, hint_for_steps=""):
+    weights = as_real(value, name, _WEIGHT)
+    _check_shape(weights, name, (size,), hint_for_steps if weights.ndim == 2 else "")
     refuse_nonfinite(weights, name)
     return _nonnegative(weights, name)
 

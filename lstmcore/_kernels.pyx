@@ -102,29 +102,15 @@ def shares_units(CellPlan cell not None, Py_ssize_t B, int n_threads):
 def pack(CellPlan cell not None, tuple blocks not None, cnp.ndarray packed not None):
     """Arrange a layer's blocks for the tiles. OUT packed."""
     cdef void* addresses[MOST_BLOCKS]
-    cdef const Plan* plan = &cell.plan
-    cdef void* packed_ = address(packed)
-    cdef bint single = cell.item_size == FLOAT32
     addresses_of(blocks, addresses, MOST_BLOCKS)
-    with nogil:
-        if single:
-            run_pack(plan, <const void* const*>addresses, <vf*>packed_)
-        else:
-            run_pack(plan, <const void* const*>addresses, <vd*>packed_)
+    pack_blocks(&cell.plan, cell.item_size, <const void* const*>addresses, address(packed))
 
 
 def unpack(CellPlan cell not None, cnp.ndarray grad not None, tuple blocks not None):
     """The gradient as `backward` sums it to a layer's blocks. OUT blocks."""
     cdef void* addresses[MOST_BLOCKS]
-    cdef const Plan* plan = &cell.plan
-    cdef void* grad_ = address(grad)
-    cdef bint single = cell.item_size == FLOAT32
     addresses_of(blocks, addresses, MOST_BLOCKS)
-    with nogil:
-        if single:
-            run_unpack(plan, <const vf*>grad_, <void* const*>addresses)
-        else:
-            run_unpack(plan, <const vd*>grad_, <void* const*>addresses)
+    unpack_blocks(&cell.plan, cell.item_size, address(grad), <void* const*>addresses)
 
 
 cdef Task new_task(CellPlan cell, cnp.ndarray packed, cnp.ndarray x, cnp.ndarray x_first,

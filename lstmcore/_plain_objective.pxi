@@ -154,15 +154,11 @@ cdef class PlainObjective:
         cdef const Part* part = <const Part*>address(self.table)
         cdef void* addresses[MOST_BLOCKS]
         cdef Py_ssize_t k
-        cdef char* packed
         cdef Task task
         for k in range(self.n_parts):
             addresses_in(part, theta, self.item_size, addresses)
-            packed = memory + part.packed * self.item_size
-            if self.item_size == FLOAT32:
-                run_pack(part.plan, <const void* const*>addresses, <vf*>packed)
-            else:
-                run_pack(part.plan, <const void* const*>addresses, <vd*>packed)
+            pack_blocks(part.plan, self.item_size, <const void* const*>addresses,
+                        memory + part.packed * self.item_size)
             task = self.task_of(part, memory, threads[k])
             task.seq.y = memory + part.y * self.item_size
             if training:
@@ -197,10 +193,7 @@ cdef class PlainObjective:
                     task.seq.dx_batch = task.seq.dx_time = part.plan.cell.inputs
                 backward_layer(&task, self.item_size)
                 addresses_in(part, g, self.item_size, addresses)
-                if self.item_size == FLOAT32:
-                    run_unpack(part.plan, <const vf*>grad, <void* const*>addresses)
-                else:
-                    run_unpack(part.plan, <const vd*>grad, <void* const*>addresses)
+                unpack_blocks(part.plan, self.item_size, grad, <void* const*>addresses)
         return 0
 
     def __call__(self, cnp.ndarray theta not None, double scale, cnp.ndarray g, list threads,

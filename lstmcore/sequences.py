@@ -221,9 +221,11 @@ class Batch(Fixed, _Fields):
         return b, t if self.mask is None else int(np.flatnonzero(self.mask[b])[t])
 
     def input_rows(self):
-        """The rows (N, ...) of the inputs or tokens."""
+        """The rows (N, ...) of the inputs or tokens; not copied where they stand so."""
         x = self.x.values
         if not _has_time_axis(x):
+            if len(x) == self.n_steps and (self.begins == self.offsets[:-1]).all():
+                return x
             return x[_ranges(self.begins, self.lengths)]
         x = (x if self.begins is None else x[self.begins])[:, : self.max_length]
         return x[self.valid] if self.is_padded else x.reshape(self.n_steps, *x.shape[2:])
