@@ -110,6 +110,18 @@ def test_forward_and_backward_without_the_gil_give_the_bits_of_python(outside, n
     for mine, theirs in zip(got, (y, *(wanted[name] for name in "xWRbp")), strict=True):
         same_bits(mine, theirs)
 
+    # The same sequences without padding, and not in their order.
+    begins = (lengths.sum() - np.cumsum(lengths)).astype(np.intp)
+    rows = np.concatenate([np.arange(b * T, b * T + lengths[b]) for b in reversed(range(B))])
+    x, y, dy = (array.reshape(B * T, -1)[rows] for array in (x, y, dy))
+    ranks = order.astype(np.intp), lengths[order].astype(np.intp)
+    got = outside.forward_and_backward(
+        W, R, b, p, x[None], *ranks, dy[None], n_threads, begins[order]
+    )
+    wanted["x"] = wanted["x"].reshape(B * T, I)[rows]
+    for mine, theirs in zip(got, (y, *(wanted[name] for name in "xWRbp")), strict=True):
+        same_bits(mine.reshape(theirs.shape), theirs)
+
 
 @pytest.mark.parametrize("B", [1, 4], ids=["one sequence", "by tiles"])
 def test_steps_of_a_layer_give_the_bits_of_a_sequence(outside, B):

@@ -35,9 +35,14 @@ cdef unsigned char[::1] room(Py_ssize_t size):
 def forward_and_backward(
     double[:, ::1] W, double[:, ::1] R, double[::1] b, double[:, ::1] p, double[:, :, ::1] x,
     Py_ssize_t[::1] order, Py_ssize_t[::1] lengths, double[:, :, ::1] dy, int n_threads,
+    Py_ssize_t[::1] first=None,
 ):
-    """(y, dx, dW, dR, db, dp) of a peephole LSTM, everything between buffers and results nogil."""
-    cdef Py_ssize_t B = x.shape[0], T = x.shape[1], I = x.shape[2], H = R.shape[1], steps = 0, r
+    """(y, dx, dW, dR, db, dp) of a peephole LSTM, everything between buffers and results nogil.
+
+    With `first` x and dy are rows (1, N, ...) in which the sequences stand one after the other.
+    """
+    cdef Py_ssize_t B = lengths.shape[0], T = x.shape[1], I = x.shape[2], H = R.shape[1]
+    cdef Py_ssize_t steps = 0, r, each = T if first is None else 1
     cdef lstmcore.Cell cell = lstmcore.lstm(I, H)
     cdef const lstmcore.Layer* layer
     cdef lstmcore.Sequences s
@@ -53,7 +58,7 @@ def forward_and_backward(
     cdef unsigned char[::1] scratch = room(api.scratch_bytes(layer, B, n_threads, 1))
     cdef unsigned char[::1] tape = room(api.tape_bytes(layer, B, steps))
     cdef unsigned char[::1] grad = room(api.grad_bytes(layer))
-    cdef double[:, :, ::1] y = np.zeros((B, T, H)), dx = np.zeros((B, T, I))
+    cdef double[:, :, ::1] y = np.zeros((x.shape[0], T, H)), dx = np.zeros((x.shape[0], T, I))
     cdef double[:, ::1] dW = np.empty((4 * H, I)), dR = np.empty((4 * H, H)), dp = np.empty((3, H))
     cdef double[::1] db = np.empty(4 * H)
     gradients[:5] = [&dW[0, 0], &dR[0, 0], &db[0], &dp[0, 0], NULL]
@@ -65,18 +70,20 @@ def forward_and_backward(
     s.order = &order[0]
     s.lengths = &lengths[0]
     s.x = &x[0, 0, 0]
-    s.x_batch = T * I
+    s.x_batch = each * I
     s.x_time = I
     s.scratch = &scratch[0]
     s.tape = &tape[0]
     s.y = &y[0, 0, 0]
-    s.y_batch = T * H
+    s.y_batch = each * H
     s.y_time = H
+    if first is not None:
+        s.x_first = s.y_first = s.dx_first = &first[0]
     with nogil:
         api.forward(layer, &s)
         s.y = &dy[0, 0, 0]                  # of the same shape
         s.dx = &dx[0, 0, 0]
-        s.dx_batch = T * I
+        s.dx_batch = each * I
         s.dx_time = I
         s.grad = &grad[0]
         api.backward(layer, &s)
