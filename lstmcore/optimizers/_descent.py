@@ -1,4 +1,10 @@
-"""A run of one of the methods: an epoch is a step on all data, or one on each batch of them."""
+"""A run of one of the methods: an epoch is a step on all data, or one on each batch of them.
+
+Between two steps all that a run needs to go on is data: the parameters, what its `Update` keeps,
+and the place in the data that its source keeps, `Whole` or `Batches`. An epoch is recorded when
+the first evaluation after it has shown that its parameters have a finite loss, so that others are
+never the best.
+"""
 
 import numpy as np
 
@@ -52,7 +58,6 @@ def drive(
     """
     run.unit = "epochs"
     objective = run.objective
-    net = objective.net
     if batch_size is not None:
         batch_size = as_integer(batch_size, "batch_size", 1)
         if not isinstance(objective, Objective):
@@ -61,24 +66,36 @@ def drive(
                 "lstmcore.Objective has batches"
             )
     rng = as_generator(seed)
-    update = UPDATES[method](
-        method,
-        options,
-        start.size,
-        np.dtype(np.float64) if batch_size is None else net.dtype,
-        net.weight_slices,
-    )
+    source = Whole(run) if batch_size is None else Batches(run, batch_size, rng)
+    update = UPDATES[method](method, options, start.size, source.dtype, objective.net.weight_slices)
     step = Stepper(
         update,
         as_schedule(update.RATE if learning_rate is None else learning_rate, "learning_rate"),
         None if clip_norm is None else as_positive(clip_norm, "clip_norm"),
         max_iter,
     )
-    if batch_size is None:
-        on_all(run, step, start, max_iter)
-    else:
-        on_batches(run, step, start, max_iter, batch_size, rng)
+    with np.errstate(over="ignore"):  # beyond float32 it is infinite, and so is the loss
+        theta = start.astype(source.dtype)
+    descend(source, step, theta, max_iter)
     raise Stop(f"{max_iter} epochs, as many as asked for", status=0, success=True)
+
+
+def descend(source, step, theta, max_epochs):
+    """Steps until so many epochs are done, one after each evaluation.
+
+    Whatever the run needs to go on stands in `source`, `step` and `theta` when an evaluation
+    begins.
+    """
+    while True:
+        g, norm = source.evaluate(theta)
+        if source.epoch == max_epochs:
+            return
+        theta = source.room(theta)
+        step(theta, g, norm, source.epoch + source.part)
+        source.advance()
+        if source.part == 0 and not all_finite(theta):
+            # The loss of saturated units may yet be finite.
+            raise Stop(f"the parameters are not finite in epoch {source.epoch}", NOT_FINITE)
 
 
 class Stepper:
@@ -98,71 +115,113 @@ class Stepper:
         self._update(theta, g, rate, self._clip_norm / norm if clips else 1.0)
 
 
-def on_all(run, step, start, max_epochs):
-    """Steps on all data; what is recorded is the objective where a step has arrived."""
-    x = start
-    _, g = run(x)
-    for epoch in range(max_epochs):
-        g = np.ascontiguousarray(g)
-        x = x.copy()
-        step(x, g, norm_of(g), epoch)
-        refuse_nonfinite(x, epoch)
-        _, g = run(x)
-        run.iterate(x)
+class Whole:
+    """All data at every step; what is recorded is the objective where a step has arrived.
 
-
-def on_batches(run, step, start, max_epochs, batch_size, rng):
-    """Steps on batches; what is recorded are an epoch's means.
-
-    Each batch is evaluated before the epoch of the step before it is recorded, so that parameters
-    whose loss is not finite are never the best.
+    Attributes
+    ----------
+    dtype : dtype
+        Of the parameters that it evaluates.
+    epoch : int
+        Epochs that are done.
+    part : float
+        The part of the next one that is done.
     """
-    objective = run.objective
-    members = np.flatnonzero(objective.examples.sequence_weights() > 0)
-    if not len(members):
-        raise ValueError(
-            f"batch_size: expected None where no sequence has a weight, got {batch_size}"
-        )
-    n_batches = -(-len(members) // batch_size)
-    batches = shuffled(members, batch_size, rng)
 
-    def evaluate():
-        f, g, weight = objective.on_batch(theta, next(batches))
+    dtype = np.dtype(np.float64)
+    part = 0.0
+
+    def __init__(self, run):
+        self.epoch = 0
+        self._run = run
+
+    def evaluate(self, theta):
+        """The gradient of the next step and its Euclidean norm; records what has come to an end."""
+        _, g = self._run(theta)
+        if self.epoch:
+            self._run.iterate(theta)
+        g = np.ascontiguousarray(g)
+        return g, norm_of(g)
+
+    def room(self, theta):
+        """The parameters in memory that the next step may write to."""
+        return theta.copy()  # an objective of one's own may have kept what it was called with
+
+    def advance(self):
+        """A step has been made."""
+        self.epoch += 1
+
+
+class Batches:
+    """A batch of sequences at every step; what is recorded are an epoch's means.
+
+    Parameters
+    ----------
+    run : Run
+    batch_size : int
+    rng : numpy.random.Generator
+        Each epoch takes the sequences that have a weight in an order from it.
+
+    Attributes
+    ----------
+    dtype, epoch, part
+        As those of `Whole`.
+    """
+
+    def __init__(self, run, batch_size, rng):
+        objective = run.objective
+        self.dtype = objective.net.dtype
+        self.epoch = 0
+        self._run, self._objective = run, objective
+        self._batch_size = batch_size
+        self._rng = rng
+        self._members = np.flatnonzero(objective.examples.sequence_weights() > 0)
+        if not len(self._members):
+            raise ValueError(
+                f"batch_size: expected None where no sequence has a weight, got {batch_size}"
+            )
+        self._count = -(-len(self._members) // batch_size)  # batches of an epoch
+        self._place = 0  # of the next batch
+        self._order = None
+        self._sums = 0.0, 0.0, 0.0  # over its batches: weight · loss, weight · norm, weight
+
+    @property
+    def part(self):
+        return self._place / self._count
+
+    def evaluate(self, theta):
+        """The gradient of the next step and its Euclidean norm; records what has come to an end."""
+        first = self._place * self._batch_size
+        if first == 0:
+            self._order = self._rng.permutation(self._members)
+        batch = self._order[first : first + self._batch_size]
+        f, g, weight = self._objective.on_batch(theta, batch)
         # A class derived from Objective may have another `on_batch`.
         name = "the gradient of on_batch"
         g = np.ascontiguousarray(shaped(as_real(g, name, theta.dtype), name, theta.shape))
         norm = norm_of(g)
-        run.count(f, np.isfinite(norm) or all_finite(g))
-        return f, g, norm, weight
+        self._run.count(f, np.isfinite(norm) or all_finite(g))
+        if first == 0:
+            if self.epoch:
+                loss, norms, total = self._sums
+                self._run.arrive(theta.astype(np.float64), loss / total, norms / total)
+            else:
+                self._run.begin(theta.astype(np.float64), f, norm)
+            self._sums = 0.0, 0.0, 0.0
+        loss, norms, total = self._sums
+        self._sums = loss + weight * f, norms + weight * norm, total + weight
+        return g, norm
 
-    with np.errstate(over="ignore"):  # beyond float32 it is infinite, and so is the loss
-        theta = start.astype(objective.net.dtype)
-    f, g, norm, weight = evaluate()
-    run.begin(start, f, norm)
-    for epoch in range(max_epochs):
-        loss = norms = total = 0.0
-        for k in range(n_batches):
-            loss += weight * f
-            norms += weight * norm
-            total += weight
-            step(theta, g, norm, epoch + k / n_batches)
-            f, g, norm, weight = evaluate()
-        refuse_nonfinite(theta, epoch)
-        run.arrive(theta.astype(np.float64), loss / total, norms / total)
+    def room(self, theta):
+        """The parameters in memory that the next step may write to."""
+        return theta
 
-
-def shuffled(members, batch_size, rng):
-    """Batches of the numbers in `members`, each in one batch an epoch, without an end."""
-    while True:
-        order = rng.permutation(members)
-        for k in range(0, len(order), batch_size):
-            yield order[k : k + batch_size]
-
-
-def refuse_nonfinite(theta, epoch):
-    """End the run where parameters are infinite: a loss of saturated units may yet be finite."""
-    if not all_finite(theta):
-        raise Stop(f"the parameters are not finite in epoch {epoch + 1}", NOT_FINITE)
+    def advance(self):
+        """A step has been made."""
+        self._place += 1
+        if self._place == self._count:
+            self._place = 0
+            self.epoch += 1
 
 
 def norm_of(g):
