@@ -58,6 +58,7 @@ def minimize(
     learning_rate=None,
     clip_norm=None,
     seed=None,
+    weight_noise=None,
 ):
     """Minimize an objective of a network's parameters, and leave the best ones in the network.
 
@@ -113,7 +114,10 @@ def minimize(
     clip_norm : float, optional
         Of the same: scale gradients whose Euclidean norm is larger down to it.
     seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
-        Of the same: which sequences meet in which batch.
+        Of the same: which sequences meet in which batch, and all noise.
+    weight_noise : float, optional
+        Of the same: the standard deviation of noise on the parameters. Every step takes its
+        gradient where normal noise, drawn anew, has been added to each of them. See the notes.
 
     Returns
     -------
@@ -166,6 +170,11 @@ def minimize(
       lowest validation loss. The whole objective is never evaluated for it: `fun` is the loss in
       the history there, infinite if no epoch has come to its end, and `jac` is None.
 
+    With `weight_noise` the loss in the history, `fun` and gradient_norm are those of the noisy
+    parameters, l2 included, and `jac` is None with all data too. Nothing else is noisy: validation,
+    callback and the parameters that are left in the network have no noise. As the noise hides
+    small differences, give a `validation`: by it the best epoch is chosen.
+
     Examples
     --------
     An objective of one's own, the sum of two on different data:
@@ -210,6 +219,7 @@ def minimize(
         "learning_rate": learning_rate,
         "clip_norm": clip_norm,
         "seed": seed,
+        "weight_noise": weight_noise,
     }
     kept = {}
     if method in optimizers.METHODS:

@@ -28,9 +28,10 @@ class Stop(Exception):
 class Run:
     """One run of a method.
 
-    A method calls it for (f, g) at a point, and `iterate` for every iteration. One that looks at
-    batches of the data says `count` after each evaluation of its own, `begin` once at the start and
-    `arrive` after each epoch. Each may raise `Stop`, which a method lets pass.
+    A method calls it for (f, g) at a point, and `iterate` for every iteration. One that evaluates
+    beside its points calls `evaluate`; one that looks at batches of the data says `count` after
+    each evaluation of its own. Both say `begin` once at the start and `arrive` after each epoch.
+    Each may raise `Stop`, which a method lets pass.
 
     Parameters
     ----------
@@ -60,14 +61,19 @@ class Run:
         self._recent = {}  # the last evaluations: bytes of x -> (f, g)
 
     def __call__(self, x):
-        f, g = self._evaluate(x)
-        self.count(f, np.isfinite(g).all())
+        f, g = self.evaluate(x)
         self.recorder.offer(x, f, g)
         self._recent[x.tobytes()] = f, g
         if len(self._recent) > _REMEMBERED:
             del self._recent[next(iter(self._recent))]
         if len(self.recorder) == 0:
             self._record(x, f, g)
+        return f, g
+
+    def evaluate(self, x):
+        """(f, g) at a point that is nobody's, so that nothing but the evaluation is recorded."""
+        f, g = self._evaluate(x)
+        self.count(f, np.isfinite(g).all())
         return f, g
 
     def iterate(self, x, *_):
@@ -83,12 +89,12 @@ class Run:
             raise Stop(f"the {what} is not finite at evaluation {self.nfev}", NOT_FINITE)
 
     def begin(self, x, f, gradient_norm):
-        """The start of a method of batches, of which the first gives f; any epoch is better."""
+        """The start of a method of batches or of noise; any epoch is better than its f."""
         self.recorder.offer(x, np.inf, None)
         self._record(x, f, None, gradient_norm)
 
     def arrive(self, x, f, gradient_norm):
-        """An epoch has arrived at x; f and the norm are its means."""
+        """An epoch has arrived at x; f and the norm are means over it, or of beside x."""
         self.recorder.offer(x, f, None)
         self._end_iteration(x, self._record(x, f, None, gradient_norm))
 

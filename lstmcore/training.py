@@ -26,6 +26,7 @@ def fit(
     learning_rate=None,
     clip_norm=None,
     seed=None,
+    weight_noise=None,
     **objective,
 ):
     """Train a network on a data set: `minimize` its `Objective`.
@@ -41,7 +42,7 @@ def fit(
         or weights comes as an `Objective` of the same network, which is evaluated as it is.
     method, max_iter, tol, patience, callback, progress, options, bounds
         See `minimize`.
-    batch_size, max_epochs, learning_rate, clip_norm, seed
+    batch_size, max_epochs, learning_rate, clip_norm, seed, weight_noise
         Of the methods adam, sgd and rmsprop: see `minimize` and its notes.
 
     Returns
@@ -94,6 +95,7 @@ def fit(
         learning_rate=learning_rate,
         clip_norm=clip_norm,
         seed=seed,
+        weight_noise=weight_noise,
     )
 
 

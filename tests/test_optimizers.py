@@ -595,6 +595,7 @@ REFUSED = {
     "learning_rate": (0.1, "learning_rate: expected None with L-BFGS-B, got 0.1; adam, sgd"),
     "clip_norm": (0.1, "clip_norm: expected None with L-BFGS-B, got 0.1; adam, sgd, rmsprop"),
     "seed": (0, "seed: expected None with L-BFGS-B, got 0; adam, sgd, rmsprop take it"),
+    "weight_noise": (0.1, "weight_noise: expected None with L-BFGS-B, got 0.1; adam, sgd, rmsprop"),
 }
 
 
@@ -623,6 +624,7 @@ BAD = {
     ),
     "clip_norm": ({"clip_norm": 0}, "clip_norm: expected a number > 0, got 0"),
     "seed": ({"seed": -1}, "seed: expected None, an integer >= 0, a SeedSequence"),
+    "noise": ({"weight_noise": -0.1}, "weight_noise: expected a number >= 0, got -0.1"),
     "another's option": (
         {"options": {"momentum": 0.5}},
         "options: expected some of beta1, beta2, eps, weight_decay with adam, got 'momentum'",

@@ -20,6 +20,7 @@ from .._checks import (
 from .._dispatch import kernels
 from .._run import NOT_FINITE, Stop
 from ..objective import Objective
+from ._noise import WeightNoise
 from ._schedules import as_schedule
 from ._updates import UPDATES
 
@@ -39,6 +40,7 @@ def drive(
     learning_rate,
     clip_norm,
     seed,
+    weight_noise,
 ):
     """Let `method` drive `run` from `start`; it ends by `Stop`.
 
@@ -53,7 +55,7 @@ def drive(
     tol : None
     options : dict
         Of the method.
-    batch_size, learning_rate, clip_norm, seed
+    batch_size, learning_rate, clip_norm, seed, weight_noise
         As `minimize` takes them.
     """
     run.unit = "epochs"
@@ -66,7 +68,9 @@ def drive(
                 "lstmcore.Objective has batches"
             )
     rng = as_generator(seed)
-    source = Whole(run) if batch_size is None else Batches(run, batch_size, rng)
+    deviation = 0.0 if weight_noise is None else as_number(weight_noise, "weight_noise", 0)
+    noise = WeightNoise(deviation, rng) if deviation else None
+    source = Whole(run, noise) if batch_size is None else Batches(run, batch_size, rng, noise)
     update = UPDATES[method](method, options, start.size, source.dtype, objective.net.weight_slices)
     step = Stepper(
         update,
@@ -118,6 +122,12 @@ class Stepper:
 class Whole:
     """All data at every step; what is recorded is the objective where a step has arrived.
 
+    Parameters
+    ----------
+    run : Run
+    noise : WeightNoise or None
+        With noise the recorded objective is that beside where the step has arrived.
+
     Attributes
     ----------
     dtype : dtype
@@ -131,17 +141,25 @@ class Whole:
     dtype = np.dtype(np.float64)
     part = 0.0
 
-    def __init__(self, run):
+    def __init__(self, run, noise):
         self.epoch = 0
         self._run = run
+        self._noise = noise
 
     def evaluate(self, theta):
         """The gradient of the next step and its Euclidean norm; records what has come to an end."""
-        _, g = self._run(theta)
-        if self.epoch:
-            self._run.iterate(theta)
+        if self._noise is None:
+            _, g = self._run(theta)
+            if self.epoch:
+                self._run.iterate(theta)
+            g = np.ascontiguousarray(g)
+            return g, norm_of(g)
+        f, g = self._run.evaluate(self._noise(theta))
         g = np.ascontiguousarray(g)
-        return g, norm_of(g)
+        norm = norm_of(g)
+        record = self._run.arrive if self.epoch else self._run.begin
+        record(theta, f, norm)
+        return g, norm
 
     def room(self, theta):
         """The parameters in memory that the next step may write to."""
@@ -161,6 +179,7 @@ class Batches:
     batch_size : int
     rng : numpy.random.Generator
         Each epoch takes the sequences that have a weight in an order from it.
+    noise : WeightNoise or None
 
     Attributes
     ----------
@@ -168,13 +187,14 @@ class Batches:
         As those of `Whole`.
     """
 
-    def __init__(self, run, batch_size, rng):
+    def __init__(self, run, batch_size, rng, noise):
         objective = run.objective
         self.dtype = objective.net.dtype
         self.epoch = 0
         self._run, self._objective = run, objective
         self._batch_size = batch_size
         self._rng = rng
+        self._noise = noise
         self._members = np.flatnonzero(objective.examples.sequence_weights() > 0)
         if not len(self._members):
             raise ValueError(
@@ -195,7 +215,8 @@ class Batches:
         if first == 0:
             self._order = self._rng.permutation(self._members)
         batch = self._order[first : first + self._batch_size]
-        f, g, weight = self._objective.on_batch(theta, batch)
+        point = theta if self._noise is None else self._noise(theta)
+        f, g, weight = self._objective.on_batch(point, batch)
         # A class derived from Objective may have another `on_batch`.
         name = "the gradient of on_batch"
         g = np.ascontiguousarray(shaped(as_real(g, name, theta.dtype), name, theta.shape))
