@@ -25,6 +25,13 @@ from ._updates import UPDATES
 
 METHODS = tuple(UPDATES)
 WITH_BOUNDS = ()
+# What a smaller one of makes smaller steps.
+PACE = {method: update.PACE for method, update in UPDATES.items()}
+
+
+def takers_of(argument):
+    """The methods that take this argument of `drive`."""
+    return [method for method in METHODS if argument not in dict(UPDATES[method].REFUSED)]
 
 
 def drive(
@@ -58,6 +65,10 @@ def drive(
     """
     run.unit = "epochs"
     objective = run.objective
+    given = {"batch_size": batch_size, "learning_rate": learning_rate, "clip_norm": clip_norm}
+    for name, why in UPDATES[method].REFUSED:
+        if given[name] is not None:
+            raise ValueError(f"{name}: expected None with {method}, got {given[name]!r}; {why}")
     if batch_size is not None:
         batch_size = as_integer(batch_size, "batch_size", 1)
         if not isinstance(objective, Objective):
@@ -68,9 +79,10 @@ def drive(
     rng = as_generator(seed)
     source = Whole(run) if batch_size is None else Batches(run, batch_size, rng)
     update = UPDATES[method](method, options, start.size, source.dtype, objective.net.weight_slices)
+    rate = update.RATE if learning_rate is None else learning_rate
     step = Stepper(
         update,
-        as_schedule(update.RATE if learning_rate is None else learning_rate, "learning_rate"),
+        None if rate is None else as_schedule(rate, "learning_rate"),
         None if clip_norm is None else as_positive(clip_norm, "clip_norm"),
         max_iter,
     )
@@ -87,11 +99,11 @@ def descend(source, step, theta, max_epochs):
     begins.
     """
     while True:
-        g, norm = source.evaluate(theta)
+        f, g, norm = source.evaluate(theta)
         if source.epoch == max_epochs:
             return
         theta = source.room(theta)
-        step(theta, g, norm, source.epoch + source.part)
+        step(theta, f, g, norm, source.epoch + source.part)
         source.advance()
         if source.part == 0 and not all_finite(theta):
             # The loss of saturated units may yet be finite.
@@ -107,12 +119,14 @@ class Stepper:
         self._clip_norm = clip_norm
         self._max_epochs = max_epochs
 
-    def __call__(self, theta, g, norm, epoch):
-        """Move `theta` along `g`, of this Euclidean norm, after so many epochs."""
-        rate = self._schedule(epoch, self._max_epochs)
-        rate = as_number(rate, f"learning_rate({epoch:.6g}, {self._max_epochs:.6g})", 0)
+    def __call__(self, theta, f, g, norm, epoch):
+        """Move `theta`, of loss f, along `g`, of this Euclidean norm, after so many epochs."""
+        rate = None  # of a method without one
+        if self._schedule is not None:
+            rate = self._schedule(epoch, self._max_epochs)
+            rate = as_number(rate, f"learning_rate({epoch:.6g}, {self._max_epochs:.6g})", 0)
         clips = self._clip_norm is not None and norm > self._clip_norm
-        self._update(theta, g, rate, self._clip_norm / norm if clips else 1.0)
+        self._update(theta, f, g, rate, self._clip_norm / norm if clips else 1.0)
 
 
 class Whole:
@@ -136,12 +150,12 @@ class Whole:
         self._run = run
 
     def evaluate(self, theta):
-        """The gradient of the next step and its Euclidean norm; records what has come to an end."""
-        _, g = self._run(theta)
+        """Loss, gradient and its norm, for the next step; records what has come to an end."""
+        f, g = self._run(theta)
         if self.epoch:
             self._run.iterate(theta)
         g = np.ascontiguousarray(g)
-        return g, norm_of(g)
+        return f, g, norm_of(g)
 
     def room(self, theta):
         """The parameters in memory that the next step may write to."""
@@ -190,7 +204,7 @@ class Batches:
         return self._place / self._count
 
     def evaluate(self, theta):
-        """The gradient of the next step and its Euclidean norm; records what has come to an end."""
+        """Loss, gradient and its norm, for the next step; records what has come to an end."""
         first = self._place * self._batch_size
         if first == 0:
             self._order = self._rng.permutation(self._members)
@@ -210,7 +224,7 @@ class Batches:
             self._sums = 0.0, 0.0, 0.0
         loss, norms, total = self._sums
         self._sums = loss + weight * f, norms + weight * norm, total + weight
-        return g, norm
+        return f, g, norm
 
     def room(self, theta):
         """The parameters in memory that the next step may write to."""
