@@ -158,6 +158,14 @@ def updates(dtype):
         "rmsprop",
         least_time(lambda: kernels.rmsprop_update(theta, g, v, 1.0, 1e-3, 0.9, 1e-8)),
     )
+    if dtype == "float64":  # rprop knows no other
+        size, step = np.full(theta.size, 1e-2), np.zeros(theta.size)
+        yield (
+            "rprop",
+            least_time(
+                lambda: kernels.rprop_update(theta, g, size, step, False, 1.2, 0.5, 0.0, 50.0)
+            ),
+        )
     yield "norm", least_time(lambda: kernels.sum_of_squares(g))
 
 

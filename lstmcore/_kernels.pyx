@@ -369,6 +369,23 @@ def rmsprop_update(cnp.ndarray theta not None, cnp.ndarray g not None, cnp.ndarr
         restore_denormals(mode)
 
 
+def rprop_update(cnp.ndarray theta not None, cnp.ndarray g not None, cnp.ndarray size not None,
+                 cnp.ndarray step not None, bint rose, double eta_plus, double eta_minus,
+                 double step_min, double step_max):
+    """theta += step, after iRprop+; all in float64. IN and OUT theta, size, step."""
+    cdef void* theta_ = address(theta)
+    cdef void* g_ = address(g)
+    cdef void* size_ = address(size)
+    cdef void* step_ = address(step)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(theta)
+    cdef unsigned long long mode
+    with nogil:
+        mode = flush_denormals()
+        run_rprop(n, <double*>theta_, <double*>g_, <double*>size_, <double*>step_, rose, eta_plus,
+                  eta_minus, step_min, step_max)
+        restore_denormals(mode)
+
+
 def sum_of_squares(cnp.ndarray x not None):
     """The sum of the squares of a contiguous array's numbers, in float64, in one fixed order."""
     cdef void* x_ = address(x)

@@ -28,8 +28,7 @@ _FAMILIES = (_scipy_methods, optimizers)
 _DRIVERS = {method: family.drive for family in _FAMILIES for method in family.METHODS}
 _WITH_BOUNDS = [method for family in _FAMILIES for method in family.WITH_BOUNDS]
 _MAX_ITER, _MAX_EPOCHS = 200, 100  # by default
-# Arguments that only methods which count epochs take, and those that they do not take.
-_OF_EPOCHS = f"{', '.join(optimizers.METHODS)} take it"
+# Arguments that methods which count epochs do not take, and why.
 _NOT_OF_EPOCHS = {
     "max_iter": "max_epochs= counts the passes over the data",
     "tol": "they end after max_epochs, by patience= or by a callback",
@@ -74,8 +73,8 @@ def minimize(
         returns (f, g): a float and a fresh (P,) float64 array; ``fun(theta)`` is f alone, which is
         asked for only where it serves as `validation`.
     method : str
-        One of SciPy's: CG, BFGS, L-BFGS-B, TNC, SLSQP, Newton-CG, trust-constr; or adam, sgd or
-        rmsprop, which count epochs in the place of iterations and of which more is in the notes.
+        One of SciPy's: CG, BFGS, L-BFGS-B, TNC, SLSQP, Newton-CG, trust-constr; or adam, sgd,
+        rmsprop or rprop, which count epochs in the place of iterations: see the notes.
     max_iter : int, optional
         Iterations of a method of SciPy's, by default 200; each may evaluate the objective several
         times.
@@ -106,9 +105,9 @@ def minimize(
         Of adam, sgd and rmsprop with an `Objective`: the sequences of a batch. None is all data at
         every step.
     max_epochs : int, optional
-        Of the same: passes over the data, by default 100. They end the run with success.
+        Of the same and rprop: passes over the data, by default 100. They end the run with success.
     learning_rate : float or callable, optional
-        Of the same: the rate, by default 0.001, of sgd 0.01; or a schedule
+        Of adam, sgd and rmsprop: the rate, by default 0.001, of sgd 0.01; or a schedule
         ``learning_rate(epoch, max_epochs)``, such as `lstmcore.optimizers.Cosine`, where `epoch`
         counts the epochs that are done, in parts too: 0, 0.25, 0.5 with four batches in each.
     clip_norm : float, optional
@@ -153,6 +152,12 @@ def minimize(
     - rmsprop: rho (0.9), eps (1e-8);
     - each: weight_decay (0), which is decoupled (with adam: AdamW): before every step the weights
       that `l2` counts are multiplied by 1 - rate · weight_decay.
+
+    rprop (iRprop+) goes by the signs of the whole objective's gradient: each parameter has a step
+    of its own size, which grows while the sign stays and shrinks where it has changed. So it has no
+    learning rate to choose. On small smooth problems it is often the fastest of all. Its options:
+    step0 (0.0125), the size of the first step, eta_plus (1.2), eta_minus (0.5), step_min (0),
+    step_max (50).
 
     Without `batch_size` an epoch is one step on the whole objective, in float64, and everything
     that is recorded means what it means with SciPy's methods. With `batch_size`
@@ -232,7 +237,8 @@ def minimize(
     else:
         for name, value in of_epochs.items():
             if value is not None:
-                raise _not_of(method, name, value, _OF_EPOCHS)
+                takers = ", ".join(optimizers.takers_of(name))
+                raise _not_of(method, name, value, f"{takers} take it")
         max_iter = as_integer(_MAX_ITER if max_iter is None else max_iter, "max_iter", 1)
     tol = None if tol is None else as_number(tol, "tol", 0.0)
     validation = _as_validation(validation, net)
@@ -281,7 +287,7 @@ def minimize(
 
 
 def _way_out(method):
-    slower = "take a smaller learning_rate, " if method in optimizers.METHODS else ""
+    slower = f"take a smaller {optimizers.PACE[method]}, " if method in optimizers.METHODS else ""
     return (
         f"calling again goes on from the best parameters; if that leads nowhere, {slower}bring "
         "inputs and targets to mean 0 and variance 1 (lstmcore.Scaler), or start from another seed"

@@ -11,6 +11,10 @@ cdef inline real root(real x) noexcept nogil:
         return sqrt(x)
 
 
+cdef inline double sign(double x) noexcept nogil:
+    return 1.0 if x > 0.0 else (-1.0 if x < 0.0 else 0.0)
+
+
 cdef void run_adam(Py_ssize_t n, real* theta, const real* g, real* m, real* v, real scale,
                    real rate, real beta1, real rest1, real beta2, real rest2, real unbias,
                    real eps) noexcept nogil:
@@ -55,6 +59,26 @@ cdef void run_rmsprop(Py_ssize_t n, real* theta, const real* g, real* v, real sc
         x = scale * g[j]
         v[j] = rho * v[j] + rest * (x * x)
         theta[j] = theta[j] - rate * x / (root(v[j]) + eps)
+
+
+cdef void run_rprop(Py_ssize_t n, double* theta, const double* g, double* size, double* step,
+                    bint rose, double eta_plus, double eta_minus, double step_min,
+                    double step_max) noexcept nogil:
+    """iRprop+: size that of the next step of each parameter, step the last one or 0."""
+    cdef Py_ssize_t j
+    cdef double slope, grown, shrunk, next_size, next_step
+    for j in range(n):
+        # of the last step: below 0 it goes on downhill, above 0 a minimum lies between
+        slope = step[j] * sign(g[j])
+        grown = eta_plus * size[j]
+        grown = grown if grown < step_max else step_max
+        shrunk = eta_minus * size[j]
+        shrunk = shrunk if shrunk > step_min else step_min
+        next_size = grown if slope < 0.0 else (shrunk if slope > 0.0 else size[j])
+        next_step = -sign(g[j]) * next_size
+        theta[j] = theta[j] + (next_step if slope <= 0.0 else (-step[j] if rose else 0.0))
+        step[j] = 0.0 if slope > 0.0 else next_step
+        size[j] = next_size
 
 
 cdef enum:

@@ -43,7 +43,7 @@ def fit(
     method, max_iter, tol, patience, callback, progress, options, bounds
         See `minimize`.
     batch_size, max_epochs, learning_rate, clip_norm, seed, weight_noise
-        Of the methods adam, sgd and rmsprop: see `minimize` and its notes.
+        Of the methods adam, sgd, rmsprop and rprop: see `minimize` and its notes.
 
     Returns
     -------

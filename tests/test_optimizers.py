@@ -1,4 +1,4 @@
-"""adam, sgd, rmsprop: their steps, their batches, and that a run of them keeps every promise."""
+"""adam, sgd, rmsprop, rprop: their steps, batches, and that a run of them keeps every promise."""
 
 import contextlib
 import inspect
@@ -13,7 +13,7 @@ import lstmcore as lc
 from lstmcore import _reference
 from lstmcore.optimizers import Cosine, Step, WarmUp
 
-METHODS = ["adam", "sgd", "rmsprop"]
+METHODS = ["adam", "sgd", "rmsprop"]  # those that take batches
 dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
 methods = pytest.mark.parametrize("method", METHODS)
 batch_sizes = pytest.mark.parametrize("batch_size", [None, 2])
@@ -81,6 +81,112 @@ def test_an_update_has_the_bits_of_its_twin(kernels, name, dtype):
             for ours_now, twins_now in zip(ours, twins, strict=True):
                 np.testing.assert_array_equal(ours_now, twins_now)
         assert size == 0 or (ours[0] != theta).all()
+
+
+@pytest.mark.parametrize("rose", [False, True])
+def test_the_update_of_rprop_has_the_bits_of_its_twin(kernels, rose):
+    numbers = (1.2, 0.5, 1e-3, 0.3)
+    for size in (0, 1, 7, 16, 33, 1000):
+        rng = np.random.default_rng(size)
+        start = [rng.normal(size=size), np.full(size, 0.1), np.zeros(size)]
+        ours, twins = ([vector.copy() for vector in start] for _ in range(2))
+        for step in range(20):
+            g = rng.integers(-1, 2, size) * rng.random(size) if step % 2 else rng.normal(size=size)
+            kept = g.copy()
+            for module, (theta, *state) in ((kernels, ours), (_reference, twins)):
+                module.rprop_update(theta, g, *state, rose, *numbers)
+            np.testing.assert_array_equal(g, kept)
+            for ours_now, twins_now in zip(ours, twins, strict=True):
+                np.testing.assert_array_equal(ours_now, twins_now)
+        if size == 1000:
+            assert ours[1].min() == 1e-3 and ours[1].max() == 0.3
+
+
+def rprop_by_hand(f, gradient, x, n_steps, step0, eta_plus, eta_minus, step_min, step_max):
+    """Igel and Hüsken's iRprop+ as it is printed, a number at a time."""
+    x = list(x)
+    g_before, delta, dx = [0.0] * len(x), [step0] * len(x), [0.0] * len(x)
+    f_before, path = math.inf, []
+    for _ in range(n_steps):
+        f_now, g = f(x), gradient(x)
+        for j in range(len(x)):
+            if g_before[j] * g[j] > 0:
+                delta[j] = min(delta[j] * eta_plus, step_max)
+                dx[j] = -math.copysign(delta[j], g[j])
+                x[j] += dx[j]
+                g_before[j] = g[j]
+            elif g_before[j] * g[j] < 0:
+                delta[j] = max(delta[j] * eta_minus, step_min)
+                if f_now > f_before:
+                    x[j] -= dx[j]
+                g_before[j] = 0.0
+            else:
+                dx[j] = -math.copysign(delta[j], g[j]) if g[j] else 0.0
+                x[j] += dx[j]
+                g_before[j] = g[j]
+        f_before = f_now
+        path.append(list(x))
+    return path
+
+
+@pytest.mark.parametrize("options", [{}, {"step0": 0.5, "eta_minus": 0.7, "step_max": 0.8}])
+def test_rprop_is_what_its_paper_says(options):
+    net = lc.Network([lc.Dense(2, 2)])
+    scales = np.array([100.0, 1.0, 1e-2, 1e-4, 10.0, 0.0])
+
+    class Valley:
+        def __init__(self):
+            self.net = net
+
+        def __call__(self, theta):
+            f = 0.5 * float(np.sum(scales * theta**2)) + theta[0] * theta[1]
+            g = scales * theta
+            g[:2] += theta[1::-1]
+            return f, g
+
+    start, seen = np.array([1.0, -2.0, 3.0, 0.5, -0.3, 0.1]), []
+    valley = Valley()
+    quiet_minimize(
+        valley,
+        "rprop",
+        x0=start,
+        max_epochs=60,
+        options=options,
+        callback=lambda now: seen.append(now.x),
+    )
+    defaults = {
+        "step0": 0.0125,
+        "eta_plus": 1.2,
+        "eta_minus": 0.5,
+        "step_min": 0.0,
+        "step_max": 50.0,
+    }
+    path = rprop_by_hand(
+        lambda x: valley(np.array(x))[0],
+        lambda x: valley(np.array(x))[1].tolist(),
+        start,
+        60,
+        **(defaults | options),
+    )
+    np.testing.assert_array_equal(seen, path)
+    rises = np.diff([valley(x)[0] for x in seen]) > 0
+    assert rises.any() and not rises.all()  # both ways have been gone
+
+
+def test_rprop_fits_what_can_be_fitted():
+    net, (X, Y) = network(), data()
+    start = net.loss(X, Y)
+    result = lc.fit(net, X, Y, method="rprop", max_epochs=300)
+    assert result.fun == net.loss(X, Y) == result.history["loss"].min() < 1e-3 * start
+    assert (result.nit, result.nfev, result.success) == (300, 301, True)
+
+
+def test_rprop_has_the_same_bits_for_any_number_of_threads():
+    X, Y = data(lengths=(60, 90, 0, 40, 70, 50, 30))
+    nets = [network("float32") for _ in range(3)]
+    for net, n_threads in zip(nets, (1, 2, None), strict=True):
+        quiet_fit(net, X, Y, method="rprop", max_epochs=30, n_threads=n_threads)
+        np.testing.assert_array_equal(net.params, nets[0].params)
 
 
 @dtypes
@@ -419,6 +525,23 @@ def test_a_hundred_epochs_are_the_default():
     assert quiet_fit(network(), *data(), method="sgd").nit == 100
 
 
+@pytest.mark.parametrize("end", [StopIteration, KeyboardInterrupt])
+def test_rprop_leaves_the_best_parameters_however_it_is_stopped(end):
+    net, (X, Y), seen = network("float32"), data(), []
+
+    def callback(now):
+        seen.append(now)
+        if now.nit == 16:
+            raise end
+
+    options = {"step0": 1.0}  # so large that it goes up and down
+    result = lc.fit(net, X, Y, method="rprop", options=options, callback=callback)
+    assert (result.nit, result.status) == (16, 99)
+    best = min(seen, key=lambda now: now.fun)
+    assert result.fun == best.fun and best.nit < 16
+    np.testing.assert_array_equal(net.params, best.x.astype("float32"))
+
+
 @pytest.mark.parametrize("validates", [False, True])
 def test_the_best_parameters_are_those_at_the_end_of_the_best_epoch(validates):
     net, (X, Y), seen = network(), data(), []
@@ -591,10 +714,10 @@ def test_the_recorder_goes_on_from_a_best_point_without_a_gradient():
 
 REFUSED = {
     "batch_size": (8, r"batch_size: expected None with L-BFGS-B, got 8; adam, sgd, rmsprop take"),
-    "max_epochs": (8, "max_epochs: expected None with L-BFGS-B, got 8; adam, sgd, rmsprop take it"),
+    "max_epochs": (8, "max_epochs: expected None with L-BFGS-B, got 8; .* rmsprop, rprop take it"),
     "learning_rate": (0.1, "learning_rate: expected None with L-BFGS-B, got 0.1; adam, sgd"),
     "clip_norm": (0.1, "clip_norm: expected None with L-BFGS-B, got 0.1; adam, sgd, rmsprop"),
-    "seed": (0, "seed: expected None with L-BFGS-B, got 0; adam, sgd, rmsprop take it"),
+    "seed": (0, "seed: expected None with L-BFGS-B, got 0; adam, sgd, rmsprop, rprop take it"),
     "weight_noise": (0.1, "weight_noise: expected None with L-BFGS-B, got 0.1; adam, sgd, rmsprop"),
 }
 
@@ -646,6 +769,42 @@ def test_bad_arguments_are_named(case):
     np.testing.assert_array_equal(net.params, before)
 
 
+BAD_OF_RPROP = {
+    "batch_size": ({"batch_size": 2}, "batch_size: expected None with rprop, got 2; its steps go"),
+    "learning_rate": (
+        {"learning_rate": 0.1},
+        r"learning_rate: expected None with rprop, got 0.1; options=\{'step0': 0.0125\} is",
+    ),
+    "clip_norm": ({"clip_norm": 1.0}, "clip_norm: expected None with rprop, got 1.0; options="),
+    "max_iter": ({"max_iter": 9}, "max_iter: expected None with rprop, got 9; max_epochs= counts"),
+    "decay": (
+        {"options": {"weight_decay": 0.1}},
+        "options: expected some of step0, eta_plus, eta_minus, step_min, step_max with rprop, got",
+    ),
+    "eta_plus": (
+        {"options": {"eta_plus": 1}},
+        r"options\['eta_plus'\]: expected a number > 1, got",
+    ),
+    "eta_minus": (
+        {"options": {"eta_minus": 1.0}},
+        r"options\['eta_minus'\]: expected a number > 0 and < 1, got 1.0",
+    ),
+    "step0": ({"options": {"step0": 0}}, r"options\['step0'\]: expected a number > 0, got 0"),
+    "step0 too large": (
+        {"options": {"step0": 60}},
+        r"options\['step0'\]: expected step_min <= step0 <= step_max, got 60.0 with 0.0 and 50.0",
+    ),
+    "step_min": ({"options": {"step_min": -1}}, r"options\['step_min'\]: expected a number >= 0"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_OF_RPROP)
+def test_bad_arguments_of_rprop_are_named(case):
+    changed, words = BAD_OF_RPROP[case]
+    with pytest.raises(ValueError, match=f"^{words}"):
+        lc.fit(network(), *data(), **{"method": "rprop", **changed})
+
+
 def test_batches_need_an_objective_with_sequences_that_count():
     net = network()
     with pytest.raises(
@@ -677,7 +836,7 @@ ARGUMENTS = [
 ]
 
 
-@methods
+@pytest.mark.parametrize("method", [*METHODS, "rprop"])
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_whatever_an_argument_is_it_trains_or_says_why_not(name, method):
     def stop(intermediate):
@@ -686,7 +845,8 @@ def test_whatever_an_argument_is_it_trains_or_says_why_not(name, method):
 
     for value in ODD:
         net = network()
-        arguments = {"batch_size": 2, "callback": stop, "max_epochs": 3, name: value}
+        batch_size = None if method == "rprop" else 2
+        arguments = {"batch_size": batch_size, "callback": stop, "max_epochs": 3, name: value}
         try:
             with contextlib.redirect_stderr(io.StringIO()):
                 result = quiet_fit(net, *data(), method=method, **arguments)

@@ -34,7 +34,7 @@ import numpy as np
 from . import dense, gru, lstm, rnn
 from ._activations import apply_activation, logistic
 from ._losses import loss_rows
-from ._updates import adam_update, rmsprop_update, sgd_update, sum_of_squares
+from ._updates import adam_update, rmsprop_update, rprop_update, sgd_update, sum_of_squares
 
 __all__ = [
     "adam_update",
@@ -49,6 +49,7 @@ __all__ = [
     "pack",
     "plan_cell",
     "rmsprop_update",
+    "rprop_update",
     "same_bytes",
     "scratch_size",
     "sgd_update",

@@ -32,6 +32,18 @@ def rmsprop_update(theta, g, v, scale, rate, rho, eps):
     theta[...] = theta - number(rate) * x / (np.sqrt(v) + number(eps))
 
 
+def rprop_update(theta, g, size, step, rose, eta_plus, eta_minus, step_min, step_max):
+    """theta += step, after iRprop+; theta, size and step are overwritten."""
+    slope = step * np.sign(g)  # of the last step
+    goes_on, has_passed = slope < 0, slope > 0
+    grown = np.minimum(eta_plus * size, step_max)
+    shrunk = np.maximum(eta_minus * size, step_min)
+    size[...] = np.where(goes_on, grown, np.where(has_passed, shrunk, size))
+    back = -step if rose else 0.0
+    step[...] = np.where(has_passed, 0.0, -np.sign(g) * size)
+    theta[...] = theta + np.where(has_passed, back, step)
+
+
 def sum_of_squares(x):
     """The sum of the squares of a contiguous array's numbers, in float64, in one fixed order."""
     x = x.astype(np.float64).ravel()

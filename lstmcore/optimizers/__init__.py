@@ -1,4 +1,4 @@
-"""Methods that step along the gradient, of all data or of a batch of them: adam, sgd, rmsprop.
+"""Methods that step along the gradient of all data or of batches: adam, sgd, rmsprop, rprop.
 
 `minimize` and `fit` take them by name; here are the schedules of their learning rate:
 
@@ -7,7 +7,16 @@
 WarmUp(epochs=5, then=Cosine(rate=0.01, last=0.0), first=0.1)
 """
 
-from ._descent import METHODS, WITH_BOUNDS, drive
+from ._descent import METHODS, PACE, WITH_BOUNDS, drive, takers_of
 from ._schedules import Cosine, Step, WarmUp
 
-__all__ = ["METHODS", "WITH_BOUNDS", "Cosine", "Step", "WarmUp", "drive"]
+__all__ = [
+    "METHODS",
+    "PACE",
+    "WITH_BOUNDS",
+    "Cosine",
+    "Step",
+    "WarmUp",
+    "drive",
+    "takers_of",
+]

@@ -26,6 +26,13 @@ from ._updates import UPDATES
 
 METHODS = tuple(UPDATES)
 WITH_BOUNDS = ()
+# What a smaller one of makes smaller steps.
+PACE = {method: update.PACE for method, update in UPDATES.items()}
+
+
+def takers_of(argument):
+    """The methods that take this argument of `drive`."""
+    return [method for method in METHODS if argument not in dict(UPDATES[method].REFUSED)]
 
 
 def drive(
@@ -60,6 +67,15 @@ def drive(
     """
     run.unit = "epochs"
     objective = run.objective
+    given = {
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "clip_norm": clip_norm,
+        "weight_noise": weight_noise,
+    }
+    for name, why in UPDATES[method].REFUSED:
+        if given[name] is not None:
+            raise ValueError(f"{name}: expected None with {method}, got {given[name]!r}; {why}")
     if batch_size is not None:
         batch_size = as_integer(batch_size, "batch_size", 1)
         if not isinstance(objective, Objective):
@@ -72,9 +88,10 @@ def drive(
     noise = WeightNoise(deviation, rng) if deviation else None
     source = Whole(run, noise) if batch_size is None else Batches(run, batch_size, rng, noise)
     update = UPDATES[method](method, options, start.size, source.dtype, objective.net.weight_slices)
+    rate = update.RATE if learning_rate is None else learning_rate
     step = Stepper(
         update,
-        as_schedule(update.RATE if learning_rate is None else learning_rate, "learning_rate"),
+        None if rate is None else as_schedule(rate, "learning_rate"),
         None if clip_norm is None else as_positive(clip_norm, "clip_norm"),
         max_iter,
     )
@@ -91,11 +108,11 @@ def descend(source, step, theta, max_epochs):
     begins.
     """
     while True:
-        g, norm = source.evaluate(theta)
+        f, g, norm = source.evaluate(theta)
         if source.epoch == max_epochs:
             return
         theta = source.room(theta)
-        step(theta, g, norm, source.epoch + source.part)
+        step(theta, f, g, norm, source.epoch + source.part)
         source.advance()
         if source.part == 0 and not all_finite(theta):
             # The loss of saturated units may yet be finite.
@@ -111,12 +128,14 @@ class Stepper:
         self._clip_norm = clip_norm
         self._max_epochs = max_epochs
 
-    def __call__(self, theta, g, norm, epoch):
-        """Move `theta` along `g`, of this Euclidean norm, after so many epochs."""
-        rate = self._schedule(epoch, self._max_epochs)
-        rate = as_number(rate, f"learning_rate({epoch:.6g}, {self._max_epochs:.6g})", 0)
+    def __call__(self, theta, f, g, norm, epoch):
+        """Move `theta`, of loss f, along `g`, of this Euclidean norm, after so many epochs."""
+        rate = None  # of a method without one
+        if self._schedule is not None:
+            rate = self._schedule(epoch, self._max_epochs)
+            rate = as_number(rate, f"learning_rate({epoch:.6g}, {self._max_epochs:.6g})", 0)
         clips = self._clip_norm is not None and norm > self._clip_norm
-        self._update(theta, g, rate, self._clip_norm / norm if clips else 1.0)
+        self._update(theta, f, g, rate, self._clip_norm / norm if clips else 1.0)
 
 
 class Whole:
@@ -147,19 +166,19 @@ class Whole:
         self._noise = noise
 
     def evaluate(self, theta):
-        """The gradient of the next step and its Euclidean norm; records what has come to an end."""
+        """Loss, gradient and its norm, for the next step; records what has come to an end."""
         if self._noise is None:
-            _, g = self._run(theta)
+            f, g = self._run(theta)
             if self.epoch:
                 self._run.iterate(theta)
             g = np.ascontiguousarray(g)
-            return g, norm_of(g)
+            return f, g, norm_of(g)
         f, g = self._run.evaluate(self._noise(theta))
         g = np.ascontiguousarray(g)
         norm = norm_of(g)
         record = self._run.arrive if self.epoch else self._run.begin
         record(theta, f, norm)
-        return g, norm
+        return f, g, norm
 
     def room(self, theta):
         """The parameters in memory that the next step may write to."""
@@ -210,7 +229,7 @@ class Batches:
         return self._place / self._count
 
     def evaluate(self, theta):
-        """The gradient of the next step and its Euclidean norm; records what has come to an end."""
+        """Loss, gradient and its norm, for the next step; records what has come to an end."""
         first = self._place * self._batch_size
         if first == 0:
             self._order = self._rng.permutation(self._members)
@@ -231,7 +250,7 @@ class Batches:
             self._sums = 0.0, 0.0, 0.0
         loss, norms, total = self._sums
         self._sums = loss + weight * f, norms + weight * norm, total + weight
-        return g, norm
+        return f, g, norm
 
     def room(self, theta):
         """The parameters in memory that the next step may write to."""

@@ -8,6 +8,8 @@ import numpy as np
 from .._checks import as_flag, as_number, as_positive, describe
 from .._dispatch import kernels
 
+_DECAY = (("weight_decay", 0.0),)
+
 
 class Update:
     """The state of one run. A subclass has `OPTIONS`, `RATE`, `STATE` and `_step`.
@@ -25,12 +27,14 @@ class Update:
         The parameters that decay: those that a penalty counts.
     """
 
-    OPTIONS = ()  # pairs: name, value if it is not given
-    RATE = None  # the learning rate if it is not given
+    OPTIONS = _DECAY  # pairs: name, value if it is not given
+    RATE = None  # the learning rate if it is not given; None: the method has none
     STATE = 0  # vectors that are kept
+    PACE = "learning_rate"  # what a smaller one of makes smaller steps
+    REFUSED = ()  # pairs: an argument of `drive` that must be None, why
 
     def __init__(self, method, options, size, dtype, weight_slices):
-        known = {**dict(self.OPTIONS), "weight_decay": 0.0}
+        known = dict(self.OPTIONS)
         for name in options:
             if name not in known:
                 raise ValueError(
@@ -41,14 +45,14 @@ class Update:
             name: _CHECKS[name](value, f"options[{name!r}]")
             for name, value in (known | options).items()
         }
-        self.decay = checked.pop("weight_decay")
+        self.decay = checked.pop("weight_decay", 0.0)
         self.options = checked
         self.state = [np.zeros(size, dtype) for _ in range(self.STATE)]
         self.t = 0
         self._weight_slices = weight_slices if self.decay else ()
 
-    def __call__(self, theta, g, rate, scale):
-        """One step, of `theta` in place, along g times `scale`."""
+    def __call__(self, theta, f, g, rate, scale):
+        """One step, of `theta` in place, along g times `scale`; f is the loss there."""
         self.t += 1
         for weights in self._weight_slices:  # decoupled from the gradient
             theta[weights] *= theta.dtype.type(1.0 - rate * self.decay)
@@ -58,7 +62,7 @@ class Update:
 class Adam(Update):
     """Kept: the decaying means of gradients and of their squares."""
 
-    OPTIONS = (("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-8))
+    OPTIONS = (("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-8), *_DECAY)
     RATE = 1e-3
     STATE = 2
 
@@ -71,7 +75,7 @@ class Adam(Update):
 class SGD(Update):
     """Kept: the velocity. With Nesterov's momentum `theta` is where the momentum leads."""
 
-    OPTIONS = (("momentum", 0.9), ("nesterov", False))
+    OPTIONS = (("momentum", 0.9), ("nesterov", False), *_DECAY)
     RATE = 1e-2
     STATE = 1
 
@@ -82,7 +86,7 @@ class SGD(Update):
 class RMSProp(Update):
     """Kept: the decaying mean of the gradients' squares."""
 
-    OPTIONS = (("rho", 0.9), ("eps", 1e-8))
+    OPTIONS = (("rho", 0.9), ("eps", 1e-8), *_DECAY)
     RATE = 1e-3
     STATE = 1
 
@@ -90,7 +94,43 @@ class RMSProp(Update):
         kernels.rmsprop_update(theta, g, v, scale, rate, rho, eps)
 
 
-UPDATES = {"adam": Adam, "sgd": SGD, "rmsprop": RMSProp}
+class Rprop(Update):
+    """Kept: the size of each parameter's next step, and its last step, 0 if it made none."""
+
+    OPTIONS = (
+        ("step0", 0.0125),
+        ("eta_plus", 1.2),
+        ("eta_minus", 0.5),
+        ("step_min", 0.0),
+        ("step_max", 50.0),
+    )
+    STATE = 2
+    PACE = "option step0"
+    REFUSED = (
+        ("batch_size", "its steps go by the signs of the gradient of all data; adam has batches"),
+        ("learning_rate", "options={'step0': 0.0125} is the size of its first step"),
+        ("clip_norm", "options={'step_max': 50.0} is the largest step of a parameter"),
+        ("weight_noise", "noise hides the signs that its steps go by; adam takes it"),
+    )
+
+    def __init__(self, method, options, size, dtype, weight_slices):
+        super().__init__(method, options, size, dtype, weight_slices)
+        step0 = self.options.pop("step0")
+        low, high = self.options["step_min"], self.options["step_max"]
+        if not low <= step0 <= high:
+            raise ValueError(
+                f"options['step0']: expected step_min <= step0 <= step_max, got {step0} with "
+                f"{low} and {high}"
+            )
+        self.state[0][:] = step0
+        self._before = np.inf  # the loss at the last step
+
+    def __call__(self, theta, f, g, rate, scale):
+        kernels.rprop_update(theta, g, *self.state, f > self._before, **self.options)
+        self._before = f
+
+
+UPDATES = {"adam": Adam, "sgd": SGD, "rmsprop": RMSProp, "rprop": Rprop}
 
 
 def _as_share(value, name):
@@ -100,8 +140,22 @@ def _as_share(value, name):
     return number
 
 
-def _as_decay(value, name):
+def _as_least_zero(value, name):
     return as_number(value, name, 0)
+
+
+def _as_growth(value, name):
+    number = as_number(value, name)
+    if not number > 1:
+        raise ValueError(f"{name}: expected a number > 1, got {describe(value)}")
+    return number
+
+
+def _as_shrinkage(value, name):
+    number = as_positive(value, name)
+    if not number < 1:
+        raise ValueError(f"{name}: expected a number > 0 and < 1, got {describe(value)}")
+    return number
 
 
 _CHECKS = {
@@ -111,5 +165,10 @@ _CHECKS = {
     "rho": _as_share,
     "eps": as_positive,
     "nesterov": as_flag,
-    "weight_decay": _as_decay,
+    "weight_decay": _as_least_zero,
+    "step0": as_positive,
+    "eta_plus": _as_growth,
+    "eta_minus": _as_shrinkage,
+    "step_min": _as_least_zero,
+    "step_max": as_positive,
 }
