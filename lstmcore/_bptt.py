@@ -58,26 +58,41 @@ class Evaluation:
         The layers that see time steps, and those after the readout.
     readout : type
         The `Readout`.
-    loss : Loss
-    examples : Examples
+    batch : Batch
+    score : Terms or Products
+        Called with pre-activations it gives their value and delta.
     checkpoint : int, True or None
         See `segments`.
-    n_threads : int or None
-        Of the loss; the chains have their own.
+    initial : list, optional
+        The states before the first step, in the place of the layers' own.
+    entry : tuple of arrays, optional
+        That of the readout, which goes with `initial`.
+    final : list, optional
+        Overwritten with the states after the last step.
+
+    Attributes
+    ----------
+    reading : Readout
+        After an evaluation, where all outputs have been scored at once.
+    dstates : list
+        After one with a gradient, dL/d(initial states), in the workspace.
     """
 
-    def __init__(self, body, head, readout, loss, examples, checkpoint, n_threads):
-        batch, workspace = examples.batch, body.workspace
+    def __init__(
+        self, body, head, readout, batch, score, checkpoint, initial=None, entry=None, final=None
+    ):
+        workspace = body.workspace
         self._body, self._head = body, head
-        self._readout, self._loss, self._examples = readout, loss, examples
-        self._kernel, self._n_threads = kernel_of(loss), n_threads
+        self._readout, self._score_rows = readout, score
         self._batch, self._workspace = batch, workspace
+        self._is_given, self._entry, self._final = initial is not None, entry, final
+        self.reading = None
         self._cuts = segments(body.layers, batch, workspace.dtype, checkpoint)
         whole = len(self._cuts) == 1
         self._segments = [batch] if whole else [batch.segment(t0, t1) for t0, t1 in self._cuts]
         self._last = len(self._segments) - 1
         # at the segments' beginnings and, in the end, after the last
-        self._states = [body.initial(batch.size)]
+        self._states = [initial if self._is_given else body.initial(batch.size)]
 
     def value(self):
         """The loss."""
@@ -87,54 +102,76 @@ class Evaluation:
         reading = self._begin_reading()
         for j, y, final in self._without_tape(self._last + 1, reading.room):
             reading.take(y, self._segments[j], final[-1])
-        return self._score_once(self._head.forward_rows(reading.read())[0])[0]
+        return self._score_rows(self._head.forward_rows(reading.read())[0])[0]
 
-    def value_and_gradient(self, gradient):
-        """The loss; its gradient is written into views, lists of `Weights` for all layers."""
-        self._dstates = self._body.zero_states(self._batch.size)
+    def value_and_gradient(self, gradient, dfinal=None, dentry=None, dx=None):
+        """The loss; its gradient is written into views, lists of `Weights` for all layers.
+
+        Parameters
+        ----------
+        gradient : list
+        dfinal : list, optional
+            What dL/d(final states) has beside what comes from the outputs.
+        dentry : tuple of arrays, optional
+            The same of the readout's entry.
+        dx : (N, I) array, optional
+            dL/dx is added to it.
+        """
+        self._dx = dx
+        self.dstates = self._body.zero_states(self._batch.size)
         self._buffers = self._body.gradient_buffers()
         head_buffers = self._head.gradient_buffers()
-        value = self._by_segment() if self._scores_segments else self._at_once(head_buffers)
+        if self._scores_segments:
+            value = self._by_segment(dfinal)
+        else:
+            value = self._at_once(head_buffers, dfinal, dentry)
         n = len(self._body.layers)
-        self._body.unpack(self._buffers, self._dstates, gradient[:n])
+        dlearned = self.dstates
+        if self._is_given:  # in the place of those that are learned
+            dlearned = self._body.zero_states(self._batch.size)
+        self._body.unpack(self._buffers, dlearned, gradient[:n])
         self._head.unpack_rows(head_buffers, gradient[n:])
         return value
 
     @property
     def _scores_segments(self):
         """Whether a segment's outputs can be scored without the others'."""
-        return self._readout.per_step and self._loss.terms == "steps"
+        return self._readout.per_step and self._score_rows.takes_segments
 
-    def _by_segment(self):
+    def _by_segment(self, dfinal):
         """Every segment is scored by itself and backpropagated through, last to first."""
         for _ in self._without_tape(self._last):
             pass
+        self._add_to_final(dfinal)
         values = []
         for j in range(self._last, -1, -1):
             mark = self._workspace.mark
             y = self._room(self._segments[j])
-            tapes = self._with_tape(j, y)
+            tapes = self._with_tape(j, y, self._final if j == self._last else None)
             value, delta = self._score(j, y)
             self._back(j, tapes, delta)
             self._workspace.drop(mark)
             values.append(value)
         return sum(reversed(values))
 
-    def _at_once(self, head_buffers):
+    def _at_once(self, head_buffers, dfinal, dentry):
         """All outputs, or what is read out of them, are scored once."""
         last, reading = self._last, self._begin_reading()
         for j, y, final in self._without_tape(last, reading.room):
             reading.take(y, self._segments[j], final[-1])
         mark = self._workspace.mark
-        final = self._body.state_arrays(self._batch.size) if reading.sees_final else None
+        final = self._final
+        if final is None and reading.sees_final:
+            final = self._body.state_arrays(self._batch.size)
         y = reading.room(self._segments[last])
         tapes = self._with_tape(last, y, final)
         reading.take(y, self._segments[last], final and final[-1])
 
         a, kept = self._head.forward_rows(reading.read(), training=True)
-        value, delta = self._score_once(a)
+        value, delta = self._score_rows(a)
         dread = self._head.backward_rows(kept, delta, head_buffers)
-        reading.spread(dread, self._dstates[-1])
+        reading.spread(dread, self.dstates[-1], dentry)
+        self._add_to_final(dfinal)
         for j in range(last, -1, -1):
             if j < last:
                 y, tapes = None, self._with_tape(j, None)
@@ -143,7 +180,16 @@ class Evaluation:
         return value
 
     def _begin_reading(self):
-        return self._readout(self._body.layers[-1], self._batch, self._workspace)
+        layer = self._body.layers[-1]
+        self.reading = self._readout(layer, self._batch, self._workspace, self._entry)
+        return self.reading
+
+    def _add_to_final(self, dfinal):
+        if dfinal is not None:
+            for mine, given in zip(self.dstates, dfinal, strict=True):
+                for arrays, values in zip(mine, given, strict=True):
+                    for array, value in zip(arrays, values, strict=True):
+                        array += value
 
     def _without_tape(self, n, room=None):
         """Run the first n segments, keeping the states between them: (j, outputs, final states).
@@ -151,8 +197,9 @@ class Evaluation:
         `room(segment)` gives memory for the outputs, which is taken back after each.
         """
         for j in range(n):
-            segment = self._segments[j]
-            final = self._body.state_arrays(self._batch.size)
+            segment, final = self._segments[j], self._final
+            if j < self._last or final is None:
+                final = self._body.state_arrays(self._batch.size)
             mark = self._workspace.mark
             y = None if room is None else room(segment)
             self._body.forward(segment, self._states[j], y, final)
@@ -166,7 +213,11 @@ class Evaluation:
 
     def _back(self, j, tapes, dy):
         """Backpropagate through segment j."""
-        self._body.backward(self._segments[j], tapes, dy, self._dstates, None, self._buffers)
+        dx = self._dx
+        if dx is not None:
+            t0 = self._cuts[j][0]
+            dx = Rows(dx, self._batch.first + t0 if t0 else self._batch.first)
+        self._body.backward(self._segments[j], tapes, dy, self.dstates, dx, self._buffers)
 
     def _room(self, segment):
         """Memory for the outputs of a segment."""
@@ -174,24 +225,42 @@ class Evaluation:
 
     def _score(self, j, y):
         """Value and delta of the outputs y of segment j."""
-        targets, weights = self._examples.targets, self._examples.weights
-        if self._last:
-            rows = self._batch.rows_between(*self._cuts[j])
-            targets, weights = targets.take(rows), weights[rows]
-        value, delta = self._value_and_delta(y.values, targets, weights)
+        rows = self._batch.rows_between(*self._cuts[j]) if self._last else None
+        value, delta = self._score_rows(y.values, rows)
         return value, Rows(delta, y.first)
 
-    def _score_once(self, a):
-        """Value and delta of all outputs."""
-        return self._value_and_delta(a, self._examples.targets, self._examples.weights)
 
-    def _value_and_delta(self, a, targets, weights):
+class Terms:
+    """The loss of examples.
+
+    Parameters
+    ----------
+    loss : Loss
+    examples : Examples
+    n_threads : int or None
+
+    Attributes
+    ----------
+    takes_segments : bool
+        Whether some of the rows can be scored without the others.
+    """
+
+    def __init__(self, loss, examples, n_threads):
+        self._loss, self._examples, self._n_threads = loss, examples, n_threads
+        self._kernel = kernel_of(loss)
+        self.takes_segments = loss.terms == "steps"
+
+    def __call__(self, a, rows=None):
+        """Value and delta of pre-activations, which may be overwritten; `rows` None is all."""
+        targets, weights = self._examples.targets, self._examples.weights
+        if rows is not None:
+            targets, weights = targets.take(rows), weights[rows]
         if self._kernel is not None:
             threads = loss_threads(*a.shape, a.dtype, self._n_threads)
             scale = self._examples.scale
             value = kernels.loss_rows(self._kernel, a, targets.values, weights, scale, threads)
             return value, a
-        lengths = self._batch.lengths if self._loss.terms == "sequences" else None
+        lengths = None if self.takes_segments else self._examples.batch.lengths
         value, delta = self._loss.value_and_delta(
             a, targets, weights * self._examples.scale, lengths
         )
@@ -202,3 +271,28 @@ class Evaluation:
                 f"{self._loss!r}, got {describe(delta)}"
             )
         return float(value), rows_contiguous(delta)
+
+
+class Products:
+    """What is asked of the outputs where dL/dy is given: no value, and delta.
+
+    Parameters
+    ----------
+    units : OutputUnits
+    dy : (N, K) array or callable
+        A callable gives it for the outputs, which are its own to keep.
+    """
+
+    def __init__(self, units, dy):
+        self._units, self._dy = units, dy
+        self.takes_segments = not callable(dy)
+
+    def __call__(self, a, rows=None):
+        """As of `Terms`; the value is 0."""
+        if not self.takes_segments:
+            y = a.copy()
+            self._units.apply(y)
+            dy = self._dy(y)
+        else:
+            dy = self._dy if rows is None else self._dy[rows]
+        return 0.0, self._units.backward(a, dy)

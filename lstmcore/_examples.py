@@ -41,11 +41,13 @@ class Examples(Fixed):
         What multiplies the weighted sum: 1 / `total` for a mean, 1 for a sum.
     form : str
         What of a network they depend on: only one of the same form can read them.
+    state : tuple or None
+        The initial states that were given, one for each sequence.
     """
 
     _instead = "prepare the data anew, or `take` some of the sequences"
 
-    def __init__(self, batch, targets, terms, weights, reduction, form):
+    def __init__(self, batch, targets, terms, weights, reduction, form, state=None):
         with np.errstate(over="ignore"):
             total = float(weights.sum())
         if reduction == "mean" and not 0 < total < np.inf:
@@ -61,6 +63,7 @@ class Examples(Fixed):
             weights=read_only(weights),
             reduction=reduction,
             form=form,
+            state=state and tuple(tuple(map(read_only, entry)) for entry in state),
             total=total,
             scale=1.0 / total if reduction == "mean" else 1.0,
         )
@@ -70,12 +73,13 @@ class Examples(Fixed):
 
     def __reduce__(self):
         # copies are read-only again
-        options = self.terms, self.weights, self.reduction, self.form
+        options = self.terms, self.weights, self.reduction, self.form, self.state
         return Examples, (self.batch, self.targets, *options)
 
     def summed(self):
         """The same examples, whose loss is the sum and not the mean."""
-        return Examples(self.batch, self.targets, self.terms, self.weights, "sum", self.form)
+        parts = self.batch, self.targets, self.terms, self.weights
+        return Examples(*parts, "sum", self.form, self.state)
 
     def sequence_weights(self):
         """The sum of the weights of each sequence's terms, (B,)."""
@@ -94,7 +98,15 @@ class Examples(Fixed):
             self.weights[terms],
             self.reduction,
             self.form,
+            take_states(self.state, indices),
         )
+
+
+def take_states(state, indices):
+    """The states of some of the sequences; None of None."""
+    if state is None:
+        return None
+    return tuple(tuple(values[indices] for values in entry) for entry in state)
 
 
 def check_weights(sample_weight, step_weight, batch, whole):

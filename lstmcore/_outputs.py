@@ -5,6 +5,8 @@ A loss names its output units; the kernels know them by a code, C programs by a 
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from ._dispatch import kernels
 
 __all__ = ["OUTPUTS", "OutputUnits"]
@@ -32,6 +34,21 @@ class OutputUnits:
         """Overwrite the rows of pre-activations a (N, K) with the outputs."""
         if self.code:  # 0 is the identity
             kernels.output_units(self.code, a, a)
+
+    def backward(self, a, dy):
+        """dL/da of rows of pre-activations, given dL/dy; `a` is overwritten with the outputs."""
+        if self.name == "identity":
+            return dy
+        if self.name == "logistic":
+            rest = -a
+            self.apply(rest)  # 1 - y, to the last digit where y is near 1
+            self.apply(a)
+            return dy * a * rest
+        self.apply(a)
+        # Softmax: only differences of dy count. Those to the largest output's leave it out of the
+        # sum, which it would drown where it is near 1.
+        dy = dy - np.take_along_axis(dy, a.argmax(axis=1)[:, None], axis=1)
+        return a * (dy - (a * dy).sum(axis=1, keepdims=True))
 
 
 OUTPUTS = {

@@ -19,7 +19,7 @@ class Readout:
 
     For every stretch of time steps, first to last, `room` gives the memory for the outputs and
     `take` reads them; then `read` gives what has been read out. For the gradient `spread` is
-    called once with dL/d(read), then `dy` for every stretch, in any order.
+    called once with dL/d(read), then `dy` for every stretch, in any order, and `dentry`.
 
     Parameters
     ----------
@@ -94,9 +94,13 @@ class Readout:
         """What continues this reading, fresh arrays; None where it has no entry."""
         return None
 
-    def spread(self, dread, dfinal):
-        """Take dL/d(read). What the final states get of it is written into `dfinal`."""
+    def spread(self, dread, dfinal, dentry=None):
+        """Take dL/d(read), and dL/d(entry) beside it; the final states' is written to `dfinal`."""
         self._dread = dread
+
+    def dentry(self):
+        """dL/d(the entry before), fresh arrays; None where it has no entry."""
+        return None
 
     def dy(self, segment, t0, y):
         """dL/dy of a stretch that begins at step t0, `Rows`, or None for zero.
@@ -164,7 +168,7 @@ class Last(Readout):
         H = self._layer.hidden_size
         return np.concatenate([states[0][:, :H] for states in self._final], axis=1)
 
-    def spread(self, dread, dfinal):
+    def spread(self, dread, dfinal, dentry=None):
         H = self._layer.hidden_size
         for d, states in enumerate(dfinal):
             states[0][:, :H] = dread[:, d * H : (d + 1) * H]
@@ -193,7 +197,7 @@ class LastStep(Last):
     def read(self):
         return self._read
 
-    def spread(self, dread, dfinal):
+    def spread(self, dread, dfinal, dentry=None):
         self._dread = dread
         there, _ = self._last_steps()
         without_steps = dread.copy()
@@ -237,8 +241,16 @@ class Mean(Readout):
     def entry(self):
         return self._total, self._count
 
+    def spread(self, dread, dfinal, dentry=None):
+        self._each = _mean(dread, self._count)  # the same at every step
+        if dentry is not None:
+            self._each += dentry[0]
+
+    def dentry(self):
+        return self._each.copy(), np.zeros_like(self._count)
+
     def dy(self, segment, t0, y):
-        each = _mean(self._dread, self._batch.lengths)[:, None]  # the same at every step
+        each = self._each[:, None]
         shape = len(each), segment.max_length, each.shape[2]
         return Rows(np.broadcast_to(each, shape), segment.order)
 
@@ -256,7 +268,8 @@ class Max(Readout):
     def __init__(self, layer, batch, memory, entry=None):
         super().__init__(layer, batch, memory)
         self._largest, self._count = self._begin(entry)
-        self._first = np.zeros(self._largest.shape, np.intp)  # the step that has it
+        # the step that has it; -1 where it was before
+        self._first = np.full(self._largest.shape, -1, np.intp)
         self._t = 0
 
     @staticmethod
@@ -282,6 +295,12 @@ class Max(Readout):
 
     def entry(self):
         return self._largest, self._count
+
+    def spread(self, dread, dfinal, dentry=None):
+        self._dread = dread if dentry is None else dread + dentry[0]
+
+    def dentry(self):
+        return np.where(self._first < 0, self._dread, 0), np.zeros_like(self._count)
 
     def dy(self, segment, t0, y):
         dy = self._zeros(segment, y)

@@ -94,11 +94,11 @@ class States:
             raise ValueError(f"x: expected at least one sequence, got {describe(array)}")
         return rows, single
 
-    def check(self, state, batch_size, check_finite):
+    def check(self, state, batch_size, check_finite, name="state"):
         """A state as arrays with the axis B; `batch_size` None is one sequence without it."""
-        _check_entry(state, "state", len(self._shapes))
+        _check_entry(state, name, len(self._shapes))
         return tuple(
-            self._check_arrays(entry, f"state[{k}]", shapes, batch_size, check_finite)
+            self._check_arrays(entry, f"{name}[{k}]", shapes, batch_size, check_finite)
             for k, (entry, shapes) in enumerate(zip(state, self._shapes, strict=True))
         )
 

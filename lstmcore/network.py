@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 
 from ._archive import write
-from ._bptt import Evaluation
+from ._bptt import Evaluation, Products, Terms
 from ._chain import Chain
 from ._checks import (
     as_choice,
@@ -33,7 +33,7 @@ from ._states import States
 from ._workspace import Fresh, WorkspacePool
 from .cells import CELLS, Layer
 from .losses import LOSSES, find_loss, kernel_of, loss_threads
-from .sequences import equal_lengths, make_batch, single_steps
+from .sequences import as_outputs, equal_lengths, make_batch, single_steps
 from .streaming import Stream
 
 __all__ = ["Network"]
@@ -426,10 +426,9 @@ class Network(Fixed):
         tokens = self.takes_tokens
         batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
         return_state = as_flag(return_state, "return_state")
-        if state is not None or return_state:
-            self._states.refuse_reading_ahead("state" if state is not None else "return_state")
-        if state is not None:
-            state = self._states.check(state, batch.size, check_finite)
+        state = self._as_state(state, "state", batch, check_finite)
+        if return_state:
+            self._states.refuse_reading_ahead("return_state")
         y, state = self._predict(batch, state, return_state, n_threads)
         if self._parts.readout.per_step:
             y = batch.arrange(y)
@@ -513,7 +512,18 @@ class Network(Fixed):
 
     # ------------------------------------------------------------------------------ the loss
 
-    def loss_and_grad(self, X, Y, lengths=None, *, l2=0.0, checkpoint=None, n_threads=None, **data):
+    def loss_and_grad(
+        self,
+        X,
+        Y,
+        lengths=None,
+        *,
+        return_state=False,
+        l2=0.0,
+        checkpoint=None,
+        n_threads=None,
+        **data,
+    ):
         """The objective and its gradient at `params`.
 
         The objective is the weighted mean of the loss over all scored terms (steps, or sequences if
@@ -522,7 +532,9 @@ class Network(Fixed):
         Parameters
         ----------
         X, Y, lengths, **data
-            The data: see `prepare`.
+            The data: see `prepare`. Among them is ``state=``, to continue sequences.
+        return_state : bool
+            Also return the state after each sequence's last step, as `predict` does.
         l2 : float
             Strength of the penalty.
         checkpoint : int, True or None
@@ -540,6 +552,8 @@ class Network(Fixed):
         g : (P,) array
             Fresh, of the network's dtype. The same bits for any number of threads and with any
             `checkpoint`.
+        state : tuple
+            Only with `return_state`.
 
         Raises
         ------
@@ -557,20 +571,190 @@ class Network(Fixed):
         >>> net.params -= 0.1 * g
         >>> net.loss(X, Y, l2=1e-4) < f
         True
+
+        Truncated BPTT along one long sequence: the state goes on from stretch to stretch, the
+        gradient does not go back. `fit` does it with `truncate`.
+
+        >>> x = np.sin(np.arange(1001.0)).reshape(1, -1, 1)
+        >>> net, state = lc.Network([lc.LSTM(1, 4), lc.Dense(4, 1)], seed=0), None
+        >>> for t in range(0, 1000, 50):
+        ...     stretch = x[:, t : t + 50], x[:, t + 1 : t + 51]
+        ...     f, g, state = net.loss_and_grad(*stretch, state=state, return_state=True)
+        ...     net.params -= 0.1 * g
         """
         examples = self.prepare(X, Y, lengths, **data)
-        return self._objective(examples, l2, True, checkpoint, n_threads)
+        return self._objective(examples, l2, True, return_state, checkpoint, n_threads)
 
-    def loss(self, X, Y, lengths=None, *, l2=0.0, checkpoint=None, n_threads=None, **data):
+    def loss(
+        self,
+        X,
+        Y,
+        lengths=None,
+        *,
+        return_state=False,
+        l2=0.0,
+        checkpoint=None,
+        n_threads=None,
+        **data,
+    ):
         """The objective alone; arguments as in `loss_and_grad`.
 
         Returns
         -------
         f : float
             The same bits as from `loss_and_grad`.
+        state : tuple
+            Only with `return_state`.
         """
         examples = self.prepare(X, Y, lengths, **data)
-        return self._objective(examples, l2, False, checkpoint, n_threads)[0]
+        f, _, *state = self._objective(examples, l2, False, return_state, checkpoint, n_threads)
+        return (f, *state) if state else f
+
+    def vjp(
+        self,
+        X,
+        dy,
+        lengths=None,
+        *,
+        mask=None,
+        state=None,
+        dstate=None,
+        return_dX=False,
+        return_dstate=False,
+        return_state=False,
+        checkpoint=None,
+        check_finite=True,
+        n_threads=None,
+    ):
+        """The gradient of anything that is computed from the outputs, by BPTT.
+
+        With L a function of what `predict` gives, and dy = dL/d(outputs), it is dL/d(parameters):
+        the product of dy with the Jacobian of the outputs.
+
+        Parameters
+        ----------
+        X, lengths, mask, state
+            As in `predict`.
+        dy : array_like, list of array_like, callable or None
+            dL/dy in the form of the outputs y that `predict` gives; what it holds where no step
+            is, is never looked at. A function is called with y and returns it, which saves the
+            forward pass of a `predict` before. None is zero: L depends on the state alone.
+        dstate : tuple, optional
+            dL/d(state after the last step), in the form of that state: what `return_dstate` gives
+            for the steps after these. By default zero.
+        return_dX : bool
+            Also return dL/dX. Not with tokens.
+        return_dstate : bool
+            Also return dL/d(state before the first step).
+        return_state : bool
+            Also return the state after each sequence's last step.
+        checkpoint : int, True or None
+            As in `loss_and_grad`.
+        check_finite : bool
+            Refuse NaN and infinity.
+        n_threads : int, optional
+            By default a choice by the size of the work.
+
+        Returns
+        -------
+        g : (P,) array
+            dL/d(parameters), fresh, of the network's dtype. Zero for learned initial states that a
+            given `state` stands in the place of.
+        dX : (B, T, I) array, zero where no step is; of a list, a list of (T_b, I) arrays
+            Only with `return_dX`.
+        dstate : tuple
+            Only with `return_dstate`; one state for each sequence. A readout's count is no
+            variable: what belongs to it is 0.
+        state : tuple
+            Only with `return_state`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came.
+
+        Notes
+        -----
+        Where outputs are softmax or logistic, the derivative of these units is part of the product.
+        A loss that is a sum over steps or sequences is better a class (`lstmcore.losses.Loss`):
+        then `fit` and all else that trains takes it, and it sees the outputs before these units.
+
+        Examples
+        --------
+        The sequences are to end in the same place, whichever it is:
+
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(2, 4), lc.Dense(4, 1)], readout="last", seed=0)
+        >>> X = np.random.default_rng(0).standard_normal((8, 10, 2))
+        >>> spread = [float(net.predict(X).var())]
+        >>> for _ in range(20):
+        ...     y = net.predict(X)
+        ...     net.params -= net.vjp(X, 2 * (y - y.mean()) / len(y))
+        ...     spread.append(float(net.predict(X).var()))
+        >>> spread[-1] < 0.5 * spread[0]
+        True
+
+        Two networks, of which the second begins where the first has ended:
+
+        >>> reader, writer = (lc.Network([lc.LSTM(2, 4)], seed=seed) for seed in (0, 1))
+        >>> _, state = reader.predict(X, return_state=True)
+        >>> g_writer, dstate = writer.vjp(X, lambda y: y, state=state, return_dstate=True)
+        >>> g_reader = reader.vjp(X, None, dstate=dstate)
+        """
+        check_finite = as_flag(check_finite, "check_finite")
+        checkpoint = self.check_checkpoint(checkpoint)
+        n_threads = as_threads(n_threads)
+        return_dX = as_flag(return_dX, "return_dX")
+        return_dstate = as_flag(return_dstate, "return_dstate")
+        return_state = as_flag(return_state, "return_state")
+        tokens = self.takes_tokens
+        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
+        state = self._as_state(state, "state", batch, check_finite)
+        dstate = self._as_state(dstate, "dstate", batch, check_finite)
+        for name, asked in {"return_dstate": return_dstate, "return_state": return_state}.items():
+            if asked:
+                self._states.refuse_reading_ahead(name)
+        if return_dX and batch.x.values.dtype != self.dtype:
+            raise ValueError("return_dX: expected False where X is tokens, got True")
+        score = self._products(dy, batch, check_finite)
+
+        g = np.empty(self.table.size, self.dtype)
+        dX = np.zeros((batch.n_steps, self.input_size), self.dtype) if return_dX else None
+        dfinal, dentry = self._parts_of(dstate)
+        workspace = self._pool.acquire()
+        packed = self._parameters.packed().arrays
+        body, head = self._chains(self._parameters.weights, packed, workspace, n_threads)
+        evaluation, after = self._evaluation(
+            body, head, batch, score, checkpoint, state, return_state
+        )
+        evaluation.value_and_gradient(self._parameters.views(g), dfinal, dentry, dX)
+        more = []
+        if return_dX:
+            more.append(batch.arrange(dX))
+        if return_dstate:
+            more.append(self._dstate_of(evaluation))
+        if return_state:
+            more.append(self._with_entry(after, evaluation.reading))
+        self._pool.release(workspace)
+        return (g, *more) if more else g
+
+    def _products(self, dy, batch, check_finite):
+        """The checked dL/dy of `vjp`."""
+        per_step, K = self._parts.readout.per_step, self.output_size
+
+        def as_rows(dy):
+            return as_outputs(dy, batch, K, per_step, self.dtype, check_finite, "dy")
+
+        def of_outputs(y):
+            return as_rows(dy(batch.arrange(y) if per_step else y))
+
+        if callable(dy):
+            return Products(self._output, of_outputs)
+        if dy is None:
+            rows = batch.n_steps if per_step else batch.size
+            return Products(self._output, np.zeros((rows, K), self.dtype))
+        return Products(self._output, as_rows(dy))
 
     def prepare(
         self,
@@ -583,6 +767,7 @@ class Network(Fixed):
         step_weight=None,
         class_weight=None,
         reduction="mean",
+        state=None,
         check_finite=True,
     ):
         """Check and arrange data once that will be evaluated often.
@@ -610,13 +795,16 @@ class Network(Fixed):
             that a dict lacks has 1. Two classes of one output have an array (2,).
         reduction : {"mean", "sum"}
             "sum" leaves the division by the sum of the weights out.
+        state : tuple, optional
+            Initial states, one for each sequence, as in `predict`. They are data: no gradient goes
+            through them, and learned initial states, whose place they take, have the gradient 0.
         check_finite : bool
             Refuse NaN and infinity.
 
         Returns
         -------
         Examples
-            For `evaluate` and `Objective`. May share memory with X.
+            For `evaluate` and `Objective`. May share memory with X and `state`.
 
         Raises
         ------
@@ -660,7 +848,8 @@ class Network(Fixed):
         if class_weight is not None:
             weights = self._weigh_classes(weights, class_weight, targets)
         terms = "steps" if whole is None else "sequences"
-        return Examples(batch, targets, terms, weights, reduction, self._form)
+        state = self._as_state(state, "state", batch, check_finite)
+        return Examples(batch, targets, terms, weights, reduction, self._form, state)
 
     def _weigh_classes(self, weights, class_weight, targets):
         classes = self._loss.classes(targets, self.output_size)
@@ -672,7 +861,16 @@ class Network(Fixed):
             )
         return weigh_classes(weights, class_weight, *classes)
 
-    def evaluate(self, params, examples, *, gradient=True, checkpoint=None, n_threads=None):
+    def evaluate(
+        self,
+        params,
+        examples,
+        *,
+        gradient=True,
+        return_state=False,
+        checkpoint=None,
+        n_threads=None,
+    ):
         """The loss of examples, and its gradient, at any parameters; without a penalty.
 
         Parameters
@@ -682,6 +880,8 @@ class Network(Fixed):
         examples : Examples
             From `prepare`.
         gradient : bool
+        return_state : bool
+            Also return the state after each sequence's last step.
         checkpoint : int, True or None
             As in `loss_and_grad`.
         n_threads : int, optional
@@ -690,8 +890,12 @@ class Network(Fixed):
         -------
         f : float
         g : (P,) array or None
+        state : tuple
+            Only with `return_state`.
         """
         gradient = as_flag(gradient, "gradient")
+        if as_flag(return_state, "return_state"):
+            self._states.refuse_reading_ahead("return_state")
         checkpoint = self.check_checkpoint(checkpoint)
         n_threads = as_threads(n_threads)
         self._check_examples(examples)
@@ -700,16 +904,49 @@ class Network(Fixed):
         workspace = self._pool.acquire()
         packed = parameters.pack(weights, workspace.take)
         body, head = self._chains(weights, packed, workspace, n_threads)
-        evaluation = Evaluation(
-            body, head, self._parts.readout, self._loss, examples, checkpoint, n_threads
+        score = Terms(self._loss, examples, n_threads)
+        evaluation, after = self._evaluation(
+            body, head, examples.batch, score, checkpoint, examples.state, return_state
         )
         if gradient:
             g = np.empty(self.table.size, self.dtype)
             f = evaluation.value_and_gradient(parameters.views(g))
         else:
             f, g = evaluation.value(), None
+        if return_state:
+            after = self._with_entry(after, evaluation.reading)
         self._pool.release(workspace)
-        return f, g
+        return (f, g, after) if return_state else (f, g)
+
+    def _evaluation(self, body, head, batch, score, checkpoint, state, return_state):
+        """An `Evaluation`, and the layers' states after it if wanted, which it will overwrite."""
+        initial, entry = self._parts_of(state)
+        after = final = None
+        if return_state:
+            after = self._states.empty(batch.size)
+            final, _ = self._parts_of(after)
+        readout = self._parts.readout
+        evaluation = Evaluation(
+            body, head, readout, batch, score, checkpoint, initial, entry, final
+        )
+        return evaluation, after
+
+    def _parts_of(self, state):
+        """The states of the layers that see time steps, and the entry of the readout."""
+        if state is None:
+            return None, None
+        return [[entry] for entry in state[self.body]], (*state[len(self.layers) :], None)[0]
+
+    def _with_entry(self, state, reading):
+        """The layers' states with the entry that a readout has after a reading, if it has one."""
+        entry = None if reading is None else reading.entry()
+        return state if entry is None else (*state, entry)
+
+    def _dstate_of(self, evaluation):
+        dstate = [tuple(values.copy() for values in entry) for (entry,) in evaluation.dstates]
+        dstate += [()] * len(self.layers[self.head])
+        dentry = None if evaluation.reading is None else evaluation.reading.dentry()
+        return tuple(dstate) if dentry is None else (*dstate, dentry)
 
     def _check_examples(self, examples):
         if not isinstance(examples, Examples):
@@ -727,7 +964,9 @@ class Network(Fixed):
         """
         self._check_examples(examples)
         code = kernel_of(self._loss)
-        if not self._is_plain or code is None or any(layer.is_masked for layer in self.layers):
+        if not self._is_plain or code is None or examples.state is not None:
+            return None
+        if any(layer.is_masked for layer in self.layers):
             return None
         batch = examples.batch
         return kernels.PlainObjective(
@@ -833,13 +1072,18 @@ class Network(Fixed):
                     g[weights_slice] += self.dtype.type(l2) * weights
         return start
 
-    def _objective(self, examples, l2, gradient, checkpoint, n_threads):
-        """The loss with its penalty, and the gradient if wanted, at `params`."""
+    def _objective(self, examples, l2, gradient, return_state, checkpoint, n_threads):
+        """The loss with its penalty, the gradient if wanted, the state if wanted, at `params`."""
         l2 = as_number(l2, "l2", 0)
-        f, g = self.evaluate(
-            None, examples, gradient=gradient, checkpoint=checkpoint, n_threads=n_threads
+        f, g, *state = self.evaluate(
+            None,
+            examples,
+            gradient=gradient,
+            return_state=return_state,
+            checkpoint=checkpoint,
+            n_threads=n_threads,
         )
-        return self.penalty(None, l2, g, start=f), g
+        return self.penalty(None, l2, g, start=f), g, *state
 
     def check_checkpoint(self, checkpoint):
         """`checkpoint` as `loss_and_grad` takes it: None, True or an int; refused if it is none."""
@@ -879,6 +1123,13 @@ class Network(Fixed):
         self._pool.release(workspace)
         return y
 
+    def _as_state(self, state, name, batch, check_finite):
+        """A state that a user gives for each sequence of a batch, or its derivative, checked."""
+        if state is None:
+            return None
+        self._states.refuse_reading_ahead(name)
+        return self._states.check(state, batch.size, check_finite, name)
+
     def _predict(self, batch, state, return_state, n_threads):
         """Outputs as rows, and the state if wanted."""
         workspace = self._pool.acquire()
@@ -901,25 +1152,23 @@ class Network(Fixed):
 
         The pre-activations are fresh rows (N, K), or (B, K) if read out.
         """
-        readout, n = self._parts.readout, len(self.layers)
+        readout = self._parts.readout
         memory = Fresh(self.dtype) if readout.per_step else body.workspace
-        entry = None if state is None else (*state[n:], None)[0]
+        initial, entry = self._parts_of(state)
         reading = readout(body.layers[-1], batch, memory, entry)
-        if state is None:
+        if initial is None:
             initial = body.initial(batch.size)
-        else:
-            initial = [[entry] for entry in state[self.body]]
         after, final = None, None
         if return_state:
             after = self._states.empty(batch.size)
-            final = [[entry] for entry in after[self.body]]
+            final, _ = self._parts_of(after)
         elif readout.sees_final:
             final = body.state_arrays(batch.size)
         y = reading.room(batch)
         body.forward(batch, initial, y, final)
         reading.take(y, batch, final and final[-1])
-        if return_state and reading.entry() is not None:
-            after += (reading.entry(),)
+        if return_state:
+            after = self._with_entry(after, reading)
         return head.forward_rows(reading.read())[0], after
 
 

@@ -23,7 +23,9 @@ from ._checks import (
     format_shape,
     nonfinite,
     not_real,
+    refuse_nonfinite,
     rows_contiguous,
+    shaped,
 )
 from ._fixed import Fixed, read_only
 
@@ -233,6 +235,48 @@ class Batch(Fixed, _Fields):
     def rows_of(self, indices):
         """The rows of some of the sequences, one after the other."""
         return _ranges(self.offsets[:-1][indices], self.lengths[indices])
+
+
+def as_outputs(value, batch, size, per_step, dtype, check_finite, name):
+    """What a user gives in the form of a network's outputs, as rows (N, K), or (B, K) if read out.
+
+    Parameters
+    ----------
+    value : array_like or list of array_like
+    batch : Batch
+    size : int
+        K.
+    per_step : bool
+        Whether there are outputs at every step.
+    dtype : dtype
+    check_finite : bool
+        Refuse NaN and infinity in what belongs to steps that are there.
+    name : str
+        What errors call it.
+    """
+    B = batch.size
+    if per_step and batch.is_list:
+        if not isinstance(value, (list, tuple)) or len(value) != B:
+            raise ValueError(
+                f"{name}: expected a list with one array (T, {size}) for each of {B} sequences, as "
+                f"predict gives it, got {describe(value)}"
+            )
+        rows = [
+            shaped(as_real(y, f"{name}[{b}]", dtype), f"{name}[{b}]", (length, size))
+            for b, (y, length) in enumerate(zip(value, batch.lengths.tolist(), strict=True))
+        ]
+        rows = np.concatenate(rows)
+    else:
+        shape = (B, batch.T, size) if per_step else (B, size)
+        rows = shaped(as_real(value, name, dtype), name, shape)
+        if per_step:
+            rows = batch.gather(rows)
+    rows = rows_contiguous(rows)
+    if check_finite and per_step:
+        refuse_nonfinite_rows(rows, batch, name)
+    elif check_finite:
+        refuse_nonfinite(rows, name)
+    return rows
 
 
 def _has_time_axis(x):
