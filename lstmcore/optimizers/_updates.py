@@ -5,12 +5,12 @@ The formulas and their sources: docs/equations.md, steps along the gradient.
 
 import numpy as np
 
-from .._checks import as_flag, as_number, as_positive, describe
+from .._checks import as_flag, as_integer, as_number, as_positive, as_real, describe, shaped
 from .._dispatch import kernels
 
 
 class Update:
-    """The state of one run. A subclass has `OPTIONS`, `RATE`, `STATE` and `_step`.
+    """The state of one run. A subclass has `OPTIONS`, `RATE`, `VECTORS` and `_step`.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Update:
 
     OPTIONS = ()  # pairs: name, value if it is not given
     RATE = None  # the learning rate if it is not given
-    STATE = 0  # vectors that are kept
+    VECTORS = 0  # that are kept
 
     def __init__(self, method, options, size, dtype, weight_slices):
         known = {**dict(self.OPTIONS), "weight_decay": 0.0}
@@ -43,7 +43,7 @@ class Update:
         }
         self.decay = checked.pop("weight_decay")
         self.options = checked
-        self.state = [np.zeros(size, dtype) for _ in range(self.STATE)]
+        self.vectors = [np.zeros(size, dtype) for _ in range(self.VECTORS)]
         self.t = 0
         self._weight_slices = weight_slices if self.decay else ()
 
@@ -52,7 +52,17 @@ class Update:
         self.t += 1
         for weights in self._weight_slices:  # decoupled from the gradient
             theta[weights] *= theta.dtype.type(1.0 - rate * self.decay)
-        self._step(theta, g, rate, scale, *self.state, **self.options)
+        self._step(theta, g, rate, scale, *self.vectors, **self.options)
+
+    def state(self):
+        return {"t": self.t, "vectors": {str(k): v for k, v in enumerate(self.vectors)}}
+
+    def restore(self, state):
+        self.t = as_integer(state["t"], "t", 0)
+        self.vectors = [
+            shaped(as_real(state["vectors"][str(k)], "vectors", v.dtype), "vectors", v.shape)
+            for k, v in enumerate(self.vectors)
+        ]
 
 
 class Adam(Update):
@@ -60,7 +70,7 @@ class Adam(Update):
 
     OPTIONS = (("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-8))
     RATE = 1e-3
-    STATE = 2
+    VECTORS = 2
 
     def _step(self, theta, g, rate, scale, m, v, beta1, beta2, eps):
         rate = rate / (1.0 - beta1**self.t)
@@ -73,7 +83,7 @@ class SGD(Update):
 
     OPTIONS = (("momentum", 0.9), ("nesterov", False))
     RATE = 1e-2
-    STATE = 1
+    VECTORS = 1
 
     def _step(self, theta, g, rate, scale, velocity, momentum, nesterov):
         kernels.sgd_update(theta, g, velocity, rate * scale, momentum, nesterov)
@@ -84,7 +94,7 @@ class RMSProp(Update):
 
     OPTIONS = (("rho", 0.9), ("eps", 1e-8))
     RATE = 1e-3
-    STATE = 1
+    VECTORS = 1
 
     def _step(self, theta, g, rate, scale, v, rho, eps):
         kernels.rmsprop_update(theta, g, v, scale, rate, rho, eps)
