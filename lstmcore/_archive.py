@@ -31,7 +31,7 @@ _MAGIC = b"\x93NUMPY\x01\x00"
 # What NumPy writes of an array in C order. It is matched and not evaluated, which may take memory
 # and print warnings.
 _ARRAY_HEADER = re.compile(
-    rb"\{'descr': '(<f4|<f8|\|u1)', 'fortran_order': False, 'shape': (\([0-9, ]*\)), \} *\n"
+    rb"\{'descr': '(<f4|<f8|<i8|\|u1)', 'fortran_order': False, 'shape': (\([0-9, ]*\)), \} *\n"
 )
 _MOST_OF_REASON = 300  # characters of a parser's message
 _MOST_OF_NAME = 50  # characters in a temporary file's name, so that no file system finds it long
@@ -61,7 +61,7 @@ def write(path, header, arrays):
     header : dict
         Of what JSON holds; with "format" and "version".
     arrays : dict of str to ndarray
-        float32, float64 or uint8.
+        float32, float64, int64 or uint8.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def refusing(path, what, name="path"):
 
     But for the disk's errors and the lack of memory; `name` is what errors call the path.
     """
-    _as_path(path)
+    _as_path(path, name)
     try:
         yield
     except MemoryError:
@@ -216,13 +216,13 @@ def _reason(error):
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def _as_path(path):
+def _as_path(path, name="path"):
     """`path` as a str; not a file's number, which `open` would take, too."""
     text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str):
-        raise TypeError(f"path: expected a str or a path, got {describe(path)}")
+        raise TypeError(f"{name}: expected a str or a path, got {describe(path)}")
     if "\0" in text:
-        raise ValueError(f"path: expected a name without a zero byte, got {path!r}")
+        raise ValueError(f"{name}: expected a name without a zero byte, got {path!r}")
     return text
 
 

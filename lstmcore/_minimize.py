@@ -18,6 +18,7 @@ from ._blas import one_blas_thread
 from ._checks import as_choice, as_flag, as_integer, as_number, as_real, describe, shaped
 from ._recorder import ProgressBar, Recorder
 from ._run import STOPPED, Run, Stop
+from ._run_file import RunFile, plain, plain_examples, plain_network
 from .network import Network
 from .objective import Objective
 from .scaling import ScaleWarning, scale_complaint
@@ -58,6 +59,8 @@ def minimize(
     clip_norm=None,
     seed=None,
     weight_noise=None,
+    checkpoint_path=None,
+    checkpoint_every=30.0,
 ):
     """Minimize an objective of a network's parameters, and leave the best ones in the network.
 
@@ -117,6 +120,12 @@ def minimize(
     weight_noise : float, optional
         Of the same: the standard deviation of noise on the parameters. Every step takes its
         gradient where normal noise, drawn anew, has been added to each of them. See the notes.
+    checkpoint_path : str or path-like, optional
+        Of the same: a file for the whole state of the run. If it is there, the run goes on from it,
+        and ends in the same bits as one that was never cut: see the notes. It has nothing to do
+        with `checkpoint` of an `Objective`, which bounds memory.
+    checkpoint_every : float
+        Seconds from one writing of that file to the next.
 
     Returns
     -------
@@ -180,6 +189,16 @@ def minimize(
     callback and the parameters that are left in the network have no noise. As the noise hides
     small differences, give a `validation`: by it the best epoch is chosen.
 
+    With `checkpoint_path` the file is written at the start, every `checkpoint_every` seconds, and
+    at the end, however the run ends; a reader sees the old one or the new one, never half of one.
+    A call with the same arguments goes on from it. max_epochs, patience, callback and progress may
+    be others: so a run that has ended goes on to more epochs. What else differs, the data too, is
+    refused, and so are parameters other than those at the run's start or those that it has left in
+    the network. Of an objective, validation or schedule of one's own only the kind is compared. A
+    schedule that keeps something from step to step has ``state()``, a dict, and ``restore(state)``.
+    The state of `seed`'s generator comes from the file. Epochs after the last writing are done
+    again, and `callback` is called again for them. Delete the file to start over.
+
     Examples
     --------
     An objective of one's own, the sum of two on different data:
@@ -227,6 +246,9 @@ def minimize(
         "weight_noise": weight_noise,
     }
     kept = {}
+    if checkpoint_path is not None and method not in optimizers.METHODS:
+        takers = ", ".join(optimizers.METHODS)
+        raise _not_of(method, "checkpoint_path", checkpoint_path, f"{takers} take it")
     if method in optimizers.METHODS:
         for name, value in {"max_iter": max_iter, "tol": tol}.items():
             if value is not None:
@@ -241,7 +263,8 @@ def minimize(
                 raise _not_of(method, name, value, f"{takers} take it")
         max_iter = as_integer(_MAX_ITER if max_iter is None else max_iter, "max_iter", 1)
     tol = None if tol is None else as_number(tol, "tol", 0.0)
-    validation = _as_validation(validation, net)
+    every = as_number(checkpoint_every, "checkpoint_every", 0)
+    scored, validation = validation, _as_validation(validation, net)
     patience = None if patience is None else as_integer(patience, "patience", 1)
     if patience is not None and validation is None:
         raise ValueError(
@@ -265,6 +288,15 @@ def minimize(
 
     recorder = Recorder(validation is not None, patience, bar)
     run = Run(objective, recorder, validation, callback)
+    file = None
+    if checkpoint_path is not None:
+        identity = {
+            "method": method,
+            "network": plain_network(net),
+            "objective": _plain_objective(objective),
+            "validation": _plain_objective(scored),
+        }
+        file = kept["file"] = RunFile(checkpoint_path, every, identity, start)
     try:
         with one_blas_thread():
             result = drive(run, method, start, max_iter, tol, options, **kept)
@@ -277,6 +309,8 @@ def minimize(
             net.params = recorder.best["x"]
         if bar is not None:
             bar.close()
+        if file is not None:
+            file.close(net.params.astype(np.float64))
     if recorder.best is not None:
         result.update(recorder.best)
     result.history = recorder.history()
@@ -284,6 +318,14 @@ def minimize(
     if complaint is not None:
         _warn(complaint, ConvergenceWarning)
     return result
+
+
+def _plain_objective(objective):
+    """What tells objectives apart: of one's own, or a function, no more than what it is called."""
+    if not isinstance(objective, Objective):
+        return plain(objective)
+    kind = {"type": type(objective).__name__, "l2": objective.l2}
+    return kind | plain_examples(objective.examples)
 
 
 def _way_out(method):

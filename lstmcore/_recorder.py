@@ -1,7 +1,6 @@
 """`Recorder`: the history of a run, the best point it has seen, and when its patience ends.
 
-It knows nothing of how a method finds its points, and its state is data: a run that is restored
-goes on where it was.
+It knows nothing of how a method finds its points.
 """
 
 import sys
@@ -9,6 +8,8 @@ import time
 from contextlib import suppress
 
 import numpy as np
+
+from ._checks import as_integer, as_real, shaped
 
 # What is recorded of the start and of every iteration.
 COLUMNS = ("loss", "gradient_norm", "validation_loss", "evaluations", "time")
@@ -39,12 +40,14 @@ class Recorder:
         self._validates = validates
         self._bar = bar
         self._lowest, self._lowest_nit = np.inf, 0
-        self._columns = {name: [] for name in COLUMNS if validates or name != "validation_loss"}
+        self._names = [name for name in COLUMNS if validates or name != "validation_loss"]
+        self._rows = np.empty((16, len(self._names)))  # the first so many
+        self._n_rows = 0
         self._began = time.perf_counter()
 
     def __len__(self):
         """The number of rows: none before the start is recorded, then 1 + `nit`."""
-        return len(self._columns["time"])
+        return self._n_rows
 
     @property
     def nit(self):
@@ -77,8 +80,10 @@ class Recorder:
             "evaluations": evaluations,
             "time": self._elapsed(),
         }
-        for name, column in self._columns.items():
-            column.append(row[name])
+        if self._n_rows == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
+        self._rows[self._n_rows] = [row[name] for name in self._names]
+        self._n_rows += 1
         if self._validates:
             lower = validation_loss < self._lowest
             if lower:
@@ -91,43 +96,34 @@ class Recorder:
 
     def history(self):
         """The rows as one array for each column."""
-        return {name: np.array(column) for name, column in self._columns.items()}
+        history = dict(zip(self._names, self._rows[: self._n_rows].T.copy(), strict=True))
+        history["evaluations"] = history["evaluations"].astype(np.int64)
+        return history
 
     def state(self):
-        """All that a run needs to go on, as a dict of arrays and numbers."""
-        state = {f"history.{name}": values for name, values in self.history().items()}
-        state |= {
+        """All that a run needs to go on; what is recorded later does not reach it."""
+        state = {
+            "history": self._rows[: self._n_rows],
             "elapsed": self._elapsed(),
             "lowest": self._lowest,
             "lowest_nit": self._lowest_nit,
         }
         if self.best is not None:
-            state |= {
-                f"best.{name}": np.copy(value)
-                for name, value in self.best.items()
-                if value is not None
-            }
+            state["best"] = {k: value for k, value in self.best.items() if value is not None}
         return state
 
-    @classmethod
-    def from_state(cls, state, patience=None, bar=None):
-        """A recorder that goes on from `state`; the time in between does not count.
-
-        `patience` and `bar` belong to the run that goes on, and may be other ones.
-        """
-        recorder = cls("history.validation_loss" in state, patience, bar)
-        for name, column in recorder._columns.items():
-            column.extend(state[f"history.{name}"].tolist())
-        recorder._lowest = float(state["lowest"])
-        recorder._lowest_nit = int(state["lowest_nit"])
-        recorder._began -= float(state["elapsed"])
-        if "best.x" in state:
-            recorder.best = {
-                "x": state["best.x"],
-                "fun": float(state["best.fun"]),
-                "jac": state.get("best.jac"),
-            }
-        return recorder
+    def restore(self, state):
+        """Go on from `state`; the time in between does not count."""
+        rows, best = as_real(state["history"], "history", np.float64), state.get("best")
+        self._rows = shaped(rows, "history", ("rows", len(self._names)))
+        self._n_rows = len(rows)
+        if not len(rows):
+            self._rows = np.empty((16, len(self._names)))
+        self._lowest = float(state["lowest"])
+        self._lowest_nit = as_integer(state["lowest_nit"], "lowest_nit", 0)
+        self._began = time.perf_counter() - float(state["elapsed"])
+        if best is not None:
+            self.best = {"x": best["x"], "fun": float(best["fun"]), "jac": best.get("jac")}
 
     def _elapsed(self):
         return time.perf_counter() - self._began

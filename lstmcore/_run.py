@@ -4,7 +4,7 @@ from numbers import Real
 
 import numpy as np
 
-from ._checks import as_real, describe, shaped
+from ._checks import as_integer, as_real, describe, shaped
 
 # Status of a run that was ended from within; SciPy's numbers where it has them.
 STOPPED = 99  # by the callback or from the keyboard
@@ -59,6 +59,16 @@ class Run:
         self._validation = validation
         self._callback = callback
         self._recent = {}  # the last evaluations: bytes of x -> (f, g)
+
+    def state(self):
+        return {"nfev": self.nfev, "recorder": self.recorder.state()}
+
+    def restore(self, state):
+        recorder, size = state["recorder"], self.objective.net.params.size
+        for vector in {"x", "jac"} & recorder.get("best", {}).keys():
+            shaped(as_real(recorder["best"][vector], vector, np.float64), vector, (size,))
+        self.nfev = as_integer(state["nfev"], "nfev", 0)
+        self.recorder.restore(recorder)
 
     def __call__(self, x):
         f, g = self.evaluate(x)

@@ -27,6 +27,8 @@ def fit(
     clip_norm=None,
     seed=None,
     weight_noise=None,
+    checkpoint_path=None,
+    checkpoint_every=30.0,
     **objective,
 ):
     """Train a network on a data set: `minimize` its `Objective`.
@@ -44,6 +46,9 @@ def fit(
         See `minimize`.
     batch_size, max_epochs, learning_rate, clip_norm, seed, weight_noise
         Of the methods adam, sgd, rmsprop and rprop: see `minimize` and its notes.
+    checkpoint_path, checkpoint_every
+        A file from which the run goes on if it was cut: see `minimize` and its notes. `checkpoint`
+        is another thing: it bounds the memory of an evaluation.
 
     Returns
     -------
@@ -96,6 +101,8 @@ def fit(
         clip_norm=clip_norm,
         seed=seed,
         weight_noise=weight_noise,
+        checkpoint_path=checkpoint_path,
+        checkpoint_every=checkpoint_every,
     )
 
 

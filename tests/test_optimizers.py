@@ -705,7 +705,8 @@ def test_the_recorder_goes_on_from_a_best_point_without_a_gradient():
     recorder = Recorder(False)
     recorder.offer(np.ones(2), 3.0, None)
     recorder.record(np.ones(2), 3.0, None, 1, gradient_norm=2.0)
-    again = Recorder.from_state(recorder.state())
+    again = Recorder(False)
+    again.restore(recorder.state())
     assert again.best["fun"] == 3.0 and again.best["jac"] is None
     assert again.history()["gradient_norm"].tolist() == [2.0]
 
@@ -838,7 +839,9 @@ ARGUMENTS = [
 
 @pytest.mark.parametrize("method", [*METHODS, "rprop"])
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_whatever_an_argument_is_it_trains_or_says_why_not(name, method):
+def test_whatever_an_argument_is_it_trains_or_says_why_not(name, method, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a string may be the name of a file
+
     def stop(intermediate):
         if intermediate.nit == 2:
             raise StopIteration

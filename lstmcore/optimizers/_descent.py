@@ -1,10 +1,12 @@
 """A run of one of the methods: an epoch is a step on all data, or one on each batch of them.
 
-Between two steps all that a run needs to go on is data: the parameters, what its `Update` keeps,
-and the place in the data that its source keeps, `Whole` or `Batches`. An epoch is recorded when
+Between two steps all that a run needs to go on is data: the parameters and the states of its parts,
+see `_run_file`. An epoch is recorded when
 the first evaluation after it has shown that its parameters have a finite loss, so that others are
 never the best.
 """
+
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from .._checks import (
 )
 from .._dispatch import kernels
 from .._run import NOT_FINITE, Stop
+from .._run_file import Draws, plain, plain_seed
 from ..objective import Objective
 from ._noise import WeightNoise
 from ._schedules import as_schedule
@@ -48,6 +51,7 @@ def drive(
     clip_norm,
     seed,
     weight_noise,
+    file=None,
 ):
     """Let `method` drive `run` from `start`; it ends by `Stop`.
 
@@ -64,6 +68,8 @@ def drive(
         Of the method.
     batch_size, learning_rate, clip_norm, seed, weight_noise
         As `minimize` takes them.
+    file : RunFile, optional
+        The run is written to it, or goes on from it.
     """
     run.unit = "epochs"
     objective = run.objective
@@ -86,31 +92,47 @@ def drive(
     rng = as_generator(seed)
     deviation = 0.0 if weight_noise is None else as_number(weight_noise, "weight_noise", 0)
     noise = WeightNoise(deviation, rng) if deviation else None
-    source = Whole(run, noise) if batch_size is None else Batches(run, batch_size, rng, noise)
+    if batch_size is None:
+        source = Whole(run, max_iter, noise)
+    else:
+        source = Batches(run, max_iter, batch_size, rng, noise)
     update = UPDATES[method](method, options, start.size, source.dtype, objective.net.weight_slices)
-    rate = update.RATE if learning_rate is None else learning_rate
+    learning_rate = update.RATE if learning_rate is None else learning_rate
     step = Stepper(
         update,
-        None if rate is None else as_schedule(rate, "learning_rate"),
+        None if learning_rate is None else as_schedule(learning_rate, "learning_rate"),
         None if clip_norm is None else as_positive(clip_norm, "clip_norm"),
         max_iter,
     )
     with np.errstate(over="ignore"):  # beyond float32 it is infinite, and so is the loss
         theta = start.astype(source.dtype)
-    descend(source, step, theta, max_iter)
-    raise Stop(f"{max_iter} epochs, as many as asked for", status=0, success=True)
+    at_rest = nullcontext
+    if file is not None:
+        file.identity |= {
+            "batch_size": batch_size,
+            "learning_rate": plain(learning_rate),
+            "clip_norm": plain(clip_norm),
+            "options": plain(update.settings),
+            "seed": plain_seed(seed, rng),
+            "weight_noise": deviation,
+        }
+        # The run is the last: what it has recorded is left as it is if another one's is refused.
+        theta = file.open({"source": source, "step": step, "draws": Draws(rng), "run": run}, theta)
+        at_rest = file.at_rest
+    descend(source, step, theta, max_iter, at_rest)
 
 
-def descend(source, step, theta, max_epochs):
-    """Steps until so many epochs are done, one after each evaluation.
+def descend(source, step, theta, max_epochs, at_rest):
+    """Steps until so many epochs are done, one after each evaluation; ends by `Stop`.
 
-    Whatever the run needs to go on stands in `source`, `step` and `theta` when an evaluation
-    begins.
+    Whatever the run needs to go on stands in its parts and `theta` when an evaluation begins: the
+    evaluation is made within ``at_rest(theta)``.
     """
     while True:
-        f, g, norm = source.evaluate(theta)
-        if source.epoch == max_epochs:
-            return
+        with at_rest(theta):
+            f, g, norm = source.evaluate(theta)
+            if source.epoch == max_epochs:
+                raise Stop(f"{max_epochs} epochs, as many as asked for", status=0, success=True)
         theta = source.room(theta)
         step(theta, f, g, norm, source.epoch + source.part)
         source.advance()
@@ -128,6 +150,18 @@ class Stepper:
         self._clip_norm = clip_norm
         self._max_epochs = max_epochs
 
+    def state(self):
+        schedule = self._schedule
+        return {
+            "update": self._update.state(),
+            "schedule": schedule.state() if hasattr(schedule, "state") else {},
+        }
+
+    def restore(self, state):
+        self._update.restore(state["update"])
+        if hasattr(self._schedule, "restore"):
+            self._schedule.restore(state["schedule"])
+
     def __call__(self, theta, f, g, norm, epoch):
         """Move `theta`, of loss f, along `g`, of this Euclidean norm, after so many epochs."""
         rate = None  # of a method without one
@@ -144,6 +178,7 @@ class Whole:
     Parameters
     ----------
     run : Run
+    max_epochs : int
     noise : WeightNoise or None
         With noise the recorded objective is that beside where the step has arrived.
 
@@ -160,8 +195,8 @@ class Whole:
     dtype = np.dtype(np.float64)
     part = 0.0
 
-    def __init__(self, run, noise):
-        self.epoch = 0
+    def __init__(self, run, max_epochs, noise):
+        self.epoch, self._max_epochs = 0, max_epochs
         self._run = run
         self._noise = noise
 
@@ -184,6 +219,12 @@ class Whole:
         """The parameters in memory that the next step may write to."""
         return theta.copy()  # an objective of one's own may have kept what it was called with
 
+    def state(self):
+        return {"epoch": self.epoch}
+
+    def restore(self, state):
+        self.epoch = _epochs_done(state, self._max_epochs)
+
     def advance(self):
         """A step has been made."""
         self.epoch += 1
@@ -195,6 +236,7 @@ class Batches:
     Parameters
     ----------
     run : Run
+    max_epochs : int
     batch_size : int
     rng : numpy.random.Generator
         Each epoch takes the sequences that have a weight in an order from it.
@@ -206,10 +248,10 @@ class Batches:
         As those of `Whole`.
     """
 
-    def __init__(self, run, batch_size, rng, noise):
+    def __init__(self, run, max_epochs, batch_size, rng, noise):
         objective = run.objective
         self.dtype = objective.net.dtype
-        self.epoch = 0
+        self.epoch, self._max_epochs = 0, max_epochs
         self._run, self._objective = run, objective
         self._batch_size = batch_size
         self._rng = rng
@@ -256,12 +298,39 @@ class Batches:
         """The parameters in memory that the next step may write to."""
         return theta
 
+    def state(self):
+        state = {"epoch": self.epoch, "place": self._place, "sums": np.array(self._sums)}
+        if self._place:  # else the evaluation draws another
+            state["order"] = self._order.astype(np.int64)
+        return state
+
+    def restore(self, state):
+        self.epoch = _epochs_done(state, self._max_epochs)
+        self._place = as_integer(state["place"], "place", 0, self._count - 1)
+        self._sums = tuple(
+            shaped(as_real(state["sums"], "sums", np.float64), "sums", (3,)).tolist()
+        )
+        if self.epoch + self._place > 0 and not self._sums[2] > 0:
+            raise ValueError(f"sums: expected a weight above zero, got {self._sums[2]}")
+        if self._place:
+            self._order = shaped(state["order"].astype(np.intp), "order", self._members.shape)
+            if (np.sort(self._order) != self._members).any():
+                raise ValueError("order: expected all sequences that have a weight, got others")
+
     def advance(self):
         """A step has been made."""
         self._place += 1
         if self._place == self._count:
             self._place = 0
             self.epoch += 1
+
+
+def _epochs_done(state, max_epochs):
+    """The epochs that a run in a file has done; raises if fewer are asked for."""
+    epoch = as_integer(state["epoch"], "epoch", 0)
+    if epoch > max_epochs:
+        raise ValueError(f"max_epochs: expected at least the {epoch} it has done, got {max_epochs}")
+    return epoch
 
 
 def norm_of(g):

@@ -5,14 +5,14 @@ The formulas and their sources: docs/equations.md, steps along the gradient.
 
 import numpy as np
 
-from .._checks import as_flag, as_number, as_positive, describe
+from .._checks import as_flag, as_integer, as_number, as_positive, as_real, describe, shaped
 from .._dispatch import kernels
 
 _DECAY = (("weight_decay", 0.0),)
 
 
 class Update:
-    """The state of one run. A subclass has `OPTIONS`, `RATE`, `STATE` and `_step`.
+    """The state of one run. A subclass has `OPTIONS`, `RATE`, `VECTORS` and `_step`.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Update:
 
     OPTIONS = _DECAY  # pairs: name, value if it is not given
     RATE = None  # the learning rate if it is not given; None: the method has none
-    STATE = 0  # vectors that are kept
+    VECTORS = 0  # that are kept
     PACE = "learning_rate"  # what a smaller one of makes smaller steps
     REFUSED = ()  # pairs: an argument of `drive` that must be None, why
 
@@ -45,9 +45,10 @@ class Update:
             name: _CHECKS[name](value, f"options[{name!r}]")
             for name, value in (known | options).items()
         }
+        self.settings = dict(checked)
         self.decay = checked.pop("weight_decay", 0.0)
         self.options = checked
-        self.state = [np.zeros(size, dtype) for _ in range(self.STATE)]
+        self.vectors = [np.zeros(size, dtype) for _ in range(self.VECTORS)]
         self.t = 0
         self._weight_slices = weight_slices if self.decay else ()
 
@@ -56,7 +57,17 @@ class Update:
         self.t += 1
         for weights in self._weight_slices:  # decoupled from the gradient
             theta[weights] *= theta.dtype.type(1.0 - rate * self.decay)
-        self._step(theta, g, rate, scale, *self.state, **self.options)
+        self._step(theta, g, rate, scale, *self.vectors, **self.options)
+
+    def state(self):
+        return {"t": self.t, "vectors": {str(k): v for k, v in enumerate(self.vectors)}}
+
+    def restore(self, state):
+        self.t = as_integer(state["t"], "t", 0)
+        self.vectors = [
+            shaped(as_real(state["vectors"][str(k)], "vectors", v.dtype), "vectors", v.shape)
+            for k, v in enumerate(self.vectors)
+        ]
 
 
 class Adam(Update):
@@ -64,7 +75,7 @@ class Adam(Update):
 
     OPTIONS = (("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-8), *_DECAY)
     RATE = 1e-3
-    STATE = 2
+    VECTORS = 2
 
     def _step(self, theta, g, rate, scale, m, v, beta1, beta2, eps):
         rate = rate / (1.0 - beta1**self.t)
@@ -77,7 +88,7 @@ class SGD(Update):
 
     OPTIONS = (("momentum", 0.9), ("nesterov", False), *_DECAY)
     RATE = 1e-2
-    STATE = 1
+    VECTORS = 1
 
     def _step(self, theta, g, rate, scale, velocity, momentum, nesterov):
         kernels.sgd_update(theta, g, velocity, rate * scale, momentum, nesterov)
@@ -88,7 +99,7 @@ class RMSProp(Update):
 
     OPTIONS = (("rho", 0.9), ("eps", 1e-8), *_DECAY)
     RATE = 1e-3
-    STATE = 1
+    VECTORS = 1
 
     def _step(self, theta, g, rate, scale, v, rho, eps):
         kernels.rmsprop_update(theta, g, v, scale, rate, rho, eps)
@@ -104,7 +115,7 @@ class Rprop(Update):
         ("step_min", 0.0),
         ("step_max", 50.0),
     )
-    STATE = 2
+    VECTORS = 2
     PACE = "option step0"
     REFUSED = (
         ("batch_size", "its steps go by the signs of the gradient of all data; adam has batches"),
@@ -122,12 +133,19 @@ class Rprop(Update):
                 f"options['step0']: expected step_min <= step0 <= step_max, got {step0} with "
                 f"{low} and {high}"
             )
-        self.state[0][:] = step0
+        self.vectors[0][:] = step0
         self._before = np.inf  # the loss at the last step
 
     def __call__(self, theta, f, g, rate, scale):
-        kernels.rprop_update(theta, g, *self.state, f > self._before, **self.options)
+        kernels.rprop_update(theta, g, *self.vectors, f > self._before, **self.options)
         self._before = f
+
+    def state(self):
+        return super().state() | {"before": self._before}
+
+    def restore(self, state):
+        super().restore(state)
+        self._before = float(state["before"])
 
 
 UPDATES = {"adam": Adam, "sgd": SGD, "rmsprop": RMSProp, "rprop": Rprop}

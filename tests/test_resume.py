@@ -1,0 +1,466 @@
+"""A run that was cut goes on from its file, in the bits of one that was not."""
+
+import contextlib
+import os
+import re
+import warnings
+
+import numpy as np
+import pytest
+
+import lstmcore as lc
+
+METHODS = ["adam", "sgd", "rmsprop"]
+methods = pytest.mark.parametrize("method", METHODS)
+batch_sizes = pytest.mark.parametrize("batch_size", [None, 2])
+
+
+def network(dtype="float64", seed=0):
+    return lc.Network([lc.LSTM(2, 3, peepholes=True), lc.Dense(3, 1)], dtype=dtype, seed=seed)
+
+
+def data(seed=1, lengths=(6, 9, 0, 4, 7)):
+    rng = np.random.default_rng(seed)
+    X = [rng.normal(size=(length, 2)) for length in lengths]
+    return X, [np.cumsum(x[:, :1], axis=0) / 3 for x in X]
+
+
+class Cut(Exception):
+    """Where a test cuts a run."""
+
+
+class Evaluations:
+    """A count of evaluations, the one at which a run is cut."""
+
+    def __init__(self, cut_at=None, by=Cut):
+        self.count, self.cut_at, self.by = 0, cut_at, by
+
+    def tick(self):
+        self.count += 1
+        if self.count == self.cut_at:
+            raise self.by
+
+
+class Counted(lc.Objective):
+    """An objective with a count of its evaluations."""
+
+    evaluations = None
+
+    def __call__(self, theta):
+        self.evaluations.tick()
+        return super().__call__(theta)
+
+    def on_batch(self, theta, indices):
+        self.evaluations.tick()
+        return super().on_batch(theta, indices)
+
+
+def run(method, batch_size=None, *, path=None, evaluations=None, dtype="float64", **options):
+    """The network and the result of a run with a validation loss; None, None if it was cut."""
+    net = network(dtype)
+    objective = Counted(net, *data(), l2=1e-3)
+    objective.evaluations = Evaluations() if evaluations is None else evaluations
+    options = {
+        "batch_size": batch_size,
+        "max_epochs": 4,
+        "learning_rate": 0.05,
+        "clip_norm": 0.5,
+        "seed": 0,
+        "validation": lc.Objective(net, *data(seed=2)),
+        "checkpoint_path": path,
+        "checkpoint_every": 0.0,
+        **options,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lc.ConvergenceWarning)
+        try:
+            return net, lc.minimize(objective, method, **options)
+        except Cut:
+            return None, None
+
+
+def assert_same_run(ours, others):
+    """Two (network, result) are the same but for times."""
+    (net, result), (other, expected) = ours, others
+    np.testing.assert_array_equal(net.params, other.params)
+    for name in ("x", "fun", "jac", "nit", "nfev", "status", "message"):
+        np.testing.assert_array_equal(result[name], expected[name])
+    assert result.history.keys() == expected.history.keys()
+    for name in result.history.keys() - {"time"}:
+        np.testing.assert_array_equal(result.history[name], expected.history[name])
+        assert result.history[name].dtype == expected.history[name].dtype
+    assert (np.diff(result.history["time"]) >= 0).all()
+
+
+# --------------------------------------------------------------------------- goes on where it was
+
+
+@pytest.mark.parametrize("validation", [True, False])
+@batch_sizes
+@methods
+def test_a_run_cut_at_any_evaluation_ends_in_the_same_bits(
+    method, batch_size, validation, tmp_path
+):
+    options = {} if validation else {"validation": None}
+    whole = run(method, batch_size, **options)
+    path = tmp_path / "run.npz"
+    for cut_at in range(1, whole[1].nfev + 1):
+        assert run(method, batch_size, path=path, evaluations=Evaluations(cut_at), **options) == (
+            None,
+            None,
+        )
+        evaluations = Evaluations()
+        again = run(method, batch_size, path=path, evaluations=evaluations, **options)
+        assert_same_run(again, whole)
+        assert evaluations.count == whole[1].nfev - cut_at + 1  # only the one that was cut again
+        path.unlink()
+
+
+@batch_sizes
+@methods
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_run_cut_at_every_evaluation_ends_in_the_same_bits(method, batch_size, dtype, tmp_path):
+    whole, path, cuts = run(method, batch_size, dtype=dtype), tmp_path / "run.npz", 0
+    while True:
+        evaluations = Evaluations(cut_at=2)
+        again = run(method, batch_size, dtype=dtype, path=path, evaluations=evaluations)
+        if again[1] is not None:
+            break
+        cuts += 1
+    assert_same_run(again, whole)
+    assert cuts == whole[1].nfev - 1
+
+
+@batch_sizes
+def test_noise_goes_on_too(batch_size, tmp_path):
+    options, path = {"weight_noise": 0.05}, tmp_path / "run.npz"
+    whole = run("adam", batch_size, **options)
+    for cut_at in range(1, whole[1].nfev + 1):
+        run("adam", batch_size, path=path, evaluations=Evaluations(cut_at), **options)
+        assert_same_run(run("adam", batch_size, path=path, **options), whole)
+        path.unlink()
+
+
+@batch_sizes
+@methods
+def test_a_run_that_has_ended_goes_on_to_more_epochs(method, batch_size, tmp_path):
+    path = tmp_path / "run.npz"
+    for epochs in (1, 4, 6):
+        ours = run(method, batch_size, path=path, max_epochs=epochs)
+        assert_same_run(ours, run(method, batch_size, max_epochs=epochs))
+
+
+@batch_sizes
+def test_a_run_out_of_patience_goes_on_with_more(batch_size, tmp_path):
+    values = [5.0, 4.0, 4.5, 4.25, 3.0, 4.0, 1.0]
+
+    def validation(theta):
+        return next(left)
+
+    options = {"validation": validation, "batch_size": batch_size, "max_epochs": 6}
+    left = iter(values)
+    whole = run("adam", patience=3, **options)
+    left = iter(values)
+    path = tmp_path / "run.npz"
+    assert run("adam", patience=2, path=path, **options)[1].nit == 3
+    left = iter(values[3:])
+    again = run("adam", patience=3, path=path, **options)
+    assert_same_run(again, whole)
+    assert again[1].nit == 6
+
+
+@batch_sizes
+@pytest.mark.parametrize("end", [StopIteration, KeyboardInterrupt])
+def test_a_run_that_was_stopped_goes_on_with_the_same_network(end, batch_size, tmp_path):
+    seen = []
+
+    def callback(intermediate):
+        seen.append(intermediate.nit)
+        if seen.count(2) == 1 and intermediate.nit == 2:
+            raise end
+
+    X, Y = data()
+    options = {"method": "adam", "batch_size": batch_size, "seed": 0, "max_epochs": 5}
+    options |= {"learning_rate": 0.05, "callback": callback, "n_threads": 1}
+    path = tmp_path / "run.npz"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lc.ConvergenceWarning)
+        net = network()
+        stopped = lc.fit(net, X, Y, checkpoint_path=path, **options)
+        assert (stopped.status, stopped.nit) == (99, 2)
+        result = lc.fit(net, X, Y, checkpoint_path=path, **options)
+        assert seen == [1, 2, 2, 3, 4, 5]
+        other = network()
+        expected = lc.fit(other, X, Y, **options)
+    assert_same_run((net, result), (other, expected))
+
+
+@batch_sizes
+def test_the_generator_goes_on_too(batch_size, tmp_path):
+    path, rng = tmp_path / "run.npz", np.random.default_rng(3)
+    run("adam", batch_size, seed=rng)
+    for bits in ("PCG64", "PCG64DXSM", "SFC64", "MT19937", "Philox"):
+        whole, cut, again = (np.random.Generator(getattr(np.random, bits)(3)) for _ in range(3))
+        expected = run("adam", batch_size, seed=whole)
+        run("adam", batch_size, seed=cut, path=path, evaluations=Evaluations(4))
+        assert_same_run(run("adam", batch_size, seed=again, path=path), expected)
+        assert again.random() == whole.random()
+        path.unlink()
+
+
+def test_a_schedule_of_ones_own_goes_on_if_it_has_a_state(tmp_path):
+    class Falling:
+        rate = 0.1
+
+        def __call__(self, epoch, max_epochs):
+            self.rate *= 0.9
+            return self.rate
+
+        def state(self):
+            return {"rate": self.rate}
+
+        def restore(self, state):
+            self.rate = state["rate"]
+
+    path = tmp_path / "run.npz"
+    whole = run("adam", 2, learning_rate=Falling())
+    run("adam", 2, learning_rate=Falling(), path=path, evaluations=Evaluations(5))
+    assert_same_run(run("adam", 2, learning_rate=Falling(), path=path), whole)
+
+
+def test_times_go_on_without_the_time_in_between(tmp_path, monkeypatch):
+    from lstmcore import _recorder
+
+    now = [1000.0]
+    monkeypatch.setattr(_recorder.time, "perf_counter", lambda: now[0])
+
+    def callback(intermediate):
+        now[0] += 1.0
+
+    path = tmp_path / "run.npz"
+    run("sgd", path=path, callback=callback, evaluations=Evaluations(4))
+    now[0] += 1e6
+    _, result = run("sgd", path=path, callback=callback)
+    assert result.history["time"].tolist() == [0, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("every", [0.0, 1e9])
+def test_the_file_is_written_at_the_start_now_and_then_and_at_the_end(every, tmp_path, monkeypatch):
+    from lstmcore import _run_file
+
+    written, write = [], _run_file.write
+
+    def counted(path, header, arrays):
+        written.append(header["state"]["source"]["epoch"])
+        write(path, header, arrays)
+
+    monkeypatch.setattr(_run_file, "write", counted)
+    run("adam", path=tmp_path / "run.npz", checkpoint_every=every)
+    assert written == ([0, 1, 2, 3, 4, 4] if every == 0 else [0, 4])
+    assert os.listdir(tmp_path) == ["run.npz"]
+
+
+# -------------------------------------------------------------------------------- is of this run
+
+OTHERS = {
+    "method": ({"method": "sgd"}, "method ('adam' in the file, 'sgd' now)"),
+    "batch size": ({"batch_size": 3}, "batch_size (2 in the file, 3 now)"),
+    "all data": ({"batch_size": None}, "batch_size (2 in the file, None now)"),
+    "rate": ({"learning_rate": 0.25}, "learning_rate (0.05 in the file, 0.25 now)"),
+    "schedule": (
+        {"learning_rate": lc.optimizers.Cosine(0.05)},
+        "learning_rate (0.05 in the file, given now)",
+    ),
+    "clipping": ({"clip_norm": None}, "clip_norm (0.5 in the file, None now)"),
+    "options": ({"options": {"beta1": 0.5}}, "options.beta1 (0.9 in the file, 0.5 now)"),
+    "seed": ({"seed": 1}, "seed (0 in the file, 1 now)"),
+    "validation": ({"validation": None}, "validation (given in the file, None now)"),
+}
+
+
+def message_of(error):
+    return str(error.value)
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_the_file_of_another_run_is_refused(case, tmp_path):
+    changed, words = OTHERS[case]
+    path = tmp_path / "run.npz"
+    run("adam", 2, path=path, max_epochs=2)
+    before = path.read_bytes()
+    with pytest.raises(ValueError) as error:
+        run(**{"method": "adam", "batch_size": 2, "path": path, **changed})
+    assert message_of(error) == (
+        "checkpoint_path: expected the file of a run with the same arguments, got "
+        f"{path}, from which differ: {message_of(error).partition('differ: ')[2]}"
+    )
+    assert words in message_of(error)
+    assert "Delete the file to start over" in message_of(error)
+    assert path.read_bytes() == before
+
+
+def small_fit(net, X, Y, path, **options):
+    options = {"method": "adam", "batch_size": 2, "max_epochs": 2, "seed": 0, **options}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lc.ConvergenceWarning)
+        return lc.fit(net, X, Y, checkpoint_path=path, **options)
+
+
+def test_other_data_and_networks_are_refused(tmp_path):
+    path, (X, Y) = tmp_path / "run.npz", data()
+    small_fit(network(), X, Y, path)
+    changed = [x.copy() for x in X]
+    changed[4][6, 1] += 1e-9
+    digits = r"\('\w{16}' in the file, '\w{16}' now\)"
+    cases = [
+        (network(), changed, Y, {}, f"objective.inputs, targets and weights {digits}"),
+        (network(), X, [2 * y for y in Y], {}, f"objective.inputs, targets and weights {digits}"),
+        (network(), X[:4], Y[:4], {}, r"objective.sequences \(5 in the file, 4 now\)"),
+        (network(), X, Y, {"sample_weight": [1, 1, 1, 1, 2.0]}, f"targets and weights {digits}"),
+        (network(), X, Y, {"l2": 0.5}, r"objective.l2 \(0.0 in the file, 0.5 now\)"),
+        (network("float32"), X, Y, {}, r"network.dtype \('float64' in the file, 'float32' now\)"),
+        (network(seed=1), X, Y, {}, "the parameters that the network has, which are neither"),
+        (
+            lc.Network([lc.LSTM(2, 4), lc.Dense(4, 1)], seed=0),
+            X,
+            Y,
+            {},
+            r"network.layers\[0\].options.hidden_size \(3 in the file, 4 now\)",
+        ),
+    ]
+    for net, X_now, Y_now, options, words in cases:
+        before = net.params.copy()
+        with pytest.raises(ValueError, match=words):
+            small_fit(net, X_now, Y_now, path, **options)
+        np.testing.assert_array_equal(net.params, before)
+
+
+def test_steps_that_are_not_there_do_not_matter(tmp_path):
+    path, rng = tmp_path / "run.npz", np.random.default_rng(0)
+    X, Y, lengths = rng.normal(size=(70, 5, 2)), rng.normal(size=(70, 5, 1)), np.arange(70) % 6
+    small_fit(network(), X, Y, path, lengths=lengths)
+    X[np.arange(5) >= lengths[:, None]] = 7.0
+    small_fit(network(), X, Y, path, lengths=lengths)
+    X[3, 2] += 1
+    with pytest.raises(ValueError, match="inputs, targets and weights"):
+        small_fit(network(), X, Y, path, lengths=lengths)
+
+
+def test_fewer_epochs_than_are_done_are_refused(tmp_path):
+    path = tmp_path / "run.npz"
+    run("adam", 2, path=path, max_epochs=4)
+    with pytest.raises(ValueError, match="max_epochs: expected at least the 4 it has done, got 3"):
+        run("adam", 2, path=path, max_epochs=3)
+
+
+# ------------------------------------------------------------------------------- hostile and torn
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    path, damaged = tmp_path / "run.npz", tmp_path / "damaged.npz"
+    run("adam", 2, path=path, evaluations=Evaluations(6))
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    cuts = [whole[:n] for n in rng.integers(0, len(whole), 20)]
+    flips = []
+    for at in rng.integers(0, len(whole), 60):
+        flips.append(bytearray(whole))
+        flips[-1][at] ^= 1 << rng.integers(8)
+    for content in (b"", b"no archive", *cuts, *flips):
+        damaged.write_bytes(content)
+        with contextlib.suppress(ValueError):  # a flipped bit may stand where nobody reads
+            assert run("adam", 2, path=damaged)[1].nit == 4
+    for content in (b"", b"no archive", *cuts):
+        damaged.write_bytes(content)
+        with pytest.raises(ValueError, match="checkpoint_path: expected the file of such a run"):
+            run("adam", 2, path=damaged)
+
+
+def hostile(state):
+    """Changes of a state that would do harm: a name, and what stands there."""
+    yield "theta", np.zeros(3)
+    yield "step.update.t", -1
+    yield "step.update.t", "1"
+    yield "step.update.vectors.0", np.zeros(1)
+    yield "step.update.vectors.1", np.zeros((2, 2))
+    yield "source.epoch", -1
+    yield "source.epoch", 10**9
+    yield "source.place", 2
+    yield "source.order", np.array([0, 1, 3, 2**40])
+    yield "source.order", np.array([0, 1, 3, 3])
+    yield "source.order", np.array([0, 1, 3])
+    yield "source.order", np.array([0, 1, 3, np.nan])
+    yield "source.sums", np.zeros(3)
+    yield "source.sums", np.zeros(2)
+    yield "draws.bit_generator", "MT19937"
+    yield "draws.state", {}
+    yield "draws.state.inc", "1"
+    yield "run.nfev", -5
+    yield "run.recorder.history", np.zeros(5)
+    yield "run.recorder.history", np.zeros((1, 7))
+    yield "run.recorder.lowest_nit", 0.5
+    yield "run.recorder.best.x", np.zeros(5)
+    yield "run.recorder.best.fun", np.zeros(5)
+    for name in state:
+        yield name, None
+
+
+@pytest.fixture
+def cut_file(tmp_path):
+    path = tmp_path / "run.npz"
+    run("adam", 2, path=path, evaluations=Evaluations(6))
+    return path
+
+
+def test_a_hostile_state_is_refused(cut_file):
+    from lstmcore import _archive, _run_file
+
+    header, arrays = _archive.read(cut_file, _run_file._FORMAT, _run_file._VERSION)
+    state = _run_file._with_arrays(header["state"], arrays)
+    for name, value in hostile(state):
+        *places, last = name.split(".")
+        changed = inner = dict(state)
+        for place in places:
+            inner[place] = inner = dict(inner[place])
+        inner[last] = value
+        arrays = {}
+        header["state"] = _run_file._without_arrays(changed, "", arrays)
+        full = {"format": _run_file._FORMAT, "version": _run_file._VERSION, **header}
+        _archive.write(cut_file, full, arrays)
+        with pytest.raises(ValueError, match="checkpoint_path: expected the file of such a run"):
+            run("adam", 2, path=cut_file)
+
+
+@pytest.mark.parametrize(("bits", "place"), [("MT19937", ("state", "pos")), ("Philox", ())])
+@pytest.mark.parametrize("value", [-1, 625, 2**31 - 1])
+def test_a_place_beyond_a_generators_buffer_is_refused(bits, place, value):
+    from lstmcore._run_file import Draws
+
+    draws = Draws(np.random.Generator(getattr(np.random, bits)(3)))
+    state = inner = draws.state()
+    for name in place[:1]:
+        inner = inner[name]
+    inner[place[-1] if place else "buffer_pos"] = value
+    with pytest.raises(ValueError, match="pos: expected an integer"):
+        draws.restore(state)
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "words"),
+    [
+        (3, TypeError, "checkpoint_path: expected a str or a path, got 3"),
+        ("a\0b", ValueError, "checkpoint_path: expected a name without a zero byte"),
+        ("nowhere/run.npz", FileNotFoundError, "a folder that is there"),
+        (".", IsADirectoryError, "."),
+    ],
+)
+def test_a_path_that_is_none_is_said_before_a_step(path, error, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    evaluations = Evaluations()
+    with pytest.raises(error, match=re.escape(words)):
+        run("adam", 2, path=path, evaluations=evaluations)
+    assert evaluations.count == 0
+
+
+def test_the_time_between_writings_is_a_number_of_seconds(tmp_path):
+    with pytest.raises(ValueError, match="checkpoint_every: expected a number >= 0, got -1"):
+        run("adam", path=tmp_path / "run.npz", checkpoint_every=-1)
