@@ -4,8 +4,11 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import lstmcore as lc
+from lstmcore import _reference
+from lstmcore._reference._noise import threefry
 
 METHODS = ["adam", "sgd", "rmsprop"]
 dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -58,6 +61,65 @@ class Watched(lc.Objective):
         self.asked.append(theta.copy())
         self.answers.append(super().on_batch(theta, indices))
         return self.answers[-1]
+
+
+# ----------------------------------------------------------------------------------------- normal
+
+KEYS = (0, 1, 2**63 + 12345, 2**64 - 1)
+
+
+@dtypes
+def test_noise_has_the_bits_of_its_twin(kernels, dtype):
+    for size in (0, 1, 127, 128, 129, 255, 256, 257, 1000):
+        x = np.random.default_rng(size).normal(size=size).astype(dtype)
+        for key in KEYS:
+            ours, twins = np.empty_like(x), np.empty_like(x)
+            kernels.add_noise(ours, x, 0.3, key)
+            _reference.add_noise(twins, x, 0.3, key)
+            np.testing.assert_array_equal(ours, twins)
+            in_place = x.copy()
+            kernels.add_noise(in_place, in_place, 0.3, key)
+            np.testing.assert_array_equal(in_place, ours)
+
+
+@pytest.mark.parametrize(
+    ("key", "place", "bits"),
+    [  # the vectors of Random123, its authors' library
+        (0, 0, (0x6B200159, 0x99BA4EFE)),
+        (2**64 - 1, 2**64 - 1, (0x1CB996FC, 0xBB002BE7)),
+        (0x0370734413198A2E, 0x85A308D3243F6A88, (0xC4923A9C, 0x483DF7A0)),
+    ],
+)
+def test_random_bits_are_those_of_threefry(key, place, bits):
+    words = threefry(key, np.array([place], np.uint64))
+    assert tuple(int(word[0]) for word in words) == bits
+
+
+def test_noise_is_normal_and_that_of_two_keys_independent(kernels):
+    n = 2**20
+    one, other = np.zeros(n, "float32"), np.zeros(n, "float32")
+    kernels.add_noise(one, one, 1.0, 1)
+    kernels.add_noise(other, other, 1.0, 2)
+    assert stats.kstest(one, "norm").pvalue > 0.01
+    one, other = one.astype(float), other.astype(float)
+    for power, moment, spread in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
+        assert abs(np.mean(one**power) - moment) < 4 * np.sqrt(spread / n)
+    for a, b in (
+        (one, other),
+        (one[1:], one[:-1]),
+        (one[256:], one[:-256]),
+        (one[128:], one[:-128]),  # 128 apart are cosine and sine
+    ):
+        assert abs(a @ b) < 4 * np.sqrt(n)
+        assert abs((a**2 - 1) @ (b**2 - 1)) < 4 * 2 * np.sqrt(n)
+    assert 4.5 < np.abs(one).max() < 6.7
+
+
+def test_both_dtypes_have_the_same_noise(kernels):
+    noise = {dtype: np.zeros(1000, dtype) for dtype in ("float32", "float64")}
+    for x in noise.values():
+        kernels.add_noise(x, x, 0.5, 3)
+    np.testing.assert_array_equal(*noise.values())
 
 
 # ----------------------------------------------------------------------------------- weight noise

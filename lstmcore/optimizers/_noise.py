@@ -5,6 +5,8 @@ The formula and its sources: docs/equations.md, noise.
 
 import numpy as np
 
+from .._dispatch import kernels
+
 
 class WeightNoise:
     """Adds fresh noise of N(0, σ²) to every parameter.
@@ -22,8 +24,7 @@ class WeightNoise:
 
     def __call__(self, theta):
         """A fresh vector beside `theta`."""
-        noisy = self._rng.standard_normal(theta.size, theta.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):  # the loss is as large, and ends the run
-            noisy *= theta.dtype.type(self._deviation)
-            noisy += theta
+        noisy = np.empty_like(theta)
+        key = int(self._rng.integers(2**64, dtype=np.uint64))
+        kernels.add_noise(noisy, theta, self._deviation, key)
         return noisy
