@@ -58,6 +58,9 @@ def minimize(
     clip_norm=None,
     seed=None,
     weight_noise=None,
+    input_noise=None,
+    dropout=None,
+    recurrent_dropout=None,
 ):
     """Minimize an objective of a network's parameters, and leave the best ones in the network.
 
@@ -113,10 +116,18 @@ def minimize(
     clip_norm : float, optional
         Of the same: scale gradients whose Euclidean norm is larger down to it.
     seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
-        Of the same: which sequences meet in which batch, and all noise.
+        Of the same: which sequences meet in which batch, noise and dropout.
     weight_noise : float, optional
-        Of the same: the standard deviation of noise on the parameters. Every step takes its
-        gradient where normal noise, drawn anew, has been added to each of them. See the notes.
+        Of the same, as are the next: the standard deviation of noise on the parameters. Every step
+        takes its gradient where normal noise, drawn anew, has been added to each of them.
+    input_noise : float, optional
+        The standard deviation of noise on every input of every step, which must be a number.
+    dropout : float, optional
+        The probability with which an output of a layer is 0 for the next layer, in all steps of a
+        sequence. The others are divided by 1 minus it. More of it is in the notes.
+    recurrent_dropout : float, optional
+        The probability with which an output of a recurrent layer is 0 for its own next step, in all
+        sequences of a batch. The others are divided by 1 minus it.
 
     Returns
     -------
@@ -175,10 +186,12 @@ def minimize(
       lowest validation loss. The whole objective is never evaluated for it: `fun` is the loss in
       the history there, infinite if no epoch has come to its end, and `jac` is None.
 
-    With `weight_noise` the loss in the history, `fun` and gradient_norm are those of the noisy
-    parameters, l2 included, and `jac` is None with all data too. Nothing else is noisy: validation,
-    callback and the parameters that are left in the network have no noise. As the noise hides
-    small differences, give a `validation`: by it the best epoch is chosen.
+    With weight_noise, input_noise, dropout or recurrent_dropout the loss in the history, `fun` and
+    gradient_norm are of the disturbed network, and `jac` is None with all data too. Nothing else is
+    disturbed: validation, callback and the parameters that are left in the network. As noise hides
+    small differences, give a `validation`: by it the best epoch is chosen. Of the parameters the
+    penalty sees weight_noise alone. All but weight_noise need an `Objective`; what is drawn goes to
+    its `on_batch`. Which of them to take: docs/training.md.
 
     Examples
     --------
@@ -225,6 +238,9 @@ def minimize(
         "clip_norm": clip_norm,
         "seed": seed,
         "weight_noise": weight_noise,
+        "input_noise": input_noise,
+        "dropout": dropout,
+        "recurrent_dropout": recurrent_dropout,
     }
     kept = {}
     if method in optimizers.METHODS:

@@ -870,6 +870,7 @@ class Network(Fixed):
         return_state=False,
         checkpoint=None,
         n_threads=None,
+        dropout=None,
     ):
         """The loss of examples, and its gradient, at any parameters; without a penalty.
 
@@ -885,6 +886,9 @@ class Network(Fixed):
         checkpoint : int, True or None
             As in `loss_and_grad`.
         n_threads : int, optional
+        dropout : list, optional
+            An entry for each layer: None for the first, for each other one an array (B, I) of the
+            network's dtype, by which its inputs are multiplied at every step of a sequence.
 
         Returns
         -------
@@ -899,11 +903,13 @@ class Network(Fixed):
         checkpoint = self.check_checkpoint(checkpoint)
         n_threads = as_threads(n_threads)
         self._check_examples(examples)
+        if dropout is not None:
+            self._check_dropout(dropout, len(examples))
         parameters = self._parameters
         weights = parameters.weights_at(params)
         workspace = self._pool.acquire()
         packed = parameters.pack(weights, workspace.take)
-        body, head = self._chains(weights, packed, workspace, n_threads)
+        body, head = self._chains(weights, packed, workspace, n_threads, dropout)
         score = Terms(self._loss, examples, n_threads)
         evaluation, after = self._evaluation(
             body, head, examples.batch, score, checkpoint, examples.state, return_state
@@ -956,6 +962,22 @@ class Network(Fixed):
                 f"examples: expected those of a network with {self._form}, got {examples.form}; "
                 "prepare them with this network"
             )
+
+    def _check_dropout(self, dropout, size):
+        n = len(self.layers)
+        if not (isinstance(dropout, list) and len(dropout) == n and dropout[0] is None):
+            raise TypeError(
+                f"dropout: expected a list of {n}, of which the first is None, got "
+                f"{describe(dropout)}"
+            )
+        for k, layer in enumerate(self.layers[1:], 1):
+            shape, factors = (size, layer.input_size), dropout[k]
+            is_array = isinstance(factors, np.ndarray)
+            if not (is_array and factors.shape == shape and factors.dtype == self.dtype):
+                raise TypeError(
+                    f"dropout[{k}]: expected {self.dtype.name} numbers of shape {shape}, got "
+                    f"{describe(factors)}"
+                )
 
     def plain_objective(self, examples):
         """What evaluates examples in one compiled call, for `evaluate_plain`; None if nothing does.
@@ -1140,10 +1162,17 @@ class Network(Fixed):
         self._pool.release(workspace)
         return y, state
 
-    def _chains(self, weights, packed, workspace, n_threads):
+    def _chains(self, weights, packed, workspace, n_threads, dropout=None):
         """The layers that see time steps, and those after the readout."""
         return [
-            Chain(self.layers[part], weights[part], packed[part], workspace, n_threads)
+            Chain(
+                self.layers[part],
+                weights[part],
+                packed[part],
+                workspace,
+                n_threads,
+                None if dropout is None else dropout[part],
+            )
             for part in (self.body, self.head)
         ]
 

@@ -6,6 +6,7 @@ from ._blas import keep_for_scipy
 from ._checks import as_number, as_threads, describe
 from ._examples import Examples
 from ._fixed import Fixed
+from ._perturbation import check_perturbation
 from .network import Network
 
 __all__ = ["Objective"]
@@ -165,7 +166,7 @@ class Objective(Fixed):
         f, g = self._evaluate(theta, self.examples.summed(), gradient=True, plain=self._plain)
         return f, g.astype(np.float64, copy=False)
 
-    def on_batch(self, theta, indices):
+    def on_batch(self, theta, indices, perturbation=None):
         """Value and gradient over some of the sequences: their mean loss, and the whole penalty.
 
         Of a sum (``reduction="sum"``) the value is that mean times the sum of all weights. This,
@@ -176,6 +177,9 @@ class Objective(Fixed):
         theta : (P,) array_like
         indices : (n,) array of int
             The sequences, some of whose terms have weight. Inputs are not copied.
+        perturbation : Perturbation, optional
+            What `minimize` has drawn for this batch where it is asked for input_noise, dropout or
+            recurrent_dropout; else it gives none. The penalty is not disturbed.
 
         Returns
         -------
@@ -199,8 +203,17 @@ class Objective(Fixed):
         True
         """
         examples = self.examples.take(indices)
-        plain = None if self._plain is None else self.net.plain_objective(examples)
-        f, g = self._evaluate(theta, examples, gradient=True, plain=plain)
+        point, dropout = theta, None
+        if perturbation is not None:
+            check_perturbation(perturbation, self.net, len(examples))
+            point, dropout = perturbation.parameters(np.asarray(theta)), perturbation.dropout
+            examples = perturbation.examples(examples)
+        plain = None
+        if self._plain is not None and dropout is None:
+            plain = self.net.plain_objective(examples)
+        f, g = self._evaluate(point, examples, gradient=True, plain=plain, dropout=dropout)
+        if perturbation is not None:
+            g = perturbation.gradient(g)
         if examples.reduction == "sum":
             factor = self.total / examples.total
             f *= factor
@@ -218,7 +231,7 @@ class Objective(Fixed):
         """
         return self.net.penalty(theta, self.l2, g, start=start)
 
-    def _evaluate(self, theta, examples, gradient, plain):
+    def _evaluate(self, theta, examples, gradient, plain, dropout=None):
         keep_for_scipy()
         if plain is not None:
             return self.net.evaluate_plain(plain, theta, examples, gradient, self.n_threads)
@@ -228,4 +241,5 @@ class Objective(Fixed):
             gradient=gradient,
             checkpoint=self.checkpoint,
             n_threads=self.n_threads,
+            dropout=dropout,
         )

@@ -27,6 +27,9 @@ def fit(
     clip_norm=None,
     seed=None,
     weight_noise=None,
+    input_noise=None,
+    dropout=None,
+    recurrent_dropout=None,
     **objective,
 ):
     """Train a network on a data set: `minimize` its `Objective`.
@@ -42,8 +45,10 @@ def fit(
         or weights comes as an `Objective` of the same network, which is evaluated as it is.
     method, max_iter, tol, patience, callback, progress, options, bounds
         See `minimize`.
-    batch_size, max_epochs, learning_rate, clip_norm, seed, weight_noise
+    batch_size, max_epochs, learning_rate, clip_norm, seed
         Of the methods adam, sgd, rmsprop and rprop: see `minimize` and its notes.
+    weight_noise, input_noise, dropout, recurrent_dropout
+        Of the same.
 
     Returns
     -------
@@ -96,6 +101,9 @@ def fit(
         clip_norm=clip_norm,
         seed=seed,
         weight_noise=weight_noise,
+        input_noise=input_noise,
+        dropout=dropout,
+        recurrent_dropout=recurrent_dropout,
     )
 
 

@@ -20,7 +20,7 @@ from .._checks import (
 from .._dispatch import kernels
 from .._run import NOT_FINITE, Stop
 from ..objective import Objective
-from ._noise import WeightNoise
+from ._noise import Noise
 from ._schedules import as_schedule
 from ._updates import UPDATES
 
@@ -47,7 +47,7 @@ def drive(
     learning_rate,
     clip_norm,
     seed,
-    weight_noise,
+    **noise,
 ):
     """Let `method` drive `run` from `start`; it ends by `Stop`.
 
@@ -62,7 +62,7 @@ def drive(
     tol : None
     options : dict
         Of the method.
-    batch_size, learning_rate, clip_norm, seed, weight_noise
+    batch_size, learning_rate, clip_norm, seed, **noise
         As `minimize` takes them.
     """
     run.unit = "epochs"
@@ -71,7 +71,7 @@ def drive(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "clip_norm": clip_norm,
-        "weight_noise": weight_noise,
+        **noise,
     }
     for name, why in UPDATES[method].REFUSED:
         if given[name] is not None:
@@ -84,8 +84,9 @@ def drive(
                 "lstmcore.Objective has batches"
             )
     rng = as_generator(seed)
-    deviation = 0.0 if weight_noise is None else as_number(weight_noise, "weight_noise", 0)
-    noise = WeightNoise(deviation, rng) if deviation else None
+    noise = Noise(objective, rng, **{name: 0.0 if x is None else x for name, x in noise.items()})
+    if not noise.is_needed:
+        noise = None
     source = Whole(run, noise) if batch_size is None else Batches(run, batch_size, rng, noise)
     update = UPDATES[method](method, options, start.size, source.dtype, objective.net.weight_slices)
     rate = update.RATE if learning_rate is None else learning_rate
@@ -144,8 +145,8 @@ class Whole:
     Parameters
     ----------
     run : Run
-    noise : WeightNoise or None
-        With noise the recorded objective is that beside where the step has arrived.
+    noise : Noise or None
+        With noise the recorded objective is the disturbed one where the step has arrived.
 
     Attributes
     ----------
@@ -164,6 +165,8 @@ class Whole:
         self.epoch = 0
         self._run = run
         self._noise = noise
+        if noise is not None and noise.is_of_data:
+            self._all = np.arange(len(run.objective.examples))
 
     def evaluate(self, theta):
         """Loss, gradient and its norm, for the next step; records what has come to an end."""
@@ -173,8 +176,13 @@ class Whole:
                 self._run.iterate(theta)
             g = np.ascontiguousarray(g)
             return f, g, norm_of(g)
-        f, g = self._run.evaluate(self._noise(theta))
-        g = np.ascontiguousarray(g)
+        if self._noise.is_of_data:
+            f, g, _ = self._noise.on_batch(self._run.objective, theta, self._all)
+            g = as_gradient(g, theta)
+            self._run.count(f, all_finite(g))
+        else:
+            f, g = self._run.evaluate(self._noise.beside(theta))
+            g = np.ascontiguousarray(g)
         norm = norm_of(g)
         record = self._run.arrive if self.epoch else self._run.begin
         record(theta, f, norm)
@@ -198,7 +206,7 @@ class Batches:
     batch_size : int
     rng : numpy.random.Generator
         Each epoch takes the sequences that have a weight in an order from it.
-    noise : WeightNoise or None
+    noise : Noise or None
 
     Attributes
     ----------
@@ -234,11 +242,11 @@ class Batches:
         if first == 0:
             self._order = self._rng.permutation(self._members)
         batch = self._order[first : first + self._batch_size]
-        point = theta if self._noise is None else self._noise(theta)
-        f, g, weight = self._objective.on_batch(point, batch)
-        # A class derived from Objective may have another `on_batch`.
-        name = "the gradient of on_batch"
-        g = np.ascontiguousarray(shaped(as_real(g, name, theta.dtype), name, theta.shape))
+        if self._noise is None:
+            f, g, weight = self._objective.on_batch(theta, batch)
+        else:
+            f, g, weight = self._noise.on_batch(self._objective, theta, batch)
+        g = as_gradient(g, theta)
         norm = norm_of(g)
         self._run.count(f, np.isfinite(norm) or all_finite(g))
         if first == 0:
@@ -262,6 +270,12 @@ class Batches:
         if self._place == self._count:
             self._place = 0
             self.epoch += 1
+
+
+def as_gradient(g, theta):
+    """What `on_batch` gives, which a class derived from Objective may have of its own."""
+    name = "the gradient of on_batch"
+    return np.ascontiguousarray(shaped(as_real(g, name, theta.dtype), name, theta.shape))
 
 
 def norm_of(g):
