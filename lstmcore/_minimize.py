@@ -340,9 +340,14 @@ def _complaint(method, objective, result, bounds):
             return (
                 f"{ended} the network is no better than constant outputs: its loss is {loss:.6g}, "
                 f"that of the best constants {constant:.6g}; {way_out}"
-                f"{', or with a smaller l2' if objective.l2 else ''}"
+                f"{_smaller_penalty(objective)}"
             )
     return None
+
+
+def _smaller_penalty(objective):
+    names = " or ".join(name for name in ("l2", "l1") if getattr(objective, name))
+    return f", or with a smaller {names}" if names else ""
 
 
 def _warn(message, category):

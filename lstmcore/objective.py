@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._blas import keep_for_scipy
-from ._checks import as_number, as_threads, describe
+from ._checks import as_threads, describe
 from ._examples import Examples
 from ._fixed import Fixed
 from ._perturbation import check_perturbation
@@ -15,10 +15,10 @@ __all__ = ["Objective"]
 class Objective(Fixed):
     """The objective of a network on a data set, as a function of its parameter vector θ.
 
-        f(θ) = sum(w · loss) / sum(w) + l2 / 2 · ‖weights‖²
+        f(θ) = sum(w · loss) / sum(w) + l2 / 2 · ‖weights‖² + l1 · Σ |weights|
 
     over the scored terms: steps, or sequences where the network reads them out. The penalty counts
-    the blocks W, R, p and Q; not biases, not initial states.
+    the blocks W, R, p and Q; not biases, not initial states; or the blocks that l2 and l1 name.
 
     Called as ``obj(theta)`` it gives value and gradient together, which is what
     ``scipy.optimize.minimize(obj, x0, jac=True, method=...)`` asks of it.
@@ -30,8 +30,11 @@ class Objective(Fixed):
     X, Y, **data
         The data: the arguments of `Network.prepare`, or in place of them all the `Examples` that
         `net.prepare` has made of them.
-    l2 : float
-        Strength >= 0 of the penalty.
+    l2, l1 : float or mapping of str to float
+        Strengths >= 0 of the penalty; a mapping, such as ``{"*.W": 1e-4, "0.R": 1e-3}``, has one
+        for each block of `Network.blocks` that a name or pattern in it matches, biases too, and 0
+        for the others: see `Network.penalty`. The gradient of l1 is the sign of a weight, so it
+        draws weights towards 0 but leaves none there exactly.
     checkpoint : int, True or None
         Bounds the memory for long sequences: see `Network.loss_and_grad`.
     n_threads : int, optional
@@ -46,7 +49,7 @@ class Objective(Fixed):
         The data as prepared; they may share memory with X, which must then stay as it is.
     total : float
         sum(w).
-    l2 : float
+    l2, l1 : float or dict
     checkpoint : int, True or None
     n_threads : int or None
 
@@ -87,13 +90,13 @@ class Objective(Fixed):
     """
 
     _instead = "build another one from its net and examples: Objective(net, examples, l2=...)"
-    _fixed = "net", "examples", "l2", "checkpoint", "n_threads"
+    _fixed = "net", "examples", "checkpoint", "n_threads"
 
-    def __init__(self, net, X, Y=None, *, l2=0.0, checkpoint=None, n_threads=None, **data):
+    def __init__(self, net, X, Y=None, *, l2=0.0, l1=0.0, checkpoint=None, n_threads=None, **data):
         if not isinstance(net, Network):
             raise TypeError(f"net: expected a Network, got {describe(net)}")
         self.net = net
-        self.l2 = as_number(l2, "l2", 0)
+        self._penalty = net.make_penalty(l2, l1)
         self.checkpoint = net.check_checkpoint(checkpoint)
         self.n_threads = as_threads(n_threads)
         if isinstance(X, Examples):
@@ -112,11 +115,20 @@ class Objective(Fixed):
         return None if self.checkpoint else self.net.plain_objective(self.examples)
 
     def __getstate__(self):
-        return vars(self) | {"_plain": None}
+        return vars(self) | {"_plain": None, "_penalty": self._penalty.strengths}
 
     def __setstate__(self, state):
         vars(self).update(state)
+        vars(self)["_penalty"] = self.net.make_penalty(**state["_penalty"])
         vars(self)["_plain"] = self._make_plain()
+
+    @property
+    def l2(self):
+        return self._penalty.as_given("l2")
+
+    @property
+    def l1(self):
+        return self._penalty.as_given("l1")
 
     @property
     def total(self):
@@ -229,7 +241,7 @@ class Objective(Fixed):
 
         A subclass with another penalty says so here.
         """
-        return self.net.penalty(theta, self.l2, g, start=start)
+        return self._penalty(theta, g, start)
 
     def _evaluate(self, theta, examples, gradient, plain, dropout=None):
         keep_for_scipy()

@@ -39,10 +39,10 @@ def fit(
     net : Network
         Trained in place, from the parameters that it has.
     X, Y, **objective
-        The data, l2, checkpoint and n_threads: see `Objective`.
+        The data, l2, l1, checkpoint and n_threads: see `Objective`.
     validation_data : tuple (X, Y) or Objective, optional
-        Evaluated without `l2` at the start and after every iteration or epoch. What needs lengths
-        or weights comes as an `Objective` of the same network, which is evaluated as it is.
+        Evaluated without l2 and l1, at the start and after every iteration or epoch. What needs
+        lengths or weights comes as an `Objective` of the same network, evaluated as it is.
     method, max_iter, tol, patience, callback, progress, options, bounds
         See `minimize`.
     batch_size, max_epochs, learning_rate, clip_norm, seed
