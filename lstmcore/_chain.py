@@ -21,14 +21,18 @@ class Chain:
         What `Layer.pack` made of them.
     workspace : Workspace
     n_threads : int or None
+    dropout : list, optional
+        For each layer what multiplies its inputs at every step of a sequence, (B, I); None for
+        those of the batch.
     """
 
-    def __init__(self, layers, weights, packed, workspace, n_threads):
+    def __init__(self, layers, weights, packed, workspace, n_threads, dropout=None):
         self.layers = layers
         self.workspace = workspace
         self._weights = weights
         self._packed = packed
         self._n_threads = n_threads
+        self._dropout = dropout
 
     @property
     def output_size(self):
@@ -77,6 +81,8 @@ class Chain:
             hidden = self._between_layers(widths, batch, training)
         tapes, x = [], batch.x
         for k, (layer, out) in enumerate(zip(self.layers, [*hidden, y], strict=True)):
+            if k:
+                self._drop(k, x.values, batch)
             tape = layer.forward(
                 self._packed[k],
                 x,
@@ -128,6 +134,8 @@ class Chain:
                 self.workspace,
                 self._n_threads,
             )
+            if k:
+                self._drop(k, below.values, batch)
             dy = below
 
     def gradient_buffers(self):
@@ -146,6 +154,8 @@ class Chain:
         """Run over rows (B, I): outputs (B, K), and what `backward_rows` asks for."""
         if not self.layers:
             return rows, None
+        if self._dropout is not None:
+            rows = rows * self._dropout[0]
         batch = single_steps(rows[:, None])
         y = np.empty((batch.size, self.output_size), rows.dtype)
         tapes = self.forward(batch, self._no_states, Rows(y, batch.first), training=training)
@@ -159,11 +169,18 @@ class Chain:
         drows = np.zeros((batch.size, self.layers[0].input_size), dy.dtype)
         dy, dx = Rows(dy, batch.first), Rows(drows, batch.first)
         self.backward(batch, tapes, dy, self._no_states, dx, buffers)
+        if self._dropout is not None:
+            drows *= self._dropout[0]
         return drows
 
     def unpack_rows(self, buffers, gradient):
         """As `unpack`."""
         self.unpack(buffers, self._no_states, gradient)
+
+    def _drop(self, k, rows, batch):
+        """Multiply the inputs of layer k, or the loss's derivative by them, by what drops them."""
+        if self._dropout is not None:
+            rows *= np.repeat(self._dropout[k], batch.lengths, axis=0)
 
     @property
     def _no_states(self):

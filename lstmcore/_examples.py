@@ -101,6 +101,11 @@ class Examples(Fixed):
             take_states(self.state, indices),
         )
 
+    def with_inputs(self, rows):
+        """The examples with other inputs (N, I) for their steps."""
+        parts = self.batch.with_inputs(rows), self.targets, self.terms, self.weights
+        return Examples(*parts, self.reduction, self.form, self.state)
+
 
 def take_states(state, indices):
     """The states of some of the sequences; None of None."""

@@ -53,6 +53,7 @@ include "_calls.pxi"            # arrays to tasks
 include "_plain_pass.pxi"       # a whole network at once
 include "_plain_objective.pxi"  # its loss and gradient
 include "_updates.pxi"          # steps of optimizers
+include "_noise.pxi"            # normal noise
 
 cdef extern from *:
     """
@@ -398,3 +399,19 @@ def sum_of_squares(cnp.ndarray x not None):
         else:
             total = run_sum_of_squares[double](n, <double*>x_)
     return total
+
+
+def add_noise(cnp.ndarray out not None, cnp.ndarray x not None, double deviation, uint64_t key):
+    """out = x + deviation · noise of N(0, 1), which is a function of the key and of the place.
+
+    IN x; OUT out, which may be x; contiguous, of one size and type.
+    """
+    cdef void* out_ = address(out)
+    cdef void* x_ = address(x)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
+    cdef bint single = is_single(x)
+    with nogil:
+        if single:
+            run_noise[float](n, <float*>out_, <float*>x_, deviation, key)
+        else:
+            run_noise[double](n, <double*>out_, <double*>x_, deviation, key)

@@ -59,6 +59,9 @@ def minimize(
     clip_norm=None,
     seed=None,
     weight_noise=None,
+    input_noise=None,
+    dropout=None,
+    recurrent_dropout=None,
     checkpoint_path=None,
     checkpoint_every=30.0,
 ):
@@ -116,12 +119,20 @@ def minimize(
     clip_norm : float, optional
         Of the same: scale gradients whose Euclidean norm is larger down to it.
     seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
-        Of the same: which sequences meet in which batch, and all noise.
+        Of the same: which sequences meet in which batch, noise and dropout.
     weight_noise : float, optional
-        Of the same: the standard deviation of noise on the parameters. Every step takes its
-        gradient where normal noise, drawn anew, has been added to each of them. See the notes.
+        Of the same, as are the next: the standard deviation of noise on the parameters. Every step
+        takes its gradient where normal noise, drawn anew, has been added to each of them.
+    input_noise : float, optional
+        The standard deviation of noise on every input of every step, which must be a number.
+    dropout : float, optional
+        The probability with which an output of a layer is 0 for the next layer, in all steps of a
+        sequence. The others are divided by 1 minus it. More of it is in the notes.
+    recurrent_dropout : float, optional
+        The probability with which an output of a recurrent layer is 0 for its own next step, in all
+        sequences of a batch. The others are divided by 1 minus it.
     checkpoint_path : str or path-like, optional
-        Of the same: a file for the whole state of the run. If it is there, the run goes on from it,
+        Of adam, sgd, rmsprop and rprop: a file for the whole state of the run. If it is there, the run goes on from it,
         and ends in the same bits as one that was never cut: see the notes. It has nothing to do
         with `checkpoint` of an `Objective`, which bounds memory.
     checkpoint_every : float
@@ -184,10 +195,12 @@ def minimize(
       lowest validation loss. The whole objective is never evaluated for it: `fun` is the loss in
       the history there, infinite if no epoch has come to its end, and `jac` is None.
 
-    With `weight_noise` the loss in the history, `fun` and gradient_norm are those of the noisy
-    parameters, l2 included, and `jac` is None with all data too. Nothing else is noisy: validation,
-    callback and the parameters that are left in the network have no noise. As the noise hides
-    small differences, give a `validation`: by it the best epoch is chosen.
+    With weight_noise, input_noise, dropout or recurrent_dropout the loss in the history, `fun` and
+    gradient_norm are of the disturbed network, and `jac` is None with all data too. Nothing else is
+    disturbed: validation, callback and the parameters that are left in the network. As noise hides
+    small differences, give a `validation`: by it the best epoch is chosen. Of the parameters the
+    penalty sees weight_noise alone. All but weight_noise need an `Objective`; what is drawn goes to
+    its `on_batch`. Which of them to take: docs/training.md.
 
     With `checkpoint_path` the file is written at the start, every `checkpoint_every` seconds, and
     at the end, however the run ends; a reader sees the old one or the new one, never half of one.
@@ -244,6 +257,9 @@ def minimize(
         "clip_norm": clip_norm,
         "seed": seed,
         "weight_noise": weight_noise,
+        "input_noise": input_noise,
+        "dropout": dropout,
+        "recurrent_dropout": recurrent_dropout,
     }
     kept = {}
     if checkpoint_path is not None and method not in optimizers.METHODS:
@@ -324,7 +340,7 @@ def _plain_objective(objective):
     """What tells objectives apart: of one's own, or a function, no more than what it is called."""
     if not isinstance(objective, Objective):
         return plain(objective)
-    kind = {"type": type(objective).__name__, "l2": objective.l2}
+    kind = {"type": type(objective).__name__, "l2": plain(objective.l2), "l1": plain(objective.l1)}
     return kind | plain_examples(objective.examples)
 
 
@@ -366,9 +382,14 @@ def _complaint(method, objective, result, bounds):
             return (
                 f"{ended} the network is no better than constant outputs: its loss is {loss:.6g}, "
                 f"that of the best constants {constant:.6g}; {way_out}"
-                f"{', or with a smaller l2' if objective.l2 else ''}"
+                f"{_smaller_penalty(objective)}"
             )
     return None
+
+
+def _smaller_penalty(objective):
+    names = " or ".join(name for name in ("l2", "l1") if getattr(objective, name))
+    return f", or with a smaller {names}" if names else ""
 
 
 def _warn(message, category):

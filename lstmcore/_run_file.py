@@ -204,6 +204,7 @@ def plain_examples(examples):
         "steps": batch.n_steps,
         "reduction": examples.reduction,
         "inputs, targets and weights": hashed.hexdigest(),
+        "initial states": plain(examples.state),
     }
 
 

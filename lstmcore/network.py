@@ -17,7 +17,6 @@ from ._checks import (
     as_flag,
     as_generator,
     as_integer,
-    as_number,
     as_real_dtype,
     as_threads,
     describe,
@@ -28,6 +27,7 @@ from ._examples import Examples, check_weights, weigh_classes
 from ._fixed import Fixed
 from ._outputs import OUTPUTS
 from ._parameters import Parameters
+from ._penalty import Penalty
 from ._readout import cut
 from ._states import States
 from ._workspace import Fresh, WorkspacePool
@@ -520,6 +520,7 @@ class Network(Fixed):
         *,
         return_state=False,
         l2=0.0,
+        l1=0.0,
         checkpoint=None,
         n_threads=None,
         **data,
@@ -535,8 +536,8 @@ class Network(Fixed):
             The data: see `prepare`. Among them is ``state=``, to continue sequences.
         return_state : bool
             Also return the state after each sequence's last step, as `predict` does.
-        l2 : float
-            Strength of the penalty.
+        l2, l1 : float or mapping of str to float
+            Strengths of the penalty, of all weights or of blocks by name: see `penalty`.
         checkpoint : int, True or None
             Bounds the memory for long sequences: what BPTT needs is kept for segments of at least
             so many time steps, one at a time, instead of all T; True takes √T. Costs a second
@@ -583,7 +584,7 @@ class Network(Fixed):
         ...     net.params -= 0.1 * g
         """
         examples = self.prepare(X, Y, lengths, **data)
-        return self._objective(examples, l2, True, return_state, checkpoint, n_threads)
+        return self._objective(examples, (l2, l1), True, return_state, checkpoint, n_threads)
 
     def loss(
         self,
@@ -593,6 +594,7 @@ class Network(Fixed):
         *,
         return_state=False,
         l2=0.0,
+        l1=0.0,
         checkpoint=None,
         n_threads=None,
         **data,
@@ -607,7 +609,10 @@ class Network(Fixed):
             Only with `return_state`.
         """
         examples = self.prepare(X, Y, lengths, **data)
-        f, _, *state = self._objective(examples, l2, False, return_state, checkpoint, n_threads)
+        penalty = l2, l1
+        f, _, *state = self._objective(
+            examples, penalty, False, return_state, checkpoint, n_threads
+        )
         return (f, *state) if state else f
 
     def vjp(
@@ -870,6 +875,7 @@ class Network(Fixed):
         return_state=False,
         checkpoint=None,
         n_threads=None,
+        dropout=None,
     ):
         """The loss of examples, and its gradient, at any parameters; without a penalty.
 
@@ -885,6 +891,9 @@ class Network(Fixed):
         checkpoint : int, True or None
             As in `loss_and_grad`.
         n_threads : int, optional
+        dropout : list, optional
+            An entry for each layer: None for the first, for each other one an array (B, I) of the
+            network's dtype, by which its inputs are multiplied at every step of a sequence.
 
         Returns
         -------
@@ -899,11 +908,13 @@ class Network(Fixed):
         checkpoint = self.check_checkpoint(checkpoint)
         n_threads = as_threads(n_threads)
         self._check_examples(examples)
+        if dropout is not None:
+            self._check_dropout(dropout, len(examples))
         parameters = self._parameters
         weights = parameters.weights_at(params)
         workspace = self._pool.acquire()
         packed = parameters.pack(weights, workspace.take)
-        body, head = self._chains(weights, packed, workspace, n_threads)
+        body, head = self._chains(weights, packed, workspace, n_threads, dropout)
         score = Terms(self._loss, examples, n_threads)
         evaluation, after = self._evaluation(
             body, head, examples.batch, score, checkpoint, examples.state, return_state
@@ -956,6 +967,22 @@ class Network(Fixed):
                 f"examples: expected those of a network with {self._form}, got {examples.form}; "
                 "prepare them with this network"
             )
+
+    def _check_dropout(self, dropout, size):
+        n = len(self.layers)
+        if not (isinstance(dropout, list) and len(dropout) == n and dropout[0] is None):
+            raise TypeError(
+                f"dropout: expected a list of {n}, of which the first is None, got "
+                f"{describe(dropout)}"
+            )
+        for k, layer in enumerate(self.layers[1:], 1):
+            shape, factors = (size, layer.input_size), dropout[k]
+            is_array = isinstance(factors, np.ndarray)
+            if not (is_array and factors.shape == shape and factors.dtype == self.dtype):
+                raise TypeError(
+                    f"dropout[{k}]: expected {self.dtype.name} numbers of shape {shape}, got "
+                    f"{describe(factors)}"
+                )
 
     def plain_objective(self, examples):
         """What evaluates examples in one compiled call, for `evaluate_plain`; None if nothing does.
@@ -1028,19 +1055,23 @@ class Network(Fixed):
             a = np.full((rows, K), constants, self.dtype)
             return self._loss.value_and_delta(a, targets, weights, lengths)[0]
 
-    def penalty(self, theta, l2, g=None, *, start=0.0):
-        """The penalty l2/2 · ‖weights‖² at any parameters, and its gradient.
+    def penalty(self, theta, l2, g=None, *, l1=0.0, start=0.0):
+        """The penalty Σ (l2/2 w² + l1 |w|) at any parameters, and its gradient.
 
-        It counts the blocks W, R, p and Q; not biases, not initial states.
+        A number counts the weights w: the blocks W, R, p and Q; not biases, not initial states. A
+        mapping counts the blocks that it names, whatever they are, each with a strength of its own.
 
         Parameters
         ----------
         theta : (P,) array_like or None
             Converted to the network's dtype; None is the network's own.
-        l2 : float
-            Strength >= 0.
+        l2 : float or mapping of str to float
+            Strength >= 0. A name is one of `blocks`, as ``"0.R"``, or a pattern of some, as
+            ``"*.W"``; of several for one block the last one holds, and a block without one has 0.
         g : (P,) array, optional
-            The gradient is added to it.
+            The gradient is added to it; of |w| it is the sign, 0 where w is 0.
+        l1 : float or mapping of str to float
+            As l2.
         start : float
             What the blocks' terms are added to, one after the other.
 
@@ -1054,27 +1085,32 @@ class Network(Fixed):
         >>> net = lc.Network([lc.Dense(2, 1)])
         >>> net.penalty([3.0, 4.0, 5.0], 0.1)  # two weights and a bias
         1.25
+        >>> net.penalty([3.0, 4.0, 5.0], {"0.W": 0.1, "*.b": 0.2}, l1=0.5)
+        7.25
         """
-        l2 = as_number(l2, "l2", 0)
-        parameters = self._parameters
-        if not (g is None or (isinstance(g, np.ndarray) and g.shape == parameters.flat.shape)):
-            raise TypeError(
-                f"g: expected an array of shape {parameters.flat.shape}, got {describe(g)}"
-            )
-        if not l2:
-            return start
-        theta = parameters.flat if theta is None else parameters.check(theta, "theta")
-        with np.errstate(over="ignore"):
-            for weights_slice in parameters.weight_slices:
-                weights = theta[weights_slice]
-                start += 0.5 * l2 * float(np.sum(weights * weights, dtype=np.float64))
-                if g is not None:
-                    g[weights_slice] += self.dtype.type(l2) * weights
-        return start
+        return self.make_penalty(l2, l1)(theta, g, start)
 
-    def _objective(self, examples, l2, gradient, return_state, checkpoint, n_threads):
+    def make_penalty(self, l2, l1=0.0):
+        """`penalty` with these strengths, checked once.
+
+        Returns
+        -------
+        Penalty
+            Called with theta, g and start as `penalty` is. Its ``curvature()`` is the second
+            derivative by each parameter, (P,) float64: the strength of l2 there.
+
+        Examples
+        --------
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.Dense(2, 1)])
+        >>> net.make_penalty({"0.W": 0.1}).curvature().tolist()
+        [0.1, 0.1, 0.0]
+        """
+        return Penalty(self._parameters, l2, l1)
+
+    def _objective(self, examples, strengths, gradient, return_state, checkpoint, n_threads):
         """The loss with its penalty, the gradient if wanted, the state if wanted, at `params`."""
-        l2 = as_number(l2, "l2", 0)
+        penalty = self.make_penalty(*strengths)
         f, g, *state = self.evaluate(
             None,
             examples,
@@ -1083,7 +1119,7 @@ class Network(Fixed):
             checkpoint=checkpoint,
             n_threads=n_threads,
         )
-        return self.penalty(None, l2, g, start=f), g, *state
+        return penalty(None, g, f), g, *state
 
     def check_checkpoint(self, checkpoint):
         """`checkpoint` as `loss_and_grad` takes it: None, True or an int; refused if it is none."""
@@ -1140,10 +1176,17 @@ class Network(Fixed):
         self._pool.release(workspace)
         return y, state
 
-    def _chains(self, weights, packed, workspace, n_threads):
+    def _chains(self, weights, packed, workspace, n_threads, dropout=None):
         """The layers that see time steps, and those after the readout."""
         return [
-            Chain(self.layers[part], weights[part], packed[part], workspace, n_threads)
+            Chain(
+                self.layers[part],
+                weights[part],
+                packed[part],
+                workspace,
+                n_threads,
+                None if dropout is None else dropout[part],
+            )
             for part in (self.body, self.head)
         ]
 

@@ -3,9 +3,10 @@
 import numpy as np
 
 from ._blas import keep_for_scipy
-from ._checks import as_number, as_threads, describe
+from ._checks import as_threads, describe
 from ._examples import Examples
 from ._fixed import Fixed
+from ._perturbation import check_perturbation
 from .network import Network
 
 __all__ = ["Objective"]
@@ -14,10 +15,10 @@ __all__ = ["Objective"]
 class Objective(Fixed):
     """The objective of a network on a data set, as a function of its parameter vector θ.
 
-        f(θ) = sum(w · loss) / sum(w) + l2 / 2 · ‖weights‖²
+        f(θ) = sum(w · loss) / sum(w) + l2 / 2 · ‖weights‖² + l1 · Σ |weights|
 
     over the scored terms: steps, or sequences where the network reads them out. The penalty counts
-    the blocks W, R, p and Q; not biases, not initial states.
+    the blocks W, R, p and Q; not biases, not initial states; or the blocks that l2 and l1 name.
 
     Called as ``obj(theta)`` it gives value and gradient together, which is what
     ``scipy.optimize.minimize(obj, x0, jac=True, method=...)`` asks of it.
@@ -29,8 +30,11 @@ class Objective(Fixed):
     X, Y, **data
         The data: the arguments of `Network.prepare`, or in place of them all the `Examples` that
         `net.prepare` has made of them.
-    l2 : float
-        Strength >= 0 of the penalty.
+    l2, l1 : float or mapping of str to float
+        Strengths >= 0 of the penalty; a mapping, such as ``{"*.W": 1e-4, "0.R": 1e-3}``, has one
+        for each block of `Network.blocks` that a name or pattern in it matches, biases too, and 0
+        for the others: see `Network.penalty`. The gradient of l1 is the sign of a weight, so it
+        draws weights towards 0 but leaves none there exactly.
     checkpoint : int, True or None
         Bounds the memory for long sequences: see `Network.loss_and_grad`.
     n_threads : int, optional
@@ -45,7 +49,7 @@ class Objective(Fixed):
         The data as prepared; they may share memory with X, which must then stay as it is.
     total : float
         sum(w).
-    l2 : float
+    l2, l1 : float or dict
     checkpoint : int, True or None
     n_threads : int or None
 
@@ -86,13 +90,13 @@ class Objective(Fixed):
     """
 
     _instead = "build another one from its net and examples: Objective(net, examples, l2=...)"
-    _fixed = "net", "examples", "l2", "checkpoint", "n_threads"
+    _fixed = "net", "examples", "checkpoint", "n_threads"
 
-    def __init__(self, net, X, Y=None, *, l2=0.0, checkpoint=None, n_threads=None, **data):
+    def __init__(self, net, X, Y=None, *, l2=0.0, l1=0.0, checkpoint=None, n_threads=None, **data):
         if not isinstance(net, Network):
             raise TypeError(f"net: expected a Network, got {describe(net)}")
         self.net = net
-        self.l2 = as_number(l2, "l2", 0)
+        self._penalty = net.make_penalty(l2, l1)
         self.checkpoint = net.check_checkpoint(checkpoint)
         self.n_threads = as_threads(n_threads)
         if isinstance(X, Examples):
@@ -111,11 +115,20 @@ class Objective(Fixed):
         return None if self.checkpoint else self.net.plain_objective(self.examples)
 
     def __getstate__(self):
-        return vars(self) | {"_plain": None}
+        return vars(self) | {"_plain": None, "_penalty": self._penalty.strengths}
 
     def __setstate__(self, state):
         vars(self).update(state)
+        vars(self)["_penalty"] = self.net.make_penalty(**state["_penalty"])
         vars(self)["_plain"] = self._make_plain()
+
+    @property
+    def l2(self):
+        return self._penalty.as_given("l2")
+
+    @property
+    def l1(self):
+        return self._penalty.as_given("l1")
 
     @property
     def total(self):
@@ -165,7 +178,7 @@ class Objective(Fixed):
         f, g = self._evaluate(theta, self.examples.summed(), gradient=True, plain=self._plain)
         return f, g.astype(np.float64, copy=False)
 
-    def on_batch(self, theta, indices):
+    def on_batch(self, theta, indices, perturbation=None):
         """Value and gradient over some of the sequences: their mean loss, and the whole penalty.
 
         Of a sum (``reduction="sum"``) the value is that mean times the sum of all weights. This,
@@ -176,6 +189,9 @@ class Objective(Fixed):
         theta : (P,) array_like
         indices : (n,) array of int
             The sequences, some of whose terms have weight. Inputs are not copied.
+        perturbation : Perturbation, optional
+            What `minimize` has drawn for this batch where it is asked for input_noise, dropout or
+            recurrent_dropout; else it gives none. The penalty is not disturbed.
 
         Returns
         -------
@@ -199,8 +215,17 @@ class Objective(Fixed):
         True
         """
         examples = self.examples.take(indices)
-        plain = None if self._plain is None else self.net.plain_objective(examples)
-        f, g = self._evaluate(theta, examples, gradient=True, plain=plain)
+        point, dropout = theta, None
+        if perturbation is not None:
+            check_perturbation(perturbation, self.net, len(examples))
+            point, dropout = perturbation.parameters(np.asarray(theta)), perturbation.dropout
+            examples = perturbation.examples(examples)
+        plain = None
+        if self._plain is not None and dropout is None:
+            plain = self.net.plain_objective(examples)
+        f, g = self._evaluate(point, examples, gradient=True, plain=plain, dropout=dropout)
+        if perturbation is not None:
+            g = perturbation.gradient(g)
         if examples.reduction == "sum":
             factor = self.total / examples.total
             f *= factor
@@ -216,9 +241,9 @@ class Objective(Fixed):
 
         A subclass with another penalty says so here.
         """
-        return self.net.penalty(theta, self.l2, g, start=start)
+        return self._penalty(theta, g, start)
 
-    def _evaluate(self, theta, examples, gradient, plain):
+    def _evaluate(self, theta, examples, gradient, plain, dropout=None):
         keep_for_scipy()
         if plain is not None:
             return self.net.evaluate_plain(plain, theta, examples, gradient, self.n_threads)
@@ -228,4 +253,5 @@ class Objective(Fixed):
             gradient=gradient,
             checkpoint=self.checkpoint,
             n_threads=self.n_threads,
+            dropout=dropout,
         )

@@ -222,6 +222,16 @@ class Batch(Fixed, _Fields):
         t = row - int(self.offsets[b])
         return b, t if self.mask is None else int(np.flatnonzero(self.mask[b])[t])
 
+    @property
+    def has_tokens(self):
+        """Whether the inputs are tokens."""
+        return self.x.values.dtype == _INDEX
+
+    def with_inputs(self, rows):
+        """The batch with other inputs (N, I) for its steps."""
+        begins = self.offsets[:-1]
+        return Batch(rows, self.lengths, self.T, self.mask, begins, is_list=self.is_list)
+
     def input_rows(self):
         """The rows (N, ...) of the inputs or tokens; not copied where they stand so."""
         x = self.x.values

@@ -27,6 +27,9 @@ def fit(
     clip_norm=None,
     seed=None,
     weight_noise=None,
+    input_noise=None,
+    dropout=None,
+    recurrent_dropout=None,
     checkpoint_path=None,
     checkpoint_every=30.0,
     **objective,
@@ -38,14 +41,16 @@ def fit(
     net : Network
         Trained in place, from the parameters that it has.
     X, Y, **objective
-        The data, l2, checkpoint and n_threads: see `Objective`.
+        The data, l2, l1, checkpoint and n_threads: see `Objective`.
     validation_data : tuple (X, Y) or Objective, optional
-        Evaluated without `l2` at the start and after every iteration or epoch. What needs lengths
-        or weights comes as an `Objective` of the same network, which is evaluated as it is.
+        Evaluated without l2 and l1, at the start and after every iteration or epoch. What needs
+        lengths or weights comes as an `Objective` of the same network, evaluated as it is.
     method, max_iter, tol, patience, callback, progress, options, bounds
         See `minimize`.
-    batch_size, max_epochs, learning_rate, clip_norm, seed, weight_noise
+    batch_size, max_epochs, learning_rate, clip_norm, seed
         Of the methods adam, sgd, rmsprop and rprop: see `minimize` and its notes.
+    weight_noise, input_noise, dropout, recurrent_dropout
+        Of the same.
     checkpoint_path, checkpoint_every
         A file from which the run goes on if it was cut: see `minimize` and its notes. `checkpoint`
         is another thing: it bounds the memory of an evaluation.
@@ -101,6 +106,9 @@ def fit(
         clip_norm=clip_norm,
         seed=seed,
         weight_noise=weight_noise,
+        input_noise=input_noise,
+        dropout=dropout,
+        recurrent_dropout=recurrent_dropout,
         checkpoint_path=checkpoint_path,
         checkpoint_every=checkpoint_every,
     )

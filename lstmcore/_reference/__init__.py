@@ -34,10 +34,12 @@ import numpy as np
 from . import dense, gru, lstm, rnn
 from ._activations import apply_activation, logistic
 from ._losses import loss_rows
+from ._noise import add_noise
 from ._updates import adam_update, rmsprop_update, rprop_update, sgd_update, sum_of_squares
 
 __all__ = [
     "adam_update",
+    "add_noise",
     "add_over_time",
     "apply_activation",
     "backward",

@@ -23,7 +23,7 @@ from .._dispatch import kernels
 from .._run import NOT_FINITE, Stop
 from .._run_file import Draws, plain, plain_seed
 from ..objective import Objective
-from ._noise import WeightNoise
+from ._noise import Noise
 from ._schedules import as_schedule
 from ._updates import UPDATES
 
@@ -50,8 +50,8 @@ def drive(
     learning_rate,
     clip_norm,
     seed,
-    weight_noise,
     file=None,
+    **noise,
 ):
     """Let `method` drive `run` from `start`; it ends by `Stop`.
 
@@ -66,7 +66,7 @@ def drive(
     tol : None
     options : dict
         Of the method.
-    batch_size, learning_rate, clip_norm, seed, weight_noise
+    batch_size, learning_rate, clip_norm, seed, **noise
         As `minimize` takes them.
     file : RunFile, optional
         The run is written to it, or goes on from it.
@@ -77,7 +77,7 @@ def drive(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "clip_norm": clip_norm,
-        "weight_noise": weight_noise,
+        **noise,
     }
     for name, why in UPDATES[method].REFUSED:
         if given[name] is not None:
@@ -90,8 +90,10 @@ def drive(
                 "lstmcore.Objective has batches"
             )
     rng = as_generator(seed)
-    deviation = 0.0 if weight_noise is None else as_number(weight_noise, "weight_noise", 0)
-    noise = WeightNoise(deviation, rng) if deviation else None
+    settings = {name: 0.0 if value is None else value for name, value in noise.items()}
+    noise = Noise(objective, rng, **settings)
+    if not noise.is_needed:
+        noise = None
     if batch_size is None:
         source = Whole(run, max_iter, noise)
     else:
@@ -114,7 +116,7 @@ def drive(
             "clip_norm": plain(clip_norm),
             "options": plain(update.settings),
             "seed": plain_seed(seed, rng),
-            "weight_noise": deviation,
+            "noise": plain(settings),
         }
         # The run is the last: what it has recorded is left as it is if another one's is refused.
         theta = file.open({"source": source, "step": step, "draws": Draws(rng), "run": run}, theta)
@@ -179,8 +181,8 @@ class Whole:
     ----------
     run : Run
     max_epochs : int
-    noise : WeightNoise or None
-        With noise the recorded objective is that beside where the step has arrived.
+    noise : Noise or None
+        With noise the recorded objective is the disturbed one where the step has arrived.
 
     Attributes
     ----------
@@ -199,6 +201,8 @@ class Whole:
         self.epoch, self._max_epochs = 0, max_epochs
         self._run = run
         self._noise = noise
+        if noise is not None and noise.is_of_data:
+            self._all = np.arange(len(run.objective.examples))
 
     def evaluate(self, theta):
         """Loss, gradient and its norm, for the next step; records what has come to an end."""
@@ -208,8 +212,13 @@ class Whole:
                 self._run.iterate(theta)
             g = np.ascontiguousarray(g)
             return f, g, norm_of(g)
-        f, g = self._run.evaluate(self._noise(theta))
-        g = np.ascontiguousarray(g)
+        if self._noise.is_of_data:
+            f, g, _ = self._noise.on_batch(self._run.objective, theta, self._all)
+            g = as_gradient(g, theta)
+            self._run.count(f, all_finite(g))
+        else:
+            f, g = self._run.evaluate(self._noise.beside(theta))
+            g = np.ascontiguousarray(g)
         norm = norm_of(g)
         record = self._run.arrive if self.epoch else self._run.begin
         record(theta, f, norm)
@@ -240,7 +249,7 @@ class Batches:
     batch_size : int
     rng : numpy.random.Generator
         Each epoch takes the sequences that have a weight in an order from it.
-    noise : WeightNoise or None
+    noise : Noise or None
 
     Attributes
     ----------
@@ -276,11 +285,11 @@ class Batches:
         if first == 0:
             self._order = self._rng.permutation(self._members)
         batch = self._order[first : first + self._batch_size]
-        point = theta if self._noise is None else self._noise(theta)
-        f, g, weight = self._objective.on_batch(point, batch)
-        # A class derived from Objective may have another `on_batch`.
-        name = "the gradient of on_batch"
-        g = np.ascontiguousarray(shaped(as_real(g, name, theta.dtype), name, theta.shape))
+        if self._noise is None:
+            f, g, weight = self._objective.on_batch(theta, batch)
+        else:
+            f, g, weight = self._noise.on_batch(self._objective, theta, batch)
+        g = as_gradient(g, theta)
         norm = norm_of(g)
         self._run.count(f, np.isfinite(norm) or all_finite(g))
         if first == 0:
@@ -331,6 +340,12 @@ def _epochs_done(state, max_epochs):
     if epoch > max_epochs:
         raise ValueError(f"max_epochs: expected at least the {epoch} it has done, got {max_epochs}")
     return epoch
+
+
+def as_gradient(g, theta):
+    """What `on_batch` gives, which a class derived from Objective may have of its own."""
+    name = "the gradient of on_batch"
+    return np.ascontiguousarray(shaped(as_real(g, name, theta.dtype), name, theta.shape))
 
 
 def norm_of(g):

@@ -121,7 +121,10 @@ class Rprop(Update):
         ("batch_size", "its steps go by the signs of the gradient of all data; adam has batches"),
         ("learning_rate", "options={'step0': 0.0125} is the size of its first step"),
         ("clip_norm", "options={'step_max': 50.0} is the largest step of a parameter"),
-        ("weight_noise", "noise hides the signs that its steps go by; adam takes it"),
+        *(
+            (name, "noise hides the signs that its steps go by; adam takes it")
+            for name in ("weight_noise", "input_noise", "dropout", "recurrent_dropout")
+        ),
     )
 
     def __init__(self, method, options, size, dtype, weight_slices):
