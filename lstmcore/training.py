@@ -1,7 +1,8 @@
 """`fit`: build the objective of a data set and minimize it."""
 
-from ._checks import describe
+from ._checks import as_generator, as_integer, describe
 from ._minimize import minimize
+from ._restarts import minimize_anew
 from .objective import Objective
 
 __all__ = ["fit"]
@@ -17,6 +18,7 @@ def fit(
     tol=None,
     validation_data=None,
     patience=None,
+    target=None,
     callback=None,
     progress=False,
     options=None,
@@ -25,6 +27,8 @@ def fit(
     max_epochs=None,
     learning_rate=None,
     clip_norm=None,
+    n_restarts=0,
+    n_jobs=1,
     seed=None,
     weight_noise=None,
     **objective,
@@ -40,15 +44,29 @@ def fit(
     validation_data : tuple (X, Y) or Objective, optional
         Evaluated without `l2` at the start and after every iteration or epoch. What needs lengths
         or weights comes as an `Objective` of the same network, which is evaluated as it is.
-    method, max_iter, tol, patience, callback, progress, options, bounds
+    method, max_iter, tol, patience, target, callback, progress, options, bounds
         See `minimize`.
-    batch_size, max_epochs, learning_rate, clip_norm, seed, weight_noise
+    batch_size, max_epochs, learning_rate, clip_norm, weight_noise
         Of the methods adam, sgd, rmsprop and rprop: see `minimize` and its notes.
+    n_restarts : int
+        How many more runs follow the first one, each from fresh parameters, those of
+        `Network.initial_params`. The best run's are left in the network: that of the lowest
+        validation loss, or of the lowest objective if there is no validation. `target` ends the
+        whole where a run has reached it, as a callback and the keyboard do.
+    n_jobs : int
+        With `n_restarts`: how many runs go on at a time, each in a process of its own (by joblib,
+        which must be installed); -1 is one for each processor. The result has the same bits for any
+        number.
+    seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
+        Of the fresh parameters, and of what `minimize` draws: batches and noise.
 
     Returns
     -------
     scipy.optimize.OptimizeResult
-        That of `minimize`; as there, `net.params` holds the best parameters that were seen.
+        That of `minimize`; as there, `net.params` holds the best parameters that were seen. With
+        `n_restarts` it is that of the best run, and has also ``restarts``, a list with an entry for
+        each run (value, what they are compared by; seed, nit, nfev, success, status and message),
+        and ``restart``, the best one's place in it.
 
     Raises
     ------
@@ -76,27 +94,45 @@ def fit(
     ...              max_epochs=20, learning_rate=1e-3, seed=0)
     >>> len(res.history["loss"])
     21
+
+    From the network's own parameters and from up to 20 other ones, until the objective is below
+    0.01; and the best run once more, which the first run (seed None) would be without the first
+    two lines:
+
+    >>> arguments = {"method": "rprop", "target": 0.01, "max_epochs": 50}
+    >>> res = lc.fit(net, x[:, :-1], x[:, 1:], n_restarts=20, seed=0, **arguments)
+    >>> rng = np.random.default_rng(res.restarts[res.restart].seed)
+    >>> net.params = net.initial_params(rng)
+    >>> again = lc.fit(net, x[:, :-1], x[:, 1:], seed=rng, **arguments)
+    >>> bool((again.x == res.x).all())
+    True
     """
     check_finite = objective.get("check_finite", True)
     objective = Objective(net, X, Y, **objective)
-    return minimize(
-        objective,
-        method,
-        max_iter=max_iter,
-        tol=tol,
-        validation=_as_validation(validation_data, objective, check_finite),
-        patience=patience,
-        callback=callback,
-        progress=progress,
-        options=options,
-        bounds=bounds,
-        batch_size=batch_size,
-        max_epochs=max_epochs,
-        learning_rate=learning_rate,
-        clip_norm=clip_norm,
-        seed=seed,
-        weight_noise=weight_noise,
-    )
+    arguments = {
+        "method": method,
+        "max_iter": max_iter,
+        "tol": tol,
+        "validation": _as_validation(validation_data, objective, check_finite),
+        "patience": patience,
+        "target": target,
+        "callback": callback,
+        "progress": progress,
+        "options": options,
+        "bounds": bounds,
+        "batch_size": batch_size,
+        "max_epochs": max_epochs,
+        "learning_rate": learning_rate,
+        "clip_norm": clip_norm,
+        "weight_noise": weight_noise,
+    }
+    n_restarts = as_integer(n_restarts, "n_restarts", 0)
+    if n_restarts:
+        rng = as_generator(seed)
+        return minimize_anew(objective, n_restarts, n_jobs, rng, **arguments)
+    if as_integer(n_jobs, "n_jobs") != 1:
+        raise ValueError(f"n_jobs: expected 1 without n_restarts, got {n_jobs}")
+    return minimize(objective, seed=seed, **arguments)
 
 
 def _as_validation(data, objective, check_finite):
