@@ -131,7 +131,8 @@ def minimize(
         SciPy's, whole, but for x, fun and jac, which are those of the parameters left in `net`.
         Also ``history``, a dict of arrays with an entry for the start and one for each iteration:
         loss (the objective), gradient_norm (Euclidean), evaluations and time (seconds), both
-        counted from the start, and with validation validation_loss. With batches other things are
+        counted from the start, and with validation validation_loss. Its ``to_csv(path)`` writes
+        them as a table. With batches other things are
         in it: see the notes.
 
     Raises

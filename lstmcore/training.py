@@ -1,6 +1,7 @@
 """`fit`: build the objective of a data set and minimize it."""
 
-from ._checks import as_generator, as_integer, describe
+from . import optimizers
+from ._checks import as_generator, as_integer, as_positive, describe
 from ._minimize import minimize
 from ._restarts import minimize_anew
 from .objective import Objective
@@ -17,6 +18,7 @@ def fit(
     max_iter=None,
     tol=None,
     validation_data=None,
+    validation_split=None,
     patience=None,
     target=None,
     callback=None,
@@ -44,6 +46,11 @@ def fit(
     validation_data : tuple (X, Y) or Objective, optional
         Evaluated without `l2` at the start and after every iteration or epoch. What needs lengths
         or weights comes as an `Objective` of the same network, which is evaluated as it is.
+    validation_split : float, optional
+        In place of `validation_data`: the share, between 0 and 1, of the sequences that are taken
+        from the training data at random, and evaluated as those would be, with their weights but
+        without `l2`. Where each sequence has one class, the classes have nearly the same shares in
+        both parts.
     method, max_iter, tol, patience, target, callback, progress, options, bounds
         See `minimize`.
     batch_size, max_epochs, learning_rate, clip_norm, weight_noise
@@ -58,7 +65,7 @@ def fit(
         which must be installed); -1 is one for each processor. The result has the same bits for any
         number.
     seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
-        Of the fresh parameters, and of what `minimize` draws: batches and noise.
+        Of the split, of the fresh parameters, and of what `minimize` draws: batches and noise.
 
     Returns
     -------
@@ -66,7 +73,8 @@ def fit(
         That of `minimize`; as there, `net.params` holds the best parameters that were seen. With
         `n_restarts` it is that of the best run, and has also ``restarts``, a list with an entry for
         each run (value, what they are compared by; seed, nit, nfev, success, status and message),
-        and ``restart``, the best one's place in it.
+        and ``restart``, the best one's place in it. With `validation_split` it has
+        ``validation_indices``, those of the sequences that were taken.
 
     Raises
     ------
@@ -95,25 +103,43 @@ def fit(
     >>> len(res.history["loss"])
     21
 
-    From the network's own parameters and from up to 20 other ones, until the objective is below
-    0.01; and the best run once more, which the first run (seed None) would be without the first
-    two lines:
+    A fifth of the sequences for validation:
 
-    >>> arguments = {"method": "rprop", "target": 0.01, "max_epochs": 50}
-    >>> res = lc.fit(net, x[:, :-1], x[:, 1:], n_restarts=20, seed=0, **arguments)
-    >>> rng = np.random.default_rng(res.restarts[res.restart].seed)
+    >>> res = lc.fit(net, x[:, :-1], x[:, 1:], validation_split=0.2, patience=10, seed=0)
+    >>> len(res.validation_indices)
+    2
+
+    From the network's own parameters and from four others; then the second of the five runs once
+    more:
+
+    >>> res = lc.fit(net, x[:, :-1], x[:, 1:], method="rprop", n_restarts=4, seed=0)
+    >>> rng = np.random.default_rng(res.restarts[1].seed)
     >>> net.params = net.initial_params(rng)
-    >>> again = lc.fit(net, x[:, :-1], x[:, 1:], seed=rng, **arguments)
-    >>> bool((again.x == res.x).all())
+    >>> again = lc.fit(net, x[:, :-1], x[:, 1:], method="rprop", seed=rng)
+    >>> again.fun == res.restarts[1].value
     True
     """
+    n_restarts = as_integer(n_restarts, "n_restarts", 0)
     check_finite = objective.get("check_finite", True)
     objective = Objective(net, X, Y, **objective)
+    held = None
+    if validation_split is None:
+        validation = _as_validation(validation_data, objective, check_finite)
+    else:
+        if validation_data is not None:
+            raise ValueError(
+                "validation_split: expected None beside validation_data, got "
+                f"{describe(validation_split)}"
+            )
+        seed = as_generator(seed)
+        objective, validation, held = _split(objective, validation_split, seed)
+        if not n_restarts and method not in optimizers.METHODS:
+            seed = None  # it has done its work
     arguments = {
         "method": method,
         "max_iter": max_iter,
         "tol": tol,
-        "validation": _as_validation(validation_data, objective, check_finite),
+        "validation": validation,
         "patience": patience,
         "target": target,
         "callback": callback,
@@ -126,13 +152,30 @@ def fit(
         "clip_norm": clip_norm,
         "weight_noise": weight_noise,
     }
-    n_restarts = as_integer(n_restarts, "n_restarts", 0)
     if n_restarts:
-        rng = as_generator(seed)
-        return minimize_anew(objective, n_restarts, n_jobs, rng, **arguments)
-    if as_integer(n_jobs, "n_jobs") != 1:
-        raise ValueError(f"n_jobs: expected 1 without n_restarts, got {n_jobs}")
-    return minimize(objective, seed=seed, **arguments)
+        result = minimize_anew(objective, n_restarts, n_jobs, as_generator(seed), **arguments)
+    else:
+        if as_integer(n_jobs, "n_jobs") != 1:
+            raise ValueError(f"n_jobs: expected 1 without n_restarts, got {n_jobs}")
+        result = minimize(objective, seed=seed, **arguments)
+    if held is not None:
+        result.validation_indices = held
+    return result
+
+
+def _split(objective, share, rng):
+    """The objective of some of the sequences, that of the others, and which others they are."""
+    share = as_positive(share, "validation_split")
+    if not share < 1:
+        raise ValueError(f"validation_split: expected a number > 0 and < 1, got {share}")
+    examples = objective.examples
+    kept, held = examples.split(share, rng)
+    options = {"checkpoint": objective.checkpoint, "n_threads": objective.n_threads}
+    return (
+        Objective(objective.net, examples.take(kept), l2=objective.l2, **options),
+        Objective(objective.net, examples.take(held), **options),
+        held,
+    )
 
 
 def _as_validation(data, objective, check_finite):
