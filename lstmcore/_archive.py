@@ -71,7 +71,7 @@ def write(path, header, arrays):
         What is there is no file: a directory, a pipe, a device. The header is larger than `read`
         takes it.
     """
-    path = _as_path(path)
+    path = as_path(path)
     mode = _mode_of(path)
     path = Path(os.path.realpath(path))  # a link stays one
     owner = f"{os.getpid()}-{os.urandom(6).hex()}"
@@ -173,7 +173,7 @@ def read(path, format, version):
     Exception
         Not such a file, or damaged, of whatever type the parsers raise. See `refusing`.
     """
-    with open(_as_path(path), "rb") as file, zipfile.ZipFile(file) as archive:
+    with open(as_path(path), "rb") as file, zipfile.ZipFile(file) as archive:
         entries = _checked_entries(archive, os.fstat(file.fileno()).st_size)
         header = json.loads(
             archive.read(_HEADER), object_pairs_hook=_only_once, parse_constant=_refuse_constant
@@ -196,7 +196,7 @@ def refusing(path, what, name="path"):
 
     But for the disk's errors and the lack of memory; `name` is what errors call the path.
     """
-    _as_path(path, name)
+    as_path(path, name)
     try:
         yield
     except MemoryError:
@@ -216,7 +216,7 @@ def _reason(error):
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def _as_path(path, name="path"):
+def as_path(path, name="path"):
     """`path` as a str; not a file's number, which `open` would take, too."""
     text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str):

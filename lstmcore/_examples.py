@@ -88,6 +88,41 @@ class Examples(Fixed):
         sequences = np.repeat(np.arange(len(self)), self.batch.lengths)
         return np.bincount(sequences, self.weights, minlength=len(self))
 
+    def split(self, share, rng):
+        """Two parts of the sequences that have a weight, at random.
+
+        Where each sequence has a class, both parts have all classes in nearly the same shares.
+
+        Parameters
+        ----------
+        share : float
+            Of the second part, > 0 and < 1; each part has one sequence or more.
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        first, second : arrays of int
+            The sequences' indices, ascending; those without weight are in the first.
+        """
+        members = rng.permutation(np.flatnonzero(self.sequence_weights() > 0))
+        n = len(members)
+        if n < 2:
+            raise ValueError(
+                f"validation_split: expected two sequences or more that have weight, got {n}"
+            )
+        if self.terms == "sequences" and self.targets_are_labels:
+            members = members[np.argsort(self.targets.values[members], kind="stable")]
+        m = min(max(round(share * n), 1), n - 1)
+        # every n/m-th one: of a class that has k of n, between k m / n - 1 and k m / n + 1
+        second = np.sort(members[(np.arange(m) * n + rng.integers(n)) // m])
+        return np.setdiff1d(np.arange(len(self)), second), second
+
+    @property
+    def targets_are_labels(self):
+        """Whether each term's target is the number of a class."""
+        values = getattr(self.targets, "values", None)
+        return isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu"
+
     def take(self, indices):
         """The examples of some of the sequences; a mean is the mean over these alone."""
         terms = self.batch.rows_of(indices) if self.terms == "steps" else indices

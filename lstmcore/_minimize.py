@@ -10,6 +10,8 @@ take arguments that the others are refused, and the other way round.
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from . import _scipy_methods, optimizers
 from ._blas import one_blas_thread
 from ._checks import as_choice, as_flag, as_integer, as_number, as_real, describe, shaped
 from ._recorder import ProgressBar, Recorder
-from ._run import STOPPED, Run, Stop
+from ._run import REACHED, STOPPED, Run, Stop
 from ._run_file import RunFile, plain, plain_examples, plain_network
 from .network import Network
 from .objective import Objective
@@ -29,6 +31,7 @@ _FAMILIES = (_scipy_methods, optimizers)
 _DRIVERS = {method: family.drive for family in _FAMILIES for method in family.METHODS}
 _WITH_BOUNDS = [method for family in _FAMILIES for method in family.WITH_BOUNDS]
 _MAX_ITER, _MAX_EPOCHS = 200, 100  # by default
+_held = ContextVar("warnings that are held back", default=None)
 # Arguments that methods which count epochs do not take, and why.
 _NOT_OF_EPOCHS = {
     "max_iter": "max_epochs= counts the passes over the data",
@@ -48,6 +51,7 @@ def minimize(
     tol=None,
     validation=None,
     patience=None,
+    target=None,
     callback=None,
     progress=False,
     options=None,
@@ -91,6 +95,9 @@ def minimize(
         and after every iteration.
     patience : int, optional
         Stop after so many iterations without a lower validation loss.
+    target : float, optional
+        Stop with success, and status 97, after an iteration whose validation loss, or objective
+        where there is no validation, is not above it.
     callback : callable, optional
         ``callback(intermediate)`` after every iteration, with an `OptimizeResult` that has x, fun,
         nit, nfev, gradient_norm, validation_loss (None without validation) and time. Meanwhile
@@ -132,9 +139,9 @@ def minimize(
         The probability with which an output of a recurrent layer is 0 for its own next step, in all
         sequences of a batch. The others are divided by 1 minus it.
     checkpoint_path : str or path-like, optional
-        Of adam, sgd, rmsprop and rprop: a file for the whole state of the run. If it is there, the run goes on from it,
-        and ends in the same bits as one that was never cut: see the notes. It has nothing to do
-        with `checkpoint` of an `Objective`, which bounds memory.
+        Of adam, sgd, rmsprop and rprop: a file for the whole state of the run. If it is there, the
+        run goes on from it, and ends in the same bits as one that was never cut: see the notes. It
+        has nothing to do with `checkpoint` of an `Objective`, which bounds memory.
     checkpoint_every : float
         Seconds from one writing of that file to the next.
 
@@ -144,7 +151,8 @@ def minimize(
         SciPy's, whole, but for x, fun and jac, which are those of the parameters left in `net`.
         Also ``history``, a dict of arrays with an entry for the start and one for each iteration:
         loss (the objective), gradient_norm (Euclidean), evaluations and time (seconds), both
-        counted from the start, and with validation validation_loss. With batches other things are
+        counted from the start, and with validation validation_loss. Its ``to_csv(path)`` writes
+        them as a table. With batches other things are
         in it: see the notes.
 
     Raises
@@ -287,6 +295,7 @@ def minimize(
             f"patience: expected None without validation, got {patience}; fit takes "
             "validation_data=, minimize validation="
         )
+    target = None if target is None else as_number(target, "target")
     if not (callback is None or callable(callback)):
         raise TypeError(f"callback: expected a callable, got {describe(callback)}")
     options = _as_options(options)
@@ -300,10 +309,10 @@ def minimize(
     if isinstance(objective, Objective):
         complaint = scale_complaint(net, objective.examples)
         if complaint is not None:
-            _warn(complaint, ScaleWarning)
+            warn(complaint, ScaleWarning)
 
     recorder = Recorder(validation is not None, patience, bar)
-    run = Run(objective, recorder, validation, callback)
+    run = Run(objective, recorder, validation, callback, target)
     file = None
     if checkpoint_path is not None:
         identity = {
@@ -332,7 +341,7 @@ def minimize(
     result.history = recorder.history()
     complaint = _complaint(method, objective, result, bounds)
     if complaint is not None:
-        _warn(complaint, ConvergenceWarning)
+        warn(complaint, ConvergenceWarning)
     return result
 
 
@@ -354,7 +363,7 @@ def _way_out(method):
 
 def _complaint(method, objective, result, bounds):
     """What a user must know of a result that is not what was hoped for, or None."""
-    if result.status == STOPPED:
+    if result.status in (STOPPED, REACHED):
         return None
     way_out = _way_out(method)
     if not result.success:
@@ -392,11 +401,24 @@ def _smaller_penalty(objective):
     return f", or with a smaller {names}" if names else ""
 
 
-def _warn(message, category):
-    """A warning at the caller of `minimize`; a run's result is not lost by it.
+@contextmanager
+def held_warnings():
+    """A context in which `warn` adds to a list, that it gives, pairs of message and category."""
+    token = _held.set([])
+    try:
+        yield _held.get()
+    finally:
+        _held.reset(token)
+
+
+def warn(message, category):
+    """A warning at the caller of `minimize` or `fit`; a run's result is not lost by it.
 
     Python's own display of warnings fails where the standard error stream is closed.
     """
+    if _held.get() is not None:
+        _held.get().append((message, category))
+        return
     try:
         warnings.warn(message, category, stacklevel=_callers_level())
     except category:  # the user's filters make it an error
@@ -485,7 +507,7 @@ def _ended(run, start, stop):
 
 
 def _callers_level():
-    """The stack level, for `_warn`, of the first caller of `minimize` outside this package."""
+    """The stack level, for `warn`, of the first caller of `minimize` outside this package."""
     level, frame = 3, sys._getframe(3)
     while frame.f_globals.get("__name__", "").startswith(f"{__package__}.") and frame.f_back:
         level, frame = level + 1, frame.f_back

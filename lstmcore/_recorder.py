@@ -1,18 +1,56 @@
-"""`Recorder`: the history of a run, the best point it has seen, and when its patience ends.
+"""`Recorder`: the `History` of a run, the best point it has seen, and when its patience ends.
 
 It knows nothing of how a method finds its points.
 """
 
+import csv
 import sys
 import time
 from contextlib import suppress
 
 import numpy as np
 
+from ._archive import as_path
 from ._checks import as_integer, as_real, shaped
 
 # What is recorded of the start and of every iteration.
 COLUMNS = ("loss", "gradient_norm", "validation_loss", "evaluations", "time")
+
+
+class History(dict):
+    """What has been recorded of a run: a dict of arrays, an entry for the start and each iteration.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> import lstmcore as lc
+    >>> x = np.random.default_rng(0).normal(size=(8, 20, 1))
+    >>> net = lc.Network([lc.LSTM(1, 4), lc.Dense(4, 1)], seed=0)
+    >>> history = lc.fit(net, x, x, method="rprop", max_epochs=20).history
+    >>> history["loss"].shape
+    (21,)
+    >>> path = os.path.join(tempfile.mkdtemp(), "history.csv")
+    >>> history.to_csv(path)
+    >>> np.genfromtxt(path, delimiter=",", names=True).dtype.names
+    ('iteration', 'loss', 'gradient_norm', 'evaluations', 'time')
+    """
+
+    def to_csv(self, path):
+        """Write a table, a line for the start and each iteration; numbers keep all their digits.
+
+        Parameters
+        ----------
+        path : str or path
+            Overwritten if it exists.
+        """
+        columns = [column.tolist() for column in self.values()]
+        with open(as_path(path), "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["iteration", *self])
+            writer.writerows(
+                [iteration, *row] for iteration, row in enumerate(zip(*columns, strict=True))
+            )
 
 
 class Recorder:
@@ -96,9 +134,9 @@ class Recorder:
 
     def history(self):
         """The rows as one array for each column."""
-        history = dict(zip(self._names, self._rows[: self._n_rows].T.copy(), strict=True))
-        history["evaluations"] = history["evaluations"].astype(np.int64)
-        return history
+        columns = dict(zip(self._names, self._rows[: self._n_rows].T.copy(), strict=True))
+        columns["evaluations"] = columns["evaluations"].astype(np.int64)
+        return History(columns)
 
     def state(self):
         """All that a run needs to go on; what is recorded later does not reach it."""

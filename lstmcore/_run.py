@@ -9,6 +9,7 @@ from ._checks import as_integer, as_real, describe, shaped
 # Status of a run that was ended from within; SciPy's numbers where it has them.
 STOPPED = 99  # by the callback or from the keyboard
 NOT_FINITE = 98
+REACHED = 97  # the target, with success
 OUT_OF_ITERATIONS = 1
 
 # Evaluations among which a method's new iterate is looked for before it is evaluated again.
@@ -41,6 +42,8 @@ class Run:
     validation : callable or None
         The validation loss at a point.
     callback : callable or None
+    target : float, optional
+        A loss, that of the validation if there is one, at which an iteration ends the run.
 
     Attributes
     ----------
@@ -51,13 +54,14 @@ class Run:
         What is counted: "iterations", or as a method says.
     """
 
-    def __init__(self, objective, recorder, validation, callback):
+    def __init__(self, objective, recorder, validation, callback, target=None):
         self.objective = objective
         self.recorder = recorder
         self.nfev = 0
         self.unit = "iterations"
         self._validation = validation
         self._callback = callback
+        self._target = target
         self._recent = {}  # the last evaluations: bytes of x -> (f, g)
 
     def state(self):
@@ -111,9 +115,19 @@ class Run:
     def _end_iteration(self, x, row):
         if self._callback is not None:
             self._call_back(x, row)
+        if self._target is not None:
+            self._compare_with_target(row)
         if self.recorder.is_out_of_patience:
             reason = f"no lower validation loss for {self.recorder.patience} {self.unit}"
             raise Stop(reason, status=0, success=True)
+
+    def _compare_with_target(self, row):
+        name, loss = "validation loss", row["validation_loss"]
+        if loss is None:
+            name, loss = "loss", row["loss"]
+        if loss <= self._target:
+            reason = f"the {name} is {loss:.6g}, not above the target {self._target:.6g}"
+            raise Stop(reason, REACHED, success=True)
 
     def _evaluate(self, x):
         answer = self.objective(x)

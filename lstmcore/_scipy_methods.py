@@ -19,6 +19,7 @@ _ARGUMENTS = {
     "method",
     "patience",
     "progress",
+    "target",
     "tol",
     "validation",
     "x0",

@@ -221,6 +221,27 @@ class Network(Fixed):
             )
         flat[...] = value
 
+    def initial_params(self, seed=None):
+        """Fresh initial parameters, those of ``Network(**net.options, seed=seed)``.
+
+        Parameters
+        ----------
+        seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
+
+        Returns
+        -------
+        (P,) array
+
+        Examples
+        --------
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(2, 3)], seed=0)
+        >>> bool((net.initial_params(seed=0) == net.params).all())
+        True
+        >>> net.params = net.initial_params(seed=1)
+        """
+        return self.table.start(as_generator(seed), self.dtype)
+
     @property
     def blocks(self):
         return self._parameters.blocks()

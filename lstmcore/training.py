@@ -1,7 +1,9 @@
 """`fit`: build the objective of a data set and minimize it."""
 
-from ._checks import describe
+from . import optimizers
+from ._checks import as_generator, as_integer, as_positive, describe
 from ._minimize import minimize
+from ._restarts import minimize_anew
 from .objective import Objective
 
 __all__ = ["fit"]
@@ -16,7 +18,9 @@ def fit(
     max_iter=None,
     tol=None,
     validation_data=None,
+    validation_split=None,
     patience=None,
+    target=None,
     callback=None,
     progress=False,
     options=None,
@@ -25,6 +29,8 @@ def fit(
     max_epochs=None,
     learning_rate=None,
     clip_norm=None,
+    n_restarts=0,
+    n_jobs=1,
     seed=None,
     weight_noise=None,
     input_noise=None,
@@ -45,20 +51,40 @@ def fit(
     validation_data : tuple (X, Y) or Objective, optional
         Evaluated without l2 and l1, at the start and after every iteration or epoch. What needs
         lengths or weights comes as an `Objective` of the same network, evaluated as it is.
-    method, max_iter, tol, patience, callback, progress, options, bounds
+    validation_split : float, optional
+        In place of `validation_data`: the share, between 0 and 1, of the sequences that are taken
+        from the training data at random, and evaluated as those would be, with their weights but
+        without l2 and l1. Where each sequence has one class, the classes have nearly the same
+        shares in both parts.
+    method, max_iter, tol, patience, target, callback, progress, options, bounds
         See `minimize`.
-    batch_size, max_epochs, learning_rate, clip_norm, seed
+    batch_size, max_epochs, learning_rate, clip_norm
         Of the methods adam, sgd, rmsprop and rprop: see `minimize` and its notes.
     weight_noise, input_noise, dropout, recurrent_dropout
         Of the same.
     checkpoint_path, checkpoint_every
         A file from which the run goes on if it was cut: see `minimize` and its notes. `checkpoint`
         is another thing: it bounds the memory of an evaluation.
+    n_restarts : int
+        How many more runs follow the first one, each from fresh parameters, those of
+        `Network.initial_params`. The best run's are left in the network: that of the lowest
+        validation loss, or of the lowest objective if there is no validation. `target` ends the
+        whole where a run has reached it, as a callback and the keyboard do.
+    n_jobs : int
+        With `n_restarts`: how many runs go on at a time, each in a process of its own (by joblib,
+        which must be installed); -1 is one for each processor. The result has the same bits for any
+        number.
+    seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
+        Of the split, of the fresh parameters, and of what `minimize` draws: batches and noise.
 
     Returns
     -------
     scipy.optimize.OptimizeResult
-        That of `minimize`; as there, `net.params` holds the best parameters that were seen.
+        That of `minimize`; as there, `net.params` holds the best parameters that were seen. With
+        `n_restarts` it is that of the best run, and has also ``restarts``, a list with an entry for
+        each run (value, what they are compared by; seed, nit, nfev, success, status and message),
+        and ``restart``, the best one's place in it. With `validation_split` it has
+        ``validation_indices``, those of the sequences that were taken.
 
     Raises
     ------
@@ -86,31 +112,90 @@ def fit(
     ...              max_epochs=20, learning_rate=1e-3, seed=0)
     >>> len(res.history["loss"])
     21
+
+    A fifth of the sequences for validation:
+
+    >>> res = lc.fit(net, x[:, :-1], x[:, 1:], validation_split=0.2, patience=10, seed=0)
+    >>> len(res.validation_indices)
+    2
+
+    From the network's own parameters and from four others; then the second of the five runs once
+    more:
+
+    >>> res = lc.fit(net, x[:, :-1], x[:, 1:], method="rprop", n_restarts=4, seed=0)
+    >>> rng = np.random.default_rng(res.restarts[1].seed)
+    >>> net.params = net.initial_params(rng)
+    >>> again = lc.fit(net, x[:, :-1], x[:, 1:], method="rprop", seed=rng)
+    >>> again.fun == res.restarts[1].value
+    True
     """
+    n_restarts = as_integer(n_restarts, "n_restarts", 0)
     check_finite = objective.get("check_finite", True)
     objective = Objective(net, X, Y, **objective)
-    return minimize(
-        objective,
-        method,
-        max_iter=max_iter,
-        tol=tol,
-        validation=_as_validation(validation_data, objective, check_finite),
-        patience=patience,
-        callback=callback,
-        progress=progress,
-        options=options,
-        bounds=bounds,
-        batch_size=batch_size,
-        max_epochs=max_epochs,
-        learning_rate=learning_rate,
-        clip_norm=clip_norm,
-        seed=seed,
-        weight_noise=weight_noise,
-        input_noise=input_noise,
-        dropout=dropout,
-        recurrent_dropout=recurrent_dropout,
-        checkpoint_path=checkpoint_path,
-        checkpoint_every=checkpoint_every,
+    held = None
+    if validation_split is None:
+        validation = _as_validation(validation_data, objective, check_finite)
+    else:
+        if validation_data is not None:
+            raise ValueError(
+                "validation_split: expected None beside validation_data, got "
+                f"{describe(validation_split)}"
+            )
+        seed = as_generator(seed)
+        objective, validation, held = _split(objective, validation_split, seed)
+        if not n_restarts and method not in optimizers.METHODS:
+            seed = None  # it has done its work
+    arguments = {
+        "method": method,
+        "max_iter": max_iter,
+        "tol": tol,
+        "validation": validation,
+        "patience": patience,
+        "target": target,
+        "callback": callback,
+        "progress": progress,
+        "options": options,
+        "bounds": bounds,
+        "batch_size": batch_size,
+        "max_epochs": max_epochs,
+        "learning_rate": learning_rate,
+        "clip_norm": clip_norm,
+        "weight_noise": weight_noise,
+        "input_noise": input_noise,
+        "dropout": dropout,
+        "recurrent_dropout": recurrent_dropout,
+        "checkpoint_path": checkpoint_path,
+        "checkpoint_every": checkpoint_every,
+    }
+    if n_restarts:
+        if checkpoint_path is not None:
+            raise ValueError(
+                f"checkpoint_path: expected None with n_restarts, got {describe(checkpoint_path)}; "
+                "a file keeps one run"
+            )
+        result = minimize_anew(objective, n_restarts, n_jobs, as_generator(seed), **arguments)
+    else:
+        if as_integer(n_jobs, "n_jobs") != 1:
+            raise ValueError(f"n_jobs: expected 1 without n_restarts, got {n_jobs}")
+        result = minimize(objective, seed=seed, **arguments)
+    if held is not None:
+        result.validation_indices = held
+    return result
+
+
+def _split(objective, share, rng):
+    """The objective of some of the sequences, that of the others, and which others they are."""
+    share = as_positive(share, "validation_split")
+    if not share < 1:
+        raise ValueError(f"validation_split: expected a number > 0 and < 1, got {share}")
+    examples = objective.examples
+    kept, held = examples.split(share, rng)
+    penalty = {"l2": objective.l2, "l1": objective.l1}
+    options = {"checkpoint": objective.checkpoint, "n_threads": objective.n_threads}
+    return (
+        Objective(objective.net, examples.take(kept), **penalty, **options),
+        Objective(objective.net, examples.take(held), **options),
+        held,
     )
 
 

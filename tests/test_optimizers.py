@@ -777,6 +777,7 @@ BAD_OF_RPROP = {
         r"learning_rate: expected None with rprop, got 0.1; options=\{'step0': 0.0125\} is",
     ),
     "clip_norm": ({"clip_norm": 1.0}, "clip_norm: expected None with rprop, got 1.0; options="),
+    "noise": ({"weight_noise": 0.1}, "weight_noise: expected None with rprop, got 0.1; noise"),
     "max_iter": ({"max_iter": 9}, "max_iter: expected None with rprop, got 9; max_epochs= counts"),
     "decay": (
         {"options": {"weight_decay": 0.1}},

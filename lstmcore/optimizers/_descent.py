@@ -17,6 +17,7 @@ from .._checks import (
     as_number,
     as_positive,
     as_real,
+    describe,
     shaped,
 )
 from .._dispatch import kernels
@@ -81,7 +82,9 @@ def drive(
     }
     for name, why in UPDATES[method].REFUSED:
         if given[name] is not None:
-            raise ValueError(f"{name}: expected None with {method}, got {given[name]!r}; {why}")
+            raise ValueError(
+                f"{name}: expected None with {method}, got {describe(given[name])}; {why}"
+            )
     if batch_size is not None:
         batch_size = as_integer(batch_size, "batch_size", 1)
         if not isinstance(objective, Objective):
