@@ -3,6 +3,7 @@
 A loss names its output units; the kernels know them by a code, C programs by a name.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +25,14 @@ class OutputUnits:
         As kernels and streams take it.
     c_name : str
         Of the code in ``lstmcore.h``.
+    range : tuple of float
+        The ends that outputs come near to, lowest and highest, as pre-activations go far.
     """
 
     name: str
     code: int
     c_name: str
+    range: tuple
 
     def apply(self, a):
         """Overwrite the rows of pre-activations a (N, K) with the outputs."""
@@ -54,8 +58,9 @@ class OutputUnits:
 OUTPUTS = {
     units.name: units
     for units in (
-        OutputUnits("identity", 0, "LSTMCORE_OUT_IDENTITY"),
-        OutputUnits("logistic", 1, "LSTMCORE_OUT_LOGISTIC"),
-        OutputUnits("softmax", 2, "LSTMCORE_OUT_SOFTMAX"),
+        OutputUnits("identity", 0, "LSTMCORE_OUT_IDENTITY", (-math.inf, math.inf)),
+        OutputUnits("logistic", 1, "LSTMCORE_OUT_LOGISTIC", (0.0, 1.0)),
+        OutputUnits("softmax", 2, "LSTMCORE_OUT_SOFTMAX", (0.0, 1.0)),
+        OutputUnits("exponential", 3, "LSTMCORE_OUT_EXPONENTIAL", (0.0, math.inf)),
     )
 }

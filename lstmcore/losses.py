@@ -52,6 +52,7 @@ __all__ = [
     "Huber",
     "LOSSES",
     "Loss",
+    "Poisson",
     "Quantile",
     "SquaredError",
     "Targets",
@@ -101,7 +102,7 @@ class Loss:
     ----------
     name : str
         What ``Network(loss=...)`` calls it, and files.
-    output : {"identity", "softmax", "logistic"}
+    output : {"identity", "softmax", "logistic", "exponential"}
         The output units that the loss implies; ``predict`` applies them.
     terms : {"steps", "sequences"}
         What it is a sum over, in a network with outputs at every step.
@@ -140,8 +141,10 @@ class Loss:
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
         # Another loss has other best constants, and perhaps targets of another form.
-        if "value_and_delta" in vars(cls) and "best_constant" not in vars(cls):
-            cls.best_constant = Loss.best_constant
+        if "value_and_delta" in vars(cls):
+            for name in ("best_constant", "least_value"):
+                if name not in vars(cls):
+                    setattr(cls, name, getattr(Loss, name))
 
     @property
     def options(self):
@@ -268,6 +271,22 @@ class Loss:
             None where the loss does not know them.
         """
         return None
+
+    def least_value(self, targets, weights):
+        """The value where outputs are at their targets, which none is below: 0 if not said.
+
+        `minimize` compares what is above it.
+
+        Parameters
+        ----------
+        targets, weights
+            As in `value_and_delta`.
+
+        Returns
+        -------
+        float
+        """
+        return 0.0
 
     def classes(self, targets, n_outputs):
         """The class of each term, for `class_weight`.
@@ -506,6 +525,51 @@ class BinaryCrossEntropy(_Compiled):
             return np.clip(np.log(mean) - np.log1p(-mean), -80, 80)
 
 
+class Poisson(_Compiled):
+    """sum_k (y_k - z_k ln y_k) with exponential outputs, y = e^a; delta = y - z.
+
+    The negative logarithm of Poisson probabilities whose means are the outputs. What the targets
+    alone decide, ln z!, is left out: so the loss may be negative, and is lowest at y = z.
+
+    Targets are counts, or any numbers >= 0, such as counts per hour; `step_weight` weighs these by
+    the hours.
+
+    Examples
+    --------
+    >>> import lstmcore as lc
+    >>> net = lc.Network([lc.LSTM(1, 4), lc.Dense(4, 1)], "poisson", readout="last", seed=0)
+    >>> net.blocks["1.W"][...] = 0
+    >>> X = [[[1.0], [2.0]]] * 2
+    >>> net.predict(X).ravel().tolist()  # e^0
+    [1.0, 1.0]
+    >>> net.loss(X, [3, 0])
+    1.0
+    """
+
+    name = "poisson"
+    output = "exponential"
+    code = 3
+    _hint = "the targets of 'poisson' are counts"
+
+    def _convert(self, Y, scored, size, dtype, check_finite, batch):
+        targets = super()._convert(Y, scored, size, dtype, check_finite, batch)
+        if (targets < 0).any():
+            raise ValueError(
+                f"Y: expected counts >= 0 with the loss 'poisson', got {targets.min()}; "
+                "'squared_error' takes numbers of both signs, and a weight of 0 leaves a term out"
+            )
+        return targets
+
+    def best_constant(self, targets, weights, n_outputs):
+        mean = _mean_target(targets, weights)
+        return np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+
+    def least_value(self, targets, weights):
+        z = targets.values.astype(np.float64)
+        terms = z - np.multiply(z, np.log(z, where=z > 0, out=np.zeros_like(z)))
+        return float((terms.sum(axis=1) * weights).sum())
+
+
 class _OfErrors(Loss):
     """A sum over the outputs of a function of the error y - z, with identity outputs."""
 
@@ -652,7 +716,8 @@ class Quantile(_OfErrors):
 
 
 LOSSES = {
-    loss.name: loss for loss in (SquaredError, CrossEntropy, BinaryCrossEntropy, Huber, Quantile)
+    loss.name: loss
+    for loss in (SquaredError, CrossEntropy, BinaryCrossEntropy, Poisson, Huber, Quantile)
 }
 
 

@@ -47,10 +47,12 @@ class Network(Fixed):
     layers : sequence of Layer
         `RNN`, `LSTM`, `GRU` and `Dense` in any order; each takes what the one before it gives. The
         first may be an `Embedding`.
-    loss : {"squared_error", "cross_entropy", "binary_cross_entropy", "huber", "quantile"} or Loss
+    loss : str or Loss
+        "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber" or "quantile".
         It also fixes the output activation: identity, softmax (of two outputs or more), logistic,
-        identity, identity. Where a loss has options, an object of its class in `lstmcore.losses`,
-        as ``Huber(delta=0.1)`` or ``Quantile([0.1, 0.9])``; or one of a class of one's own.
+        exponential, identity, identity. Where a loss has options, an object of its class in
+        `lstmcore.losses`, as ``Huber(delta=0.1)`` or ``Quantile([0.1, 0.9])``; or one of a class of
+        one's own.
     readout : {"all", "last", "mean", "max", "last_step"}
         What layers after the last recurrent layer see: its output at every step; its final output
         (of each direction when it has read all steps); the mean or the maximum of its outputs
@@ -82,13 +84,14 @@ class Network(Fixed):
         Whether inputs may be integer tokens 0 ... I-1, which the first layer decides: an
         `Embedding`, or any layer with ``tokens=True``.
     loss_name, readout : str
-    output_units : {"identity", "logistic", "softmax"}
+    output_units : {"identity", "logistic", "softmax", "exponential"}
     dtype : numpy.dtype
 
     Warns
     -----
     UserWarning
-        The last layer has an activation that keeps the loss's own output units from 0 or 1.
+        The last layer has an activation that keeps the loss's own output units from the ends of
+        their range: 0 or 1, of exponential ones 0 or infinity.
 
     Notes
     -----
@@ -174,17 +177,18 @@ class Network(Fixed):
         last, units = self.layers[-1], self._output
         if last.is_recurrent or units.name == "identity":
             return
+        low, high = units.range
         cell = last.cell.description
         ends = np.array([-1e4, 1e4])
         kernels.apply_activation(
             cell["act_output"], cell["alpha_output"], cell["beta_output"], ends, ends
         )
         units.apply(ends.reshape(1, 2))
-        if not (ends.min() < 1e-6 and ends.max() > 1 - 1e-6):
+        if not (ends.min() < low + 1e-6 and ends.max() > min(high, 1e6) - 1e-6):
             warnings.warn(
                 f"layers[{len(self.layers) - 1}]: its activation {last.options['activation']!r} "
-                f"keeps the outputs from 0 or 1, for the loss {self.loss_name!r} has {units.name} "
-                "outputs of its own; expected a Dense layer without an activation",
+                f"keeps the outputs from {low:g} or {high:g}, for the loss {self.loss_name!r} has "
+                f"{units.name} outputs of its own; expected a Dense layer without an activation",
                 stacklevel=3,
             )
 
@@ -1027,6 +1031,10 @@ class Network(Fixed):
             rows = examples.batch.n_steps if self._parts.readout.per_step else len(weights)
             a = np.full((rows, K), constants, self.dtype)
             return self._loss.value_and_delta(a, targets, weights, lengths)[0]
+
+    def least_loss(self, examples):
+        """The loss of outputs that are at their targets, as far as the loss says; most often 0."""
+        return self._loss.least_value(examples.targets, examples.weights * examples.scale)
 
     def penalty(self, theta, l2, g=None, *, start=0.0):
         """The penalty l2/2 · ‖weights‖² at any parameters, and its gradient.

@@ -10,8 +10,8 @@ def loss_rows(loss, a, targets, weights, scale, n_threads):
 
     Parameters
     ----------
-    loss : {0, 1, 2}
-        Squared error, cross entropy, binary cross entropy.
+    loss : {0, 1, 2, 3}
+        Squared error, cross entropy, binary cross entropy, Poisson.
     a : (N, K) array
         Pre-activations; overwritten with the derivative of the value.
     targets : (N, K) array or, of cross entropy, (N,) intp array
@@ -56,4 +56,10 @@ def _binary_cross_entropy(a, z):
     return terms.sum(axis=1), logistic(a) - z
 
 
-_LOSSES = (_squared_error, _cross_entropy, _binary_cross_entropy)
+def _poisson(a, z):
+    y = np.exp(a)
+    products = np.multiply(z, a, out=np.zeros_like(a), where=z != 0)  # 0 ln 0 = 0
+    return np.where(np.isinf(y), y, y - products).sum(axis=1), y - z
+
+
+_LOSSES = (_squared_error, _cross_entropy, _binary_cross_entropy, _poisson)
