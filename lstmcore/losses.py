@@ -16,6 +16,7 @@ Derive a class from `Loss` and give an object of it to ``Network(loss=...)``. It
 - in `prepare` how targets look, if not like real numbers for every term: it gives a `Targets`,
   whatever is in it;
 - in `value_and_delta` the mathematics;
+- whether it is `separable`, a sum over outputs, so that each output's part may have a weight;
 - in `best_constant`, if it can, what a fit is to be better than;
 - in `classes`, if targets are of classes, which: `class_weight` asks for it.
 
@@ -106,6 +107,9 @@ class Loss:
         The output units that the loss implies; ``predict`` applies them.
     terms : {"steps", "sequences"}
         What it is a sum over, in a network with outputs at every step.
+    separable : bool
+        Whether each term is a sum over the outputs, and `value_and_delta` takes weights of these
+        parts too.
 
     Examples
     --------
@@ -136,13 +140,15 @@ class Loss:
     name = None
     output = None
     terms = "steps"
+    separable = False
     _hint = ""  # how names of classes become targets
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
-        # Another loss has other best constants, and perhaps targets of another form.
+        # Another loss has other best constants, perhaps targets of another form, and says anew
+        # whether it takes weights of outputs.
         if "value_and_delta" in vars(cls):
-            for name in ("best_constant", "least_value"):
+            for name in ("best_constant", "least_value", "separable"):
                 if name not in vars(cls):
                     setattr(cls, name, getattr(Loss, name))
 
@@ -195,8 +201,8 @@ class Loss:
         check_finite : bool
             Refuse NaN and infinity in scored targets.
         scored : (N,) bool array, optional
-            Terms with a weight above zero. What Y holds elsewhere is never looked at. By default
-            every term.
+            Terms with a weight above zero; where outputs have weights, (N, K). What Y holds
+            elsewhere is never looked at. By default every term.
 
         Returns
         -------
@@ -240,7 +246,8 @@ class Loss:
         targets : Targets
             From `prepare`, or a part of those.
         weights : (N,) or (B,) float64 array
-            One per term, >= 0, zero where nothing is scored, any normaliser included.
+            One per term, >= 0, zero where nothing is scored, any normaliser included. A `separable`
+            loss may get (N, K), one for each output's part of the sum.
         lengths : (B,) array of int, optional
             Where terms are sequences: how many of the rows belong to each, one after the other.
 
@@ -356,7 +363,9 @@ class Loss:
 
         `batch` is the one whose steps the targets are of, or None.
         """
-        shape = (*scored.shape, size)
+        shape = (len(scored), size)
+        if scored.ndim == 2 and scored.shape != shape:  # targets that are not one of each output
+            scored = scored.any(axis=1)
         with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused so
             if scored.all():
                 targets = np.array(Y.reshape(shape), dtype=dtype, order="C")
@@ -393,8 +402,15 @@ def _holds_names(array):
 
 
 def _mean_target(targets, weights):
-    rows = targets.values.reshape(-1, targets.values.shape[-1])
-    return weights.ravel() @ rows / weights.sum()
+    """The weighted mean of each output's targets; NaN where nothing of it is scored."""
+    if weights.ndim == 1:
+        return weights @ targets.values / weights.sum()
+    return (weights * targets.values).sum(axis=0) / weights.sum(axis=0)
+
+
+def _weighted_sum(parts, weights):
+    """Of parts (N, K) that have weights of their own, or of terms which are sums over K."""
+    return float(((parts.sum(axis=1) if weights.ndim == 1 else parts) * weights).sum())
 
 
 class _Compiled(Loss):
@@ -423,6 +439,7 @@ class SquaredError(_Compiled):
 
     name = "squared_error"
     output = "identity"
+    separable = True
     code = 0
 
     def best_constant(self, targets, weights, n_outputs):
@@ -501,6 +518,7 @@ class BinaryCrossEntropy(_Compiled):
 
     name = "binary_cross_entropy"
     output = "logistic"
+    separable = True
     code = 2
     _hint = "1 stands for one of two classes, 0 for the other"
 
@@ -548,6 +566,7 @@ class Poisson(_Compiled):
 
     name = "poisson"
     output = "exponential"
+    separable = True
     code = 3
     _hint = "the targets of 'poisson' are counts"
 
@@ -567,13 +586,14 @@ class Poisson(_Compiled):
     def least_value(self, targets, weights):
         z = targets.values.astype(np.float64)
         terms = z - np.multiply(z, np.log(z, where=z > 0, out=np.zeros_like(z)))
-        return float((terms.sum(axis=1) * weights).sum())
+        return _weighted_sum(terms, weights)
 
 
 class _OfErrors(Loss):
     """A sum over the outputs of a function of the error y - z, with identity outputs."""
 
     output = "identity"
+    separable = True
 
     def _value_and_slope(self, error):
         """The function, and its derivative, of each error (N, K)."""
@@ -584,8 +604,9 @@ class _OfErrors(Loss):
             error = np.subtract(a, targets.values, dtype=np.float64)
             error[weights == 0] = 0.0  # whatever such a row holds counts nothing
             value, slope = self._value_and_slope(error)
-            np.multiply(slope, weights[:, None], out=a, casting="same_kind")
-            return float((value.sum(axis=1) * weights).sum()), a
+            each = weights[:, None] if weights.ndim == 1 else weights
+            np.multiply(slope, each, out=a, casting="same_kind")
+            return _weighted_sum(value, weights), a
 
 
 class Huber(_OfErrors):
@@ -631,7 +652,9 @@ class Huber(_OfErrors):
         return slope * (error - 0.5 * slope), slope
 
     def best_constant(self, targets, weights, n_outputs):
-        return np.array([self._center(z, weights) for z in targets.values.T.astype(np.float64)])
+        z = targets.values.astype(np.float64)
+        each = np.broadcast_to(weights.T, z.T.shape)
+        return np.array(list(map(self._center, z.T, each)))
 
     def _center(self, z, weights):
         """Where the derivative is zero, which is piecewise linear and does not fall."""
@@ -710,7 +733,8 @@ class Quantile(_OfErrors):
     def best_constant(self, targets, weights, n_outputs):
         z = np.broadcast_to(targets.values, (len(weights), n_outputs))
         order = np.argsort(z, axis=0, kind="stable")
-        below = np.cumsum(weights[order], axis=0)
+        each = np.broadcast_to(weights.T, z.T.shape).T
+        below = np.cumsum(np.take_along_axis(each, order, 0), axis=0)
         wanted = np.array(self.q) * below[-1]
         return np.take_along_axis(z, order, 0)[(below < wanted).sum(axis=0), np.arange(n_outputs)]
 

@@ -788,10 +788,13 @@ class Network(Fixed):
             cross_entropy integer labels (B, T) or (B,), or rows of K probabilities. Other losses
             say what their targets are.
         sample_weight : (B,) array_like, optional
-            Weight of each sequence, >= 0.
+            Weight of each sequence, >= 0. Of shape (B, K) where each is one term: see below.
         step_weight : (B, T) array_like or list of (T_b,) array_like, optional
             Weight of each step, >= 0; not where a whole sequence is one term. A step that weighs
-            nothing may have any target.
+            nothing may have any target. Of shape (B, T, K) or (T_b, K) those of a step's outputs:
+            each output's part of the loss has its own, so that a target which is not there, NaN
+            say, weighs nothing alone. That is for losses which are sums over outputs, all but
+            cross_entropy.
         class_weight : "balanced", dict of int to float, or (K,) array_like, optional
             For targets that are integer labels, or 0 and 1 of one output: what each term's weight
             is multiplied by. "balanced" is n / (m n_c) for class c, with n the scored terms, those
@@ -823,7 +826,9 @@ class Network(Fixed):
         readout see. A `sample_weight` of 0 leaves it out.
 
         Weights of all kinds are multiplied, and a mean is the sum of weighted losses over the sum
-        of these weights, so only their ratios count.
+        of these weights, so only their ratios count. The weight of a term whose outputs have
+        weights is their mean: the sum of all, over K, is what a mean divides by, and weights that
+        are equal over a term's outputs are one weight of the term.
 
         Examples
         --------
@@ -835,6 +840,15 @@ class Network(Fixed):
         >>> examples = net.prepare(np.ones((4, 3, 1)), [0, 0, 1, 0], class_weight="balanced")
         >>> examples.weights.round(3).tolist()
         [0.667, 0.667, 2.0, 0.667]
+
+        Targets with gaps: of two outputs the second was measured every third step.
+
+        >>> net = lc.Network([lc.LSTM(1, 2), lc.Dense(2, 2)], seed=0)
+        >>> Y = np.ones((4, 6, 2))
+        >>> Y[:, 1::3, 1] = Y[:, 2::3, 1] = np.nan
+        >>> examples = net.prepare(np.ones((4, 6, 1)), Y, step_weight=~np.isnan(Y))
+        >>> examples.weights.sum(axis=0).tolist(), examples.total
+        ([24.0, 8.0], 16.0)
         """
         check_finite = as_flag(check_finite, "check_finite")
         as_choice(reduction, "reduction", ("mean", "sum"))
@@ -845,7 +859,9 @@ class Network(Fixed):
             whole = "where sequences are read out"
         elif self._loss.terms == "sequences":
             whole = f"with the loss {self.loss_name!r}, whose terms are whole sequences"
-        weights = check_weights(sample_weight, step_weight, batch, whole)
+        weights = check_weights(
+            sample_weight, step_weight, batch, whole, self.output_size, self._loss
+        )
         targets = self._loss.prepare(
             Y, batch, self.output_size, whole is not None, self.dtype, check_finite, weights > 0
         )
