@@ -49,6 +49,8 @@ class OutputUnits:
             self.apply(a)
             return dy * a * rest
         self.apply(a)
+        if self.name == "exponential":
+            return dy * a
         # Softmax: only differences of dy count. Those to the largest output's leave it out of the
         # sum, which it would drown where it is near 1.
         dy = dy - np.take_along_axis(dy, a.argmax(axis=1)[:, None], axis=1)

@@ -679,7 +679,7 @@ class Network(Fixed):
 
         Notes
         -----
-        Where outputs are softmax or logistic, the derivative of these units is part of the product.
+        Where outputs are not the identity, the derivative of their units is part of the product.
         A loss that is a sum over steps or sequences is better a class (`lstmcore.losses.Loss`):
         then `fit` and all else that trains takes it, and it sees the outputs before these units.
 
