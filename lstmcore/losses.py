@@ -275,7 +275,8 @@ class Loss:
         Returns
         -------
         (K,) array or None
-            None where the loss does not know them.
+            None where the loss does not know them. What stands for an output that nothing is scored
+            of is of no consequence.
         """
         return None
 
@@ -405,7 +406,8 @@ def _mean_target(targets, weights):
     """The weighted mean of each output's targets; NaN where nothing of it is scored."""
     if weights.ndim == 1:
         return weights @ targets.values / weights.sum()
-    return (weights * targets.values).sum(axis=0) / weights.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return (weights * targets.values).sum(axis=0) / weights.sum(axis=0)
 
 
 def _weighted_sum(parts, weights):
