@@ -47,12 +47,14 @@ class Network(Fixed):
     layers : sequence of Layer
         `RNN`, `LSTM`, `GRU` and `Dense` in any order; each takes what the one before it gives. The
         first may be an `Embedding`.
-    loss : str or Loss
+    loss : str, Loss or function
         "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber" or "quantile".
         It also fixes the output activation: identity, softmax (of two outputs or more), logistic,
         exponential, identity, identity. Where a loss has options, an object of its class in
-        `lstmcore.losses`, as ``Huber(delta=0.1)`` or ``Quantile([0.1, 0.9])``; or one of a class of
-        one's own.
+        `lstmcore.losses`, as ``Huber(delta=0.1)`` or ``Quantile([0.1, 0.9])``. One's own is a
+        function ``value, derivative = function(outputs, targets)`` of identity outputs, see
+        `lstmcore.losses.FunctionLoss`, or an object of a class derived from
+        `lstmcore.losses.Loss`.
     readout : {"all", "last", "mean", "max", "last_step"}
         What layers after the last recurrent layer see: its output at every step; its final output
         (of each direction when it has read all steps); the mean or the maximum of its outputs
@@ -342,6 +344,11 @@ class Network(Fixed):
         ----------
         path : str or path-like
             Replaced at once if it exists: a reader sees the old file or the new one.
+
+        Raises
+        ------
+        TypeError
+            The loss is a function, which a file cannot hold.
 
         Examples
         --------
@@ -680,8 +687,9 @@ class Network(Fixed):
         Notes
         -----
         Where outputs are not the identity, the derivative of their units is part of the product.
-        A loss that is a sum over steps or sequences is better a class (`lstmcore.losses.Loss`):
-        then `fit` and all else that trains takes it, and it sees the outputs before these units.
+        A loss that is a sum over steps or sequences is better the network's own, a function or a
+        class: then `fit` and all else that trains takes it. A class (`lstmcore.losses.Loss`) sees
+        the outputs before these units.
 
         Examples
         --------
