@@ -71,7 +71,7 @@ GRUS = {
     "no squashing": (8, {"cell_activation": "identity"}),
 }
 RESETS = {"reset after": {"reset_after": True}, "reset before": {"reset_after": False}}
-LOSSES = ("squared_error", "cross_entropy", "binary_cross_entropy")
+LOSSES = ("squared_error", "cross_entropy", "binary_cross_entropy", "poisson")
 READOUTS = ("all", "last", "mean")
 CHOICES = ("max", "last_step")  # readouts that choose a step
 # What asks for tokens; older code took all integers with an axis less for them.
@@ -201,7 +201,7 @@ def make_targets(rng, net, shape):
     if net.loss_name == "cross_entropy":
         return rng.integers(0, K, shape)
     Y = rng.uniform(0, 1, (*shape, K))
-    return Y if net.loss_name == "binary_cross_entropy" else 3 * Y - 1
+    return Y if net.loss_name in ("binary_cross_entropy", "poisson") else 3 * Y - 1
 
 
 def reads_ahead(layers):

@@ -152,10 +152,14 @@ cdef int check_targets(int loss, Py_ssize_t N, Py_ssize_t K, int numbers, cnp.nd
                          f"outputs, of their dtype, got shape {(<object>targets).shape} and dtype "
                          f"{targets.dtype}")
     if not (weights is None or (is_plain(weights, cnp.NPY_DOUBLE, cnp.NPY_ARRAY_CARRAY_RO)
-                                and cnp.PyArray_NDIM(weights) == 1
+                                and cnp.PyArray_NDIM(weights) in (1, 2)
                                 and cnp.PyArray_DIM(weights, 0) == N)):
         raise ValueError(f"weights: expected a contiguous float64 vector of {N} numbers, got shape "
                          f"{(<object>weights).shape} and dtype {weights.dtype}")
+    if (weights is not None and cnp.PyArray_NDIM(weights) == 2
+            and (loss == CROSS_ENTROPY or cnp.PyArray_DIM(weights, 1) != K)):
+        raise ValueError(f"weights: expected {N} numbers, or {N} rows of {K} with a loss that is a "
+                         f"sum over outputs, got shape {(<object>weights).shape}")
     return 0
 
 
@@ -174,6 +178,8 @@ cdef Rows rows_to_score(int loss, void* a, Py_ssize_t N, Py_ssize_t K, cnp.ndarr
         rows.targets = address(targets)
     rows.weights = <const double*>address(weights)
     rows.scale = scale
+    if weights is not None and cnp.PyArray_NDIM(weights) == 2:
+        rows.N, rows.K = N * K, 1       # each output's part is a term of its own
     return rows
 
 

@@ -131,11 +131,11 @@ def all_finite(array):
     return bool(np.isfinite(array).all())
 
 
-def refuse_nonfinite(array, name):
-    """Raise if there is a NaN or an infinity in `array`."""
+def refuse_nonfinite(array, name, hint=""):
+    """Raise if there is a NaN or an infinity in `array`; `hint` leads out."""
     if not all_finite(array):
         index = np.argwhere(~np.isfinite(array))[0].tolist()
-        raise nonfinite(array[tuple(index)], name, f" at {index}" if index else "")
+        raise nonfinite(array[tuple(index)], name, (f" at {index}" if index else "") + hint)
 
 
 def nonfinite(value, name, where):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ._checks import describe
 from .cells import CELLS
-from .losses import LOSSES, Loss
+from .losses import LOSSES, FunctionLoss, Loss
 
 __all__ = ["FORMAT", "VERSION", "describe_network", "network_of"]
 
@@ -57,6 +57,12 @@ def describe_network(options, params):
                 layer_options[name] = True
         layers.append({"type": type(layer).__name__, "options": layer_options})
     loss = options["loss"]
+    if isinstance(loss, FunctionLoss):
+        raise TypeError(
+            f"loss: expected one that a file can name, got the function {loss!r}; a class derived "
+            "from lstmcore.losses.Loss can be saved, and lstmcore.losses.register makes it known "
+            "to load"
+        )
     if isinstance(loss, Loss):
         loss = {"name": loss.name, "options": loss.options}
     header = {"format": FORMAT, "version": VERSION, **options, "layers": layers, "loss": loss}

@@ -32,11 +32,12 @@ class Examples(Fixed):
         As the network's loss has prepared them.
     terms : {"steps", "sequences"}
         What has a weight: the steps that are there, or each sequence.
-    weights : (N,) or (B,) float64 array
-        Of each term as given; `scale` is not in it.
+    weights : (N,) or (B,) float64 array, or (N, K) or (B, K)
+        Of each term, or of each output's part of it, as given; `scale` is not in them.
     reduction : {"mean", "sum"}
     total : float
-        The sum of the weights.
+        The sum of the weights; of those of outputs that sum over K, so that equal weights of a
+        term's outputs are one weight of the term.
     scale : float
         What multiplies the weighted sum: 1 / `total` for a mean, 1 for a sum.
     form : str
@@ -49,7 +50,7 @@ class Examples(Fixed):
 
     def __init__(self, batch, targets, terms, weights, reduction, form, state=None):
         with np.errstate(over="ignore"):
-            total = float(weights.sum())
+            total = float(weights_of_terms(weights).sum())
         if reduction == "mean" and not 0 < total < np.inf:
             raise ValueError(
                 "sample_weight, step_weight, class_weight, lengths, mask: expected a finite sum of "
@@ -83,10 +84,11 @@ class Examples(Fixed):
 
     def sequence_weights(self):
         """The sum of the weights of each sequence's terms, (B,)."""
+        weights = weights_of_terms(self.weights)
         if self.terms == "sequences":
-            return self.weights
+            return weights
         sequences = np.repeat(np.arange(len(self)), self.batch.lengths)
-        return np.bincount(sequences, self.weights, minlength=len(self))
+        return np.bincount(sequences, weights, minlength=len(self))
 
     def split(self, share, rng):
         """Two parts of the sequences that have a weight, at random.
@@ -149,21 +151,30 @@ def take_states(state, indices):
     return tuple(tuple(values[indices] for values in entry) for entry in state)
 
 
-def check_weights(sample_weight, step_weight, batch, whole):
+def weights_of_terms(weights):
+    """The weight of each term: where its outputs have weights, their mean."""
+    return weights if weights.ndim == 1 else weights.sum(axis=1) / weights.shape[1]
+
+
+def check_weights(sample_weight, step_weight, batch, whole, n_outputs, loss):
     """The weight of each term as float64, fresh: (N,), or (B,) where a sequence is one.
+
+    Or those of each output's part of it: (N, K) or (B, K), which one output needs not.
 
     Parameters
     ----------
-    sample_weight : (B,) array_like or None
-    step_weight : (B, T) array_like, list of (T_b,) array_like, or None
+    sample_weight : (B,) array_like, (B, K) where a sequence is one term, or None
+    step_weight : (B, T) or (B, T, K) array_like, list of (T_b,) or (T_b, K) array_like, or None
     batch : Batch
     whole : str or None
         Why each sequence is one term, so that steps have no weights: ``"where sequences are read
         out"``; None where each step is one.
+    n_outputs : int
+        K.
+    loss : Loss
     """
     if sample_weight is not None:
-        hint = "; step_weight weighs steps"
-        sample_weight = _weights(sample_weight, "sample_weight", batch.size, hint)
+        sample_weight = _sample_weights(sample_weight, batch, whole, n_outputs, loss)
     if whole is not None:
         if step_weight is not None:
             raise ValueError(
@@ -171,10 +182,13 @@ def check_weights(sample_weight, step_weight, batch, whole):
                 "weighs sequences"
             )
         return np.ones(batch.size) if sample_weight is None else sample_weight.copy()
-    given = step_weight is not None
-    weights = _step_weights(step_weight, batch) if given else np.ones(batch.n_steps)
+    if step_weight is None:
+        weights = np.ones(batch.n_steps)
+    else:
+        weights = _step_weights(step_weight, batch, n_outputs, loss)
     if sample_weight is not None:
-        weights = weights * np.repeat(sample_weight, batch.lengths)
+        of_steps = np.repeat(sample_weight, batch.lengths)
+        weights = weights * (of_steps if weights.ndim == 1 else of_steps[:, None])
     return weights
 
 
@@ -183,7 +197,7 @@ def weigh_classes(weights, class_weight, labels, n_classes):
 
     Parameters
     ----------
-    weights : (N,) float64 array
+    weights : (N,) or (N, K) float64 array
     class_weight : "balanced", mapping of int to float, or (n_classes,) array_like
     labels : (N,) array of int
         Of classes where the weight is above zero.
@@ -192,7 +206,7 @@ def weigh_classes(weights, class_weight, labels, n_classes):
     name = "class_weight"
     if isinstance(class_weight, str):
         as_choice(class_weight, name, ("balanced",))
-        counts = np.bincount(labels[weights > 0], minlength=n_classes)
+        counts = np.bincount(labels[weights_of_terms(weights) > 0], minlength=n_classes)
         is_there = counts > 0
         of_class = np.zeros(n_classes)
         of_class[is_there] = counts.sum() / (is_there.sum() * counts[is_there])
@@ -203,39 +217,94 @@ def weigh_classes(weights, class_weight, labels, n_classes):
             of_class[label] = as_number(weight, f"{name}[{label}]", 0)
     else:
         of_class = _weights(class_weight, name, n_classes)
-    return weights * of_class[labels]
+    of_terms = of_class[labels]
+    return weights * (of_terms if weights.ndim == 1 else of_terms[:, None])
 
 
-def _step_weights(step_weight, batch):
-    """The weights of the steps that are there, one after the other."""
+def _sample_weights(sample_weight, batch, whole, n_outputs, loss):
+    """The weights of sequences (B,), or of their outputs (B, K) where each is one term."""
+    weights, name = as_real(sample_weight, "sample_weight", _WEIGHT), "sample_weight"
+    shapes, hint = [(batch.size,)], ""
+    if weights.ndim == 2 and whole is not None and loss.separable:
+        shapes.append((batch.size, n_outputs))
+    elif weights.ndim == 2 and whole is not None and weights.shape[1] == n_outputs:
+        hint = _not_separable(loss)
+    elif weights.ndim == 2:
+        hint = "; step_weight weighs steps"
+    _check_shape(weights, name, shapes, hint)
+    refuse_nonfinite(weights, name)
+    return _of_terms(_nonnegative(weights, name))
+
+
+def _step_weights(step_weight, batch, n_outputs, loss):
+    """The weights of the steps that are there, or of their outputs, one after the other."""
+    name = "step_weight"
     if isinstance(step_weight, (list, tuple)) and len(step_weight) == batch.size:
-        rows = [as_ndarray(row, f"step_weight[{b}]") for b, row in enumerate(step_weight)]
+        rows = [as_ndarray(row, f"{name}[{b}]") for b, row in enumerate(step_weight)]
         if any(len(row) != batch.T for row in rows if row.ndim):
-            lengths = map(int, batch.lengths)
-            return np.concatenate(
-                [
-                    _weights(row, f"step_weight[{b}]", length)
-                    for b, (row, length) in enumerate(zip(rows, lengths, strict=True))
-                ]
-            )
-    weights = as_real(step_weight, "step_weight", _WEIGHT)
+            return _of_terms(np.concatenate(_rows_of_weights(rows, batch, n_outputs, loss)))
+    weights = as_real(step_weight, name, _WEIGHT)
     hint = "; sample_weight weighs sequences" if weights.shape == (batch.size,) else ""
-    _check_shape(weights, "step_weight", (batch.size, batch.T), hint)
+    shape, of_outputs = (batch.size, batch.T), weights.ndim == 3
+    _check_shape(weights, name, *_step_shapes(shape, of_outputs, n_outputs, loss, hint))
     weights = batch.gather(weights).copy()
-    refuse_nonfinite_rows(weights, batch, "step_weight")
-    return _nonnegative(weights, "step_weight")
+    refuse_nonfinite_rows(weights, batch, name)
+    return _of_terms(_nonnegative(weights, name))
 
 
-def _weights(value, name, size, hint_for_steps=""):
+def _rows_of_weights(rows, batch, n_outputs, loss):
+    """Those of a list, one array for each sequence, checked; an empty one says no form."""
+    of_outputs = any(row.ndim == 2 for row in rows)
+    form = (n_outputs,) if of_outputs else ()
+    checked = []
+    for b, (row, length) in enumerate(zip(rows, map(int, batch.lengths), strict=True)):
+        name = f"step_weight[{b}]"
+        weights = as_real(row, name, _WEIGHT)
+        if weights.shape == (0,) and length == 0:
+            weights = weights.reshape(0, *form)
+        _check_shape(weights, name, *_step_shapes((length,), of_outputs, n_outputs, loss))
+        if weights.shape[1:] != form:
+            raise ValueError(
+                f"{name}: expected shape {format_shape((length, *form))}, with weights of outputs "
+                f"as others of the list have, got {weights.shape}"
+            )
+        refuse_nonfinite(weights, name)
+        checked.append(_nonnegative(weights, name))
+    return checked
+
+
+def _step_shapes(shape, of_outputs, n_outputs, loss, hint=""):
+    """The shapes that weights of steps may have, and what leads out where they have none."""
+    if not of_outputs:
+        return [shape], hint
+    if not loss.separable:
+        return [shape], _not_separable(loss)
+    return [shape, (*shape, n_outputs)], hint
+
+
+def _not_separable(loss):
+    return (
+        f"; the loss {loss.name!r} is no sum over outputs that weights could be of, as "
+        "squared_error, binary_cross_entropy, poisson, huber and quantile are"
+    )
+
+
+def _of_terms(weights):
+    """Weights of one output are weights of its terms."""
+    return weights[:, 0] if weights.ndim == 2 and weights.shape[1] == 1 else weights
+
+
+def _weights(value, name, size):
     weights = as_real(value, name, _WEIGHT)
-    _check_shape(weights, name, (size,), hint_for_steps if weights.ndim == 2 else "")
+    _check_shape(weights, name, [(size,)], "")
     refuse_nonfinite(weights, name)
     return _nonnegative(weights, name)
 
 
-def _check_shape(weights, name, shape, hint):
-    if weights.shape != shape:
-        raise ValueError(f"{name}: expected shape {format_shape(shape)}, got {weights.shape}{hint}")
+def _check_shape(weights, name, shapes, hint):
+    if weights.shape not in shapes:
+        expected = " or ".join(map(format_shape, shapes))
+        raise ValueError(f"{name}: expected shape {expected}, got {weights.shape}{hint}")
 
 
 def _nonnegative(weights, name):

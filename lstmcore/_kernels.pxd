@@ -43,6 +43,7 @@ cdef extern from "lstmcore.h" nogil:
         OUT_IDENTITY "LSTMCORE_OUT_IDENTITY"
         OUT_LOGISTIC "LSTMCORE_OUT_LOGISTIC"
         OUT_SOFTMAX "LSTMCORE_OUT_SOFTMAX"
+        OUT_EXPONENTIAL "LSTMCORE_OUT_EXPONENTIAL"
 
     enum:                           # what a chain reads out
         READ_STEP "LSTMCORE_READ_STEP"

@@ -249,7 +249,8 @@ def loss_rows(int loss, cnp.ndarray a not None, cnp.ndarray targets not None,
     """A loss, by code, of rows of pre-activations a (N, K). OUT a: its derivative by them.
 
     targets: (N, K); of cross entropy (code 1) also N labels. weights: N, each times scale, or None
-    for ones; a row of weight 0 counts nothing, whatever it holds.
+    for ones; of the other losses also (N, K), one for each output's part of the sum. What has
+    weight 0, a row or an output, counts nothing, whatever it holds.
     """
     cdef Rows rows
     cdef int numbers = cnp.PyArray_TYPE(a)

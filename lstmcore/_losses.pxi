@@ -12,6 +12,7 @@ cdef enum:                      # the losses' codes; the names are in losses.py
     SQUARED_ERROR = 0
     CROSS_ENTROPY = 1
     BINARY_CROSS_ENTROPY = 2
+    POISSON = 3
 
 cdef enum:
     MOST_COLUMNS = 32           # with one row in each lane
@@ -209,6 +210,21 @@ cdef inline vd binary_cross_entropy(vec* x, const vec* z, Py_ssize_t K, vd weigh
     return along_sum(total, along)
 
 
+cdef inline vd poisson(vec* x, const vec* z, Py_ssize_t K, vd weight,
+                       const bint along) noexcept nogil:
+    """With y = e^a: the term is y - z a, or y where that is infinite, and delta y - z."""
+    cdef Py_ssize_t j
+    cdef vd total = vd_splat(0), a, y, target
+    for j in range(vectors_of(K, along)):
+        a = vector_of(x, K, j, -DBL_MAX, along)
+        target = vector_of(z, K, j, 0, along)
+        y = exp(a)
+        # e^709.79 is infinite; and 0 ln 0 = 0
+        total = total + where_less(a, vd_splat(709.79), y - where_nonzero(target, target * a), y)
+        set_vector(x, K, j, where_nonzero(weight, (y - target) * weight), along)
+    return along_sum(total, along)
+
+
 cdef inline vd score(int loss, vec* x, const vec* z, vd label, Py_ssize_t K, vd weight,
                      const bint along) noexcept nogil:
     """The weighted terms. OUT x."""
@@ -217,8 +233,10 @@ cdef inline vd score(int loss, vec* x, const vec* z, vd label, Py_ssize_t K, vd 
         terms = squared_error(x, z, K, weight, along)
     elif loss == CROSS_ENTROPY:
         terms = cross_entropy(x, z, label, K, weight, along)
-    else:
+    elif loss == BINARY_CROSS_ENTROPY:
         terms = binary_cross_entropy(x, z, K, weight, along)
+    else:
+        terms = poisson(x, z, K, weight, along)
     return where_nonzero(weight, terms * weight)
 
 

@@ -385,9 +385,10 @@ def _complaint(method, objective, result, bounds):
         )
     constant = objective.constant_loss() if isinstance(objective, Objective) else None
     # Where targets are constants themselves, but for rounding, there is nothing else to learn.
-    if constant is not None and constant > 1e-13 * abs(result.history["loss"][0]):
+    least = 0.0 if constant is None else objective.least_loss()
+    if constant is not None and constant - least > 1e-13 * abs(result.history["loss"][0]):
         loss = objective.fun(result.x) - objective.penalty(result.x)
-        if loss > 0.99 * constant:
+        if loss - least > 0.99 * (constant - least):
             return (
                 f"{ended} the network is no better than constant outputs: its loss is {loss:.6g}, "
                 f"that of the best constants {constant:.6g}; {way_out}"

@@ -39,10 +39,10 @@ cdef void run_softmax(Py_ssize_t n, const vec* a, vec* y) noexcept nogil:
 
 cdef void output_row(int output, Py_ssize_t K, const vec* a, vec* y) noexcept nogil:
     """The output units of one row; y may be a."""
-    cdef Activation f = Activation(LOGISTIC, 0, 0)
+    cdef Activation f = Activation(LOGISTIC if output == OUT_LOGISTIC else EXP, 0, 0)
     if output == OUT_SOFTMAX:
         run_softmax(K, a, y)
-    elif output == OUT_LOGISTIC:
+    elif output != OUT_IDENTITY:
         run_activation(&f, K, a, y)
     elif y != a:
         memcpy(y, a, K * (sizeof(vec) // lanes(a)))

@@ -3,6 +3,7 @@
 A loss names its output units; the kernels know them by a code, C programs by a name.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +25,14 @@ class OutputUnits:
         As kernels and streams take it.
     c_name : str
         Of the code in ``lstmcore.h``.
+    range : tuple of float
+        The ends that outputs come near to, lowest and highest, as pre-activations go far.
     """
 
     name: str
     code: int
     c_name: str
+    range: tuple
 
     def apply(self, a):
         """Overwrite the rows of pre-activations a (N, K) with the outputs."""
@@ -45,6 +49,8 @@ class OutputUnits:
             self.apply(a)
             return dy * a * rest
         self.apply(a)
+        if self.name == "exponential":
+            return dy * a
         # Softmax: only differences of dy count. Those to the largest output's leave it out of the
         # sum, which it would drown where it is near 1.
         dy = dy - np.take_along_axis(dy, a.argmax(axis=1)[:, None], axis=1)
@@ -54,8 +60,9 @@ class OutputUnits:
 OUTPUTS = {
     units.name: units
     for units in (
-        OutputUnits("identity", 0, "LSTMCORE_OUT_IDENTITY"),
-        OutputUnits("logistic", 1, "LSTMCORE_OUT_LOGISTIC"),
-        OutputUnits("softmax", 2, "LSTMCORE_OUT_SOFTMAX"),
+        OutputUnits("identity", 0, "LSTMCORE_OUT_IDENTITY", (-math.inf, math.inf)),
+        OutputUnits("logistic", 1, "LSTMCORE_OUT_LOGISTIC", (0.0, 1.0)),
+        OutputUnits("softmax", 2, "LSTMCORE_OUT_SOFTMAX", (0.0, 1.0)),
+        OutputUnits("exponential", 3, "LSTMCORE_OUT_EXPONENTIAL", (0.0, math.inf)),
     )
 }

@@ -6,7 +6,8 @@ network reads its sequences out, each has one row of outputs and is one term of 
 
 Writing a loss
 --------------
-Derive a class from `Loss` and give an object of it to ``Network(loss=...)``. It says
+A loss of identity outputs, whose terms are steps, may be a plain function: see `FunctionLoss`. For
+all else derive a class from `Loss` and give an object of it to ``Network(loss=...)``. It says
 
 - its ``name``, the ``output`` units that it implies, and its ``terms``;
 - its ``options``, the arguments of its constructor, in numbers, strings, lists and dicts, if it
@@ -16,6 +17,7 @@ Derive a class from `Loss` and give an object of it to ``Network(loss=...)``. It
 - in `prepare` how targets look, if not like real numbers for every term: it gives a `Targets`,
   whatever is in it;
 - in `value_and_delta` the mathematics;
+- whether it is `separable`, a sum over outputs, so that each output's part may have a weight;
 - in `best_constant`, if it can, what a fit is to be better than;
 - in `classes`, if targets are of classes, which: `class_weight` asks for it.
 
@@ -36,6 +38,7 @@ from ._checks import (
     as_choice,
     as_ndarray,
     as_number,
+    as_real,
     describe,
     format_shape,
     not_real,
@@ -49,9 +52,11 @@ from .sequences import refuse_nonfinite_rows
 __all__ = [
     "BinaryCrossEntropy",
     "CrossEntropy",
+    "FunctionLoss",
     "Huber",
     "LOSSES",
     "Loss",
+    "Poisson",
     "Quantile",
     "SquaredError",
     "Targets",
@@ -101,10 +106,13 @@ class Loss:
     ----------
     name : str
         What ``Network(loss=...)`` calls it, and files.
-    output : {"identity", "softmax", "logistic"}
+    output : {"identity", "softmax", "logistic", "exponential"}
         The output units that the loss implies; ``predict`` applies them.
     terms : {"steps", "sequences"}
         What it is a sum over, in a network with outputs at every step.
+    separable : bool
+        Whether each term is a sum over the outputs, and `value_and_delta` takes weights of these
+        parts too.
 
     Examples
     --------
@@ -135,13 +143,17 @@ class Loss:
     name = None
     output = None
     terms = "steps"
+    separable = False
     _hint = ""  # how names of classes become targets
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
-        # Another loss has other best constants, and perhaps targets of another form.
-        if "value_and_delta" in vars(cls) and "best_constant" not in vars(cls):
-            cls.best_constant = Loss.best_constant
+        # Another loss has other best constants, perhaps targets of another form, and says anew
+        # whether it takes weights of outputs.
+        if "value_and_delta" in vars(cls):
+            for name in ("best_constant", "least_value", "separable"):
+                if name not in vars(cls):
+                    setattr(cls, name, getattr(Loss, name))
 
     @property
     def options(self):
@@ -162,7 +174,8 @@ class Loss:
 
         Returns
         -------
-        int
+        int or None
+            None: any number, as many as Y has.
 
         Raises
         ------
@@ -192,8 +205,8 @@ class Loss:
         check_finite : bool
             Refuse NaN and infinity in scored targets.
         scored : (N,) bool array, optional
-            Terms with a weight above zero. What Y holds elsewhere is never looked at. By default
-            every term.
+            Terms with a weight above zero; where outputs have weights, (N, K). What Y holds
+            elsewhere is never looked at. By default every term.
 
         Returns
         -------
@@ -206,6 +219,8 @@ class Loss:
             Names ``Y``, what was expected and what came.
         """
         size = self.target_size(n_outputs)
+        if size is None:
+            size = _size_of(Y, per_sequence)
         if per_sequence:
             values = self._as_real(Y, "Y")
             _check_count(values, batch)
@@ -237,7 +252,8 @@ class Loss:
         targets : Targets
             From `prepare`, or a part of those.
         weights : (N,) or (B,) float64 array
-            One per term, >= 0, zero where nothing is scored, any normaliser included.
+            One per term, >= 0, zero where nothing is scored, any normaliser included. A `separable`
+            loss may get (N, K), one for each output's part of the sum.
         lengths : (B,) array of int, optional
             Where terms are sequences: how many of the rows belong to each, one after the other.
 
@@ -265,9 +281,26 @@ class Loss:
         Returns
         -------
         (K,) array or None
-            None where the loss does not know them.
+            None where the loss does not know them. What stands for an output that nothing is scored
+            of is of no consequence.
         """
         return None
+
+    def least_value(self, targets, weights):
+        """The value where outputs are at their targets, which none is below: 0 if not said.
+
+        `minimize` compares what is above it.
+
+        Parameters
+        ----------
+        targets, weights
+            As in `value_and_delta`.
+
+        Returns
+        -------
+        float
+        """
+        return 0.0
 
     def classes(self, targets, n_outputs):
         """The class of each term, for `class_weight`.
@@ -337,7 +370,9 @@ class Loss:
 
         `batch` is the one whose steps the targets are of, or None.
         """
-        shape = (*scored.shape, size)
+        shape = (len(scored), size)
+        if scored.ndim == 2 and scored.shape != shape:  # targets that are not one of each output
+            scored = scored.any(axis=1)
         with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused so
             if scored.all():
                 targets = np.array(Y.reshape(shape), dtype=dtype, order="C")
@@ -345,9 +380,9 @@ class Loss:
                 targets = np.zeros(shape, dtype=dtype)
                 targets[scored] = Y.reshape(shape)[scored]
         if check_finite and batch is None:
-            refuse_nonfinite(targets, "Y")
+            refuse_nonfinite(targets, "Y", "; sample_weight 0 leaves it out")
         elif check_finite:
-            refuse_nonfinite_rows(targets, batch, "Y")
+            refuse_nonfinite_rows(targets, batch, "Y", "; step_weight 0 leaves it out")
         return targets
 
 
@@ -366,6 +401,17 @@ def _check_count(Y, batch):
         )
 
 
+def _size_of(Y, per_sequence):
+    """How many numbers each target of Y has; 1 where there is no axis for them."""
+    axes = 1
+    if per_sequence or not isinstance(Y, (list, tuple)):
+        shape, axes = as_ndarray(Y, "Y").shape, 1 if per_sequence else 2
+    else:
+        shapes = (as_ndarray(y, f"Y[{b}]").shape for b, y in enumerate(Y))
+        shape = next((shape for shape in shapes if shape != (0,)), ())
+    return shape[-1] if len(shape) == axes + 1 else 1
+
+
 def _holds_names(array):
     """Whether an array without numbers has strings in it."""
     if array.dtype == object:
@@ -374,8 +420,16 @@ def _holds_names(array):
 
 
 def _mean_target(targets, weights):
-    rows = targets.values.reshape(-1, targets.values.shape[-1])
-    return weights.ravel() @ rows / weights.sum()
+    """The weighted mean of each output's targets; NaN where nothing of it is scored."""
+    if weights.ndim == 1:
+        return weights @ targets.values / weights.sum()
+    with np.errstate(invalid="ignore"):
+        return (weights * targets.values).sum(axis=0) / weights.sum(axis=0)
+
+
+def _weighted_sum(parts, weights):
+    """Of parts (N, K) that have weights of their own, or of terms which are sums over K."""
+    return float(((parts.sum(axis=1) if weights.ndim == 1 else parts) * weights).sum())
 
 
 class _Compiled(Loss):
@@ -404,6 +458,7 @@ class SquaredError(_Compiled):
 
     name = "squared_error"
     output = "identity"
+    separable = True
     code = 0
 
     def best_constant(self, targets, weights, n_outputs):
@@ -482,6 +537,7 @@ class BinaryCrossEntropy(_Compiled):
 
     name = "binary_cross_entropy"
     output = "logistic"
+    separable = True
     code = 2
     _hint = "1 stands for one of two classes, 0 for the other"
 
@@ -506,10 +562,57 @@ class BinaryCrossEntropy(_Compiled):
             return np.clip(np.log(mean) - np.log1p(-mean), -80, 80)
 
 
+class Poisson(_Compiled):
+    """sum_k (y_k - z_k ln y_k) with exponential outputs, y = e^a; delta = y - z.
+
+    The negative logarithm of Poisson probabilities whose means are the outputs. What the targets
+    alone decide, ln z!, is left out: so the loss may be negative, and is lowest at y = z.
+
+    Targets are counts, or any numbers >= 0, such as counts per hour; `step_weight` weighs these by
+    the hours.
+
+    Examples
+    --------
+    >>> import lstmcore as lc
+    >>> net = lc.Network([lc.LSTM(1, 4), lc.Dense(4, 1)], "poisson", readout="last", seed=0)
+    >>> net.blocks["1.W"][...] = 0
+    >>> X = [[[1.0], [2.0]]] * 2
+    >>> net.predict(X).ravel().tolist()  # e^0
+    [1.0, 1.0]
+    >>> net.loss(X, [3, 0])
+    1.0
+    """
+
+    name = "poisson"
+    output = "exponential"
+    separable = True
+    code = 3
+    _hint = "the targets of 'poisson' are counts"
+
+    def _convert(self, Y, scored, size, dtype, check_finite, batch):
+        targets = super()._convert(Y, scored, size, dtype, check_finite, batch)
+        if (targets < 0).any():
+            raise ValueError(
+                f"Y: expected counts >= 0 with the loss 'poisson', got {targets.min()}; "
+                "'squared_error' takes numbers of both signs, and a weight of 0 leaves a term out"
+            )
+        return targets
+
+    def best_constant(self, targets, weights, n_outputs):
+        mean = _mean_target(targets, weights)
+        return np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+
+    def least_value(self, targets, weights):
+        z = targets.values.astype(np.float64)
+        terms = z - np.multiply(z, np.log(z, where=z > 0, out=np.zeros_like(z)))
+        return _weighted_sum(terms, weights)
+
+
 class _OfErrors(Loss):
     """A sum over the outputs of a function of the error y - z, with identity outputs."""
 
     output = "identity"
+    separable = True
 
     def _value_and_slope(self, error):
         """The function, and its derivative, of each error (N, K)."""
@@ -520,8 +623,9 @@ class _OfErrors(Loss):
             error = np.subtract(a, targets.values, dtype=np.float64)
             error[weights == 0] = 0.0  # whatever such a row holds counts nothing
             value, slope = self._value_and_slope(error)
-            np.multiply(slope, weights[:, None], out=a, casting="same_kind")
-            return float((value.sum(axis=1) * weights).sum()), a
+            each = weights[:, None] if weights.ndim == 1 else weights
+            np.multiply(slope, each, out=a, casting="same_kind")
+            return _weighted_sum(value, weights), a
 
 
 class Huber(_OfErrors):
@@ -567,7 +671,9 @@ class Huber(_OfErrors):
         return slope * (error - 0.5 * slope), slope
 
     def best_constant(self, targets, weights, n_outputs):
-        return np.array([self._center(z, weights) for z in targets.values.T.astype(np.float64)])
+        z = targets.values.astype(np.float64)
+        each = np.broadcast_to(weights.T, z.T.shape)
+        return np.array(list(map(self._center, z.T, each)))
 
     def _center(self, z, weights):
         """Where the derivative is zero, which is piecewise linear and does not fall."""
@@ -646,13 +752,122 @@ class Quantile(_OfErrors):
     def best_constant(self, targets, weights, n_outputs):
         z = np.broadcast_to(targets.values, (len(weights), n_outputs))
         order = np.argsort(z, axis=0, kind="stable")
-        below = np.cumsum(weights[order], axis=0)
+        each = np.broadcast_to(weights.T, z.T.shape).T
+        below = np.cumsum(np.take_along_axis(each, order, 0), axis=0)
         wanted = np.array(self.q) * below[-1]
         return np.take_along_axis(z, order, 0)[(below < wanted).sum(axis=0), np.arange(n_outputs)]
 
 
+class FunctionLoss(Loss):
+    """A loss that is a function of outputs and targets. ``Network(loss=function)`` makes it.
+
+    Parameters
+    ----------
+    function : callable
+        ``value, derivative = function(outputs, targets)``, the loss of each term and its derivative
+        by the outputs, which are the network's numbers as they are (identity outputs).
+
+        outputs : (N, K) float64 array, whatever the network's dtype, fresh. A row is a term: a
+        scored step, or a sequence that is read out. N may be any number from 1 on.
+
+        targets : (N, D) float64 array, read-only. D is what the targets Y have, not always K: Y is
+        (B, T, D), or (B, D) where sequences are read out; without the last axis D is 1.
+
+        value : (N,) array_like. Neither summed over terms nor averaged: weights and the mean are
+        applied to it. A term may not depend on other rows.
+
+        derivative : (N, K) array_like. `check_gradient` tells whether it is the derivative.
+
+    Attributes
+    ----------
+    function : callable
+
+    Notes
+    -----
+    Only terms of weight above zero are asked for. A file cannot hold a function: where a network is
+    to be saved, or wants other output units, options, weights of outputs or whole sequences, its
+    loss is a class derived from `Loss`. Copies by pickle work as far as the function can be
+    pickled: one that stands in a module can, a lambda cannot.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lstmcore as lc
+    >>> def log_cosh(outputs, targets):
+    ...     error = outputs - targets
+    ...     return np.log(np.cosh(error)).sum(axis=1), np.tanh(error)
+    >>> net = lc.Network([lc.LSTM(2, 3), lc.Dense(3, 1)], loss=log_cosh, seed=0)
+    >>> net
+    Network([LSTM(2, 3), Dense(3, 1)], loss=log_cosh, readout='all', dtype='float64')
+    >>> rng = np.random.default_rng(0)
+    >>> X, Y = rng.normal(size=(4, 6, 2)), rng.normal(size=(4, 6))
+    >>> max(lc.check_gradient(net, X, Y).values()) < 1e-8
+    True
+    """
+
+    output = "identity"
+
+    def __init__(self, function):
+        if not callable(function) or isinstance(function, (type, Loss)):
+            raise TypeError(
+                "function: expected a function of (outputs, targets) that returns (value, "
+                f"derivative), got {describe(function)}"
+            )
+        self.function = function
+        self.name = getattr(function, "__name__", type(function).__name__)
+
+    @property
+    def options(self):
+        return {"function": self.function}
+
+    def __repr__(self):
+        return self.name
+
+    def target_size(self, n_outputs):
+        return None
+
+    def _convert(self, Y, scored, size, dtype, check_finite, batch):
+        return super()._convert(Y, scored, size, np.dtype(np.float64), check_finite, batch)
+
+    def value_and_delta(self, a, targets, weights, lengths=None):
+        scored = np.flatnonzero(weights)
+        outputs = a[scored].astype(np.float64, copy=False)
+        a[...] = 0
+        if not scored.size:
+            return 0.0, a
+        value, derivative = self._call(outputs, targets.take(scored).values)
+        weights = weights[scored]
+        with np.errstate(over="ignore", invalid="ignore"):
+            a[scored] = derivative * weights[:, None]
+            return float((value * weights).sum()), a
+
+    def _call(self, outputs, targets):
+        """What the function returns, checked."""
+        shape = outputs.shape
+        returned = self.function(outputs, targets)
+        if not (isinstance(returned, (tuple, list)) and len(returned) == 2):
+            raise TypeError(
+                f"loss: expected {self!r} to return (value, derivative), got {describe(returned)}"
+            )
+        parts = {
+            "value": (shape[:1], "one number for each row of outputs, neither summed nor averaged"),
+            "derivative": (shape, "that of each row's value by the row's outputs"),
+        }
+        checked = []
+        for part, (name, (wanted, meaning)) in zip(returned, parts.items(), strict=True):
+            array = as_real(part, f"loss: the {name} from {self!r}", np.float64)
+            if array.shape != wanted:
+                raise ValueError(
+                    f"loss: expected a {name} of shape {format_shape(wanted)} from {self!r}, "
+                    f"{meaning}, got shape {array.shape}"
+                )
+            checked.append(array)
+        return checked
+
+
 LOSSES = {
-    loss.name: loss for loss in (SquaredError, CrossEntropy, BinaryCrossEntropy, Huber, Quantile)
+    loss.name: loss
+    for loss in (SquaredError, CrossEntropy, BinaryCrossEntropy, Poisson, Huber, Quantile)
 }
 
 
@@ -686,7 +901,14 @@ def register(loss):
 
 
 def find_loss(loss):
-    """A loss given as an object, or by the name of one that needs no options."""
+    """A loss given as an object, a function, or by the name of one that needs no options."""
+    if isinstance(loss, type) and issubclass(loss, Loss):
+        raise TypeError(
+            f"loss: expected one of {', '.join(LOSSES)}, an object of a class in lstmcore.losses, "
+            f"or a function, got the class {loss.__name__}; {loss.__name__}() is an object of it"
+        )
+    if callable(loss) and not isinstance(loss, (type, Loss)):
+        loss = FunctionLoss(loss)
     if not isinstance(loss, Loss):
         return LOSSES[as_choice(loss, "loss", LOSSES)]()
     _check_loss(loss)

@@ -47,10 +47,14 @@ class Network(Fixed):
     layers : sequence of Layer
         `RNN`, `LSTM`, `GRU` and `Dense` in any order; each takes what the one before it gives. The
         first may be an `Embedding`.
-    loss : {"squared_error", "cross_entropy", "binary_cross_entropy", "huber", "quantile"} or Loss
+    loss : str, Loss or function
+        "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber" or "quantile".
         It also fixes the output activation: identity, softmax (of two outputs or more), logistic,
-        identity, identity. Where a loss has options, an object of its class in `lstmcore.losses`,
-        as ``Huber(delta=0.1)`` or ``Quantile([0.1, 0.9])``; or one of a class of one's own.
+        exponential, identity, identity. Where a loss has options, an object of its class in
+        `lstmcore.losses`, as ``Huber(delta=0.1)`` or ``Quantile([0.1, 0.9])``. One's own is a
+        function ``value, derivative = function(outputs, targets)`` of identity outputs, see
+        `lstmcore.losses.FunctionLoss`, or an object of a class derived from
+        `lstmcore.losses.Loss`.
     readout : {"all", "last", "mean", "max", "last_step"}
         What layers after the last recurrent layer see: its output at every step; its final output
         (of each direction when it has read all steps); the mean or the maximum of its outputs
@@ -82,13 +86,14 @@ class Network(Fixed):
         Whether inputs may be integer tokens 0 ... I-1, which the first layer decides: an
         `Embedding`, or any layer with ``tokens=True``.
     loss_name, readout : str
-    output_units : {"identity", "logistic", "softmax"}
+    output_units : {"identity", "logistic", "softmax", "exponential"}
     dtype : numpy.dtype
 
     Warns
     -----
     UserWarning
-        The last layer has an activation that keeps the loss's own output units from 0 or 1.
+        The last layer has an activation that keeps the loss's own output units from the ends of
+        their range: 0 or 1, of exponential ones 0 or infinity.
 
     Notes
     -----
@@ -174,17 +179,18 @@ class Network(Fixed):
         last, units = self.layers[-1], self._output
         if last.is_recurrent or units.name == "identity":
             return
+        low, high = units.range
         cell = last.cell.description
         ends = np.array([-1e4, 1e4])
         kernels.apply_activation(
             cell["act_output"], cell["alpha_output"], cell["beta_output"], ends, ends
         )
         units.apply(ends.reshape(1, 2))
-        if not (ends.min() < 1e-6 and ends.max() > 1 - 1e-6):
+        if not (ends.min() < low + 1e-6 and ends.max() > min(high, 1e6) - 1e-6):
             warnings.warn(
                 f"layers[{len(self.layers) - 1}]: its activation {last.options['activation']!r} "
-                f"keeps the outputs from 0 or 1, for the loss {self.loss_name!r} has {units.name} "
-                "outputs of its own; expected a Dense layer without an activation",
+                f"keeps the outputs from {low:g} or {high:g}, for the loss {self.loss_name!r} has "
+                f"{units.name} outputs of its own; expected a Dense layer without an activation",
                 stacklevel=3,
             )
 
@@ -359,6 +365,11 @@ class Network(Fixed):
         ----------
         path : str or path-like
             Replaced at once if it exists: a reader sees the old file or the new one.
+
+        Raises
+        ------
+        TypeError
+            The loss is a function, which a file cannot hold.
 
         Examples
         --------
@@ -701,9 +712,10 @@ class Network(Fixed):
 
         Notes
         -----
-        Where outputs are softmax or logistic, the derivative of these units is part of the product.
-        A loss that is a sum over steps or sequences is better a class (`lstmcore.losses.Loss`):
-        then `fit` and all else that trains takes it, and it sees the outputs before these units.
+        Where outputs are not the identity, the derivative of their units is part of the product.
+        A loss that is a sum over steps or sequences is better the network's own, a function or a
+        class: then `fit` and all else that trains takes it. A class (`lstmcore.losses.Loss`) sees
+        the outputs before these units.
 
         Examples
         --------
@@ -810,10 +822,13 @@ class Network(Fixed):
             cross_entropy integer labels (B, T) or (B,), or rows of K probabilities. Other losses
             say what their targets are.
         sample_weight : (B,) array_like, optional
-            Weight of each sequence, >= 0.
+            Weight of each sequence, >= 0. Of shape (B, K) where each is one term: see below.
         step_weight : (B, T) array_like or list of (T_b,) array_like, optional
             Weight of each step, >= 0; not where a whole sequence is one term. A step that weighs
-            nothing may have any target.
+            nothing may have any target. Of shape (B, T, K) or (T_b, K) those of a step's outputs:
+            each output's part of the loss has its own, so that a target which is not there, NaN
+            say, weighs nothing alone. That is for losses which are sums over outputs, all but
+            cross_entropy.
         class_weight : "balanced", dict of int to float, or (K,) array_like, optional
             For targets that are integer labels, or 0 and 1 of one output: what each term's weight
             is multiplied by. "balanced" is n / (m n_c) for class c, with n the scored terms, those
@@ -845,7 +860,9 @@ class Network(Fixed):
         readout see. A `sample_weight` of 0 leaves it out.
 
         Weights of all kinds are multiplied, and a mean is the sum of weighted losses over the sum
-        of these weights, so only their ratios count.
+        of these weights, so only their ratios count. The weight of a term whose outputs have
+        weights is their mean: the sum of all, over K, is what a mean divides by, and weights that
+        are equal over a term's outputs are one weight of the term.
 
         Examples
         --------
@@ -857,6 +874,15 @@ class Network(Fixed):
         >>> examples = net.prepare(np.ones((4, 3, 1)), [0, 0, 1, 0], class_weight="balanced")
         >>> examples.weights.round(3).tolist()
         [0.667, 0.667, 2.0, 0.667]
+
+        Targets with gaps: of two outputs the second was measured every third step.
+
+        >>> net = lc.Network([lc.LSTM(1, 2), lc.Dense(2, 2)], seed=0)
+        >>> Y = np.ones((4, 6, 2))
+        >>> Y[:, 1::3, 1] = Y[:, 2::3, 1] = np.nan
+        >>> examples = net.prepare(np.ones((4, 6, 1)), Y, step_weight=~np.isnan(Y))
+        >>> examples.weights.sum(axis=0).tolist(), examples.total
+        ([24.0, 8.0], 16.0)
         """
         check_finite = as_flag(check_finite, "check_finite")
         as_choice(reduction, "reduction", ("mean", "sum"))
@@ -867,7 +893,9 @@ class Network(Fixed):
             whole = "where sequences are read out"
         elif self._loss.terms == "sequences":
             whole = f"with the loss {self.loss_name!r}, whose terms are whole sequences"
-        weights = check_weights(sample_weight, step_weight, batch, whole)
+        weights = check_weights(
+            sample_weight, step_weight, batch, whole, self.output_size, self._loss
+        )
         targets = self._loss.prepare(
             Y, batch, self.output_size, whole is not None, self.dtype, check_finite, weights > 0
         )
@@ -1075,6 +1103,10 @@ class Network(Fixed):
             rows = examples.batch.n_steps if self._parts.readout.per_step else len(weights)
             a = np.full((rows, K), constants, self.dtype)
             return self._loss.value_and_delta(a, targets, weights, lengths)[0]
+
+    def least_loss(self, examples):
+        """The loss of outputs that are at their targets, as far as the loss says; most often 0."""
+        return self._loss.least_value(examples.targets, examples.weights * examples.scale)
 
     def penalty(self, theta, l2, g=None, *, l1=0.0, start=0.0):
         """The penalty Σ (l2/2 w² + l1 |w|) at any parameters, and its gradient.

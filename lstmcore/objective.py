@@ -236,6 +236,10 @@ class Objective(Fixed):
         """`Network.constant_loss` of the examples, which any fit should bring `fun` below."""
         return self.net.constant_loss(self.examples)
 
+    def least_loss(self):
+        """`Network.least_loss` of the examples, which no parameters bring the loss below."""
+        return self.net.least_loss(self.examples)
+
     def penalty(self, theta, g=None, *, start=0.0):
         """`start` plus the penalty at `theta`; its gradient is added to `g`, if given.
 

@@ -260,8 +260,12 @@ def scale_complaint(net, examples):
     if inputs.dtype == net.dtype:  # not tokens
         found += _complaints("X", _moments(inputs), _is_far_input)
     if net.loss_name == SquaredError.name:
-        scored = examples.weights > 0
-        moments = _moments(examples.targets.values[scored])
+        scored, targets = examples.weights > 0, examples.targets.values
+        if scored.ndim == 1:
+            moments = _moments(targets[scored])
+        else:
+            columns = zip(targets.T, scored.T, strict=True)
+            moments = np.hstack([_moments(z[there, None]) for z, there in columns])
         found += _complaints("Y", moments, _is_far_target)
     if not found:
         return None

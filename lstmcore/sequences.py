@@ -433,14 +433,17 @@ def _way_to_a_sequence(x, b, input_size, name, tokens):
     return ""
 
 
-def refuse_nonfinite_rows(rows, batch, name):
-    """Raise if there is a NaN or an infinity in the rows (N, ...) of a batch; say in which step."""
+def refuse_nonfinite_rows(rows, batch, name, hint=""):
+    """Raise if there is a NaN or an infinity in the rows (N, ...) of a batch; say in which step.
+
+    `hint` leads out.
+    """
     if not all_finite(rows):
         row = int(np.argmin(np.isfinite(rows).reshape(len(rows), -1).all(axis=1)))
         numbers = np.ravel(rows[row])
         b, t = batch.place_of(row)
         value = numbers[~np.isfinite(numbers)][0]
-        raise nonfinite(value, name, f" in sequence {b} at step {t}")
+        raise nonfinite(value, name, f" in sequence {b} at step {t}{hint}")
 
 
 def _as_padded(X, given, name):

@@ -24,7 +24,7 @@ def save(net, path):
     Raises
     ------
     TypeError
-        `net` is not a Network.
+        `net` is not a Network, or its loss is a function, which a file cannot hold.
     ValueError
         What is there is no file: a directory, a pipe, a device. Or there are so many layers, or a
         loss with options so long, that what describes them would be larger than `load` reads: 1 MB.

@@ -179,6 +179,8 @@ def networks():
             squared,
             "max",
         ),
+        "counts": ([GRU(3, 6), Dense(6, 3)], "poisson", "all"),
+        "counts_last": ([LSTM(3, 5), RNN(5, 4)], "poisson", "last"),
         "dense": (
             [Dense(3, 70, activation=("thresholded_relu", 0.1)), Dense(70, 2)],
             squared,

@@ -63,6 +63,7 @@ LOSSES = {
     "labels": ("cross_entropy", "labels"),
     "rows": ("cross_entropy", "rows"),
     "binary_cross_entropy": ("binary_cross_entropy", "fractions"),
+    "poisson": ("poisson", "counts"),
     "sequences": (SumOverTime(0.5), "numbers"),
 }
 
@@ -71,6 +72,8 @@ def draw_targets(rng, kind, K, n, dtype):
     """Targets of n terms."""
     if kind == "labels":
         return rng.integers(0, K, n)
+    if kind == "counts":
+        return rng.poisson(2.0, (n, K)).astype(dtype)
     values = rng.normal(size=(n, K)) if kind == "numbers" else rng.uniform(size=(n, K))
     if kind == "rows":
         values /= values.sum(axis=1, keepdims=True)
@@ -83,6 +86,8 @@ def term_values(kind, a, z):
         return 0.5 * ((a - z) ** 2).sum(axis=-1)
     if kind == "fractions":
         return (np.logaddexp(0, a) - a * z).sum(axis=-1)
+    if kind == "counts":
+        return (np.exp(a) - a * z).sum(axis=-1)
     log_y = a - np.logaddexp.reduce(a, axis=-1, keepdims=True)
     if kind == "labels":
         return -log_y[np.arange(len(a)), z]
@@ -95,6 +100,8 @@ def output_units(name, a):
         return a
     if name == "logistic":
         return 1 / (1 + np.exp(-a))
+    if name == "exponential":
+        return np.exp(a)
     e = np.exp(a - a.max(axis=-1, keepdims=True, initial=-np.inf))
     return e / e.sum(axis=-1, keepdims=True)
 

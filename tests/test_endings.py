@@ -84,6 +84,7 @@ CASES = {
     "cross_entropy": lambda rng: rng.integers(3, size=(6, 9)),
     "rows": lambda rng: rng.dirichlet([1, 1, 1], size=(6, 9)),
     "binary_cross_entropy": lambda rng: rng.uniform(size=(6, 9, 3)),
+    "poisson": lambda rng: rng.poisson(20, size=(6, 9, 3)),
 }
 
 

@@ -93,6 +93,19 @@ def trained_like(*layers, seed=0, **options):
 # ------------------------------------------------------------------ the same numbers as Python
 
 
+@pytest.mark.parametrize("dtype, ulps", [("float32", 7), ("float64", 4)])
+def test_exponential_outputs_are_exact_but_for_a_few_roundings(dtype, ulps, tmp_path):
+    net = lc.Network([lc.Dense(1, 1)], "poisson", dtype=dtype)
+    net.params[...] = 1, 0
+    info = np.finfo(dtype)
+    x = np.linspace(np.log(info.tiny) + 1, np.log(info.max) - 1e-3, 20_001).astype(dtype)
+    y = Compiled(net, tmp_path, dtype).sequence(x[:, None])[:, 0]
+    exact = np.exp(x.astype(np.longdouble))
+    assert (np.abs(y - exact) <= ulps * info.eps * exact).all()
+    ends = Compiled(net, tmp_path / "ends", dtype).sequence(np.array([[1e4], [-1e4]]))
+    np.testing.assert_array_equal(ends, [[np.inf], [0]])
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", export_models.networks())
 def test_every_network_gives_pythons_outputs(name, dtype, tmp_path):

@@ -33,7 +33,7 @@ def data(net, lengths=LENGTHS, seed=1):
     shape = (B,) if net.readout != "all" else (B, T)
     if net.loss_name == "cross_entropy":
         Y = rng.integers(0, net.output_size, shape)
-    elif net.loss_name == "binary_cross_entropy":
+    elif net.loss_name in ("binary_cross_entropy", "poisson"):
         Y = rng.uniform(size=(*shape, net.output_size))
     else:
         Y = rng.normal(size=(*shape, net.output_size))

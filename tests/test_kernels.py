@@ -595,11 +595,15 @@ def some_rows(rng, K, dtype):
 
 @dtypes
 @pytest.mark.parametrize("K", [1, 2, 9, 17])
-@pytest.mark.parametrize("kind", [0, 1, 2], ids=["identity", "logistic", "softmax"])
+@pytest.mark.parametrize(
+    "kind", [0, 1, 2, 3], ids=["identity", "logistic", "softmax", "exponential"]
+)
 def test_output_activations_equal_the_twin(kernels, kind, K, dtype):
     rng = np.random.default_rng(0)
     a = rng.normal(scale=4, size=(11, K)).astype(dtype)
     a[1], a[2, 0], a[3], a[4, -1] = 1e4, 1e4, -1e4, -1e4  # nothing overflows
+    if kind == 3:
+        a[1], a[2, 0] = 80.0, 1e4  # e^1e4 is infinite
     y, twin = np.full((2, 11, K), np.nan, dtype)
     kernels.output_units(kind, a, y)
     _reference.output_units(kind, a, twin)

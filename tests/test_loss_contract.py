@@ -317,7 +317,7 @@ BAD = {
         find_loss,
         type("A", (Loss,), {"name": "a", "output": "tanh"})(),
         ValueError,
-        "loss.output: expected one of identity, logistic, softmax, got 'tanh'",
+        "loss.output: expected one of identity, logistic, softmax, exponential, got 'tanh'",
     ),
     "other terms": (
         find_loss,

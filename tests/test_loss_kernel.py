@@ -7,12 +7,13 @@ from helpers import same_bits
 
 from lstmcore import _reference
 
-SQUARED_ERROR, CROSS_ENTROPY, BINARY_CROSS_ENTROPY = range(3)
+SQUARED_ERROR, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, POISSON = range(4)
 LOSSES = {
     "squared error": (SQUARED_ERROR, "numbers"),
     "cross entropy, labels": (CROSS_ENTROPY, "labels"),
     "cross entropy, probabilities": (CROSS_ENTROPY, "distributions"),
     "binary cross entropy": (BINARY_CROSS_ENTROPY, "probabilities"),
+    "Poisson": (POISSON, "counts"),
 }
 COLUMNS = [1, 2, 3, 7, 8, 9, 32, 33, 100]  # around the width of vectors and the end of either way
 
@@ -31,6 +32,8 @@ def problem(form, N, K, dtype, scale=3.0, seed=0):
     targets = rng.random((N, K)) * (rng.random((N, K)) < 0.7)
     if form == "numbers":
         targets = rng.normal(scale=scale, size=(N, K))
+    elif form == "counts":
+        targets = rng.poisson(2.0, (N, K))
     elif form == "distributions":
         targets[:, -1] += 0.1
         targets /= targets.sum(axis=1, keepdims=True)
@@ -206,22 +209,45 @@ def test_an_infinite_loss_is_infinite(kernels):
     assert run(kernels, CROSS_ENTROPY, a, np.ones(600, int))[0] == np.inf
 
 
+@dtypes
+@columns
+def test_counts_cost_no_more_than_they_must(implementation, K, dtype):
+    """An output of 0 is free where the count is 0; one beyond the numbers costs infinitely much."""
+    targets = np.zeros((3, K), dtype)
+    targets[2] = 2
+    a = np.zeros((3, K), dtype)
+    a[0], a[1], a[2] = -np.inf, -1e4, -1e4
+    value, delta = run(implementation, POISSON, a, targets)
+    assert value == pytest.approx(2e4 * K)
+    np.testing.assert_array_equal(delta, -targets)
+    for large in (709.9, 1e30, np.inf):
+        a[2, -1] = large
+        assert run(implementation, POISSON, a, targets)[0] == np.inf
+    a[2, -1] = 100.0  # whose exponential float32 cannot hold
+    assert np.isfinite(run(implementation, POISSON, a, targets)[0])
+
+
 # ------------------------------------------------------------------------------------- accuracy
 
 
 def exact(loss, a, z):
-    """The term of one row, and its outputs."""
+    """The term of one row, its outputs, and the size of what the term is a sum of."""
     if loss == SQUARED_ERROR:
-        return mpmath.fsum((x - t) ** 2 for x, t in zip(a, z, strict=True)) / 2, a
+        term = mpmath.fsum((x - t) ** 2 for x, t in zip(a, z, strict=True)) / 2
+        return term, a, term
+    if loss == POISSON:
+        y, parts = [mpmath.exp(x) for x in a], [t * x for x, t in zip(a, z, strict=True)]
+        return mpmath.fsum(y) - mpmath.fsum(parts), y, mpmath.fsum(y) + mpmath.fsum(map(abs, parts))
     if loss == CROSS_ENTROPY:
         top = max(a)
         e = [mpmath.exp(x - top) for x in a]
         total = mpmath.fsum(e)
         score = mpmath.fsum(t * (x - top) for x, t in zip(a, z, strict=True))
-        return mpmath.log(total) - score, [x / total for x in e]
+        term = mpmath.log(total) - score
+        return term, [x / total for x in e], term
     softplus = [max(x, 0) + mpmath.log1p(mpmath.exp(-abs(x))) for x in a]
     term = mpmath.fsum(s - x * t for s, x, t in zip(softplus, a, z, strict=True))
-    return term, [1 / (1 + mpmath.exp(-x)) for x in a]
+    return term, [1 / (1 + mpmath.exp(-x)) for x in a], term
 
 
 @dtypes
@@ -229,8 +255,10 @@ def exact(loss, a, z):
 @losses
 def test_value_and_delta_are_exact_but_for_a_few_roundings(kernels, loss, form, K, dtype):
     eps, tiny = float(np.finfo(dtype).eps), float(np.finfo(dtype).tiny)
+    largest = 80.0 if loss == POISSON else np.inf  # whose exponential float32 can hold
     for scale in (1e-3, 1.0, 30.0, 700.0, 1e4):
         a, targets, _ = problem(form, 6, K, dtype, scale)
+        a = np.minimum(a, largest)
         a[0] = a[0, 0]
         if form == "labels":  # outputs that have come to their targets
             targets[1:4] = a[1:4].argmax(axis=1)
@@ -239,11 +267,12 @@ def test_value_and_delta_are_exact_but_for_a_few_roundings(kernels, loss, form, 
             z = np.eye(K)[targets[n]] if form == "labels" else targets[n]
             with mpmath.workdps(700):  # of 1 + e^-700 too
                 a_n, z = ([mpmath.mpf(x) for x in row.tolist()] for row in (a[n], z))
-                term, y = exact(loss, a_n, z)
-                assert abs(value - 1.5 * term) <= 4 * np.finfo(float).eps * 1.5 * term + 1e-307
+                term, y, size = exact(loss, a_n, z)
+                assert abs(value - 1.5 * term) <= 4 * np.finfo(float).eps * 1.5 * size + 1e-307
                 for got, p, t in zip(delta[0].tolist(), y, z, strict=True):
                     # Between numbers, and at targets of 0 and 1, nothing cancels.
-                    size = abs(p - t) if form == "numbers" or t in (0, 1) else max(p, t)
+                    is_near = form == "numbers" or (form != "counts" and t in (0, 1))
+                    size = abs(p - t) if is_near else max(p, t)
                     assert abs(got - 1.5 * (p - t)) <= 4 * eps * 1.5 * size + 2 * tiny
 
 
@@ -284,6 +313,6 @@ def test_arrays_that_would_be_misread_are_refused(kernels, case):
 
 
 def test_labels_are_for_cross_entropy_alone(kernels):
-    for loss in (SQUARED_ERROR, BINARY_CROSS_ENTROPY):
+    for loss in (SQUARED_ERROR, BINARY_CROSS_ENTROPY, POISSON):
         with pytest.raises(ValueError, match="targets: expected"):
             kernels.loss_rows(loss, A.copy(), np.zeros(4, np.intp), W, 1.0, 1)

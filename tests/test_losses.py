@@ -68,6 +68,8 @@ def test_values_are_those_of_the_definition(name):
     elif name == "cross_entropy":
         y = np.exp(a) / np.exp(a).sum(-1, keepdims=True)
         expected = -z * np.log(y)
+    elif name == "poisson":
+        expected = np.exp(a) - z * a
     elif name == "huber":
         e = np.abs(a - z)
         expected = np.where(e <= 1, 0.5 * e**2, e - 0.5)
@@ -174,6 +176,55 @@ def test_what_is_not_scored_is_never_looked_at():
     scored = np.ones(N, bool)
     scored[0], labels[0, 0] = False, K + 1
     assert values("cross_entropy", labels, scored=scored)[0] == 0
+
+
+# ------------------------------------------------------------------------------------------ counts
+
+
+def test_a_fit_of_counts_finds_their_rates():
+    """Of a rate that grows tenfold over the inputs; what a squared error would call far."""
+    rng = np.random.default_rng(0)
+    x = np.linspace(-1, 1, 4000).reshape(4, 1000, 1)
+    counts = rng.poisson(np.exp(3 + 1.2 * x))
+    net = lc.Network([lc.Dense(1, 1)], "poisson", seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no word of scale, none of an overflow on the way
+        result = lc.fit(net, x, counts, tol=1e-6)
+    np.testing.assert_allclose(net.params, [1.2, 3], atol=0.02)
+    assert result.fun < 0  # ln z! is left out
+    np.testing.assert_allclose(net.predict(x), np.exp(net.params[0] * x + net.params[1]))
+
+
+def test_a_fit_that_knows_no_more_than_the_mean_count_is_told_so():
+    """Whatever the sign of the loss, which says nothing alone."""
+    counts = np.random.default_rng(0).poisson([[2.0], [200.0]], (2, 100))
+    for rate in counts:
+        net = lc.Network([lc.Dense(1, 1)], "poisson", seed=0)
+        with pytest.warns(lc.ConvergenceWarning, match="no better than constant outputs"):
+            lc.fit(net, np.zeros((1, 100, 1)), rate[None], tol=1e-6)
+        np.testing.assert_allclose(np.exp(net.params[1]), rate.mean(), rtol=1e-4)
+
+
+def test_no_outputs_are_better_than_the_targets_themselves():
+    rng = np.random.default_rng(1)
+    targets = read_out("poisson", rng.poisson(1.0, (20, K)))
+    weights, loss = rng.random(20), find_loss("poisson")
+    with np.errstate(divide="ignore"):
+        at_targets = np.log(targets.values)
+    value, delta = loss.value_and_delta(at_targets, targets, weights)
+    assert value == pytest.approx(loss.least_value(targets, weights), rel=1e-13)
+    np.testing.assert_allclose(delta, 0, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_overflow_of_counts_is_an_infinite_loss_without_a_warning(dtype):
+    net = lc.Network([lc.LSTM(1, 2), lc.Dense(2, 1)], "poisson", dtype=dtype, seed=0)
+    net.params[-1] = 1e4
+    with warnings.catch_warnings(), np.errstate(all="raise"):
+        warnings.simplefilter("error")
+        f, _ = net.loss_and_grad(np.ones((2, 3, 1)), np.ones((2, 3)))
+        assert f == net.loss(np.ones((2, 3, 1)), np.ones((2, 3))) == np.inf
+        assert (net.predict(np.ones((2, 3, 1))) == np.inf).all()
 
 
 # ----------------------------------------------------------------- losses of errors, with options
@@ -439,6 +490,8 @@ BAD_TARGETS = {
     "row sum": ("cross_entropy", 2 * ROWS, READ_OUT, ValueError, "sum to 1, got a sum of 2"),
     "row negative": ("cross_entropy", ROWS - 1, READ_OUT, ValueError, "probabilities >= 0"),
     "not a probability": ("binary_cross_entropy", ROWS + 1, READ_OUT, ValueError, "0 and 1"),
+    "negative count": ("poisson", 0.1 - ROWS, READ_OUT, ValueError, "Y: expected counts >= 0 with"),
+    "names of counts": ("poisson", ["a", "b", "c"], READ_OUT, TypeError, "'poisson' are counts"),
     "NaN": ("squared_error", ROWS * np.nan, READ_OUT, ValueError, "Y: expected finite"),
     "too large for the dtype": (
         "squared_error",

@@ -161,7 +161,7 @@ def test_what_is_not_finite_is_said_where(form, value):
     net = network()
     assert refusal(ValueError, lambda: net.predict(form(broken))) == "X" + place
     words = refusal(ValueError, lambda: net.loss(form(X), form(broken[..., 1])))
-    assert words == "Y" + place
+    assert words == "Y" + place + "; step_weight 0 leaves it out"
 
 
 def test_what_is_not_finite_is_said_where_in_the_user_s_array():

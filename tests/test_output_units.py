@@ -14,7 +14,7 @@ def build(loss, activation="identity"):
     return lc.Network([lc.LSTM(2, 3), last], loss=loss, seed=0)
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "poisson"])
 @pytest.mark.parametrize(
     "activation",
     ["logistic", "tanh", "softsign", "logistic_2", "hard_sigmoid", ("scaled_tanh", 5.0, 1.0)],
@@ -29,6 +29,12 @@ def test_a_bounded_activation_before_output_units_is_a_warning(loss, activation)
     net.params[...] = 1e3 * np.sign(net.params)
     y = net.predict(np.random.default_rng(0).normal(size=(20, 10, 2)))
     assert y.min() > 1e-5 or y.max() < 1 - 1e-5
+
+
+@pytest.mark.parametrize("activation", ["relu", "softplus", "elu", "tanh"])
+def test_exponential_outputs_that_stay_from_0_or_infinity_are_a_warning(activation):
+    with pytest.warns(UserWarning, match="keeps the outputs from 0 or inf, for the loss 'poisson'"):
+        build("poisson", activation)
 
 
 @pytest.mark.parametrize("activation", ["relu", "softplus", "elu"])
@@ -47,6 +53,8 @@ def test_logistic_outputs_of_one_sign_only_are_a_warning(activation):
         ("binary_cross_entropy", "identity"),
         ("binary_cross_entropy", ("affine", -2.0, 1.0)),
         ("binary_cross_entropy", "leaky_relu"),
+        ("poisson", "identity"),
+        ("poisson", "leaky_relu"),
     ],
 )
 def test_what_reaches_all_outputs_is_no_warning(loss, activation):

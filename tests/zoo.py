@@ -19,7 +19,7 @@ from lstmcore._readout import READOUTS
 
 INPUTS, OUTPUTS = 3, 2  # of every network
 DTYPES = ("float64", "float32")
-LOSSES = ("squared_error", "cross_entropy", "binary_cross_entropy")
+LOSSES = ("squared_error", "cross_entropy", "binary_cross_entropy", "poisson")
 
 # One setting of every activation; the parameters are not the defaults, so that a kernel that
 # ignores them is found out.

@@ -424,15 +424,18 @@ def max_over_time(y, first, order, lengths, count, t0, largest, step):
 def output_units(kind, a, y):
     """Output activation of pre-activations a (N, K), by rows; y (N, K) is overwritten.
 
-    Kind 0 is the identity, 1 logistic, 2 softmax.
+    Kind 0 is the identity, 1 logistic, 2 softmax, 3 exponential.
     """
     if kind == 0:
         y[...] = a
     elif kind == 1:
         y[...] = logistic(a)
-    else:
+    elif kind == 2:
         e = np.exp(a - a.max(axis=1, keepdims=True, initial=-np.inf))
         y[...] = e / e.sum(axis=1, keepdims=True)
+    else:
+        with np.errstate(over="ignore"):
+            y[...] = np.exp(a)
 
 
 def same_bytes(a, b):

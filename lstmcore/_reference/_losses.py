@@ -10,14 +10,14 @@ def loss_rows(loss, a, targets, weights, scale, n_threads):
 
     Parameters
     ----------
-    loss : {0, 1, 2}
-        Squared error, cross entropy, binary cross entropy.
+    loss : {0, 1, 2, 3}
+        Squared error, cross entropy, binary cross entropy, Poisson.
     a : (N, K) array
         Pre-activations; overwritten with the derivative of the value.
     targets : (N, K) array or, of cross entropy, (N,) intp array
         Targets of a's dtype, or labels.
-    weights : (N,) float64 array or None
-        None is ones. A row of weight 0 counts nothing, whatever it holds.
+    weights : (N,) float64 array, (N, K) but for cross entropy, or None
+        None is ones. What has weight 0, a row or an output, counts nothing, whatever it holds.
     scale : float
         What multiplies the weights.
     n_threads : int
@@ -28,6 +28,8 @@ def loss_rows(loss, a, targets, weights, scale, n_threads):
     float
     """
     weights = np.full(len(a), scale) if weights is None else weights * scale
+    if weights.ndim == 2:  # each output's part is a term of its own
+        a, targets, weights = a.reshape(-1, 1), targets.reshape(-1, 1), weights.ravel()
     scored = weights != 0
     if targets.ndim == 1:
         targets = np.eye(a.shape[1])[targets]
@@ -56,4 +58,10 @@ def _binary_cross_entropy(a, z):
     return terms.sum(axis=1), logistic(a) - z
 
 
-_LOSSES = (_squared_error, _cross_entropy, _binary_cross_entropy)
+def _poisson(a, z):
+    y = np.exp(a)
+    products = np.multiply(z, a, out=np.zeros_like(a), where=z != 0)  # 0 ln 0 = 0
+    return np.where(np.isinf(y), y, y - products).sum(axis=1), y - z
+
+
+_LOSSES = (_squared_error, _cross_entropy, _binary_cross_entropy, _poisson)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..network import Network
-from ._format import RECORDED_STEPS, Exported, Format, Number
+from ._format import RECORDED_STEPS, Exported, Format, Number, largest_error
 from ._source import activation, array, description, flags, rounded
 
 PANEL = 64  # LSTMRT_PANEL of lstmrt_float.h
@@ -84,7 +84,7 @@ class FloatFormat(Format):
             x=x,
             y=y,
             error=float(np.abs(y - net.predict(x[None])[0]).max()),
-            tolerance=self._tolerance * max(1.0, float(np.abs(y).max())),
+            tolerance=self._tolerance * largest_error(model, y),
             details={"reference": net.dtype.name},
         )
 

@@ -1,5 +1,6 @@
 """`Format`: a number format of exports, and what an export in it consists of."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,6 +49,14 @@ class Exported:
     tolerance: float
     settings: list = field(default_factory=list)
     details: dict = field(default_factory=dict)
+
+
+def largest_error(model, y):
+    """By what an error of the outputs y may exceed that of a number about 1."""
+    largest = max(1.0, float(np.abs(y).max()))
+    if model.output == "exponential":  # as large as the error of ln y, times y
+        largest *= max(1.0, math.log(largest))
+    return largest
 
 
 class Format:

@@ -5,7 +5,7 @@ import numpy as np
 from .. import _reference as twin
 from .._outputs import OUTPUTS
 from ._fixed_point import HEADROOM, in_integers
-from ._format import RECORDED_STEPS, Exported, Format, Number
+from ._format import RECORDED_STEPS, Exported, Format, Number, largest_error
 from ._int8_cells import integer_part, output_bits, signals_of
 from ._source import array, literal
 
@@ -222,7 +222,7 @@ INT8 = Int8Format()
 def _tolerance(model, y):
     """Integers agree to the bit; what goes through float may round another way at each step."""
     exact = all(in_integers(part.options) for parts in model.parts for part in parts)
-    return (2e-6 if exact else 1e-3) * max(1.0, float(np.abs(y).max()))
+    return (2e-6 if exact else 1e-3) * largest_error(model, y)
 
 
 def _at_most(sequences, steps):

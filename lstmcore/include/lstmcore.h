@@ -65,7 +65,12 @@ enum {
 };
 
 /* output units of a chain */
-enum { LSTMCORE_OUT_IDENTITY = 0, LSTMCORE_OUT_LOGISTIC = 1, LSTMCORE_OUT_SOFTMAX = 2 };
+enum {
+    LSTMCORE_OUT_IDENTITY = 0,
+    LSTMCORE_OUT_LOGISTIC = 1,
+    LSTMCORE_OUT_SOFTMAX = 2,
+    LSTMCORE_OUT_EXPONENTIAL = 3
+};
 
 /* what a chain reads out of a layer: its output at this step, its mean or its maximum so far */
 enum { LSTMCORE_READ_STEP = 0, LSTMCORE_READ_MEAN = 1, LSTMCORE_READ_MAX = 2 };
