@@ -22,8 +22,10 @@ class LSTM(Layer):
     peepholes : bool
         Gates see the cell state: input and forget gate c(t-1), output gate c(t).
     output_peephole : {"now", "before", None}
-        What the output gate's peephole sees: "now" c(t), as in (4.8), "before" c(t-1), as those of
-        the other gates. With None there is no such peephole: a_o(t) = W_o x(t) + R_o h(t-1) + b_o.
+        With peepholes, what that of the output gate sees:
+        a_o(t) = W_o x(t) + R_o h(t-1) + b_o + p_o s, where s is c(t), equation (4.8), or with
+        "before" c(t-1). With None the output gate has no peephole: the last term is left out, and
+        p has no row for it.
     bidirectional : bool
         As ``direction="both"``.
     direction : {"forward", "reverse", "both"}, optional
@@ -81,6 +83,13 @@ class LSTM(Layer):
 
     >>> LSTM(12, 32, forget_bias=("chrono", 100))
     LSTM(12, 32, forget_bias=('chrono', 100.0))
+
+    No peephole of the output gate, so that p has rows of the input and the forget gate alone:
+
+    >>> [block.shape for block in LSTM(12, 32, peepholes=True).cell.blocks]
+    [(128, 12), (128, 32), (128,), (3, 32)]
+    >>> [block.shape for block in LSTM(12, 32, peepholes=True, output_peephole=None).cell.blocks]
+    [(128, 12), (128, 32), (128,), (2, 32)]
     """
 
     def __init__(
