@@ -61,6 +61,16 @@ LSTMS = {
     "blocks, gate recurrence": (20, {"block_size": 4, "peepholes": True, "gate_recurrence": True}),
     "no squashing": (8, {"cell_activation": "identity", "output_activation": "identity"}),
 }
+# Options that older code does not have; it has a digest less.
+if "output_peephole" in inspect.signature(lc.LSTM).parameters:
+    LSTMS |= {
+        "output gate peeps before": (13, {"peepholes": True, "output_peephole": "before"}),
+        "output gate does not peep": (13, {"peepholes": True, "output_peephole": None}),
+        "blocks, output gate peeps before": (
+            12,
+            {"block_size": 3, "peepholes": True, "output_peephole": "before"},
+        ),
+    }
 # Variants of the GRU: name -> (units, options).
 GRUS = {
     "plain": (17, {}),

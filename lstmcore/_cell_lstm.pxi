@@ -3,7 +3,7 @@
 # Blocks: W, R, b, p, Q. Product: the vectors of i, f, g, o, gates that the layer does not have left
 # out. Slots: the same vectors after their activation, then c, then h(c), and with gate recurrence
 # b_c. Sections of z: h and, with gate recurrence, the gates, which are part of the state. The cell
-# multiplies the peepholes itself: rows for i, f, o.
+# multiplies the peepholes itself: rows for i, f, o, also where p has none for o.
 
 cdef enum:
     PEEPHOLES = 3               # places of the blocks in the list: W, R, b, p, Q
@@ -14,7 +14,7 @@ cdef const char* lstm_check(const Cell* cell, Cell* others) noexcept nogil:
     cdef const char* wrong
     others.block_size = 1
     others.input_gate = others.forget_gate = others.output_gate = others.coupled = 0
-    others.peepholes = others.gate_recurrence = 0
+    others.peepholes = others.gate_recurrence = others.output_peephole = 0
     if cell.block_size < 1 or cell.units % cell.block_size:
         return "block_size: must be a divisor of units"
     if (cell.input_gate not in (0, 1) or cell.forget_gate not in (0, 1)
@@ -26,6 +26,12 @@ cdef const char* lstm_check(const Cell* cell, Cell* others) noexcept nogil:
     if not (cell.input_gate or cell.forget_gate or cell.output_gate) and (
             cell.peepholes or cell.gate_recurrence):
         return "peepholes, gate_recurrence: need a gate"
+    if cell.output_peephole not in (PEEP_NOW, PEEP_BEFORE, PEEP_NONE):
+        return "output_peephole: none of the list"
+    if cell.output_peephole != PEEP_NOW and not (cell.peepholes and cell.output_gate):
+        return "output_peephole: needs peepholes and the output gate"
+    if cell.output_peephole == PEEP_NONE and not (cell.input_gate or cell.forget_gate):
+        return "output_peephole: without it peepholes need another gate"
     wrong = check_activation(cell.act_output, cell.alpha_output)
     if wrong == NULL:
         wrong = check_activation(cell.act_gate, cell.alpha_gate)
@@ -49,6 +55,10 @@ cdef void lstm_plan(Plan* p) noexcept nogil:
         p.o = vectors
         vectors += 1
     p.gates = vectors - 1
+    if cell.peepholes:
+        p.peeping = p.gates - (cell.output_peephole == PEEP_NONE)
+        if cell.output_gate and cell.output_peephole != PEEP_NONE:
+            p.o_peeps = cell.output_peephole
     p.c = vectors
     p.hc = vectors + 1
     p.slots = vectors + 2
@@ -57,6 +67,7 @@ cdef void lstm_plan(Plan* p) noexcept nogil:
         p.slots += 1
         p.sent = p.gates
     p.standard = (vectors == 4 and cell.block_size == 1 and not cell.gate_recurrence
+                  and cell.output_peephole == PEEP_NOW
                   and cell.act_gate == LOGISTIC and cell.act_cell == TANH
                   and cell.act_output == TANH)
     p.states = 2
@@ -112,9 +123,8 @@ cdef void pack_gate_matrix(const Plan* p, int source, const vec* Q, vec* packed)
 cdef void lstm_pack(const Plan* p, const vec* peepholes, const vec* Q, vec* packed) noexcept nogil:
     cdef Py_ssize_t H = p.cell.units
     cdef int q, source
-    if p.cell.peepholes:
-        for q in range(p.gates):
-            copy_items(at(packed, peephole_offset(p, gate_place(p, q))), at(peepholes, q * H), H)
+    for q in range(p.peeping):
+        copy_items(at(packed, peephole_offset(p, gate_place(p, q))), at(peepholes, q * H), H)
     for source in range(1, p.sections):
         pack_gate_matrix(p, source - 1, Q,
                          at(packed, p.products[0].R + source * H * p.products[0].size))
@@ -124,11 +134,12 @@ cdef void lstm_unpack(const Plan* p, const vec* grad, vec* dp, vec* dQ) noexcept
     cdef Py_ssize_t L = p.lanes, H = p.cell.units, C = p.cell.block_size, nb = H // C, j, k, source
     cdef Py_ssize_t N = p.products[0].n
     cdef int q, place
-    for q in range(p.gates):
-        place = gate_place(p, q)
-        if dp != NULL:
-            copy_items(at(dp, q * H), at(grad, peephole_offset(p, place)), H)
-        if dQ != NULL:
+    if dp != NULL:
+        for q in range(p.peeping):
+            copy_items(at(dp, q * H), at(grad, peephole_offset(p, gate_place(p, q))), H)
+    if dQ != NULL:
+        for q in range(p.gates):
+            place = gate_place(p, q)
             for source in range(p.gates):
                 for j in range(nb):
                     for k in range(nb):
@@ -330,6 +341,7 @@ cdef void lstm_forward_any(const Plan* p, const vec* w, Py_ssize_t rows, vec* a,
     cdef Py_ssize_t r, u, n = p.groups, all_n = p.all_groups
     cdef int blocks = p.cell.block_size > 1, k
     cdef int alone = p.cell.peepholes and not blocks        # each cell has gates of its own
+    cdef int alone_late = alone and p.o_peeps == PEEP_NOW
     cdef vec i, f, s, o, hc, one
     cdef vec* v
     cdef vec* keep
@@ -339,6 +351,12 @@ cdef void lstm_forward_any(const Plan* p, const vec* w, Py_ssize_t rows, vec* a,
                 add_block_peepholes(p, p.i, w, c, a)                # (4.2)
             if p.f != ABSENT:
                 add_block_peepholes(p, p.f, w + n, c, a)            # (4.4)
+        if p.o_peeps == PEEP_BEFORE and blocks:
+            add_block_peepholes(p, p.o, w + 2 * n, c, a)            # (4.8) of s_c(t-1)
+        elif p.o_peeps == PEEP_BEFORE:
+            for u in range(n):
+                v = a + u * p.products[0].vectors
+                v[p.o] = fma(w[2 * all_n + u], c[u], v[p.o])        # (4.8) of s_c(t-1)
         for u in range(n):
             v = a + u * p.products[0].vectors
             s = c[u]
@@ -356,7 +374,7 @@ cdef void lstm_forward_any(const Plan* p, const vec* w, Py_ssize_t rows, vec* a,
                 f = one - i
             v[p.g] = activate(&p.act_cell, v[p.g])
             c[u] = units_only(p, u, fma(i, v[p.g], f * s))          # (4.7)
-        if p.cell.peepholes and blocks and p.o != ABSENT:
+        if p.o_peeps == PEEP_NOW and blocks:
             add_block_peepholes(p, p.o, w + 2 * n, c, a)            # (4.8)
         for u in range(n):
             v = a + u * p.products[0].vectors
@@ -365,7 +383,7 @@ cdef void lstm_forward_any(const Plan* p, const vec* w, Py_ssize_t rows, vec* a,
             z[u] = hc
             if p.o != ABSENT:
                 o = activate(&p.gate,
-                             fma(w[2 * all_n + u], s, v[p.o]) if alone else v[p.o])     # (4.9)
+                             fma(w[2 * all_n + u], s, v[p.o]) if alone_late else v[p.o])     # (4.9)
                 v[p.o] = o
                 z[u] = o * hc                                        # (4.10)
             for k in range(1, p.sections):
@@ -392,6 +410,7 @@ cdef void lstm_backward_any(const Plan* p, const vec* w, Py_ssize_t rows, const 
     cdef Py_ssize_t r, u, n = p.groups, all_n = p.all_groups
     cdef int blocks = p.cell.block_size > 1, source_i = 0, source_f = 0, source_o = 0
     cdef int alone = p.cell.peepholes and not blocks
+    cdef int alone_late = alone and p.o_peeps == PEEP_NOW
     cdef vec i, f, g, o, hc, s_before, eps, eps_s, ds, one
     cdef const vec* now
     cdef vec* d
@@ -413,12 +432,12 @@ cdef void lstm_backward_any(const Plan* p, const vec* w, Py_ssize_t rows, const 
                     eps = eps + dz[source_o * all_n + u]
                 d[p.o] = derivative(&p.gate, o) * eps                           # (4.12)
             dc[u] = fma(o * derivative(&p.output, hc), dz[u], dc[u])            # (4.13)
-            if alone and p.o != ABSENT:
+            if alone_late:
                 dc[u] = fma(w[2 * all_n + u], d[p.o], dc[u])
                 dw[2 * all_n + u] = fma(d[p.o], now[p.c], dw[2 * all_n + u])
         if blocks and p.o != ABSENT:
             fold_blocks(p, p.o, delta)
-            if p.cell.peepholes:
+            if p.o_peeps == PEEP_NOW:
                 block_peepholes_backward(p, p.o, w + 2 * n, delta, tape, dc, dw + 2 * n)
         for u in range(n):
             now = tape + u * p.slots
@@ -457,6 +476,13 @@ cdef void lstm_backward_any(const Plan* p, const vec* w, Py_ssize_t rows, const 
                 fold_blocks(p, p.i, delta)
                 if p.cell.peepholes:
                     block_peepholes_backward(p, p.i, w, delta, previous, dc, dw)
+        if p.o_peeps == PEEP_BEFORE and blocks:
+            block_peepholes_backward(p, p.o, w + 2 * n, delta, previous, dc, dw + 2 * n)
+        elif p.o_peeps == PEEP_BEFORE:
+            for u in range(n):
+                d = delta + u * p.products[0].vectors
+                dc[u] = fma(w[2 * all_n + u], d[p.o], dc[u])
+                dw[2 * all_n + u] = fma(d[p.o], previous[u * p.slots + p.c], dw[2 * all_n + u])
         tape += p.slots * n
         previous += p.slots * n
         dz += p.sections * n

@@ -15,7 +15,8 @@ cdef const char* check_cell(const Cell* cell) noexcept nogil:
         wrong = rnn_check(cell)
     if wrong == NULL and (others.input_gate or others.forget_gate or others.output_gate
                           or others.coupled or others.peepholes or others.gate_recurrence
-                          or others.block_size != 1 or others.reset_after):
+                          or others.block_size != 1 or others.reset_after
+                          or others.output_peephole):
         return "options: one that another kind has"
     return wrong
 

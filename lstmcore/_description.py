@@ -27,6 +27,7 @@ _YOUNGER = {
     "update_bias": 0.0,
     "W_start": "glorot",
     "R_start": "orthogonal",
+    "output_peephole": "now",
 }
 
 

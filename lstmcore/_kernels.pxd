@@ -50,6 +50,11 @@ cdef extern from "lstmcore.h" nogil:
         READ_MEAN "LSTMCORE_READ_MEAN"
         READ_MAX "LSTMCORE_READ_MAX"
 
+    enum:                           # which cell state the output gate's peephole reads
+        PEEP_NOW "LSTMCORE_PEEP_NOW"
+        PEEP_BEFORE "LSTMCORE_PEEP_BEFORE"
+        PEEP_NONE "LSTMCORE_PEEP_NONE"
+
     ctypedef struct Cell "lstmcore_cell":
         size_t size
         int kind
@@ -63,6 +68,7 @@ cdef extern from "lstmcore.h" nogil:
         int act_gate, act_cell, act_output
         double alpha_gate, beta_gate, alpha_cell, beta_cell, alpha_output, beta_output
         int reset_after                 # GRU
+        int output_peephole             # LSTM: PEEP_NOW, PEEP_BEFORE, PEEP_NONE
 
     ctypedef struct Layer "lstmcore_layer":
         pass

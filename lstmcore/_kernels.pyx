@@ -4,7 +4,8 @@ Legend, for this file and those that it includes:
     T, B, I, H      time steps, sequences in the batch, inputs, hidden units
     gates           of the LSTM i, f, g, o: input gate, forget gate, cell input, output gate; of the
                     GRU r, z, n: reset gate, update gate, candidate; in this order
-    peepholes       i and f read the cell state of the step before, s_c(t-1); o reads s_c(t)
+    peepholes       i and f read the cell state of the step before, s_c(t-1); o reads s_c(t),
+                    unless the cell says otherwise
     rank            place of a sequence in the order of descending length: the sequences that have a
                     step t are the ranks 0 to n(t)-1, so that padding costs nothing
     p               the Plan: what a step of the cell is, in numbers

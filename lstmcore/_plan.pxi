@@ -48,6 +48,8 @@ cdef struct Plan:
     int standard                # the cell's common form, which has code of its own
     # An LSTM's: places of its gates among the vectors, of c, h(c) and h among the slots
     int i, f, g, o, gates
+    int peeping                 # gates with peepholes: the first so many
+    int o_peeps                 # what the peephole of o reads: PEEP_NOW, PEEP_BEFORE; or ABSENT
     int c, hc, h
     # What follows:
     Py_ssize_t lanes            # L
@@ -92,7 +94,7 @@ cdef Plan bare_plan(const Cell* cell, Py_ssize_t L) noexcept nogil:
     p.phases = 1
     p.sections = 1
     p.slots = 1
-    p.i = p.f = p.o = p.c = p.hc = p.h = ABSENT
+    p.i = p.f = p.o = p.c = p.hc = p.h = p.o_peeps = ABSENT
     p.lanes = L
     p.groups = p.all_groups = (cell.units + L - 1) // L
     p.padded = p.groups * L

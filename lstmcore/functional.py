@@ -90,6 +90,7 @@ def lstm_forward(
     Q=None,
     tokens=False,
     lengths=None,
+    output_peephole="now",
     input_gate=True,
     forget_gate=True,
     output_gate=True,
@@ -113,7 +114,7 @@ def lstm_forward(
     R : (4H, H) array_like
     b : (4H,) array_like
     p : (3, H) array_like, optional
-        Peepholes of i, f, o.
+        Peepholes of i, f, o; (2, H) with `output_peephole` None.
     h0, c0 : (B, H) or (H,) array_like, optional
         Initial state; by default zero.
     Q : (3H, 3H) array_like, optional
@@ -123,7 +124,7 @@ def lstm_forward(
         Take integers 0 ... I-1, which stand for one-hot vectors.
     lengths : (B,) array_like of int, optional
         Steps of each sequence; by default T.
-    input_gate, forget_gate, output_gate, coupled, block_size
+    output_peephole, input_gate, forget_gate, output_gate, coupled, block_size
         Variants, as in `LSTM`; gates without rows of their own are left out of W, R, b, p and Q.
     gate_activation, cell_activation, output_activation : str or tuple
         As in `LSTM`.
@@ -164,6 +165,7 @@ def lstm_forward(
     """
     options = {
         "peepholes": p is not None,
+        "output_peephole": output_peephole,
         "gate_recurrence": Q is not None,
         "input_gate": input_gate,
         "forget_gate": forget_gate,

@@ -37,6 +37,31 @@ def networks():
             squared,
             "all",
         ),
+        "peeps_before": (
+            [LSTM(3, 7, peepholes=True, output_peephole="before"), Dense(7, 3)],
+            classes,
+            "all",
+        ),
+        "peeps_before_only": (
+            [
+                LSTM(
+                    3,
+                    8,
+                    block_size=2,
+                    peepholes=True,
+                    output_peephole="before",
+                    input_gate=False,
+                    forget_gate=False,
+                )
+            ],
+            squared,
+            "mean",
+        ),
+        "no_output_peephole": (
+            [LSTM(3, 6, peepholes=True, output_peephole=None, coupled=True, gate_recurrence=True)],
+            squared,
+            "last",
+        ),
         "activations": (
             [
                 LSTM(

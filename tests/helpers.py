@@ -46,6 +46,7 @@ def lstm_cell(
     output_gate=1,
     coupled=0,
     peepholes=0,
+    output_peephole="now",
     gate_recurrence=0,
     gate="logistic",
     cell="tanh",
@@ -64,6 +65,7 @@ def lstm_cell(
             "peepholes": peepholes,
             "gate_recurrence": gate_recurrence,
             "reset_after": 0,
+            "output_peephole": {"now": 0, "before": 1, None: 2}[output_peephole],
         },
         gate=gate,
         cell=cell,
@@ -105,7 +107,7 @@ def block_shapes(cell):
     G = m * nb + H
     shapes = {"W": (G, I), "R": (G, H), "b": (G,)}
     if cell["peepholes"]:
-        shapes["p"] = (m, H)
+        shapes["p"] = (m - (cell["output_peephole"] == 2), H)
     if cell["gate_recurrence"]:
         shapes["Q"] = (m * nb, m * nb)
     return shapes

@@ -36,7 +36,7 @@ LARGEST_HEADER = 1 << 20  # bytes of JSON that `load` looks at
 OF_AN_ENTRY = 1 << 9  # bytes that Python's zipfile keeps of one
 OF_A_LAYER = 10 << 10  # bytes of a layer without its parameters, which a network may have many of
 # Options that a file need not name.
-YOUNGER = {"direction", "tokens", "bias", "update_bias", "W_start", "R_start"}
+YOUNGER = {"direction", "tokens", "bias", "update_bias", "W_start", "R_start", "output_peephole"}
 SHELL_EVERY = 20  # files for one that the shell gets, too
 
 

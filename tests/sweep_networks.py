@@ -112,6 +112,7 @@ def output_units(name, a):
 # are drawn in `draw_layer`; what asks for tokens is asked for in `with_tokens`.
 OPTIONS = {
     "peepholes": lambda rng, H: True,
+    "output_peephole": lambda rng, H: "before" if rng.random() < 0.5 else None,
     "bidirectional": lambda rng, H: True,
     "direction": lambda rng, H: str(rng.choice(["forward", "reverse", "both"])),
     "input_gate": lambda rng, H: False,
@@ -142,6 +143,11 @@ def contradict(options):
     if isinstance(options.get("forget_bias"), tuple) and not gates[1]:
         return True
     if not any(gates) and (options.get("peepholes") or options.get("gate_recurrence")):
+        return True
+    peephole = options.get("output_peephole", "now")
+    if peephole != "now" and not (options.get("peepholes") and gates[2]):
+        return True
+    if peephole is None and not (gates[0] or gates[1]):
         return True
     return options.get("bidirectional") and options.get("direction") in ("forward", "reverse")
 

@@ -510,6 +510,7 @@ def test_any_arguments_of_the_layer_functions(weights, x, options, dh, dstate):
         st.sampled_from(
             [
                 "peepholes",
+                "output_peephole",
                 "bidirectional",
                 "input_gate",
                 "coupled",

@@ -155,7 +155,7 @@ def test_steps_of_a_gru_give_the_bits_of_a_sequence(outside, B):
 def test_a_description_of_an_earlier_version_is_read_as_far_as_it_goes(outside):
     size = outside.check_sizes()  # of the struct, and up to its last member
     assert outside.check(size=size[1]) is None
-    assert outside.check(size=size[1], reset_after=1) is None  # lies behind what counts
+    assert outside.check(size=size[1], output_peephole=7) is None  # lies behind what counts
 
 
 @pytest.mark.parametrize(
@@ -163,6 +163,16 @@ def test_a_description_of_an_earlier_version_is_read_as_far_as_it_goes(outside):
     [
         ({}, None),
         ({"peepholes": 1, "coupled": 1, "forget_gate": 0, "block_size": 2}, None),
+        ({"peepholes": 1, "output_peephole": 1}, None),
+        ({"peepholes": 1, "output_peephole": 2, "coupled": 1, "forget_gate": 0}, None),
+        ({"peepholes": 1, "output_peephole": 3}, "output_peephole"),
+        ({"peepholes": 1, "output_peephole": -1}, "output_peephole"),
+        ({"output_peephole": 1}, "output_peephole"),
+        ({"peepholes": 1, "output_peephole": 1, "output_gate": 0}, "output_peephole"),
+        (
+            {"peepholes": 1, "output_peephole": 2, "input_gate": 0, "forget_gate": 0},
+            "output_peephole",
+        ),
         ({"kind": 4}, "kind"),
         ({"kind": -1}, "kind"),
         ({"kind": 3}, "options"),

@@ -294,6 +294,17 @@ FORWARD_ERRORS = [
     ({"b": np.zeros((12, 1))}, ValueError, "b: expected shape (12,), got (12, 1)"),
     ({"b": "b"}, TypeError, "b: expected real numbers"),
     ({"p": np.zeros((3, H + 1))}, ValueError, "p: expected shape (3, 3), got (3, 4)"),
+    (
+        {"p": np.zeros((3, H)), "output_peephole": None},
+        ValueError,
+        "p: expected shape (2, 3), got (3, 3)",
+    ),
+    (
+        {"output_peephole": "before"},
+        ValueError,
+        "output_peephole: expected 'now' unless there are peepholes",
+    ),
+    ({"output_peephole": ["now"]}, TypeError, "output_peephole: expected 'now', 'before' or None"),
     ({"p": [[1], [2, 3]]}, ValueError, "p: expected an array of numbers"),
     ({"Q": np.zeros((3, 3))}, ValueError, "Q: expected shape (9, 9), got (3, 3)"),
     ({"h0": np.zeros((B + 1, H))}, ValueError, "h0: expected shape (3, 3) or (3,), got (4, 3)"),

@@ -27,6 +27,14 @@ def shapes(layer):
             {"W": (24, 3), "R": (24, 8), "b": (24,), "p": (2, 8)},
         ),
         (
+            {"peepholes": True, "output_peephole": "before"},
+            {"W": (32, 3), "R": (32, 8), "b": (32,), "p": (3, 8)},
+        ),
+        (
+            {"peepholes": True, "output_peephole": None, "gate_recurrence": True},
+            {"W": (32, 3), "R": (32, 8), "b": (32,), "p": (2, 8), "Q": (24, 24)},
+        ),
+        (
             {"coupled": True, "gate_recurrence": True},
             {"W": (24, 3), "R": (24, 8), "b": (24,), "Q": (16, 16)},
         ),
@@ -43,7 +51,17 @@ def shapes(layer):
             {"W": (32, 3), "R": (32, 8), "b": (32,), "p": (3, 8), "h0": (8,), "c0": (8,)},
         ),
     ],
-    ids=["plain", "peepholes", "NIG", "CIFG + FGR", "no gates", "blocks", "learned state"],
+    ids=[
+        "plain",
+        "peepholes",
+        "NIG",
+        "output gate peeps before",
+        "output gate does not peep",
+        "CIFG + FGR",
+        "no gates",
+        "blocks",
+        "learned state",
+    ],
 )
 def test_lstm_blocks(options, expected):
     layer = lc.LSTM(3, 8, **options)
@@ -257,6 +275,8 @@ def test_repr_is_the_call_that_makes_it():
         "LSTM(3, 8, peepholes=True, bidirectional=True, coupled=True)",
         "LSTM(3, 8, block_size=2, gate_activation=('hard_sigmoid', 0.3, 0.5), forget_bias=0.0)",
         "LSTM(3, 8, direction='reverse')",
+        "LSTM(3, 8, peepholes=True, output_peephole='before')",
+        "LSTM(3, 8, peepholes=True, output_peephole=None, coupled=True)",
         "LSTM(3, 8, forget_bias=('chrono', 100.0), W_start=('uniform', 0.1))",
         "GRU(3, 8)",
         "GRU(3, 8, update_bias=('chrono', 100.0), W_start='orthogonal', R_start='zeros')",
@@ -279,6 +299,7 @@ def test_repr_is_the_call_that_makes_it():
     "layer",
     [
         lc.LSTM(3, 4, coupled=True, forget_bias=2, R_mask=np.ones((12, 4))),
+        lc.LSTM(3, 4, peepholes=True, output_peephole=None, R_mask=np.ones((16, 4))),
         lc.GRU(3, 4, direction="reverse", cell_activation=("elu", 0.5), R_mask=np.ones((12, 4))),
         lc.RNN(3, 4, direction="both", R_mask=np.eye(4)),
     ],
@@ -498,6 +519,37 @@ LSTM_ERRORS = [
     ({"hidden_size": -1}, ValueError, "hidden_size: expected an integer >= 1"),
     ({"hidden_size": None}, TypeError, "hidden_size: expected an integer"),
     ({"peepholes": 1}, TypeError, "peepholes: expected True or False, got 1"),
+    (
+        {"peepholes": True, "output_peephole": "after"},
+        ValueError,
+        "output_peephole: expected 'now', 'before' or None, got 'after'",
+    ),
+    (
+        {"peepholes": True, "output_peephole": False},
+        TypeError,
+        "output_peephole: expected 'now', 'before' or None, got False",
+    ),
+    (
+        {"output_peephole": "before"},
+        ValueError,
+        "output_peephole: expected 'now' unless there are peepholes and an output gate, got "
+        "'before'",
+    ),
+    (
+        {"output_peephole": None, "peepholes": True, "output_gate": False},
+        ValueError,
+        "output_peephole: expected 'now' unless there are peepholes and an output gate, got None",
+    ),
+    (
+        {
+            "output_peephole": None,
+            "peepholes": True,
+            "input_gate": False,
+            "forget_gate": False,
+        },
+        ValueError,
+        "output_peephole: expected 'now' or 'before' where the output gate is the only gate",
+    ),
     ({"bidirectional": "yes"}, TypeError, "bidirectional: expected True or False"),
     ({"direction": "backward"}, ValueError, "direction: expected one of forward, reverse, both"),
     ({"direction": 1}, TypeError, "direction: expected one of forward, reverse, both, got 1"),
@@ -557,6 +609,8 @@ def test_wrong_options_of_an_lstm_are_refused_by_name(options, error, words):
         (lambda: lc.RNN(1, 1, W_mask=[1]), ValueError, "W_mask: expected shape (1, 1)"),
         (lambda: lc.RNN(1, 1, R_mask=[[np.nan]]), ValueError, "R_mask: expected 0 and 1"),
         (lambda: lc.RNN(1, 1, direction=""), ValueError, "direction: expected one of"),
+        (lambda: lc.RNN(1, 1, output_peephole="now"), TypeError, "output_peephole"),
+        (lambda: lc.GRU(1, 1, output_peephole="now"), TypeError, "output_peephole"),
         (lambda: lc.GRU(0, 1), ValueError, "input_size: expected"),
         (lambda: lc.GRU(1, 2.5), TypeError, "hidden_size: expected"),
         (lambda: lc.GRU(1, 1, reset_after=1), TypeError, "reset_after: expected True or False"),

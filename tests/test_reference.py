@@ -72,22 +72,22 @@ def test_blocks_of_one_cell_are_the_plain_lstm_and_equal_cells_share_a_gate():
     assert np.array_equal(y[..., 1::2], y[..., ::2])
 
 
-def test_one_step_written_out():
+@pytest.mark.parametrize("peephole", ["now", "before", None])
+def test_one_step_written_out(peephole):
     """(4.2)-(4.10) for one unit, with numbers."""
 
     def logistic(a):
         return 1 / (1 + np.exp(-a))
 
-    problem = random_problem(lstm_cell(1, 1, peepholes=1), [1])
+    problem = random_problem(lstm_cell(1, 1, peepholes=1, output_peephole=peephole), [1])
     (x,), h, c = problem.x[0, 0], problem.h0[0, 0], problem.c0[0, 0]
     a = problem.blocks["W"][:, 0] * x + problem.blocks["R"][:, 0] * h + problem.blocks["b"]
     p = problem.blocks["p"][:, 0]
     s = logistic(a[1] + p[1] * c) * c + logistic(a[0] + p[0] * c) * np.tanh(a[2])
+    peeped = 0 if peephole is None else p[2] * (s if peephole == "now" else c)
     outputs, _ = run_forward(_reference, problem)
     np.testing.assert_allclose(outputs["cT"], [[s]], rtol=1e-14)
-    np.testing.assert_allclose(
-        outputs["hT"], [[logistic(a[3] + p[2] * s) * np.tanh(s)]], rtol=1e-14
-    )
+    np.testing.assert_allclose(outputs["hT"], [[logistic(a[3] + peeped) * np.tanh(s)]], rtol=1e-14)
 
 
 @pytest.mark.parametrize(

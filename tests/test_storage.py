@@ -533,3 +533,15 @@ def test_starts_come_back_and_files_from_before_them_are_read(tmp_path):
     with np.load(tmp_path / "m.npz") as file:
         *_, plain = json.loads(file["lstmcore.json"])["layers"]
     assert not {"update_bias", "W_start", "R_start"} & set(plain["options"])
+
+
+@pytest.mark.parametrize("peephole", ["now", "before", None])
+def test_what_the_output_gate_peeps_at_comes_back_and_is_now_in_files_from_before(path, peephole):
+    net = lc.Network([lc.LSTM(3, 2, peepholes=True, output_peephole=peephole)], seed=0)
+    save(net, path)
+    again = load(path)
+    assert again.layers[0].options["output_peephole"] == peephole
+    same_bits(again.params, net.params)
+    with np.load(path) as file:
+        (layer,) = json.loads(file["lstmcore.json"])["layers"]
+    assert ("output_peephole" in layer["options"]) == (peephole != "now")

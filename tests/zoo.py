@@ -198,6 +198,59 @@ CELLS = {
             "output_activation": ("scaled_tanh", 1.5, 0.5),
         },
     ),
+    "output gate peeps before": Entry(
+        lc.LSTM,
+        "all peepholes read c(t-1)",
+        {"peepholes": True, "output_peephole": "before"},
+        is_representative=True,
+    ),
+    "output gate does not peep": Entry(
+        lc.LSTM,
+        "p has fewer rows than there are gates",
+        {"peepholes": True, "output_peephole": None},
+        is_representative=True,
+    ),
+    "only the output gate, peeps before": Entry(
+        lc.LSTM,
+        "o(t) is computed before c(t)",
+        {
+            "peepholes": True,
+            "output_peephole": "before",
+            "input_gate": False,
+            "forget_gate": False,
+        },
+    ),
+    "NFG, output gate does not peep": Entry(
+        lc.LSTM,
+        "the row of i is all there is of p",
+        {"peepholes": True, "output_peephole": None, "forget_gate": False},
+    ),
+    "CIFG with FGR, output gate peeps before": Entry(
+        lc.LSTM,
+        "o reads the state and the gates of the same step",
+        {
+            "peepholes": True,
+            "output_peephole": "before",
+            "coupled": True,
+            "gate_recurrence": True,
+        },
+    ),
+    "blocks, output gate peeps before": Entry(
+        lc.LSTM,
+        "a gate's peepholes are summed over the cells of a block, c(t-1) for o too",
+        {"peepholes": True, "output_peephole": "before", "block_size": smallest_divisor},
+    ),
+    "NIG with FGR, blocks, output gate does not peep": Entry(
+        lc.LSTM,
+        "Q has the rows of a block's o, p has not",
+        {
+            "peepholes": True,
+            "output_peephole": None,
+            "input_gate": False,
+            "gate_recurrence": True,
+            "block_size": smallest_divisor,
+        },
+    ),
     "GRU": Entry(lc.GRU, "resets what R gave, the recurrent bias included", is_representative=True),
     "GRU, reset before": Entry(
         lc.GRU,

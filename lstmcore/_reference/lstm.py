@@ -2,13 +2,18 @@
 
 C cells are in a block, nb = H / C blocks, m own gates of a block, G = m nb + H rows of W and R.
 Gates stand in the order i, f, g, o, absent ones left out; where only the gates proper are meant
-(the rows of p and Q) in the order i, f, o. The input and forget gates' peepholes read c(t-1), the
-output gate's reads c(t). An absent gate is the constant 1, a coupled forget gate is 1 - i.
+(the rows of p and Q) in the order i, f, o. The input and forget gates' peepholes read c(t-1). That
+of the output gate reads c(t) or c(t-1); or it has none, and p no row for it. An absent gate is the
+constant 1, a coupled forget gate is 1 - i.
 """
 
 import numpy as np
 
 from ._activations import activate, derivative, parameters
+
+# The record that the output gate's peephole reads, for each value of `output_peephole`; with the
+# last there is no peephole.
+_OUTPUT_PEEPHOLES = ("now", "previous", None)
 
 
 def _own_gates(cell):
@@ -19,6 +24,16 @@ def _own_gates(cell):
         "o": cell["output_gate"],
     }
     return [gate for gate in "ifo" if present[gate]]
+
+
+def _peepholes(cell):
+    """The gates with peepholes, in the order of p, and the record that each reads."""
+    if not cell["peepholes"]:
+        return {}
+    records = dict.fromkeys(_own_gates(cell), "previous")
+    if "o" in records:
+        records["o"] = _OUTPUT_PEEPHOLES[cell["output_peephole"]]
+    return {gate: record for gate, record in records.items() if record is not None}
 
 
 def _gate_rows(cell):
@@ -42,7 +57,7 @@ def block_shapes(cell):
         "W": (rows, inputs),
         "R": (rows, units),
         "b": (rows,),
-        "p": (own, units) if cell["peepholes"] else None,
+        "p": (len(_peepholes(cell)), units) if cell["peepholes"] else None,
         "Q": (gates, gates) if cell["gate_recurrence"] and gates else None,
     }
 
@@ -62,8 +77,10 @@ def state_fields(cell):
 
 def forward(cell, blocks, a, previous, now):
     """One step of n sequences; see the package for the arguments."""
-    own, rows = _own_gates(cell), _gate_rows(cell)
+    own, rows, peepholes = _own_gates(cell), _gate_rows(cell), _peepholes(cell)
     gate, size = parameters(cell, "gate"), cell["block_size"]
+    records = {"previous": previous, "now": now}
+    p = dict(zip(peepholes, blocks.get("p", ()), strict=True))
 
     a = a + previous["h"] @ blocks["R"].T
     if "Q" in blocks:
@@ -71,31 +88,33 @@ def forward(cell, blocks, a, previous, now):
         for name, part in zip(own, np.split(a_gates, len(own), axis=1), strict=True):
             a[:, rows[name]] += part
 
-    def gate_value(name, c):
-        """The gate's activation; its peephole reads the cell states c."""
+    def gate_value(name):
+        """The gate's activation, once the cell states are there that its peephole reads."""
         if name == "f" and cell["coupled"]:
             return 1 - now["i"]
         if name not in own:
             return 1
         a_gate = a[:, rows[name]]
-        if "p" in blocks:
-            a_gate = a_gate + _block_sums(blocks["p"][own.index(name)] * c, size)
+        if name in p:
+            a_gate = a_gate + _block_sums(p[name] * records[peepholes[name]]["c"], size)
         return activate(*gate, a_gate)
 
-    now["i"][...] = gate_value("i", previous["c"])  # (4.2), (4.3)
-    now["f"][...] = gate_value("f", previous["c"])  # (4.4), (4.5)
+    now["i"][...] = gate_value("i")  # (4.2), (4.3)
+    now["f"][...] = gate_value("f")  # (4.4), (4.5)
     now["g"][...] = activate(*parameters(cell, "cell"), a[:, rows["g"]])  # (4.6)
     i, f = _to_cells(now["i"], size), _to_cells(now["f"], size)
     now["c"][...] = f * previous["c"] + i * now["g"]  # (4.7)
-    now["o"][...] = gate_value("o", now["c"])  # (4.8), (4.9)
+    now["o"][...] = gate_value("o")  # (4.8), (4.9)
     now["hc"][...] = activate(*parameters(cell, "output"), now["c"])
     now["h"][...] = _to_cells(now["o"], size) * now["hc"]  # (4.10)
 
 
 def backward(cell, blocks, previous, now, dnow, dblocks):
     """dL/da of one step; see the package for the arguments."""
-    own, rows = _own_gates(cell), _gate_rows(cell)
+    own, rows, peepholes = _own_gates(cell), _gate_rows(cell), _peepholes(cell)
     gate, size = parameters(cell, "gate"), cell["block_size"]
+    records = {"previous": previous, "now": now}
+    p = dict(zip(peepholes, blocks.get("p", ()), strict=True))
     i, f, o = (_to_cells(now[name], size) for name in "ifo")
     dh, dc = dnow["h"], dnow["c"]  # (4.11) is in dh already
     da = np.zeros((len(dh), len(blocks["b"])), dh.dtype)
@@ -106,15 +125,17 @@ def backward(cell, blocks, previous, now, dnow, dblocks):
             dvalue = dvalue + dnow[name]
         da[:, rows[name]] = derivative(*gate, now[name]) * dvalue
 
-    def peephole(name):
-        """What a gate's delta sends to the cell states that its peephole reads."""
-        if "p" not in blocks or name not in own:
-            return 0
-        return blocks["p"][own.index(name)] * _to_cells(da[:, rows[name]], size)
+    def peeped_at(record):
+        """What the gates' deltas send to the cell states of a record through the peepholes."""
+        return sum(
+            p[name] * _to_cells(da[:, rows[name]], size)
+            for name, peeped in peepholes.items()
+            if peeped == record
+        )
 
     if "o" in own:
         set_da("o", _block_sums(now["hc"] * dh, size))  # (4.12)
-    dc += o * derivative(*parameters(cell, "output"), now["hc"]) * dh + peephole("o")  # (4.13)
+    dc += o * derivative(*parameters(cell, "output"), now["hc"]) * dh + peeped_at("now")  # (4.13)
     da[:, rows["g"]] = i * derivative(*parameters(cell, "cell"), now["g"]) * dc  # (4.14)
     if "f" in own:
         set_da("f", _block_sums(previous["c"] * dc, size))  # (4.15)
@@ -125,13 +146,11 @@ def backward(cell, blocks, previous, now, dnow, dblocks):
 
     # (3.35)
     dblocks["R"] += da.T @ previous["h"]
-    if "p" in blocks:
-        for name, dp in zip(own, dblocks["p"], strict=True):
-            c = now["c"] if name == "o" else previous["c"]
-            dp += (_to_cells(da[:, rows[name]], size) * c).sum(axis=0)
+    for (name, record), dp in zip(peepholes.items(), dblocks.get("p", ()), strict=True):
+        dp += (_to_cells(da[:, rows[name]], size) * records[record]["c"]).sum(axis=0)
 
     # dL/d(previous state): the terms of (4.13) that the step before will find in its dc, and (4.11)
-    dc[...] = f * dc + peephole("i") + peephole("f")
+    dc[...] = f * dc + peeped_at("previous")
     dh[...] = da @ blocks["R"]
     if "Q" in blocks:
         da_gates = np.hstack([da[:, rows[name]] for name in own])

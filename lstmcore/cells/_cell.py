@@ -64,6 +64,7 @@ _ABSENT = {
     "peepholes": 0,
     "gate_recurrence": 0,
     "reset_after": 0,
+    "output_peephole": 0,
 }
 
 

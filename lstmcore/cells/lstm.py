@@ -1,12 +1,13 @@
 """`LSTM`: long short-term memory and its variants."""
 
-from .._checks import as_flag, as_integer
+from .._checks import as_flag, as_integer, describe
 from .._params import WEIGHTS, Block, bias, chrono, zeros
 from ._cell import Cell, describe_cell, matrix_blocks, stack_gates
 from ._layer import Layer
 from ._options import as_activation, as_gate_bias, as_masks, as_starts, recurrent_options
 
 _FLAGS = ("input_gate", "forget_gate", "output_gate", "coupled", "peepholes", "gate_recurrence")
+OUTPUT_PEEPHOLES = ("now", "before", None)  # in the order of their codes in the kernels
 
 
 class LSTM(Layer):
@@ -20,6 +21,11 @@ class LSTM(Layer):
         I and H (the number of cells).
     peepholes : bool
         Gates see the cell state: input and forget gate c(t-1), output gate c(t).
+    output_peephole : {"now", "before", None}
+        With peepholes, what that of the output gate sees:
+        a_o(t) = W_o x(t) + R_o h(t-1) + b_o + p_o s, where s is c(t), equation (4.8), or with
+        "before" c(t-1). With None the output gate has no peephole: the last term is left out, and
+        p has no row for it.
     bidirectional : bool
         As ``direction="both"``.
     direction : {"forward", "reverse", "both"}, optional
@@ -56,8 +62,9 @@ class LSTM(Layer):
     -----
     With nb = H / C blocks of cells and m gates (of i, f, o) that have weights of their own, the
     gate order i, f, g, o gives G = m nb + H rows. Blocks: W (G, I), R (G, H), b (G,); with
-    peepholes p (m, H); with gate recurrence Q (m nb, m nb), rows receive and columns send; h0 (H,)
-    and c0 (H,) if learned. For the plain LSTM that is W (4H, I), R (4H, H), b (4H,), p (3, H).
+    peepholes p (m, H), or (m - 1, H) without that of the output gate; with gate recurrence
+    Q (m nb, m nb), rows receive and columns send; h0 (H,) and c0 (H,) if learned. For the plain
+    LSTM that is W (4H, I), R (4H, H), b (4H,), p (3, H).
 
     References
     ----------
@@ -76,6 +83,13 @@ class LSTM(Layer):
 
     >>> LSTM(12, 32, forget_bias=("chrono", 100))
     LSTM(12, 32, forget_bias=('chrono', 100.0))
+
+    No peephole of the output gate, so that p has rows of the input and the forget gate alone:
+
+    >>> [block.shape for block in LSTM(12, 32, peepholes=True).cell.blocks]
+    [(128, 12), (128, 32), (128,), (3, 32)]
+    >>> [block.shape for block in LSTM(12, 32, peepholes=True, output_peephole=None).cell.blocks]
+    [(128, 12), (128, 32), (128,), (2, 32)]
     """
 
     def __init__(
@@ -84,6 +98,7 @@ class LSTM(Layer):
         hidden_size,
         *,
         peepholes=False,
+        output_peephole="now",
         bidirectional=False,
         direction=None,
         input_gate=True,
@@ -108,6 +123,7 @@ class LSTM(Layer):
         )
         options |= {
             "peepholes": as_flag(peepholes, "peepholes"),
+            "output_peephole": _as_output_peephole(output_peephole),
             "input_gate": as_flag(input_gate, "input_gate"),
             "forget_gate": as_flag(forget_gate, "forget_gate"),
             "output_gate": as_flag(output_gate, "output_gate"),
@@ -127,6 +143,13 @@ class LSTM(Layer):
         super().__init__(options, _cell(options, gates), options["tokens"])
 
 
+def _as_output_peephole(value):
+    if value is None or (isinstance(value, str) and value in OUTPUT_PEEPHOLES):
+        return value
+    kind = ValueError if isinstance(value, str) else TypeError
+    raise kind(f"output_peephole: expected 'now', 'before' or None, got {describe(value)}")
+
+
 def _refuse_contradictions(options):
     """Raise where options that are right each for itself do not go together."""
     if options["coupled"] and not (options["input_gate"] and options["forget_gate"]):
@@ -140,6 +163,17 @@ def _refuse_contradictions(options):
         for name in ("peepholes", "gate_recurrence"):
             if options[name]:
                 raise ValueError(f"{name}: expected False without any gate, got True")
+    peephole = options["output_peephole"]
+    if peephole != "now" and not (options["peepholes"] and options["output_gate"]):
+        raise ValueError(
+            "output_peephole: expected 'now' unless there are peepholes and an output gate, "
+            f"got {peephole!r}"
+        )
+    if peephole is None and not (options["input_gate"] or options["forget_gate"]):
+        raise ValueError(
+            "output_peephole: expected 'now' or 'before' where the output gate is the only gate, "
+            "got None; peepholes=False leaves all peepholes out"
+        )
     if options["hidden_size"] % options["block_size"]:
         raise ValueError(
             f"block_size: expected a divisor of hidden_size = {options['hidden_size']}, "
@@ -179,7 +213,8 @@ def _cell(options, gates):
     rows = [place.stop - place.start for place in gates.values()]
     blocks = matrix_blocks(I, H, rows, options, _start_b(options, gates))
     if options["peepholes"]:
-        blocks += (Block("p", (m, H), WEIGHTS, zeros()),)
+        peeping = m - (options["output_peephole"] is None)
+        blocks += (Block("p", (peeping, H), WEIGHTS, zeros()),)
     if options["gate_recurrence"]:
         blocks += (Block("Q", (m * nb, m * nb), WEIGHTS, zeros()),)
     flags = {name: int(options[name]) for name in _FLAGS} | {"forget_gate": int("f" in gates)}
@@ -201,6 +236,7 @@ def _cell(options, gates):
             cell=options["cell_activation"],
             output=options["output_activation"],
             block_size=options["block_size"],
+            output_peephole=OUTPUT_PEEPHOLES.index(options["output_peephole"]),
             **flags,
         ),
     )

@@ -11,6 +11,7 @@ from math import floor, log2
 import numpy as np
 
 from .. import _reference as twin
+from ..cells.lstm import OUTPUT_PEEPHOLES
 from ._fixed_point import (
     A_BITS,
     activated,
@@ -365,9 +366,10 @@ class IntegerLSTM(IntegerPart):
         return pre_activation(a + (total >> (self.p_bits + self.c_bits - A_BITS)))
 
     def _step(self, x, states, seen):
-        (h, c, gates), cell = states, self.part.options
+        (h, c_before, gates), cell = states, self.part.options
         C, n, nb = cell["block_size"], self.part.n_gates, self.part.units // cell["block_size"]
         gate_bits, output_bits = value_bits(cell, "gate"), value_bits(cell, "output")
+        peephole = OUTPUT_PEEPHOLES[cell["output_peephole"]]
         a = self.matrix(x, h)
         a_gates = a[:, :n]
         if self.Q is not None:
@@ -375,20 +377,20 @@ class IntegerLSTM(IntegerPart):
         n_early = n - nb * cell["output_gate"]
         early = [a_gates[:, k : k + nb] for k in range(0, n_early, nb)]
         if self.p is not None:
-            early = [self._peephole(a, p, c) for a, p in zip(early, self.p, strict=False)]
+            early = [self._peephole(a, p, c_before) for a, p in zip(early, self.p, strict=False)]
         early = [activated_integer(cell, "gate", a) for a in early]
         g = activated_integer(cell, "cell", a[:, n:])
         g = rescaled(g, value_bits(cell, "cell"), self.c_bits)
         one = np.full((len(a), nb), 1 << gate_bits)
         i = early[0] if cell["input_gate"] else one
         f = early[-1] if cell["forget_gate"] else one - i if cell["coupled"] else one
-        c = int32((np.repeat(f, C, axis=1) * c + np.repeat(i, C, axis=1) * g) >> gate_bits)
+        c = int32((np.repeat(f, C, axis=1) * c_before + np.repeat(i, C, axis=1) * g) >> gate_bits)
         value = activated_integer(cell, "output", rescaled(c, self.c_bits, A_BITS))
         shift, late = output_bits - self.h_bits, []
         if cell["output_gate"]:
             o = a_gates[:, n_early:]
-            if self.p is not None:
-                o = self._peephole(o, self.p[-1], c)
+            if self.p is not None and peephole is not None:
+                o = self._peephole(o, self.p[-1], c if peephole == "now" else c_before)
             o = activated_integer(cell, "gate", o)
             value, shift, late = value * np.repeat(o, C, axis=1), shift + gate_bits, [o]
         gates = np.hstack([*early, *late, one[:, :0]])

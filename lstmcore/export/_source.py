@@ -94,10 +94,9 @@ def activation(cell, role, dtype):
 
 
 def flags(cell):
-    """Which gates an LSTM has, as in the runtime's struct."""
-    return ", ".join(
-        str(int(cell[key])) for key in ("input_gate", "forget_gate", "output_gate", "coupled")
-    )
+    """An LSTM's gates, and what the output gate's peephole reads, as in the runtime's struct."""
+    keys = ("input_gate", "forget_gate", "output_gate", "coupled", "output_peephole")
+    return ", ".join(str(int(cell[key])) for key in keys)
 
 
 def description(part, fields):

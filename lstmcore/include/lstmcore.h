@@ -75,6 +75,10 @@ enum {
 /* what a chain reads out of a layer: its output at this step, its mean or its maximum so far */
 enum { LSTMCORE_READ_STEP = 0, LSTMCORE_READ_MEAN = 1, LSTMCORE_READ_MAX = 2 };
 
+/* what the peephole of an LSTM's output gate reads: the cell state after this step, or that before
+ * it; or there is none, and p has no row for it */
+enum { LSTMCORE_PEEP_NOW = 0, LSTMCORE_PEEP_BEFORE = 1, LSTMCORE_PEEP_NONE = 2 };
+
 /* Structs that callers fill begin with their size, as sizeof tells it: what later versions add at
  * their end is zero for code that was compiled before.
  *
@@ -94,6 +98,7 @@ typedef struct lstmcore_cell {
     int act_gate, act_cell, act_output;
     double alpha_gate, beta_gate, alpha_cell, beta_cell, alpha_output, beta_output;
     int reset_after;                /* GRU: the reset gate multiplies R h + bR, not h */
+    int output_peephole;            /* LSTMCORE_PEEP_...; 0 without peepholes or output gate */
 } lstmcore_cell;
 
 /* A prepared layer: its weights in the order in which the kernels read them. It holds no pointers:

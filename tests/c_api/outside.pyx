@@ -25,7 +25,7 @@ def check(**changes):
 def check_sizes():
     """Bytes of a cell, and up to its last member."""
     cdef lstmcore.Cell cell
-    return sizeof(cell), <char*>&cell.reset_after - <char*>&cell
+    return sizeof(cell), <char*>&cell.output_peephole - <char*>&cell
 
 
 cdef unsigned char[::1] room(Py_ssize_t size):

@@ -44,9 +44,11 @@ typedef struct {
     size_t block_size;                          /* cells that share their gates */
     int input_gate, forget_gate, output_gate;   /* whether there is one with weights of its own */
     int coupled;                                /* forget gate = 1 - input gate */
+    int output_peephole;                        /* LSTMRT_PEEP_... */
     lstmrt_activation gate, cell, output;
     const lstmrt_real *weights;
-    const lstmrt_real *peepholes;               /* (own gates, H), or NULL */
+    const lstmrt_real *peepholes;               /* (own gates, H), or NULL; with PEEP_NONE none of
+                                                 * the output gate */
     const lstmrt_real *gate_recurrence;         /* panels: own gates x own gates, or NULL */
     const lstmrt_real *h0, *c0;                 /* (H) initial state, or NULL for zeros */
 } lstmrt_lstm;
@@ -245,7 +247,8 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const lstmrt_real 
     const size_t n_gates = before_o + (layer->output_gate ? blocks : 0);
     lstmrt_real *const i = a, *const f = a + before_f, *const o = a + before_o;
     lstmrt_real *const g = a + n_gates;
-    const int early_o = !layer->peepholes; /* o comes with i and f unless it looks at the new c */
+    /* o comes with i and f unless it looks at the new c */
+    const int early_o = !layer->peepholes || layer->output_peephole != LSTMRT_PEEP_NOW;
     size_t j;
 
     lstmrt_affine(n_gates + H, NULL, layer->weights, x, layer->inputs, h, H, a);
@@ -255,6 +258,8 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const lstmrt_real 
         lstmrt_peephole(i, layer->peepholes, c, H, C);                            /* (4.2) */
     if (layer->peepholes && layer->forget_gate)
         lstmrt_peephole(f, layer->peepholes + (layer->input_gate ? H : 0), c, H, C); /* (4.4) */
+    if (layer->output_peephole == LSTMRT_PEEP_BEFORE)
+        lstmrt_peephole(o, layer->peepholes + before_o * C, c, H, C);             /* (4.8) */
     lstmrt_activate(layer->gate, a, early_o ? n_gates : before_o);                /* (4.3), (4.5) */
     lstmrt_activate(layer->cell, g, H);                                           /* (4.6) */
 
@@ -271,7 +276,7 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const lstmrt_real 
     }
 
     if (layer->output_gate && !early_o) {                                         /* (4.8), (4.9) */
-        lstmrt_peephole(o, layer->peepholes + (n_gates / blocks - 1) * H, c, H, C);
+        lstmrt_peephole(o, layer->peepholes + before_o * C, c, H, C);
         lstmrt_activate(layer->gate, o, blocks);
     }
     lstmrt_activate(layer->output, h, H);

@@ -63,11 +63,13 @@ typedef struct {
     size_t block_size;                        /* cells that share their gates */
     int input_gate, forget_gate, output_gate; /* whether there is one with weights of its own */
     int coupled;                              /* forget gate = 1 - input gate */
+    int output_peephole;                      /* LSTMRT_PEEP_... */
     lstmrt_unit gate, cell, output;
     int h_bits, c_bits, p_bits, gates_bits;
     lstmrt_matrix matrix;
     lstmrt_matrix gate_recurrence;            /* own gates x own gates, or without rows */
-    const int16_t *peepholes;                 /* (own gates, H), or NULL */
+    const int16_t *peepholes;                 /* (own gates, H), or NULL; with PEEP_NONE none of the
+                                               * output gate */
     const int16_t *h0;                        /* (H) or NULL for zeros */
     const int32_t *c0;
 } lstmrt_lstm;
@@ -437,7 +439,8 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const int16_t *x, 
     const int32_t one = (int32_t)(1u << gate_bits);
     int32_t *const i = a, *const f = a + before_f, *const o = a + before_o;
     int32_t *const g = a + n_gates;
-    const int early_o = !layer->peepholes; /* o comes with i and f unless it looks at the new c */
+    /* o comes with i and f unless it looks at the new c */
+    const int early_o = !layer->peepholes || layer->output_peephole != LSTMRT_PEEP_NOW;
     size_t j;
 
     lstmrt_affine(&layer->matrix, x, h, 0, a);
@@ -447,6 +450,8 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const int16_t *x, 
         lstmrt_peephole(layer, i, layer->peepholes, c);                                /* (4.2) */
     if (layer->peepholes && layer->forget_gate)
         lstmrt_peephole(layer, f, layer->peepholes + (layer->input_gate ? H : 0), c); /* (4.4) */
+    if (layer->output_peephole == LSTMRT_PEEP_BEFORE)
+        lstmrt_peephole(layer, o, layer->peepholes + before_o * C, c);                 /* (4.8) */
     lstmrt_activate_int(layer->gate, a, early_o ? n_gates : before_o);            /* (4.3), (4.5) */
     lstmrt_activate_int(layer->cell, g, H);                                       /* (4.6) */
 
@@ -459,7 +464,7 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const int16_t *x, 
     }
 
     if (layer->output_gate && !early_o) {                                         /* (4.8), (4.9) */
-        lstmrt_peephole(layer, o, layer->peepholes + (n_gates / blocks - 1) * H, c);
+        lstmrt_peephole(layer, o, layer->peepholes + before_o * C, c);
         lstmrt_activate_int(layer->gate, o, blocks);
     }
     lstmrt_activate_int(layer->output, g, H);

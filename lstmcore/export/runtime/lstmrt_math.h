@@ -96,6 +96,10 @@ typedef uint32_t lstmrt_bits;
 #define LSTMRT_COPYSIGN(x, y) ((y) < 0 ? -LSTMRT_ABS(x) : LSTMRT_ABS(x))
 #endif
 
+/* what the peephole of an LSTM's output gate reads: the cell state after this step, or that before
+ * it; or there is none */
+enum { LSTMRT_PEEP_NOW = 0, LSTMRT_PEEP_BEFORE = 1, LSTMRT_PEEP_NONE = 2 };
+
 /* ---- exponentials --------------------------------------------------------------------------- */
 
 #if LSTMRT_DOUBLE
