@@ -30,6 +30,10 @@ class Chain:
         self._packed = packed
         self._n_threads = n_threads
 
+    def within(self, workspace):
+        """The same layers at the same weights for another call, in memory of its own."""
+        return Chain(self.layers, self._weights, self._packed, workspace, self._n_threads)
+
     @property
     def output_size(self):
         return self.layers[-1].output_size
