@@ -11,7 +11,9 @@ The gradient has the same bits either way: segments begin only where the kernels
 which the weights' gradients are summed up anyhow.
 """
 
+import weakref
 from bisect import bisect_left
+from copy import copy
 from itertools import pairwise
 from math import isqrt
 
@@ -99,10 +101,14 @@ class Evaluation:
         if self._scores_segments:
             run = self._without_tape(self._last + 1, self._room)
             return sum(self._score(j, y)[0] for j, y, _ in run)
+        return self._score_rows(self.outputs())[0]
+
+    def outputs(self):
+        """The output pre-activations, rows (N, K) or (B, K), in memory of the workspace."""
         reading = self._begin_reading()
         for j, y, final in self._without_tape(self._last + 1, reading.room):
             reading.take(y, self._segments[j], final[-1])
-        return self._score_rows(self._head.forward_rows(reading.read())[0])[0]
+        return self._head.forward_rows(reading.read())[0]
 
     def value_and_gradient(self, gradient, dfinal=None, dentry=None, dx=None):
         """The loss; its gradient is written into views, lists of `Weights` for all layers.
@@ -296,3 +302,65 @@ class Products:
         else:
             dy = self._dy if rows is None else self._dy[rows]
         return 0.0, self._units.backward(a, dy)
+
+
+class Linearization:
+    """The outputs of examples at given weights, and the tapes, so that Jᵀu is a backward pass.
+
+    Any number of threads may ask for products.
+
+    Parameters
+    ----------
+    body, head : Chain
+        Their workspace is nobody else's, and belongs to this object as long as it lives.
+    readout : type
+    batch : Batch
+    pool : WorkspacePool
+        Of that workspace, and of those of products.
+    initial, entry
+        As of `Evaluation`.
+
+    Attributes
+    ----------
+    a : (N, K) or (B, K) array
+        The output pre-activations.
+    """
+
+    def __init__(self, body, head, readout, batch, pool, initial=None, entry=None):
+        self._body, self._head, self._batch, self._pool = body, head, batch, pool
+        self._is_given = initial is not None
+        weakref.finalize(self, pool.release, body.workspace)
+        self._reading = reading = readout(body.layers[-1], batch, body.workspace, entry)
+        if initial is None:
+            initial = body.initial(batch.size)
+        final = body.state_arrays(batch.size)
+        y = reading.room(batch)
+        self._tapes = body.forward(batch, initial, y, final, training=True)
+        reading.take(y, batch, final[-1])
+        self.a, self._kept = head.forward_rows(reading.read(), training=True)
+
+    def pull(self, u, gradient):
+        """Jᵀu, written into views, lists of `Weights` for all layers.
+
+        Parameters
+        ----------
+        u : array
+            Rows as `a` has them.
+        gradient : list
+        """
+        workspace = self._pool.acquire()
+        body, head, batch = self._body.within(workspace), self._head.within(workspace), self._batch
+        buffers, head_buffers = body.gradient_buffers(), head.gradient_buffers()
+        dstates = body.zero_states(batch.size)
+        reading = copy(self._reading)  # which keeps what it spreads
+        reading.spread(head.backward_rows(self._kept, u, head_buffers), dstates[-1])
+        y = None
+        if reading.sees_steps and not reading.per_step:
+            y = Rows(workspace.take(batch.n_steps, body.output_size), batch.first)
+        body.backward(batch, self._tapes, reading.dy(batch, 0, y), dstates, None, buffers)
+        n = len(body.layers)
+        if self._is_given:  # in the place of those that are learned
+            dstates = body.zero_states(batch.size)
+        body.unpack(buffers, dstates, gradient[:n])
+        head.unpack_rows(head_buffers, gradient[n:])
+        self._pool.release(workspace)

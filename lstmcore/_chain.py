@@ -34,6 +34,10 @@ class Chain:
         self._n_threads = n_threads
         self._dropout = dropout
 
+    def within(self, workspace):
+        """The same layers at the same weights for another call, in memory of its own."""
+        return Chain(self.layers, self._weights, self._packed, workspace, self._n_threads)
+
     @property
     def output_size(self):
         return self.layers[-1].output_size

@@ -82,6 +82,14 @@ class Examples(Fixed):
         parts = self.batch, self.targets, self.terms, self.weights
         return Examples(*parts, "sum", self.form, self.state)
 
+    def astype(self, dtype, form):
+        """The same examples for a network of another dtype, whose form is this."""
+        state = self.state
+        if state is not None:
+            state = tuple(tuple(values.astype(dtype) for values in entry) for entry in state)
+        batch, targets = self.batch.astype(dtype), self.targets.astype(dtype)
+        return Examples(batch, targets, self.terms, self.weights, self.reduction, form, state)
+
     def sequence_weights(self):
         """The sum of the weights of each sequence's terms, (B,)."""
         weights = weights_of_terms(self.weights)

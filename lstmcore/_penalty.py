@@ -63,6 +63,11 @@ class Penalty(Fixed):
                     g[stretch] += number(l1) * np.sign(w)
         return start
 
+    @property
+    def is_of_sizes(self):
+        """Whether l1 is in it."""
+        return bool(self._sizes)
+
     def curvature(self):
         """The second derivative by each parameter, (P,) float64; that of l1 is 0."""
         diagonal = np.zeros(self._parameters.table.size)

@@ -17,6 +17,7 @@ all else derive a class from `Loss` and give an object of it to ``Network(loss=.
 - in `prepare` how targets look, if not like real numbers for every term: it gives a `Targets`,
   whatever is in it;
 - in `value_and_delta` the mathematics;
+- in `curvature`, if it can, the second derivative; without it differences of delta serve;
 - whether it is `separable`, a sum over outputs, so that each output's part may have a weight;
 - in `best_constant`, if it can, what a fit is to be better than;
 - in `classes`, if targets are of classes, which: `class_weight` asks for it.
@@ -26,10 +27,6 @@ sequence, or for each sequence that is read out. A loss whose terms are steps ma
 of them at a time (`Targets.take`): its value is the sum over those. One whose terms are sequences
 is asked once, for the rows of all steps, and is told how many each sequence has. `register` makes
 the class known by its name, which `lstmcore.load` needs.
-
-What second-order methods need beside `value_and_delta` has its place next to it: a method
-``tangent(a, a_dot, targets, weights, lengths)`` that gives the value, delta, and the derivative of
-delta in the direction ``a_dot``.
 """
 
 import numpy as np
@@ -67,11 +64,21 @@ __all__ = [
 
 TERMS = ("steps", "sequences")
 
+_SMALL_ERROR = 1e-3  # of the mean error: what `Quantile.curvature` adds to each
+
 _WORK_OF_OUTPUT = 32  # multiply-adds that score one of them, with its exponential
+
+
+# Of the size of what is differentiated, for central differences of float64 numbers.
+STEP = float(np.cbrt(np.finfo(np.float64).eps))
 
 
 class Targets:
     """The targets of a data set, as a loss has prepared them. Each loss may have its own kind."""
+
+    def astype(self, dtype):
+        """The targets for outputs of another dtype."""
+        return self
 
     def take(self, indices):
         """The targets of some of the terms, `indices` an integer array."""
@@ -94,6 +101,10 @@ class TermTargets(Fixed, Targets):
 
     def __reduce__(self):
         return TermTargets, (self.values,)  # copies are read-only again
+
+    def astype(self, dtype):
+        # labels stay as they are
+        return TermTargets(self.values.astype(dtype)) if self.values.dtype.kind == "f" else self
 
     def take(self, indices):
         return TermTargets(self.values[indices])
@@ -148,10 +159,10 @@ class Loss:
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
-        # Another loss has other best constants, perhaps targets of another form, and says anew
-        # whether it takes weights of outputs.
+        # Another loss has another curvature, other best constants, perhaps targets of another form,
+        # and says anew whether it takes weights of outputs.
         if "value_and_delta" in vars(cls):
-            for name in ("best_constant", "least_value", "separable"):
+            for name in ("curvature", "best_constant", "least_value", "separable"):
                 if name not in vars(cls):
                     setattr(cls, name, getattr(Loss, name))
 
@@ -265,6 +276,40 @@ class Loss:
             d value / d a, of the dtype of `a`; it may be in the memory of `a`.
         """
         raise NotImplementedError
+
+    def curvature(self, a, targets, weights, lengths=None):
+        """The loss's second derivative at the outputs, H_L, for Gauss-Newton's G = Jᵀ H_L J.
+
+        Parameters
+        ----------
+        a : (N, K) float64 array
+            Never written to.
+        targets, weights, lengths
+            As in `value_and_delta`.
+
+        Returns
+        -------
+        product : callable
+            ``product(a_dot)`` is H_L a_dot, (N, K) and fresh; any number of threads may call it.
+
+        Notes
+        -----
+        Here it is by central differences of delta. A loss that is not convex at the outputs should
+        give something that is never negative in its place, for that is what makes G so.
+        """
+
+        def product(a_dot):
+            size = np.abs(a_dot).max(initial=0.0)
+            if size == 0:
+                return np.zeros_like(a_dot)
+            step = STEP * (1.0 + np.abs(a).max()) / size
+            rise = np.zeros_like(a_dot)
+            for sign in (1.0, -1.0):
+                moved = a + sign * step * a_dot
+                rise += sign * self.value_and_delta(moved, targets, weights, lengths)[1]
+            return rise / (2.0 * step)
+
+        return product
 
     def best_constant(self, targets, weights, n_outputs):
         """The output pre-activations of the lowest loss among those that are the same everywhere.
@@ -441,6 +486,16 @@ class _Compiled(Loss):
         return kernels.loss_rows(self.code, a, targets.values, weights, 1.0, 1), a
 
 
+def _by_output(weights):
+    """Weights of terms with an axis for the outputs, which weights of outputs have."""
+    return weights[:, None] if weights.ndim == 1 else weights
+
+
+def _of_each_output(second_derivative):
+    """The product with a diagonal, broadcast over the outputs (N, K)."""
+    return lambda a_dot: second_derivative * a_dot
+
+
 def kernel_of(loss):
     """The code of the kernel that computes all of a loss; None where there is none."""
     if type(loss).value_and_delta is _Compiled.value_and_delta:
@@ -460,6 +515,9 @@ class SquaredError(_Compiled):
     output = "identity"
     separable = True
     code = 0
+
+    def curvature(self, a, targets, weights, lengths=None):
+        return _of_each_output(_by_output(weights))
 
     def best_constant(self, targets, weights, n_outputs):
         return _mean_target(targets, weights)
@@ -516,6 +574,16 @@ class CrossEntropy(_Compiled):
         targets[scored] = labels
         return targets
 
+    def curvature(self, a, targets, weights, lengths=None):
+        y = np.exp(a - a.max(axis=1, keepdims=True))
+        y /= y.sum(axis=1, keepdims=True)
+        y_weighted = weights[:, None] * y
+
+        def product(a_dot):
+            return y_weighted * (a_dot - (y * a_dot).sum(axis=1, keepdims=True))
+
+        return product
+
     def classes(self, targets, n_outputs):
         return (targets.values, n_outputs) if targets.values.ndim == 1 else None
 
@@ -549,6 +617,10 @@ class BinaryCrossEntropy(_Compiled):
                 f"Y: expected targets between 0 and 1, got {targets[wrong][0]}; {self._hint}"
             )
         return targets
+
+    def curvature(self, a, targets, weights, lengths=None):
+        tail = np.exp(-np.abs(a))  # y (1 - y), without a difference that cancels
+        return _of_each_output(_by_output(weights) * (tail / (1.0 + tail) ** 2))
 
     def classes(self, targets, n_outputs):
         values = targets.values
@@ -598,6 +670,9 @@ class Poisson(_Compiled):
             )
         return targets
 
+    def curvature(self, a, targets, weights, lengths=None):
+        return _of_each_output(_by_output(weights) * np.exp(a))
+
     def best_constant(self, targets, weights, n_outputs):
         mean = _mean_target(targets, weights)
         return np.log(np.maximum(mean, np.finfo(np.float32).tiny))
@@ -623,9 +698,21 @@ class _OfErrors(Loss):
             error = np.subtract(a, targets.values, dtype=np.float64)
             error[weights == 0] = 0.0  # whatever such a row holds counts nothing
             value, slope = self._value_and_slope(error)
-            each = weights[:, None] if weights.ndim == 1 else weights
-            np.multiply(slope, each, out=a, casting="same_kind")
+            np.multiply(slope, _by_output(weights), out=a, casting="same_kind")
             return _weighted_sum(value, weights), a
+
+    def _bend(self, error):
+        """The second derivative of the parabola that touches the function at each error (N, K).
+
+        The parabola lies above the function, so its minimum is no higher than where it touches:
+        iteratively reweighted least squares. The function itself is straight nearly everywhere.
+        """
+        raise NotImplementedError
+
+    def curvature(self, a, targets, weights, lengths=None):
+        error = a - targets.values
+        error[weights == 0] = 0.0
+        return _of_each_output(_by_output(weights) * self._bend(error))
 
 
 class Huber(_OfErrors):
@@ -670,6 +757,9 @@ class Huber(_OfErrors):
         slope = np.clip(error, -self.delta, self.delta)
         return slope * (error - 0.5 * slope), slope
 
+    def _bend(self, error):
+        return self.delta / np.maximum(np.abs(error), self.delta)
+
     def best_constant(self, targets, weights, n_outputs):
         z = targets.values.astype(np.float64)
         each = np.broadcast_to(weights.T, z.T.shape)
@@ -701,11 +791,16 @@ class Quantile(_OfErrors):
     Notes
     -----
     The slope jumps where an output meets its target, so a method that builds up curvature from
-    gradients, such as L-BFGS-B, may end without success short of the best.
+    gradients, such as L-BFGS-B, may end without success short of the best. The second derivative
+    is 0 elsewhere: `curvature` is in its place that of a parabola that touches the loss from above
+    (Hunter and Lange 2000), and so it is for `Huber`.
 
     References
     ----------
     R. Koenker and G. Bassett, *Regression Quantiles*, Econometrica 46, 1978.
+
+    D. R. Hunter and K. Lange, *Quantile Regression via an MM Algorithm*, Journal of Computational
+    and Graphical Statistics 9, 2000.
 
     Examples
     --------
@@ -748,6 +843,12 @@ class Quantile(_OfErrors):
         q = np.array(self.q)
         value = (1.0 - q) * np.maximum(error, 0.0) + q * np.maximum(-error, 0.0)
         return value, np.where(error > 0, 1.0 - q, np.where(error < 0, -q, 0.0))
+
+    def _bend(self, error):
+        # It has no bound as the error goes to 0: Hunter and Lange's remedy, in the errors' units.
+        size = np.abs(error)
+        size += _SMALL_ERROR * size.mean()
+        return np.divide(0.5, size, out=np.zeros_like(size), where=size > 0)
 
     def best_constant(self, targets, weights, n_outputs):
         z = np.broadcast_to(targets.values, (len(weights), n_outputs))

@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 
 from ._archive import write
-from ._bptt import Evaluation, Products, Terms
+from ._bptt import Evaluation, Linearization, Products, Terms
 from ._chain import Chain
 from ._checks import (
     as_choice,
@@ -32,7 +32,7 @@ from ._readout import cut
 from ._states import States
 from ._workspace import Fresh, WorkspacePool
 from .cells import CELLS, Layer
-from .losses import LOSSES, find_loss, kernel_of, loss_threads
+from .losses import LOSSES, SquaredError, find_loss, kernel_of, loss_threads
 from .sequences import as_outputs, equal_lengths, make_batch, single_steps
 from .streaming import Stream
 
@@ -960,10 +960,7 @@ class Network(Fixed):
         if dropout is not None:
             self._check_dropout(dropout, len(examples))
         parameters = self._parameters
-        weights = parameters.weights_at(params)
-        workspace = self._pool.acquire()
-        packed = parameters.pack(weights, workspace.take)
-        body, head = self._chains(weights, packed, workspace, n_threads, dropout)
+        body, head, workspace = self._chains_at(params, n_threads, dropout)
         score = Terms(self._loss, examples, n_threads)
         evaluation, after = self._evaluation(
             body, head, examples.batch, score, checkpoint, examples.state, return_state
@@ -1007,6 +1004,69 @@ class Network(Fixed):
         dstate += [()] * len(self.layers[self.head])
         dentry = None if evaluation.reading is None else evaluation.reading.dentry()
         return tuple(dstate) if dentry is None else (*dstate, dentry)
+
+    # What `_curvature.Products` asks for, with arguments that it has checked.
+
+    def exact(self, examples):
+        """The network in float64, and examples for it; both as they are where that is its dtype."""
+        if self.dtype == np.float64:
+            return self, examples
+        net = Network._of(self.options | {"dtype": "float64"}, self.params)
+        return net, examples.astype(net.dtype, net._form)
+
+    @property
+    def is_least_squares(self):
+        """Whether the loss is half a sum of squares."""
+        return kernel_of(self._loss) == SquaredError.code
+
+    def curvature(self, a, examples):
+        """`Loss.curvature` of examples at outputs a, whatever weighs them included."""
+        lengths = examples.batch.lengths if self._loss.terms == "sequences" else None
+        weights = examples.weights * examples.scale
+        return self._loss.curvature(a, examples.targets, weights, lengths)
+
+    def outputs(self, params, examples, checkpoint, n_threads):
+        """The output pre-activations of examples at any parameters: fresh rows (N, K) or (B, K)."""
+        evaluation, workspace = self._evaluation_at(params, examples, None, checkpoint, n_threads)
+        a = evaluation.outputs().copy()
+        self._pool.release(workspace)
+        return a
+
+    def linearize(self, params, examples, n_threads):
+        """The outputs of examples at any parameters, with the tapes kept: a `Linearization`."""
+        body, head, _ = self._chains_at(params, n_threads)
+        options = self._parts.readout, examples.batch, self._pool, *self._parts_of(examples.state)
+        return Linearization(body, head, *options)
+
+    def pull(self, params, examples, u, checkpoint, n_threads):
+        """The derivative of those outputs, transposed, times rows u: Jᵀu, fresh."""
+        score = Products(OUTPUTS["identity"], u)
+        evaluation, workspace = self._evaluation_at(params, examples, score, checkpoint, n_threads)
+        g = np.empty(self.table.size, self.dtype)
+        evaluation.value_and_gradient(self._parameters.views(g))
+        self._pool.release(workspace)
+        return g
+
+    def pull_from(self, linearization, u):
+        """As `pull`, at the parameters of a `Linearization`."""
+        g = np.empty(self.table.size, self.dtype)
+        linearization.pull(u, self._parameters.views(g))
+        return g
+
+    def _evaluation_at(self, params, examples, score, checkpoint, n_threads):
+        """An `Evaluation` at any parameters, and the workspace that it is in."""
+        body, head, workspace = self._chains_at(params, n_threads)
+        options = score, checkpoint, examples.state, False
+        evaluation, _ = self._evaluation(body, head, examples.batch, *options)
+        return evaluation, workspace
+
+    def _chains_at(self, params, n_threads, dropout=None):
+        """`_chains` at any parameters, and the workspace that they are in."""
+        parameters = self._parameters
+        weights = parameters.weights_at(params)
+        workspace = self._pool.acquire()
+        packed = parameters.pack(weights, workspace.take)
+        return *self._chains(weights, packed, workspace, n_threads, dropout), workspace
 
     def _check_examples(self, examples):
         if not isinstance(examples, Examples):

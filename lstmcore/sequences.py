@@ -151,6 +151,11 @@ class Batch(Fixed, _Fields):
         options = *copies, self.order, self.first_row, self.is_list
         return Batch, (self.x.values, lengths, self.T, *options)
 
+    def astype(self, dtype):
+        """The same sequences with inputs of another dtype; tokens stay as they are."""
+        x, *others = self.__reduce__()[1]
+        return Batch(x if x.dtype == _INDEX else x.astype(dtype), *others)
+
     @property
     def is_padded(self):
         """Whether the lengths are unequal, so that (B, L) has steps that are not there."""
