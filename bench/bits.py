@@ -81,7 +81,7 @@ GRUS = {
     "no squashing": (8, {"cell_activation": "identity"}),
 }
 RESETS = {"reset after": {"reset_after": True}, "reset before": {"reset_after": False}}
-LOSSES = ("squared_error", "cross_entropy", "binary_cross_entropy", "poisson")
+LOSSES = ("squared_error", "cross_entropy", "binary_cross_entropy")
 READOUTS = ("all", "last", "mean")
 CHOICES = ("max", "last_step")  # readouts that choose a step
 # What asks for tokens; older code took all integers with an axis less for them.
@@ -276,6 +276,31 @@ def of_choices(digests):
                 case = f"{name}/{dtype}/{readout}"
                 digests.add(f"{case}/predict", net.predict(X, LENGTHS))
                 digests.add(f"{case}/loss_and_grad", net.loss_and_grad(X, Y, LENGTHS))
+
+
+def of_counts_and_gaps(digests):
+    """Exponential outputs, which not every network keeps finite; weights of outputs."""
+    B, T, K = len(LENGTHS), max(LENGTHS), 3
+    rng = generator("counts and gaps")
+    X = rng.standard_normal((B, T, INPUTS))
+    weights = rng.uniform(0, 2, (B, T, K)) * (rng.uniform(0, 1, (B, T, K)) < 0.7)
+    for loss in ("poisson", "squared_error", "binary_cross_entropy", "huber", "quantile"):
+        for dtype in DTYPES:
+            for readout in ("all", "last"):
+                layers = [lc.LSTM(INPUTS, 5), lc.Dense(5, K)]
+                net = make_network("counts and gaps", layers, loss, readout, dtype)
+                Y = make_targets(rng, net, (B, T) if readout == "all" else (B,))
+                given = {"step_weight": weights}
+                if readout == "last":
+                    given = {"sample_weight": weights[:, 0]}
+                case = f"counts and gaps/{dtype}/{readout}/{loss}"
+                digests.add(f"{case}/loss_and_grad", net.loss_and_grad(X, Y, LENGTHS, **given))
+                if loss == "poisson":
+                    digests.add(f"{case}/whole", net.loss_and_grad(X, Y, LENGTHS))
+                    digests.add(f"{case}/predict", net.predict(X, LENGTHS))
+                    stream = net.stream(batch_size=B)
+                    steps = np.stack([stream(X[:, t]) for t in range(T)])
+                    digests.add(f"{case}/stream", steps)
 
 
 def steps_and_streams(digests, case, net, X, tokens):
@@ -552,6 +577,7 @@ def compute():
     for part in (
         of_networks,
         of_choices,
+        of_counts_and_gaps,
         of_functions,
         of_long_sequences,
         of_activations,

@@ -68,6 +68,9 @@ LOSSES = {
 }
 
 
+OF_OUTPUTS = ("numbers", "fractions", "counts")  # whose outputs may have weights
+
+
 def draw_targets(rng, kind, K, n, dtype):
     """Targets of n terms."""
     if kind == "labels":
@@ -80,18 +83,18 @@ def draw_targets(rng, kind, K, n, dtype):
     return values.astype(dtype)
 
 
-def term_values(kind, a, z):
-    """The loss of each term (n,), from pre-activations a and targets z, by the formulas."""
+def term_parts(kind, a, z):
+    """What each term is a sum of (n, ...), from pre-activations a and targets z, by formulas."""
     if kind == "numbers":
-        return 0.5 * ((a - z) ** 2).sum(axis=-1)
+        return 0.5 * (a - z) ** 2
     if kind == "fractions":
-        return (np.logaddexp(0, a) - a * z).sum(axis=-1)
+        return np.logaddexp(0, a) - a * z
     if kind == "counts":
-        return (np.exp(a) - a * z).sum(axis=-1)
+        return np.exp(a) - a * z
     log_y = a - np.logaddexp.reduce(a, axis=-1, keepdims=True)
     if kind == "labels":
-        return -log_y[np.arange(len(a)), z]
-    return -(z * log_y).sum(axis=-1)
+        return -log_y[np.arange(len(a)), z, None]
+    return -(z * log_y)
 
 
 def output_units(name, a):
@@ -226,8 +229,8 @@ class Case:
     numbers : list of (T_b, I) arrays
         `x`; in the place of tokens one-hot vectors.
     y : list of arrays, or an array with a target for each sequence
-    sample_weight : (B,) array or None
-    step_weight : list of (T_b,) arrays or None
+    sample_weight : (B,) or (B, K) array or None
+    step_weight : list of (T_b,) or (T_b, K) arrays or None
     more : dict
         l2 and reduction.
     """
@@ -253,7 +256,7 @@ class Case:
 
     @property
     def term_weights(self):
-        """The weight of every term, sequence by sequence."""
+        """The weight of every term, or of its outputs, sequence by sequence."""
         B = len(self.x)
         sample = np.ones(B) if self.sample_weight is None else self.sample_weight
         if not self.steps_are_terms:
@@ -262,9 +265,9 @@ class Case:
         return np.concatenate([w * s for w, s in zip(steps, sample, strict=True)])
 
 
-def draw_weights(rng, n):
+def draw_weights(rng, shape):
     """Weights, of which some are zero."""
-    return np.where(rng.uniform(size=n) < 0.3, 0.0, rng.uniform(0.1, 2, n))
+    return np.where(rng.uniform(size=shape) < 0.3, 0.0, rng.uniform(0.1, 2, shape))
 
 
 def draw_case(rng):
@@ -293,11 +296,13 @@ def draw_case(rng):
         x = numbers = [rng.normal(size=(n, inputs)).astype(dtype) for n in lengths]
 
     steps_are_terms = readout == "all" and isinstance(loss, str)
-    sample_weight = draw_weights(rng, B) if rng.uniform() < 0.4 else None
-    step_weight = None
-    if steps_are_terms and rng.uniform() < 0.4:
-        step_weight = [draw_weights(rng, n) for n in lengths]
     K = net.output_size
+    form = (K,) if isinstance(loss, str) and kind in OF_OUTPUTS and rng.uniform() < 0.5 else ()
+    sample_weight, step_weight = None, None
+    if rng.uniform() < 0.4:
+        sample_weight = draw_weights(rng, (B,) if steps_are_terms else (B, *form))
+    if steps_are_terms and rng.uniform() < 0.4:
+        step_weight = [draw_weights(rng, (n, *form)) for n in lengths]
     if steps_are_terms:
         y = [draw_targets(rng, kind, K, n, dtype) for n in lengths]
     else:
@@ -524,16 +529,16 @@ def twin_loss(case, a):
     """The objective, from pre-activations by sequence."""
     if case.net.loss_name == SumOverTime.name:
         rows = np.array([row.sum(axis=0) for row in a])
-        terms = 0.5 * term_values(case.kind, rows, case.y)
+        parts = 0.5 * term_parts(case.kind, rows, case.y)
     elif case.steps_are_terms:
-        terms = term_values(case.kind, np.concatenate(a), np.concatenate(case.y))
+        parts = term_parts(case.kind, np.concatenate(a), np.concatenate(case.y))
     else:
-        terms = term_values(case.kind, np.array(a), case.y)
+        parts = term_parts(case.kind, np.array(a), case.y)
     weights = case.term_weights
-    scored = weights > 0
-    value = (terms[scored] * weights[scored]).sum()
+    weights = weights[:, None] if weights.ndim == 1 else weights
+    value = np.where(weights > 0, parts * weights, 0).sum()
     if case.more["reduction"] == "mean":
-        value /= weights.sum()
+        value /= weights.sum() / weights.shape[1]
     penalized = [
         block.astype(np.float64)
         for name, block in case.net.blocks.items()
