@@ -19,7 +19,7 @@ from . import _scipy_methods, optimizers
 from ._blas import one_blas_thread
 from ._checks import as_choice, as_flag, as_integer, as_number, as_real, describe, shaped
 from ._recorder import ProgressBar, Recorder
-from ._run import REACHED, STOPPED, Run, Stop
+from ._run import NOT_FINITE, REACHED, STOPPED, Run, Stop
 from ._run_file import RunFile, plain, plain_examples, plain_network
 from .network import Network
 from .objective import Objective
@@ -152,7 +152,8 @@ def minimize(
         Also ``history``, a dict of arrays with an entry for the start and one for each iteration:
         loss (the objective), gradient_norm (Euclidean), evaluations and time (seconds), both
         counted from the start, and with validation validation_loss. Its ``to_csv(path)`` writes
-        them as a table. With batches other things are
+        them as a table. And ``n_nonfinite``, how many evaluations were not finite: SciPy's methods
+        turn back from such points, the others end there. With batches other things are
         in it: see the notes.
 
     Raises
@@ -339,6 +340,7 @@ def minimize(
     if recorder.best is not None:
         result.update(recorder.best)
     result.history = recorder.history()
+    result.n_nonfinite = run.n_nonfinite
     complaint = _complaint(method, objective, result, bounds)
     if complaint is not None:
         warn(complaint, ConvergenceWarning)
@@ -367,7 +369,13 @@ def _complaint(method, objective, result, bounds):
         return None
     way_out = _way_out(method)
     if not result.success:
-        return f"{method} has not converged: {result.message} (status {result.status}); {way_out}"
+        count = ""
+        if result.n_nonfinite and result.status != NOT_FINITE:
+            count = f", {result.n_nonfinite} of {result.nfev} evaluations not finite"
+        return (
+            f"{method} has not converged: {result.message} (status {result.status}{count}); "
+            f"{way_out}"
+        )
     if not result.history["loss"].size:  # a method that has evaluated nothing
         return None
     ended = f"{method} has ended with success ({result.message}), but"

@@ -26,6 +26,13 @@ class Stop(Exception):
         self.success = success
 
 
+class NotFinite(Stop):
+    """An evaluation is not finite, which ends a run whose method does not know another way."""
+
+    def __init__(self, message):
+        super().__init__(message, NOT_FINITE)
+
+
 class Run:
     """One run of a method.
 
@@ -50,6 +57,8 @@ class Run:
     objective, recorder
     nfev : int
         Evaluations of the objective, or of batches.
+    n_nonfinite : int
+        How many of them were not finite.
     unit : str
         What is counted: "iterations", or as a method says.
     """
@@ -57,7 +66,7 @@ class Run:
     def __init__(self, objective, recorder, validation, callback, target=None):
         self.objective = objective
         self.recorder = recorder
-        self.nfev = 0
+        self.nfev = self.n_nonfinite = 0
         self.unit = "iterations"
         self._validation = validation
         self._callback = callback
@@ -92,15 +101,20 @@ class Run:
 
     def iterate(self, x, *_):
         """A method's callback: an iteration has arrived at x. trust-constr adds its state."""
-        f, g = self._recent.get(x.tobytes()) or self(x)
+        f, g = self.at(x)
         self._end_iteration(x, self._record(x, f, g))
+
+    def at(self, x):
+        """(f, g) at a point; one of the last evaluations is not done again."""
+        return self._recent.get(x.tobytes()) or self(x)
 
     def count(self, f, g_is_finite):
         """Count an evaluation, and end the run if it is not finite."""
         self.nfev += 1
         if not (np.isfinite(f) and g_is_finite):
+            self.n_nonfinite += 1
             what = "gradient" if np.isfinite(f) else "loss"
-            raise Stop(f"the {what} is not finite at evaluation {self.nfev}", NOT_FINITE)
+            raise NotFinite(f"the {what} is not finite at evaluation {self.nfev}")
 
     def begin(self, x, f, gradient_norm):
         """The start of a method of batches or of noise; any epoch is better than its f."""

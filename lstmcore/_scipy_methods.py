@@ -5,7 +5,7 @@ from contextlib import nullcontext
 
 import numpy as np
 
-from ._run import OUT_OF_ITERATIONS, Stop
+from ._run import OUT_OF_ITERATIONS, NotFinite, Stop
 
 # SciPy's methods that need a gradient and nothing more.
 METHODS = ("CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP", "Newton-CG", "trust-constr")
@@ -53,15 +53,17 @@ def drive(run, method, start, max_iter, tol, options, bounds=None):
     from scipy.optimize import Bounds, OptimizeWarning, minimize
 
     _refuse_arguments(method, options)
-    evaluate, iterate = run, run.iterate
+    searched = Searched(run)
+    evaluate, iterate = searched, searched.iterate
     if bounds is not None:
         low, high = bounds.T
 
         def evaluate(x):
-            return run(np.clip(x, low, high))  # TNC scales x: it may be off by a rounding error
+            # TNC scales x: it may be off by a rounding error
+            return searched(np.clip(x, low, high))
 
         def iterate(x, *_):
-            run.iterate(np.clip(x, low, high))
+            searched.iterate(np.clip(x, low, high))
 
         bounds = Bounds(low, high, keep_feasible=True)
     defaults = {"maxiter": min(max_iter, 2**31 - 1)}  # an int of C
@@ -77,7 +79,7 @@ def drive(run, method, start, max_iter, tol, options, bounds=None):
         with warnings.catch_warnings() if options else nullcontext():
             if options:
                 warnings.filterwarnings("error", "Unknown solver options", OptimizeWarning)
-            return minimize(
+            result = minimize(
                 evaluate,
                 start,
                 jac=True,
@@ -87,6 +89,8 @@ def drive(run, method, start, max_iter, tol, options, bounds=None):
                 callback=iterate,
                 options=defaults | options,
             )
+            searched.end(result.success)
+            return result
     except OptimizeWarning as unknown:
         raise _unknown(method, unknown) from None
     except TypeError as error:
@@ -96,6 +100,64 @@ def drive(run, method, start, max_iter, tol, options, bounds=None):
         ):
             raise
         raise _unknown(method, error) from None
+
+
+class Searched:
+    """A run for methods that search along lines or within a radius: they turn back from infinity.
+
+    SciPy's methods cannot: they interpolate what a step has led to, and an infinite value makes the
+    next one NaN. So where an evaluation is not finite they get what a parabola would have there,
+    the one with value and slope of the last iterate and its minimum at a tenth of the step, or
+    nearer. It is above the iterate, so that no method goes there, and whoever interpolates tries a
+    tenth.
+
+    Parameters
+    ----------
+    run : Run
+    """
+
+    _IN_A_ROW = 20  # after which the run ends: a step of 1e-20 is none
+
+    def __init__(self, run):
+        self._run = run
+        self._base = None  # x, f, g of the last iterate
+        self._beyond = []  # points, as bytes, of the last evaluations, if they were not finite
+        self._last = None  # of their exceptions
+
+    def __call__(self, x):
+        try:
+            f, g = self._run(x)
+        except NotFinite as last:
+            self._last = last
+            self._beyond.append(x.tobytes())
+            is_nowhere = self._base is None or not np.isfinite(x).all()
+            if is_nowhere or len(self._beyond) == self._IN_A_ROW:
+                raise
+            return self._parabola(x)
+        self._beyond = []
+        if self._base is None:
+            self._base = x.copy(), f, g
+        return f, g
+
+    def iterate(self, x, *_):
+        """A method's callback; trust-constr adds its state."""
+        if x.tobytes() in self._beyond:  # SLSQP's iterations are the first steps of its searches
+            return
+        self._run.iterate(x)
+        self._base = x.copy(), *self._run.at(x)
+
+    def end(self, success):
+        """The method has ended; a success is none where the way was barred to the last."""
+        if success and self._beyond:
+            raise self._last
+
+    def _parabola(self, x):
+        """Value and gradient at t = 1 of f + s t - m/2 s t²; s is the slope for all of the step."""
+        start, f, g = self._base
+        # The step may be no descent where a method takes differences.
+        slope = -max(abs(float(g @ (x - start))), 1e-3 * abs(f))
+        m = 9 + len(self._beyond)  # never twice the same, for trust-constr looks at differences
+        return f + slope - 0.5 * m * slope, (1.0 - m) * g
 
 
 def _refuse_arguments(method, options):

@@ -170,6 +170,52 @@ def test_another_family_of_methods_is_a_module_and_a_row(monkeypatch):
     np.testing.assert_array_equal(net.params, result.x)
 
 
+class Fenced:
+    """A quadratic function that is not finite beyond a plane, behind which its minimum would be."""
+
+    def __init__(self, net, outside):
+        self.net, self.outside, self.count = net, outside, 0
+        self.plane = np.arange(1.0, 9) / 8
+
+    def __call__(self, theta):
+        room = 1 - self.plane @ theta
+        if room <= 0:
+            self.count += 1
+            return self.outside
+        error, scales = theta - 3, 10 * self.plane
+        f = 0.5 * float(scales @ error**2) - np.log(room)
+        return f, scales * error + self.plane / room
+
+
+OUTSIDE = {
+    "nan": (np.nan, np.full(8, np.nan)),
+    "infinite": (np.inf, np.zeros(8)),
+    "gradient": (0.0, np.full(8, np.inf)),
+    "minus infinity": (-np.inf, np.zeros(8)),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("outside", OUTSIDE)
+def test_methods_turn_back_from_where_the_objective_is_not_finite(method, outside):
+    net = lc.Network([lc.Dense(3, 2)], seed=0)
+    fenced = Fenced(net, OUTSIDE[outside])
+    result = quiet_minimize(fenced, method, x0=np.zeros(8), max_iter=2000)
+    assert result.success and result.n_nonfinite == fenced.count > 0
+    assert result.fun == pytest.approx(177.936783324, abs=1e-4)
+    assert np.isfinite(result.history["loss"]).all()
+    np.testing.assert_array_equal(net.params, result.x)
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "TNC", "SLSQP", "trust-constr"])
+def test_bounds_are_kept_where_the_objective_is_not_finite(method):
+    net = lc.Network([lc.Dense(3, 2)], seed=0)
+    fenced = Fenced(net, OUTSIDE["nan"])
+    result = quiet_minimize(fenced, method, x0=np.zeros(8), bounds=[(-1, 0.75)] * 8, max_iter=500)
+    assert result.n_nonfinite == fenced.count > 0
+    assert (result.x >= -1).all() and (result.x <= 0.75).all() and result.fun < 178
+
+
 class Returning(Quadratic):
     """An objective that returns something else."""
 

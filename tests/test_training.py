@@ -57,7 +57,7 @@ def test_the_result_is_scipys_own():
     scipys = minimize(objective, net.params, jac=True, method="L-BFGS-B", options={"maxiter": 10})
     with pytest.warns(ConvergenceWarning):
         ours = fit(net, X, Y, l2=1e-3, max_iter=10)
-    assert set(ours) == {*scipys, "history"}
+    assert set(ours) == {*scipys, "history", "n_nonfinite"}
     for key in ("x", "fun", "jac", "nit", "nfev", "njev", "status", "success", "message"):
         np.testing.assert_array_equal(ours[key], scipys[key])
 
@@ -118,32 +118,47 @@ def test_however_it_is_stopped_the_best_parameters_stay(method, end):
 
 
 class Hostile:
-    """Stands for an objective that stops being finite at some evaluation."""
+    """Stands for an objective that is not finite at some evaluation, or from there on."""
 
-    def __init__(self, monkeypatch, at, value, grad):
+    def __init__(self, monkeypatch, at, value, grad, for_ever=False):
         evaluate, self.count = Objective.__call__, 0
 
         def call(objective, theta):
             self.count += 1
             f, g = evaluate(objective, theta)
-            return (value, g * grad) if self.count == at else (f, g)
+            is_spoiled = self.count == at or (for_ever and self.count > at)
+            return (value, g * grad) if is_spoiled else (f, g)
 
         monkeypatch.setattr(Objective, "__call__", call)
 
 
+SPOILED = [(np.nan, 1, "loss"), (np.inf, 1, "loss"), (0.0, np.nan, "gradient")]
+
+
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(
-    "value, grad, what", [(np.nan, 1, "loss"), (np.inf, 1, "loss"), (0.0, np.nan, "gradient")]
-)
-def test_what_is_not_finite_ends_it_with_the_best_parameters(
+@pytest.mark.parametrize("value, grad, what", SPOILED)
+def test_a_run_goes_on_where_one_evaluation_is_not_finite(method, value, grad, what, monkeypatch):
+    net, (X, Y) = network(), data()
+    start = net.loss(X, Y)
+    Hostile(monkeypatch, 5, value, grad)
+    result = quiet_fit(net, X, Y, method=method, max_iter=60)
+    assert result.n_nonfinite == 1 and result.nfev > 20
+    assert net.loss(X, Y) == result.fun < 0.1 * start
+    assert np.isfinite(result.history["loss"]).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("value, grad, what", SPOILED)
+def test_what_is_never_finite_again_ends_it_with_the_best_parameters(
     method, value, grad, what, monkeypatch
 ):
     net, (X, Y) = network(), data()
     start = net.loss(X, Y)
-    Hostile(monkeypatch, 5, value, grad)
-    with pytest.warns(ConvergenceWarning, match=f"the {what} is not finite at evaluation 5"):
+    Hostile(monkeypatch, 5, value, grad, for_ever=True)
+    words = rf"the {what} is not finite at evaluation|status \d, \d+ of \d+ evaluations not finite"
+    with pytest.warns(ConvergenceWarning, match=words):
         result = fit(net, X, Y, method=method)
-    assert not result.success
+    assert not result.success and result.n_nonfinite >= 1
     assert net.loss(X, Y) == result.fun < start
 
 
