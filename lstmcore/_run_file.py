@@ -27,7 +27,8 @@ from ._checks import as_integer, as_real, describe, shaped
 from ._description import describe_network
 
 _FORMAT, _VERSION = "lstmcore run", 1
-_NAME = "checkpoint_path"
+NAME = "checkpoint_path"
+SUCH_A_RUN = "the file of such a run"
 _GROUP = 64  # sequences whose inputs are copied at a time
 _MOST_DIFFERENCES = 5  # that an error lists
 # Of bit generators with a buffer: the place in it, which NumPy takes as it comes, and its size.
@@ -66,7 +67,7 @@ class RunFile:
         """
         self._parts = parts
         self.identity = plain(self.identity)
-        with refusing(self._path, "the file of such a run", _NAME):
+        with refusing(self._path, SUCH_A_RUN, NAME):
             try:
                 header, arrays = read(self._path, _FORMAT, _VERSION)
             except FileNotFoundError:
@@ -74,7 +75,7 @@ class RunFile:
             found, start, left = header["run"], header["start"], header["left"]
         refuse_another(self._path, found, self.identity, self._start, (start, left))
         self._start = start
-        with refusing(self._path, "the file of such a run", _NAME):
+        with refusing(self._path, SUCH_A_RUN, NAME):
             state = _with_arrays(header["state"], arrays)
             theta = shaped(as_real(state["theta"], "theta", theta.dtype), "theta", theta.shape)
             for name, part in parts.items():
@@ -132,19 +133,26 @@ class Draws:
         self._bits.state = state
 
 
-def refuse_another(path, found, identity, start, starts):
-    """Raise if a file is of a run with another identity, or from another start."""
-    different = [f"{name} ({a} in the file, {b} now)" for name, a, b in _diff(found, identity)]
-    if not different and start not in starts:
-        different = ["the parameters that the network has, which are neither those at the run's "
-                     "start nor those that it left in the network"]  # fmt: skip
+def refuse_another(path, found, identity, start=None, starts=()):
+    """Raise if a file is of a run with another identity, or from another start than `starts`."""
+    different = differences(found, identity)
+    if not (different or start is None or start in starts):
+        different = [
+            "the parameters that the network has, neither those at the run's start nor those that "
+            "it has left there"
+        ]
     if different:
-        more = len(different) - _MOST_DIFFERENCES
-        shown = [*different[:_MOST_DIFFERENCES], *([f"{more} more"] if more > 0 else [])]
         raise ValueError(
-            f"{_NAME}: expected the file of a run with the same arguments, got {path}, from which "
-            f"differ: {'; '.join(shown)}. Delete the file to start over, or give another name"
+            f"{NAME}: expected the file of a run with the same arguments, got {path}, from which "
+            f"differ: {'; '.join(different)}. Delete the file to start over, or give another name"
         )
+
+
+def differences(found, wanted):
+    """What differs between two trees of JSON, in words."""
+    different = [f"{name} ({a} in the file, {b} now)" for name, a, b in _diff(found, wanted)]
+    more = len(different) - _MOST_DIFFERENCES
+    return different[:_MOST_DIFFERENCES] + ([f"{more} more"] if more > 0 else [])
 
 
 def _diff(found, wanted, name=""):

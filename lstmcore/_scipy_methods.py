@@ -98,6 +98,13 @@ def drive(run, method, start, max_iter, tol, options, bounds=None):
         raise _unknown(method, error) from None
 
 
+def versions():
+    """What the points that a method asks for depend on, beside its arguments and answers."""
+    import scipy
+
+    return {"NumPy": np.__version__, "SciPy": scipy.__version__}
+
+
 def _refuse_arguments(method, options):
     """Raise where an option is an argument, of `minimize` here or of SciPy's."""
     for name in options:
