@@ -2,9 +2,9 @@
 
 Each part of a run that changes from step to step has two methods:
 
-    state()          a dict of all that the part needs to go on: arrays of float32, float64 or
-                     int64, numbers, strings, None, dicts of these, and lists of integers or
-                     strings. It may share memory with the part: it is used before the next step.
+    state()          a dict of all that the part needs to go on: arrays, numbers, strings, None, and
+                     dicts of these. It may share memory with the part, as it is used before the
+                     next step. It is asked for before each one, so it should take little time.
     restore(state)   the reverse, in a part made with the same arguments. A file may come from
                      anybody, so every entry is checked, above all what kernels will read.
 
@@ -124,7 +124,7 @@ class Draws:
         self._bits = rng.bit_generator
 
     def state(self):
-        return _as_lists(self._bits.state)
+        return self._bits.state
 
     def restore(self, state):
         name, size = _PLACES.get(state["bit_generator"], (None, 0))
@@ -221,7 +221,8 @@ def plain_seed(seed, rng):
     if seed is None or isinstance(seed, Integral):
         return plain(seed)
     name = type(rng.bit_generator).__name__
-    return f"{name}, {digest(np.frombuffer(repr(Draws(rng).state()).encode(), np.uint8))}"
+    state = repr(plain(Draws(rng).state())).encode()
+    return f"{name}, {digest(np.frombuffer(state, np.uint8))}"
 
 
 def digest(array):
@@ -229,21 +230,16 @@ def digest(array):
     return hashlib.blake2b(np.ascontiguousarray(array), digest_size=8).hexdigest()
 
 
-def _as_lists(value):
-    """The state of a bit generator without arrays."""
-    if isinstance(value, dict):
-        return {name: _as_lists(entry) for name, entry in value.items()}
-    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
-
-
 def _without_arrays(state, place, arrays):
-    """A state for JSON; its arrays and floats, some of which JSON has not, go to `arrays`."""
+    """A state for JSON; its arrays, and floats, some of which JSON has not, go to `arrays`."""
     rest = {}
     for name, value in state.items():
         where = f"{place}.{name}" if place else name
         if isinstance(value, dict):
             rest[name] = _without_arrays(value, where, arrays)
-        elif isinstance(value, (np.ndarray, float)):
+        elif isinstance(value, np.ndarray) and value.dtype.kind == "u":  # of a bit generator
+            rest[name] = value.tolist()
+        elif isinstance(value, (np.ndarray, np.floating, float)):
             arrays[where] = np.asarray(value)
         else:
             rest[name] = value

@@ -14,8 +14,11 @@ import lstmcore as lc
 METHODS = ["adam", "sgd", "rmsprop"]
 SCIPYS = ["CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP", "Newton-CG", "trust-constr"]
 scipys = pytest.mark.parametrize("method", SCIPYS)
-methods = pytest.mark.parametrize("method", METHODS)
 batch_sizes = pytest.mark.parametrize("batch_size", [None, 2])
+of_epochs = pytest.mark.parametrize(
+    ("method", "batch_size"),
+    [*((method, size) for method in METHODS for size in (None, 2)), ("rprop", None)],
+)
 
 
 def network(dtype="float64", seed=0):
@@ -63,15 +66,15 @@ def run(method, batch_size=None, *, path=None, evaluations=None, dtype="float64"
     net = network(dtype)
     objective = Counted(net, *data(), l2=1e-3)
     objective.evaluations = Evaluations() if evaluations is None else evaluations
-    of_epochs = {
-        "batch_size": batch_size,
-        "max_epochs": 4,
-        "learning_rate": 0.05,
-        "clip_norm": 0.5,
-        "seed": 0,
-    }
+    if method in SCIPYS:
+        defaults = {"max_iter": 4}
+    elif method == "rprop":
+        defaults = {"max_epochs": 4}
+    else:
+        defaults = {"max_epochs": 4, "learning_rate": 0.05, "clip_norm": 0.5, "seed": 0}
+        defaults["batch_size"] = batch_size
     options = {
-        **({"max_iter": 4} if method in SCIPYS else of_epochs),
+        **defaults,
         "validation": lc.Objective(net, *data(seed=2)),
         "checkpoint_path": path,
         "checkpoint_every": 0.0,
@@ -102,8 +105,7 @@ def assert_same_run(ours, others):
 
 
 @pytest.mark.parametrize("validation", [True, False])
-@batch_sizes
-@methods
+@of_epochs
 def test_a_run_cut_at_any_evaluation_ends_in_the_same_bits(
     method, batch_size, validation, tmp_path
 ):
@@ -122,8 +124,7 @@ def test_a_run_cut_at_any_evaluation_ends_in_the_same_bits(
         path.unlink()
 
 
-@batch_sizes
-@methods
+@of_epochs
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_run_cut_at_every_evaluation_ends_in_the_same_bits(method, batch_size, dtype, tmp_path):
     whole, path, cuts = run(method, batch_size, dtype=dtype), tmp_path / "run.npz", 0
@@ -147,8 +148,7 @@ def test_noise_goes_on_too(batch_size, tmp_path):
         path.unlink()
 
 
-@batch_sizes
-@methods
+@of_epochs
 def test_a_run_that_has_ended_goes_on_to_more_epochs(method, batch_size, tmp_path):
     path = tmp_path / "run.npz"
     for epochs in (1, 4, 6):

@@ -313,7 +313,7 @@ class Batches:
     def state(self):
         state = {"epoch": self.epoch, "place": self._place, "sums": np.array(self._sums)}
         if self._place:  # else the evaluation draws another
-            state["order"] = self._order.astype(np.int64)
+            state["order"] = self._order.astype(np.int64, copy=False)
         return state
 
     def restore(self, state):
