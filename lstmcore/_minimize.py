@@ -7,6 +7,7 @@ family of methods is a module with `METHODS`, `WITH_BOUNDS` (those to which ``dr
 take arguments that the others are refused, and the other way round.
 """
 
+import os
 import sys
 import warnings
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from contextvars import ContextVar
 import numpy as np
 
 from . import _scipy_methods, optimizers
+from ._archive import as_path
 from ._blas import one_blas_thread
 from ._checks import as_choice, as_flag, as_integer, as_number, as_real, describe, shaped
 from ._recorder import ProgressBar, Recorder
@@ -212,12 +214,12 @@ def minimize(
     its `on_batch`. Which of them to take: docs/training.md.
 
     With `checkpoint_path` a call with the same arguments goes on from the file, if it is there.
-    max_iter, max_epochs, tol, patience, callback and progress may be others: so a run that has
-    ended goes on, too. What else differs, the data too, is refused, and so are parameters other
+    max_iter, max_epochs, tol, patience, target, callback and progress may be others: so a run that
+    has ended goes on, too. What else differs, the data too, is refused, and so are parameters other
     than those at the run's start or those that it has left in the network. Of an objective, a
     validation or a schedule of one's own only the kind is compared. Delete the file to start over.
 
-    - adam, sgd and rmsprop have their whole state in it. It is written at the start, every
+    - adam, sgd, rmsprop and rprop have their whole state in it. It is written at the start, every
       `checkpoint_every` seconds and at the end, however the run ends; a reader sees the old file or
       the new one. Epochs after the last writing are done again, and `callback` is called again for
       them. The state of the generator of `seed` comes from the file. A schedule that keeps
@@ -319,19 +321,22 @@ def minimize(
     run = Run(objective, recorder, validation, callback, target)
     file = None
     if checkpoint_path is not None:
+        checkpoint_path = os.path.abspath(as_path(checkpoint_path, "checkpoint_path"))
         identity = {
             "method": method,
             "network": plain_network(net),
             "objective": _plain_objective(objective),
             "validation": _plain_objective(scored),
+            "options": options,
+            **kept,
         }
         if method in optimizers.METHODS:
             file = kept["file"] = RunFile(checkpoint_path, every, identity, start)
         else:
-            identity |= {"options": options, "bounds": bounds}
             versions = _scipy_methods.versions() | {"tol": tol}
             file = RunLog(checkpoint_path, every, identity, versions, start)
-            start, run = file.start, LoggedRun(file, objective, recorder, validation, callback)
+            start = file.start
+            run = LoggedRun(file, objective, recorder, validation, callback, target)
     try:
         with one_blas_thread():
             result = drive(run, method, start, max_iter, tol, options, **kept)

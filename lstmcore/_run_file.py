@@ -44,7 +44,7 @@ class RunFile:
     every : float
         Seconds from one writing to the next.
     identity : dict
-        By which files of other runs are told apart: of what `plain` gives.
+        By which files of other runs are told apart: `plain` is applied to it.
     start : (P,) float64 array
         Where the run begins, if it is not in the file.
     """
@@ -201,7 +201,7 @@ def plain_examples(examples):
     for first in range(0, batch.size, _GROUP):
         some = batch.take(np.arange(first, min(first + _GROUP, batch.size)))
         hashed.update(np.ascontiguousarray(some.input_rows()))
-    targets = vars(examples.targets)
+    targets = getattr(examples.targets, "__dict__", {})
     for name in sorted(targets):
         if isinstance(targets[name], np.ndarray):
             hashed.update(np.ascontiguousarray(targets[name]))

@@ -287,6 +287,19 @@ def test_what_is_told_again_is_not_computed_again(method, tmp_path, monkeypatch)
     assert result.history["time"].tolist() == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("method", ["adam", "L-BFGS-B"])
+def test_a_target_may_change_between_the_calls(method, tmp_path):
+    path, options = tmp_path / "run", {"validation": None}
+    whole = run(method, **options)
+    losses = whole[1].history["loss"]
+    assert (np.diff(losses) < 0).all()
+    for nit in (1, 3):
+        ours = run(method, path=path, target=losses[nit], **options)
+        assert ours[1].nit == nit and ours[1].status == 97
+        assert_same_run(ours, run(method, target=losses[nit], **options))
+    assert_same_run(run(method, path=path, **options), whole)
+
+
 def test_patience_may_change_between_the_calls(tmp_path):
     values, path = [5.0, 4.0, 4.5, 4.25, 3.0, 4.0, 1.0], tmp_path / "run"
     for patience, nit in ((2, 3), (3, 6), (2, 3), (3, 6)):
@@ -544,7 +557,7 @@ def test_a_place_beyond_a_generators_buffer_is_refused(bits, place, value):
         (3, TypeError, "checkpoint_path: expected a str or a path, got 3"),
         ("a\0b", ValueError, "checkpoint_path: expected a name without a zero byte"),
         ("nowhere/run.npz", FileNotFoundError, "a folder that is there"),
-        (".", IsADirectoryError, "."),
+        (".", IsADirectoryError, "directory"),
     ],
 )
 def test_a_path_that_is_none_is_said_before_a_step(path, error, words, tmp_path, monkeypatch):
