@@ -16,10 +16,12 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/pytest
 
-# Random networks and hostile files by the thousand: see tests/sweep.py.
+# Random networks and hostile files by the thousand, runs killed at random moments: see
+# tests/sweep.py, tests/kill_runs.py.
 sweep: .venv/installed
 	$(BIN)/python tests/sweep.py networks
 	$(BIN)/python tests/sweep.py files
+	$(BIN)/python tests/kill_runs.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

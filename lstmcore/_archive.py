@@ -23,7 +23,7 @@ import numpy as np
 
 from ._checks import describe
 
-__all__ = ["read", "refusing", "write"]
+__all__ = ["at_once", "read", "refusing", "write"]
 
 _HEADER = "lstmcore.json"
 _MAX_HEADER = 1 << 20
@@ -71,6 +71,11 @@ def write(path, header, arrays):
         What is there is no file: a directory, a pipe, a device. The header is larger than `read`
         takes it.
     """
+    at_once(path, lambda file: write_to(file, header, arrays))
+
+
+def at_once(path, fill):
+    """Make a file of what ``fill(file)`` writes; `write` says how."""
     path = as_path(path)
     mode = _mode_of(path)
     path = Path(os.path.realpath(path))  # a link stays one
@@ -85,7 +90,7 @@ def write(path, header, arrays):
         with open(temporary, "xb", opener=create) as file:
             if mode is not None:
                 os.chmod(temporary, mode)  # what the process's mask has taken away
-            write_to(file, header, arrays)
+            fill(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -7,6 +7,7 @@ family of methods is a module with `METHODS`, `WITH_BOUNDS` (those to which ``dr
 take arguments that the others are refused, and the other way round.
 """
 
+import os
 import sys
 import warnings
 from collections.abc import Mapping
@@ -16,11 +17,13 @@ from contextvars import ContextVar
 import numpy as np
 
 from . import _scipy_methods, optimizers
+from ._archive import as_path
 from ._blas import one_blas_thread
 from ._checks import as_choice, as_flag, as_integer, as_number, as_real, describe, shaped
 from ._recorder import ProgressBar, Recorder
 from ._run import NOT_FINITE, REACHED, STOPPED, Run, Stop
 from ._run_file import RunFile, plain, plain_examples, plain_network
+from ._run_log import LoggedRun, RunLog
 from .network import Network
 from .objective import Objective
 from .scaling import ScaleWarning, scale_complaint
@@ -139,11 +142,11 @@ def minimize(
         The probability with which an output of a recurrent layer is 0 for its own next step, in all
         sequences of a batch. The others are divided by 1 minus it.
     checkpoint_path : str or path-like, optional
-        Of adam, sgd, rmsprop and rprop: a file for the whole state of the run. If it is there, the
-        run goes on from it, and ends in the same bits as one that was never cut: see the notes. It
-        has nothing to do with `checkpoint` of an `Objective`, which bounds memory.
+        A file that keeps the run, of any method. If it is there, the run goes on from it, and ends
+        in the same bits as one that was never cut: see the notes. It has nothing to do with
+        `checkpoint` of an `Objective`, which bounds memory.
     checkpoint_every : float
-        Seconds from one writing of that file to the next.
+        Seconds from one writing of that file to the disk to the next.
 
     Returns
     -------
@@ -211,15 +214,21 @@ def minimize(
     penalty sees weight_noise alone. All but weight_noise need an `Objective`; what is drawn goes to
     its `on_batch`. Which of them to take: docs/training.md.
 
-    With `checkpoint_path` the file is written at the start, every `checkpoint_every` seconds, and
-    at the end, however the run ends; a reader sees the old one or the new one, never half of one.
-    A call with the same arguments goes on from it. max_epochs, patience, callback and progress may
-    be others: so a run that has ended goes on to more epochs. What else differs, the data too, is
-    refused, and so are parameters other than those at the run's start or those that it has left in
-    the network. Of an objective, validation or schedule of one's own only the kind is compared. A
-    schedule that keeps something from step to step has ``state()``, a dict, and ``restore(state)``.
-    The state of `seed`'s generator comes from the file. Epochs after the last writing are done
-    again, and `callback` is called again for them. Delete the file to start over.
+    With `checkpoint_path` a call with the same arguments goes on from the file, if it is there.
+    max_iter, max_epochs, tol, patience, target, callback and progress may be others: so a run that
+    has ended goes on, too. What else differs, the data too, is refused, and so are parameters other
+    than those at the run's start or those that it has left in the network. Of an objective, a
+    validation or a schedule of one's own only the kind is compared. Delete the file to start over.
+
+    - adam, sgd, rmsprop and rprop have their whole state in it. It is written at the start, every
+      `checkpoint_every` seconds and at the end, however the run ends; a reader sees the old file or
+      the new one. Epochs after the last writing are done again, and `callback` is called again for
+      them. The state of the generator of `seed` comes from the file. A schedule that keeps
+      something from step to step has ``state()``, a dict, and ``restore(state)``.
+    - SciPy's methods keep their memory to themselves, so the file is a log of what they were told:
+      8 P bytes for each evaluation. The method is run again from the start and told the same, which
+      takes its own arithmetic, but no evaluation, no validation and no callback, other than that of
+      the last iteration. Another version of SciPy may ask for other points: that is refused.
 
     Examples
     --------
@@ -271,9 +280,6 @@ def minimize(
         "recurrent_dropout": recurrent_dropout,
     }
     kept = {}
-    if checkpoint_path is not None and method not in optimizers.METHODS:
-        takers = ", ".join(optimizers.METHODS)
-        raise _not_of(method, "checkpoint_path", checkpoint_path, f"{takers} take it")
     if method in optimizers.METHODS:
         for name, value in {"max_iter": max_iter, "tol": tol}.items():
             if value is not None:
@@ -316,13 +322,22 @@ def minimize(
     run = Run(objective, recorder, validation, callback, target)
     file = None
     if checkpoint_path is not None:
+        checkpoint_path = os.path.abspath(as_path(checkpoint_path, "checkpoint_path"))
         identity = {
             "method": method,
             "network": plain_network(net),
             "objective": _plain_objective(objective),
             "validation": _plain_objective(scored),
+            "options": options,
+            **kept,
         }
-        file = kept["file"] = RunFile(checkpoint_path, every, identity, start)
+        if method in optimizers.METHODS:
+            file = kept["file"] = RunFile(checkpoint_path, every, identity, start)
+        else:
+            versions = _scipy_methods.versions() | {"tol": tol}
+            file = RunLog(checkpoint_path, every, identity, versions, start)
+            start = file.start
+            run = LoggedRun(file, objective, recorder, validation, callback, target)
     try:
         with one_blas_thread():
             result = drive(run, method, start, max_iter, tol, options, **kept)
@@ -341,7 +356,7 @@ def minimize(
         result.update(recorder.best)
     result.history = recorder.history()
     result.n_nonfinite = run.n_nonfinite
-    complaint = _complaint(method, objective, result, bounds)
+    complaint = _complaint(method, objective, result, bounds, checkpoint_path)
     if complaint is not None:
         warn(complaint, ConvergenceWarning)
     return result
@@ -355,19 +370,21 @@ def _plain_objective(objective):
     return kind | plain_examples(objective.examples)
 
 
-def _way_out(method):
+def _way_out(method, checkpoint_path):
     slower = f"take a smaller {optimizers.PACE[method]}, " if method in optimizers.METHODS else ""
+    again = "" if checkpoint_path is None else f" without {checkpoint_path}"
     return (
-        f"calling again goes on from the best parameters; if that leads nowhere, {slower}bring "
-        "inputs and targets to mean 0 and variance 1 (lstmcore.Scaler), or start from another seed"
+        f"calling again{again} goes on from the best parameters; if that leads nowhere, {slower}"
+        "bring inputs and targets to mean 0 and variance 1 (lstmcore.Scaler), or start from "
+        "another seed"
     )
 
 
-def _complaint(method, objective, result, bounds):
+def _complaint(method, objective, result, bounds, checkpoint_path):
     """What a user must know of a result that is not what was hoped for, or None."""
     if result.status in (STOPPED, REACHED):
         return None
-    way_out = _way_out(method)
+    way_out = _way_out(method, checkpoint_path)
     if not result.success:
         count = ""
         if result.n_nonfinite and result.status != NOT_FINITE:

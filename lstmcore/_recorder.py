@@ -101,22 +101,25 @@ class Recorder:
         if not self._validates and (self.best is None or f < self.best["fun"]):
             self.best = {"x": x.copy(), "fun": f, "jac": g}
 
-    def record(self, x, f, g, evaluations, validation_loss=None, gradient_norm=None):
+    def record(self, x, f, g, evaluations, validation_loss=None, gradient_norm=None, at=None):
         """Add a row: the first is the start, each other one an iteration that arrived at x.
 
-        g may be None where `gradient_norm` says what to record; else it is that of g.
+        g may be None where `gradient_norm` says what to record; else it is that of g. `at` is the
+        time of a row that was recorded before: from here the clock goes on.
 
         Returns
         -------
         row : dict
             A value for each of `COLUMNS`; validation_loss is None without validation.
         """
+        if at is not None:
+            self._began = time.perf_counter() - at
         row = {
             "loss": f,
             "gradient_norm": float(np.linalg.norm(g)) if gradient_norm is None else gradient_norm,
             "validation_loss": validation_loss,
             "evaluations": evaluations,
-            "time": self._elapsed(),
+            "time": self._elapsed() if at is None else at,
         }
         if self._n_rows == len(self._rows):
             self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])

@@ -2,9 +2,9 @@
 
 Each part of a run that changes from step to step has two methods:
 
-    state()          a dict of all that the part needs to go on: arrays of float32, float64 or
-                     int64, numbers, strings, None, dicts of these, and lists of integers or
-                     strings. It may share memory with the part: it is used before the next step.
+    state()          a dict of all that the part needs to go on: arrays, numbers, strings, None, and
+                     dicts of these. It may share memory with the part, as it is used before the
+                     next step. It is asked for before each one, so it should take little time.
     restore(state)   the reverse, in a part made with the same arguments. A file may come from
                      anybody, so every entry is checked, above all what kernels will read.
 
@@ -27,7 +27,8 @@ from ._checks import as_integer, as_real, describe, shaped
 from ._description import describe_network
 
 _FORMAT, _VERSION = "lstmcore run", 1
-_NAME = "checkpoint_path"
+NAME = "checkpoint_path"
+SUCH_A_RUN = "the file of such a run"
 _GROUP = 64  # sequences whose inputs are copied at a time
 _MOST_DIFFERENCES = 5  # that an error lists
 # Of bit generators with a buffer: the place in it, which NumPy takes as it comes, and its size.
@@ -43,7 +44,7 @@ class RunFile:
     every : float
         Seconds from one writing to the next.
     identity : dict
-        By which files of other runs are told apart: of what `plain` gives.
+        By which files of other runs are told apart: `plain` is applied to it.
     start : (P,) float64 array
         Where the run begins, if it is not in the file.
     """
@@ -66,7 +67,7 @@ class RunFile:
         """
         self._parts = parts
         self.identity = plain(self.identity)
-        with refusing(self._path, "the file of such a run", _NAME):
+        with refusing(self._path, SUCH_A_RUN, NAME):
             try:
                 header, arrays = read(self._path, _FORMAT, _VERSION)
             except FileNotFoundError:
@@ -74,7 +75,7 @@ class RunFile:
             found, start, left = header["run"], header["start"], header["left"]
         refuse_another(self._path, found, self.identity, self._start, (start, left))
         self._start = start
-        with refusing(self._path, "the file of such a run", _NAME):
+        with refusing(self._path, SUCH_A_RUN, NAME):
             state = _with_arrays(header["state"], arrays)
             theta = shaped(as_real(state["theta"], "theta", theta.dtype), "theta", theta.shape)
             for name, part in parts.items():
@@ -123,7 +124,7 @@ class Draws:
         self._bits = rng.bit_generator
 
     def state(self):
-        return _as_lists(self._bits.state)
+        return self._bits.state
 
     def restore(self, state):
         name, size = _PLACES.get(state["bit_generator"], (None, 0))
@@ -132,19 +133,26 @@ class Draws:
         self._bits.state = state
 
 
-def refuse_another(path, found, identity, start, starts):
-    """Raise if a file is of a run with another identity, or from another start."""
-    different = [f"{name} ({a} in the file, {b} now)" for name, a, b in _diff(found, identity)]
-    if not different and start not in starts:
-        different = ["the parameters that the network has, which are neither those at the run's "
-                     "start nor those that it left in the network"]  # fmt: skip
+def refuse_another(path, found, identity, start=None, starts=()):
+    """Raise if a file is of a run with another identity, or from another start than `starts`."""
+    different = differences(found, identity)
+    if not (different or start is None or start in starts):
+        different = [
+            "the parameters that the network has, neither those at the run's start nor those that "
+            "it has left there"
+        ]
     if different:
-        more = len(different) - _MOST_DIFFERENCES
-        shown = [*different[:_MOST_DIFFERENCES], *([f"{more} more"] if more > 0 else [])]
         raise ValueError(
-            f"{_NAME}: expected the file of a run with the same arguments, got {path}, from which "
-            f"differ: {'; '.join(shown)}. Delete the file to start over, or give another name"
+            f"{NAME}: expected the file of a run with the same arguments, got {path}, from which "
+            f"differ: {'; '.join(different)}. Delete the file to start over, or give another name"
         )
+
+
+def differences(found, wanted):
+    """What differs between two trees of JSON, in words."""
+    different = [f"{name} ({a} in the file, {b} now)" for name, a, b in _diff(found, wanted)]
+    more = len(different) - _MOST_DIFFERENCES
+    return different[:_MOST_DIFFERENCES] + ([f"{more} more"] if more > 0 else [])
 
 
 def _diff(found, wanted, name=""):
@@ -193,7 +201,7 @@ def plain_examples(examples):
     for first in range(0, batch.size, _GROUP):
         some = batch.take(np.arange(first, min(first + _GROUP, batch.size)))
         hashed.update(np.ascontiguousarray(some.input_rows()))
-    targets = vars(examples.targets)
+    targets = getattr(examples.targets, "__dict__", {})
     for name in sorted(targets):
         if isinstance(targets[name], np.ndarray):
             hashed.update(np.ascontiguousarray(targets[name]))
@@ -213,7 +221,8 @@ def plain_seed(seed, rng):
     if seed is None or isinstance(seed, Integral):
         return plain(seed)
     name = type(rng.bit_generator).__name__
-    return f"{name}, {digest(np.frombuffer(repr(Draws(rng).state()).encode(), np.uint8))}"
+    state = repr(plain(Draws(rng).state())).encode()
+    return f"{name}, {digest(np.frombuffer(state, np.uint8))}"
 
 
 def digest(array):
@@ -221,21 +230,16 @@ def digest(array):
     return hashlib.blake2b(np.ascontiguousarray(array), digest_size=8).hexdigest()
 
 
-def _as_lists(value):
-    """The state of a bit generator without arrays."""
-    if isinstance(value, dict):
-        return {name: _as_lists(entry) for name, entry in value.items()}
-    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
-
-
 def _without_arrays(state, place, arrays):
-    """A state for JSON; its arrays and floats, some of which JSON has not, go to `arrays`."""
+    """A state for JSON; its arrays, and floats, some of which JSON has not, go to `arrays`."""
     rest = {}
     for name, value in state.items():
         where = f"{place}.{name}" if place else name
         if isinstance(value, dict):
             rest[name] = _without_arrays(value, where, arrays)
-        elif isinstance(value, (np.ndarray, float)):
+        elif isinstance(value, np.ndarray) and value.dtype.kind == "u":  # of a bit generator
+            rest[name] = value.tolist()
+        elif isinstance(value, (np.ndarray, np.floating, float)):
             arrays[where] = np.asarray(value)
         else:
             rest[name] = value

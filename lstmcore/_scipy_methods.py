@@ -160,6 +160,13 @@ class Searched:
         return f + slope - 0.5 * m * slope, (1.0 - m) * g
 
 
+def versions():
+    """What the points that a method asks for depend on, beside its arguments and answers."""
+    import scipy
+
+    return {"NumPy": np.__version__, "SciPy": scipy.__version__}
+
+
 def _refuse_arguments(method, options):
     """Raise where an option is an argument, of `minimize` here or of SciPy's."""
     for name in options:

@@ -7,12 +7,18 @@ import warnings
 
 import numpy as np
 import pytest
+from kill_runs import Series
 
 import lstmcore as lc
 
 METHODS = ["adam", "sgd", "rmsprop"]
-methods = pytest.mark.parametrize("method", METHODS)
+SCIPYS = ["CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP", "Newton-CG", "trust-constr"]
+scipys = pytest.mark.parametrize("method", SCIPYS)
 batch_sizes = pytest.mark.parametrize("batch_size", [None, 2])
+of_epochs = pytest.mark.parametrize(
+    ("method", "batch_size"),
+    [*((method, size) for method in METHODS for size in (None, 2)), ("rprop", None)],
+)
 
 
 def network(dtype="float64", seed=0):
@@ -60,12 +66,15 @@ def run(method, batch_size=None, *, path=None, evaluations=None, dtype="float64"
     net = network(dtype)
     objective = Counted(net, *data(), l2=1e-3)
     objective.evaluations = Evaluations() if evaluations is None else evaluations
+    if method in SCIPYS:
+        defaults = {"max_iter": 4}
+    elif method == "rprop":
+        defaults = {"max_epochs": 4}
+    else:
+        defaults = {"max_epochs": 4, "learning_rate": 0.05, "clip_norm": 0.5, "seed": 0}
+        defaults["batch_size"] = batch_size
     options = {
-        "batch_size": batch_size,
-        "max_epochs": 4,
-        "learning_rate": 0.05,
-        "clip_norm": 0.5,
-        "seed": 0,
+        **defaults,
         "validation": lc.Objective(net, *data(seed=2)),
         "checkpoint_path": path,
         "checkpoint_every": 0.0,
@@ -96,8 +105,7 @@ def assert_same_run(ours, others):
 
 
 @pytest.mark.parametrize("validation", [True, False])
-@batch_sizes
-@methods
+@of_epochs
 def test_a_run_cut_at_any_evaluation_ends_in_the_same_bits(
     method, batch_size, validation, tmp_path
 ):
@@ -116,8 +124,7 @@ def test_a_run_cut_at_any_evaluation_ends_in_the_same_bits(
         path.unlink()
 
 
-@batch_sizes
-@methods
+@of_epochs
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_run_cut_at_every_evaluation_ends_in_the_same_bits(method, batch_size, dtype, tmp_path):
     whole, path, cuts = run(method, batch_size, dtype=dtype), tmp_path / "run.npz", 0
@@ -141,8 +148,7 @@ def test_noise_goes_on_too(batch_size, tmp_path):
         path.unlink()
 
 
-@batch_sizes
-@methods
+@of_epochs
 def test_a_run_that_has_ended_goes_on_to_more_epochs(method, batch_size, tmp_path):
     path = tmp_path / "run.npz"
     for epochs in (1, 4, 6):
@@ -206,6 +212,107 @@ def test_the_generator_goes_on_too(batch_size, tmp_path):
         assert_same_run(run("adam", batch_size, seed=again, path=path), expected)
         assert again.random() == whole.random()
         path.unlink()
+
+
+@pytest.mark.parametrize("validation", [True, False])
+@scipys
+def test_a_method_of_scipys_cut_at_any_evaluation_ends_in_the_same_bits(
+    method, validation, tmp_path
+):
+    path, options = tmp_path / "run", {} if validation else {"validation": None}
+    evaluations = Evaluations()
+    whole = run(method, evaluations=evaluations, **options)
+    total = evaluations.count
+    for cut_at in range(1, total + 1):
+        evaluations = Evaluations(cut_at)
+        assert run(method, path=path, evaluations=evaluations, **options) == (None, None)
+        evaluations = Evaluations()
+        again = run(method, path=path, evaluations=evaluations, **options)
+        assert_same_run(again, whole)
+        assert evaluations.count == total - cut_at + 1
+        path.unlink()
+
+
+@pytest.mark.parametrize("method", ["L-BFGS-B", "TNC", "SLSQP", "trust-constr"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_with_bounds_it_goes_on_too(method, dtype, tmp_path):
+    path, size = tmp_path / "run", network().params.size
+    options = {"bounds": [(-0.6, 0.6)] * size, "dtype": dtype}
+    whole = run(method, **options)
+    for cut_at in range(1, whole[1].nfev + 1, 5):
+        run(method, path=path, evaluations=Evaluations(cut_at), **options)
+        assert_same_run(run(method, path=path, **options), whole)
+        path.unlink()
+
+
+@scipys
+def test_a_method_of_scipys_goes_on_to_more_iterations(method, tmp_path):
+    path, total = tmp_path / "run", 0
+    for iterations in (1, 3, 8, 2, 8):
+        evaluations = Evaluations()
+        ours = run(method, path=path, max_iter=iterations, evaluations=evaluations)
+        total += evaluations.count
+        assert_same_run(ours, run(method, max_iter=iterations))
+    # Fewer iterations are told what is known, and take nothing away from the log.
+    evaluations = Evaluations()
+    run(method, max_iter=8, evaluations=evaluations)
+    assert total == evaluations.count
+
+
+@scipys
+def test_what_is_told_again_is_not_computed_again(method, tmp_path, monkeypatch):
+    from lstmcore import _recorder
+
+    now = [1000.0]
+    monkeypatch.setattr(_recorder.time, "perf_counter", lambda: now[0])
+    validated, called = [], []
+
+    def validation(theta):
+        validated.append(theta)
+        now[0] += 1.0
+        return float(np.sum(theta**2))
+
+    def callback(intermediate):
+        called.append(intermediate.nit)
+        if called == [1, 2, 3]:
+            raise StopIteration
+
+    options = {"path": tmp_path / "run", "validation": validation, "callback": callback}
+    _, stopped = run(method, max_iter=5, **options)
+    assert (stopped.nit, stopped.status, len(validated)) == (3, 99, 4)
+    now[0] += 1e6
+    _, result = run(method, max_iter=5, **options)
+    # The callback of the last iteration is called again, for nobody knows that it was done.
+    assert called == [1, 2, 3, 3, 4, 5] and len(validated) == 6
+    assert result.history["time"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("method", ["adam", "L-BFGS-B"])
+def test_a_target_may_change_between_the_calls(method, tmp_path):
+    path, options = tmp_path / "run", {"validation": None}
+    whole = run(method, **options)
+    losses = whole[1].history["loss"]
+    assert (np.diff(losses) < 0).all()
+    for nit in (1, 3):
+        ours = run(method, path=path, target=losses[nit], **options)
+        assert ours[1].nit == nit and ours[1].status == 97
+        assert_same_run(ours, run(method, target=losses[nit], **options))
+    assert_same_run(run(method, path=path, **options), whole)
+
+
+def test_patience_may_change_between_the_calls(tmp_path):
+    values, path = [5.0, 4.0, 4.5, 4.25, 3.0, 4.0, 1.0], tmp_path / "run"
+    for patience, nit in ((2, 3), (3, 6), (2, 3), (3, 6)):
+        left = iter(values[:4] if (patience, path.exists()) == (2, False) else values[4:])
+        options = {"validation": lambda theta, left=left: next(left), "patience": patience}
+        assert run("L-BFGS-B", path=path, max_iter=6, **options)[1].nit == nit
+
+
+@pytest.mark.parametrize(
+    ("method", "batch_size", "kills"), [("adam", 4, 4), ("sgd", None, 3), ("L-BFGS-B", None, 3)]
+)
+def test_a_run_that_is_killed_goes_on(method, batch_size, kills, tmp_path):
+    Series(tmp_path, seed=0).killed(method, batch_size, kills)
 
 
 def test_a_schedule_of_ones_own_goes_on_if_it_has_a_state(tmp_path):
@@ -319,7 +426,7 @@ def test_other_data_and_networks_are_refused(tmp_path):
         (network(), X, Y, {"sample_weight": [1, 1, 1, 1, 2.0]}, f"targets and weights {digits}"),
         (network(), X, Y, {"l2": 0.5}, r"objective.l2 \(0.0 in the file, 0.5 now\)"),
         (network("float32"), X, Y, {}, r"network.dtype \('float64' in the file, 'float32' now\)"),
-        (network(seed=1), X, Y, {}, "the parameters that the network has, which are neither"),
+        (network(seed=1), X, Y, {}, "the parameters that the network has, neither"),
         (
             lc.Network([lc.LSTM(2, 4), lc.Dense(4, 1)], seed=0),
             X,
@@ -450,7 +557,7 @@ def test_a_place_beyond_a_generators_buffer_is_refused(bits, place, value):
         (3, TypeError, "checkpoint_path: expected a str or a path, got 3"),
         ("a\0b", ValueError, "checkpoint_path: expected a name without a zero byte"),
         ("nowhere/run.npz", FileNotFoundError, "a folder that is there"),
-        (".", IsADirectoryError, "."),
+        (".", IsADirectoryError, "directory"),
     ],
 )
 def test_a_path_that_is_none_is_said_before_a_step(path, error, words, tmp_path, monkeypatch):
@@ -464,3 +571,119 @@ def test_a_path_that_is_none_is_said_before_a_step(path, error, words, tmp_path,
 def test_the_time_between_writings_is_a_number_of_seconds(tmp_path):
     with pytest.raises(ValueError, match="checkpoint_every: expected a number >= 0, got -1"):
         run("adam", path=tmp_path / "run.npz", checkpoint_every=-1)
+
+
+# ------------------------------------------------------------------------------------------- logs
+
+
+@pytest.fixture
+def log(tmp_path):
+    """The file of a run of a method of SciPy's that has been cut, and where its records end."""
+    path, ends = tmp_path / "run", []
+    for cut_at in range(1, 7):
+        run("CG", path=path, evaluations=Evaluations(cut_at))
+        ends.append(path.stat().st_size)
+    return path, ends
+
+
+def test_a_record_that_was_cut_short_is_computed_again(log, tmp_path):
+    path, ends = log
+    content, whole = path.read_bytes(), run("CG")
+    rng = np.random.default_rng(0)
+    for end in (*ends, *rng.integers(ends[0], ends[-1], 40)):
+        path.write_bytes(content[:end])
+        assert_same_run(run("CG", path=path), whole)
+    for end in (*rng.integers(0, ends[0], 20), ends[0] - 1):
+        path.write_bytes(content[:end])
+        with pytest.raises(ValueError, match="checkpoint_path: expected the file of such a run"):
+            run("CG", path=path)
+        assert path.read_bytes() == content[:end]
+
+
+def test_a_damaged_log_is_refused_and_good_up_to_there(log):
+    path, ends = log
+    content, whole = path.read_bytes(), run("CG")
+    for at in np.random.default_rng(0).integers(0, len(content), 60):
+        damaged = bytearray(content)
+        damaged[at] ^= 16
+        path.write_bytes(damaged)
+        if at >= ends[-2]:  # the last record, as if it was cut short
+            assert_same_run(run("CG", path=path), whole)
+            continue
+        with pytest.raises(ValueError, match="checkpoint_path: expected the file of") as error:
+            run("CG", path=path)
+        assert path.read_bytes() == damaged
+        place = re.search(r"damaged at byte (\d+)", str(error.value))
+        if at >= ends[0]:
+            path.write_bytes(damaged[: int(place[1])])
+            assert_same_run(run("CG", path=path), whole)
+
+
+def test_a_log_of_other_points_is_refused(log, monkeypatch):
+    from lstmcore import _run_log, _scipy_methods
+
+    path, _ = log
+    versions = _scipy_methods.versions()
+    digest = _run_log._digest
+    monkeypatch.setattr(_run_log, "_digest", lambda x: digest(x + 1e-15))
+    with pytest.raises(
+        ValueError, match=r"evaluation 1 is at another one. .* changed: the computer"
+    ):
+        run("CG", path=path)
+    monkeypatch.setattr(_scipy_methods, "versions", lambda: versions | {"SciPy": "0.1"})
+    with pytest.raises(ValueError, match=r"changed: SciPy \('.*' in the file, '0.1' now\); tol"):
+        run("CG", path=path, tol=0.5)
+    monkeypatch.undo()
+    assert_same_run(run("CG", path=path), run("CG"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"method": "BFGS"}, "method ('CG' in the file, 'BFGS' now)"),
+        ({"options": {"norm": 1}}, "options.norm (None in the file, 1 now)"),
+        ({"validation": None}, "validation (given in the file, None now)"),
+        ({"dtype": "float32"}, "network.dtype ('float64' in the file, 'float32' now)"),
+        ({"x0": np.zeros(network().params.size)}, "the parameters that the network has, neither"),
+    ],
+)
+def test_a_log_of_another_run_is_refused(changed, words, log):
+    path, _ = log
+    content = path.read_bytes()
+    with pytest.raises(ValueError, match=re.escape(words)):
+        run(**{"method": "CG", "path": path, **changed})
+    assert path.read_bytes() == content
+
+
+def test_a_log_goes_on_from_the_parameters_that_the_run_left(tmp_path):
+    (X, Y), path = data(), tmp_path / "run"
+    options = {"method": "BFGS", "batch_size": None, "max_epochs": None, "seed": None}
+    net, other = network(), network()
+    small_fit(net, X, Y, path, max_iter=3, **options)
+    result = small_fit(net, X, Y, path, max_iter=6, **options)
+    assert_same_run((net, result), (other, small_fit(other, X, Y, None, max_iter=6, **options)))
+
+
+def test_families_do_not_take_each_others_files(log, cut_file):
+    for method, path in (("adam", log[0]), ("CG", cut_file)):
+        with pytest.raises(ValueError, match="checkpoint_path: expected the file of such a run"):
+            run(method, 2, path=path)
+
+
+def test_an_interrupt_while_a_record_is_written_leaves_a_good_log(tmp_path, monkeypatch):
+    from lstmcore import _run_log
+
+    path, count = tmp_path / "run", [0]
+    whole = run("CG")
+
+    def interrupted():
+        count[0] += 1
+        if count[0] == 5:
+            raise KeyboardInterrupt
+        return 0.0
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_run_log.time, "monotonic", interrupted)
+        _, result = run("CG", path=path)
+    assert result.message == "interrupted from the keyboard"
+    assert_same_run(run("CG", path=path), whole)

@@ -22,7 +22,7 @@ from .._checks import (
 )
 from .._dispatch import kernels
 from .._run import NOT_FINITE, Stop
-from .._run_file import Draws, plain, plain_seed
+from .._run_file import Draws, plain_seed
 from ..objective import Objective
 from ._noise import Noise
 from ._schedules import as_schedule
@@ -114,12 +114,9 @@ def drive(
     at_rest = nullcontext
     if file is not None:
         file.identity |= {
-            "batch_size": batch_size,
-            "learning_rate": plain(learning_rate),
-            "clip_norm": plain(clip_norm),
-            "options": plain(update.settings),
+            "learning_rate": learning_rate,
+            "options": update.settings,
             "seed": plain_seed(seed, rng),
-            "noise": plain(settings),
         }
         # The run is the last: what it has recorded is left as it is if another one's is refused.
         theta = file.open({"source": source, "step": step, "draws": Draws(rng), "run": run}, theta)
@@ -135,15 +132,15 @@ def descend(source, step, theta, max_epochs, at_rest):
     """
     while True:
         with at_rest(theta):
+            if source.part == 0 and source.epoch and not all_finite(theta):
+                # The loss of saturated units may yet be finite.
+                raise Stop(f"the parameters are not finite in epoch {source.epoch}", NOT_FINITE)
             f, g, norm = source.evaluate(theta)
             if source.epoch == max_epochs:
                 raise Stop(f"{max_epochs} epochs, as many as asked for", status=0, success=True)
         theta = source.room(theta)
         step(theta, f, g, norm, source.epoch + source.part)
         source.advance()
-        if source.part == 0 and not all_finite(theta):
-            # The loss of saturated units may yet be finite.
-            raise Stop(f"the parameters are not finite in epoch {source.epoch}", NOT_FINITE)
 
 
 class Stepper:
@@ -313,7 +310,7 @@ class Batches:
     def state(self):
         state = {"epoch": self.epoch, "place": self._place, "sums": np.array(self._sums)}
         if self._place:  # else the evaluation draws another
-            state["order"] = self._order.astype(np.int64)
+            state["order"] = self._order.astype(np.int64, copy=False)
         return state
 
     def restore(self, state):
