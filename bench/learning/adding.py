@@ -1,6 +1,6 @@
 """The adding problem over lags of 100 and 500 steps: Hochreiter & Schmidhuber (1997), experiment 4.
 
-    python bench/learning/adding.py [--seeds 10] [--jobs 2] [--quick]
+python bench/learning/adding.py [--seeds 10] [--jobs 2] [--quick]
 """
 
 import numpy as np
@@ -108,4 +108,4 @@ def table(results):
 
 
 if __name__ == "__main__":
-    runs.main("adding")
+    raise SystemExit(runs.main("adding"))

@@ -1,6 +1,6 @@
 """Embedded Reber strings: 30 trials as in Hochreiter & Schmidhuber (1997), experiment 1.
 
-    python bench/learning/reber.py [--seeds 30] [--jobs 2] [--quick]
+python bench/learning/reber.py [--seeds 30] [--jobs 2] [--quick]
 """
 
 import numpy as np
@@ -128,4 +128,4 @@ def table(results):
 
 
 if __name__ == "__main__":
-    runs.main("reber")
+    raise SystemExit(runs.main("reber"))

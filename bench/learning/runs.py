@@ -7,7 +7,8 @@ A task is a module with
 - `DATA`: the name of the file it reads, one of `FILES`, or None;
 - `VARIANTS`: a dict of name -> `Variant`, in the order of the table;
 - `run(variant, seed, data, quick)`: one run, as a dict of numbers, strings and lists;
-- `table(results)`: Markdown of {name of a variant: [what its runs gave, by seed]}.
+- `table(results)`: Markdown of {name of a variant: [what its runs gave, by seed]};
+- `picture(results, path)`, if it draws one.
 
 `main` makes such a module a command, all.py runs all of them side by side.
 """
@@ -119,14 +120,18 @@ class Collected:
     def add(self, task, variant, seed, result):
         self.rows.setdefault(task, {}).setdefault(variant, {})[seed] = result
 
-    def table(self, task):
-        module = import_module(task)
+    def results(self, task):
+        """{variant: [results by seed]}, in the order of the table."""
         rows = self.rows.get(task, {})
-        ordered = {
+        return {
             label: [rows[label][seed] for seed in sorted(rows[label])]
-            for label in module.VARIANTS
+            for label in import_module(task).VARIANTS
             if label in rows
         }
+
+    def table(self, task):
+        module = import_module(task)
+        ordered = self.results(task)
         text = f"## {module.TITLE}\n\n{module.PROTOCOL.strip()}\n\n"
         return text + (module.table(ordered) if ordered else "No run has come to its end.\n")
 
@@ -186,15 +191,17 @@ def main(name):
     parser.add_argument(
         "--variants", nargs="+", choices=list(module.VARIANTS), help="some rows of the table only"
     )
+    if hasattr(module, "picture"):
+        parser.add_argument("--picture", type=Path, help="write a picture to this file")
     parser.add_argument("--seconds", type=float, default=86400, help="end after so many")
     arguments = parser.parse_args()
     ends = time.time() + arguments.seconds
     data = getattr(arguments, "data", None)
-    jobs = list(
-        jobs_of(name, arguments.seeds, data, arguments.quick, ends, arguments.variants)
-    )
+    jobs = list(jobs_of(name, arguments.seeds, data, arguments.quick, ends, arguments.variants))
     collected = collect(jobs, arguments.jobs, arguments.seconds)
     print(collected.table(name))
+    if getattr(arguments, "picture", None):
+        module.picture(collected.results(name), arguments.picture)
     return finish(collected)
 
 

@@ -1,6 +1,6 @@
 """Temporal order over lags: Hochreiter & Schmidhuber (1997), experiment 6a.
 
-    python bench/learning/temporal_order.py [--seeds 10] [--jobs 2] [--quick]
+python bench/learning/temporal_order.py [--seeds 10] [--jobs 2] [--quick]
 """
 
 import numpy as np
@@ -98,4 +98,4 @@ def table(results):
 
 
 if __name__ == "__main__":
-    runs.main("temporal_order")
+    raise SystemExit(runs.main("temporal_order"))
