@@ -67,7 +67,7 @@ def run(variant, seed, data=None, quick=False):
     for start in np.random.SeedSequence(seed).spawn(5 if quick else 20):
         layers = [lc.LSTM(4, units, tokens=True, **options), lc.Dense(units, 4)]
         net = lc.Network(layers, loss="binary_cross_entropy", seed=start)
-        result = lc.fit(net, X, Y, max_iter=500, n_threads=1)
+        lc.fit(net, X, Y, max_iter=500, n_threads=1)
         loss = net.loss(X_held, Y_held)
         if best is None or loss < best[0]:
             best = loss, net
