@@ -21,7 +21,7 @@ DATA = "chorales"
 KEYS = 88
 UNITS = 200
 RATE = 3e-3
-KEEP = 0.999  # of the average, at each step
+KEEP = 0.9  # of the average, an epoch
 PUBLISHED = [
     ["tanh RNN (Bai et al. 2018)", "", "8.91", "", "", ""],
     ["LSTM (Bai et al. 2018)", "", "8.45", "", "", ""],
@@ -35,18 +35,6 @@ VARIANTS = {
     "GRU": runs.Variant(110, 8, {"cell": lc.GRU, **NOISE}),
     "tanh RNN": runs.Variant(60, 8, {"cell": lc.RNN, "weight_noise": 0.1, "max_epochs": 180}),
 }
-
-
-class Noisy(lc.Objective):
-    """N(0, σ²) on every parameter, new for each batch."""
-
-    def __init__(self, *data, sigma, seed, **options):
-        super().__init__(*data, **options)
-        vars(self).update(sigma=np.float32(sigma), rng=np.random.default_rng(seed))
-
-    def on_batch(self, theta, indices):
-        noise = self.rng.standard_normal(len(theta), dtype=np.float32)
-        return super().on_batch(theta + self.sigma * noise, indices)
 
 
 def chorales(path):
@@ -65,21 +53,16 @@ def forecasts(pieces):
     return [frames[:-1] for frames in pieces], [frames[1:] for frames in pieces]
 
 
-class Averaged(Noisy):
-    """Also the exponential mean of the parameters that the steps have passed through."""
+class Average:
+    """The exponential mean of the parameters at the ends of epochs."""
 
-    def __init__(self, *data, keep, **options):
-        super().__init__(*data, **options)
-        vars(self).update(keep=keep, n_steps=0, average=np.zeros(len(self.net.params)))
+    def __init__(self, keep):
+        self._keep, self._sum, self._weight = keep, 0.0, 0.0
 
-    def on_batch(self, theta, indices):
-        self.average += (1 - self.keep) * (theta - self.average)
-        vars(self).update(n_steps=self.n_steps + 1)
-        return super().on_batch(theta, indices)
-
-    def mean(self):
-        """The average, which began at zero, without that beginning."""
-        return self.average / (1 - self.keep**self.n_steps)
+    def __call__(self, theta):
+        self._sum = self._keep * self._sum + theta
+        self._weight = self._keep * self._weight + 1
+        return self._sum / self._weight
 
 
 def network(cell, units, seed, **options):
@@ -96,15 +79,15 @@ def run(variant, seed, data, quick=False):
     sigma, max_epochs = options.pop("weight_noise"), options.pop("max_epochs")
     pieces = chorales(data)
     net = network(options.pop("cell"), UNITS, seed, **options)
-    learn = Averaged(
-        net, *forecasts(pieces["train"]), sigma=sigma, keep=KEEP, seed=seed, n_threads=1
+    learn, held_out, test = (
+        lc.Objective(net, *forecasts(pieces[part]), n_threads=1)
+        for part in ("train", "valid", "test")
     )
-    held_out = lc.Objective(net, *forecasts(pieces["valid"]), n_threads=1)
-    test = lc.Objective(net, *forecasts(pieces["test"]), n_threads=1)
+    average = Average(KEEP)
     best = {"loss": np.inf}
 
     def look(now):
-        theta = learn.mean()
+        theta = average(now.x)
         loss = held_out.fun(theta)
         if loss < best["loss"]:
             best.update(loss=loss, theta=theta, epoch=now.nit)
@@ -116,13 +99,15 @@ def run(variant, seed, data, quick=False):
         batch_size=2,
         max_epochs=15 if quick else max_epochs,
         learning_rate=lc.optimizers.Cosine(RATE),
+        weight_noise=sigma,
+        clip_norm=5.0,
         callback=look,
         seed=seed,
     )
     return {
         "seconds": clock(),
-        "valid": KEYS * best["loss"],
-        "test": KEYS * test.fun(best["theta"]),
+        "valid": best["loss"],
+        "test": test.fun(best["theta"]),
         "epoch": best["epoch"],
         "parameters": len(net.params),
     }

@@ -226,5 +226,13 @@ def spread(values, digits):
     return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
 
 
+def share(count, n, z=1.96):
+    """A count of n with the 95 % interval of its share, after Wilson (1927)."""
+    p = count / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return f"{count} of {n} ({100 * (middle - half):.0f} to {100 * (middle + half):.0f} %)"
+
+
 def column(runs, name):
     return [run[name] for run in runs]

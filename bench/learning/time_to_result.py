@@ -46,6 +46,7 @@ VARIANTS = {
 }
 NOISE = {"chorales": 0.1, "vowels": 0.0, "Reber": 0.0}
 RATE = {"chorales": 3e-3, "vowels": 5e-3, "Reber": 1.5e-2}
+CLIP = 5.0
 BATCH = {"chorales": 2, "Reber": 4}
 
 
@@ -71,11 +72,10 @@ class Problem:
 
     def __init__(self, task, seed, data):
         self.task, self.seed = task, seed
-        self.l2, self.bidirectional, self.binary, self.scale = 0.0, False, False, 1.0
+        self.l2, self.bidirectional, self.binary = 0.0, False, False
         if task == "chorales":
             pieces = chorales.chorales(data)
             self.sizes, self.binary = (chorales.KEYS, 100, chorales.KEYS), True
-            self.scale = chorales.KEYS
             self.learn = chorales.forecasts(pieces["train"])
             self.held_out = chorales.forecasts(pieces["valid"])
         elif task == "vowels":
@@ -107,9 +107,7 @@ def lstmcore_net(problem, dtype, seed):
 def by_lstmcore(problem, method, watch):
     task, seed = problem.task, problem.seed
     net = lstmcore_net(problem, "float64" if method == "L-BFGS" else "float32", seed)
-    objective = chorales.Noisy(
-        net, *problem.learn, l2=problem.l2, sigma=NOISE[task], seed=seed, n_threads=1
-    )
+    objective = lc.Objective(net, *problem.learn, l2=problem.l2, n_threads=1)
     options = {"method": method, "max_epochs": 10**6}
     if method == "L-BFGS":
         options = {"method": "L-BFGS-B", "max_iter": 10**6, "tol": 0.0}
@@ -117,14 +115,15 @@ def by_lstmcore(problem, method, watch):
         options |= {
             "batch_size": BATCH[task],
             "learning_rate": RATE[task],
-            "clip_norm": 1.0,
+            "clip_norm": CLIP,
+            "weight_noise": NOISE[task],
             "seed": seed,
         }
     if task == "chorales":
         held_out = lc.Objective(net, *problem.held_out, n_threads=1)
 
         def look(now):
-            watch(problem.scale * held_out.fun(now.x))
+            watch(held_out.fun(now.x))
     elif task == "vowels":
 
         def look(now):
@@ -155,7 +154,7 @@ def by_torch(problem, method, watch):
             for k in range(0, len(X), BATCH[task]):
                 members = order[k : k + BATCH[task]]
                 batch = batch_of([X[b] for b in members], [Y[b] for b in members], peer.dtype)
-                peer.step(adam, batch, sigma=NOISE[task], clip_norm=1.0)
+                peer.step(adam, batch, sigma=NOISE[task], clip_norm=CLIP)
             look(None)
     batch = batch_of(*problem.learn, peer.dtype)
     if method == "Rprop":
@@ -239,7 +238,7 @@ def torch_look(problem, peer, watch):
         return watch
     if problem.task == "chorales":
         held_out = batch_of(*problem.held_out, peer.dtype)
-        return lambda _: watch(problem.scale * peer.value(held_out))
+        return lambda _: watch(peer.value(held_out))
     everything = batch_of(problem.X, problem.X, peer.dtype)
 
     @torch.no_grad()

@@ -46,7 +46,7 @@ class Peer:
     l2 : float
         As `lstmcore.Objective` takes it.
     binary : bool
-        Whether the outputs are independent labels (mean over them); else classes.
+        Whether the outputs are independent labels, whose losses are added up; else classes.
     """
 
     def __init__(self, inputs, units, outputs, *, bidirectional, l2, binary, dtype, seed):
@@ -56,8 +56,7 @@ class Peer:
         self.lstms = [make(inputs, units, batch_first=True, dtype=dtype) for _ in range(directions)]
         self.linear = torch.nn.Linear(directions * units, outputs, dtype=dtype)
         self.l2, self.dtype = l2, dtype
-        loss = torch.nn.functional
-        self._loss = loss.binary_cross_entropy_with_logits if binary else loss.cross_entropy
+        self.binary = binary
         for lstm in self.lstms:
             begin_lstm(lstm)
         begin_linear(self.linear)
@@ -78,7 +77,12 @@ class Peer:
         return torch.gather(values, 1, mirror[:, :, None].expand(-1, -1, values.shape[2]))
 
     def loss(self, batch):
-        return self._loss(self.logits(batch), batch.y[batch.there])
+        logits, targets = self.logits(batch), batch.y[batch.there]
+        losses = torch.nn.functional
+        if self.binary:
+            total = losses.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+            return total / len(logits)
+        return losses.cross_entropy(logits, targets)
 
     def objective(self, batch):
         loss = self.loss(batch)

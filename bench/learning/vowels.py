@@ -31,11 +31,13 @@ RECIPES = {
     "adam, l2 1e-3": {"l2": 1e-3},
     "adam, l2 3e-3": {"l2": 3e-3},
     "adam, weight noise 0.1": {"weight_noise": 0.1},
-    "adam, weight noise 0.2": {"weight_noise": 0.2, "max_epochs": 200},
+    "adam, weight noise 0.1, l2 1e-3": {"weight_noise": 0.1, "l2": 1e-3},
     "adam, input noise 0.3": {"input_noise": 0.3},
     "adam, input noise 0.6": {"input_noise": 0.6},
-    "adam, input noise 0.6, l2 1e-3": {"input_noise": 0.6, "l2": 1e-3},
     "adam, input noise 1.0": {"input_noise": 1.0},
+    "adam, input noise 0.6, l2 1e-3": {"input_noise": 0.6, "l2": 1e-3},
+    "adam, dropout 0.3, l2 1e-3": {"dropout": 0.3, "l2": 1e-3},
+    "adam, dropout 0.3, input noise 0.6": {"dropout": 0.3, "input_noise": 0.6},
     "64 units, adam, input noise 0.6": {"units": 64, "input_noise": 0.6},
 }
 RECIPE = "adam, input noise 0.6"
@@ -52,57 +54,31 @@ PUBLISHED = [
 ]
 
 
-class Noisy(lc.Objective):
-    """Every batch with noise on its inputs, and on the parameters, new each time."""
-
-    def __init__(self, net, X, Y, *, input_noise, weight_noise, seed, **options):
-        super().__init__(net, X, Y, **options)
-        rng = np.random.default_rng(seed)
-        vars(self).update(rng=rng, X=X, Y=Y, input_noise=input_noise, weight_noise=weight_noise)
-
-    def on_batch(self, theta, indices):
-        X = [
-            self.X[b] + self.input_noise * self.rng.standard_normal(self.X[b].shape)
-            for b in indices
-        ]
-        theta = theta + self.weight_noise * self.rng.standard_normal(len(theta))
-        objective = lc.Objective(
-            self.net, X, [self.Y[b] for b in indices], l2=self.l2, n_threads=self.n_threads
-        )
-        f, g = objective(theta)
-        return f, g, objective.total
-
-
 def features(utterances):
     """Each utterance's coefficients and their central differences over time: (T_b, 24)."""
     return [np.hstack([u, np.gradient(u, axis=0)]) for u in utterances]
 
 
-def train(X, y, seed, *, units=32, max_epochs=100, l2=0.0, input_noise=0.0, weight_noise=0.0):
+def train(X, y, seed, *, units=32, max_epochs=100, l2=0.0, **noise):
     net = lc.Network(
         [lc.LSTM(24, units, peepholes=True, bidirectional=True), lc.Dense(2 * units, SPEAKERS)],
         loss="cross_entropy",
         seed=seed,
     )
     Y = [np.full(len(x), speaker) for x, speaker in zip(X, y, strict=True)]
-    objective = Noisy(
+    lc.fit(
         net,
         X,
         Y,
-        l2=l2,
-        input_noise=input_noise,
-        weight_noise=weight_noise,
-        seed=seed,
-        n_threads=1,
-    )
-    lc.minimize(
-        objective,
-        "adam",
+        method="adam",
         batch_size=16,
         max_epochs=max_epochs,
         learning_rate=lc.optimizers.Cosine(5e-3),
         clip_norm=1.0,
+        l2=l2,
         seed=seed,
+        n_threads=1,
+        **noise,
     )
     return net
 
