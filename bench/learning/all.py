@@ -22,6 +22,8 @@ TASKS = (
     "adding",
     "time_to_result",
     "vowels",
+    "forget_gates",
+    "peepholes",
     "continual_reber",
     "counting",
     "one_bit",

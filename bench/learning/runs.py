@@ -231,7 +231,8 @@ def share(count, n, z=1.96):
     p = count / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return f"{count} of {n} ({100 * (middle - half):.0f} to {100 * (middle + half):.0f} %)"
+    least, most = max(0.0, middle - half), min(1.0, middle + half)
+    return f"{count} of {n} ({100 * least:.0f} to {100 * most:.0f} %)"
 
 
 def column(runs, name):
