@@ -12,9 +12,9 @@ TITLE = "JSB chorales"
 PROTOCOL = """
 The 88 keys of frame t + 1 are forecast from frames ≤ t; the score is the negative log likelihood a
 frame, in nats. 229, 76 and 77 chorales to learn from, to choose by and to test on. Adam with
-weight noise, two chorales a step; what is kept are the averaged parameters of the epoch of lowest
-validation loss, and the test set is used once for each row. The recipe was chosen on validation
-alone.
+weight noise, two chorales a step, 200 units; what is kept are the averaged parameters of the epoch
+of lowest validation loss. The result is the row of lowest validation loss (bold); the test set is
+used for the figures of this table alone.
 """
 SEEDS = 5
 DATA = "chorales"
@@ -28,12 +28,29 @@ PUBLISHED = [
     ["GRU (Bai et al. 2018)", "", "8.43", "", "", ""],
     ["temporal convolutions (Bai et al. 2018)", "", "8.10", "", "", ""],
 ]
-NOISE = {"weight_noise": 0.3, "max_epochs": 180}
+LONG = {"cell": lc.LSTM, "peepholes": True}
 VARIANTS = {
-    "LSTM, peepholes": runs.Variant(120, 8, {"cell": lc.LSTM, "peepholes": True, **NOISE}),
-    "LSTM": runs.Variant(120, 8, {"cell": lc.LSTM, **NOISE}),
-    "GRU": runs.Variant(110, 8, {"cell": lc.GRU, **NOISE}),
-    "tanh RNN": runs.Variant(60, 8, {"cell": lc.RNN, "weight_noise": 0.1, "max_epochs": 180}),
+    "LSTM, peepholes, noise 0": runs.Variant(
+        20, 8, {**LONG, "weight_noise": 0.0, "max_epochs": 40}
+    ),
+    "LSTM, peepholes, noise 0.25": runs.Variant(
+        75, 8, {**LONG, "weight_noise": 0.25, "max_epochs": 150}
+    ),
+    "LSTM, peepholes, noise 0.3": runs.Variant(
+        110, 8, {**LONG, "weight_noise": 0.3, "max_epochs": 220}
+    ),
+    "LSTM, peepholes, noise 0.35": runs.Variant(
+        150, 8, {**LONG, "weight_noise": 0.35, "max_epochs": 300}
+    ),
+    "LSTM, noise 0.3": runs.Variant(
+        110, 8, {"cell": lc.LSTM, "weight_noise": 0.3, "max_epochs": 220}
+    ),
+    "GRU, noise 0.3": runs.Variant(
+        110, 8, {"cell": lc.GRU, "weight_noise": 0.3, "max_epochs": 220}
+    ),
+    "tanh RNN, noise 0.1": runs.Variant(
+        60, 8, {"cell": lc.RNN, "weight_noise": 0.1, "max_epochs": 220}
+    ),
 }
 
 
@@ -115,18 +132,19 @@ def run(variant, seed, data, quick=False):
 
 def table(results):
     rows = []
+    losses = {label: np.mean(runs.column(done, "valid")) for label, done in results.items()}
+    chosen = min(losses, key=losses.get)
     for label, done in results.items():
         test = runs.column(done, "test")
-        rows.append(
-            [
-                f"{label} ({done[0]['parameters']:,} parameters)",
-                runs.spread(runs.column(done, "valid"), 3),
-                runs.spread(test, 3),
-                f"{min(test):.3f} to {max(test):.3f}",
-                runs.spread(runs.column(done, "seconds"), 0),
-                f"{min(runs.column(done, 'epoch'))} to {max(runs.column(done, 'epoch'))}",
-            ]
-        )
+        row = [
+            f"{label} ({done[0]['parameters']:,} parameters)",
+            runs.spread(runs.column(done, "valid"), 3),
+            runs.spread(test, 3),
+            f"{min(test):.3f} to {max(test):.3f}",
+            runs.spread(runs.column(done, "seconds"), 0),
+            f"{min(runs.column(done, 'epoch'))} to {max(runs.column(done, 'epoch'))}",
+        ]
+        rows.append(runs.bold(row) if label == chosen else row)
     head = ["", "validation", "test", "best and worst test", "s", "epoch kept"]
     return runs.markdown(head, rows + PUBLISHED)
 

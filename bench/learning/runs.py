@@ -218,6 +218,10 @@ def markdown(head, rows):
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def bold(cells):
+    return [f"**{cell}**" if cell else "" for cell in cells]
+
+
 def spread(values, digits):
     """Mean ± standard deviation."""
     values = np.asarray(values, float)
