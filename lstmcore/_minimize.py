@@ -21,7 +21,7 @@ from ._archive import as_path
 from ._blas import one_blas_thread
 from ._checks import as_choice, as_flag, as_integer, as_number, as_real, describe, shaped
 from ._recorder import ProgressBar, Recorder
-from ._run import NOT_FINITE, REACHED, STOPPED, Run, Stop
+from ._run import NOT_FINITE, REACHED, STOPPED, Run, Stop, params_of, theta_of
 from ._run_file import RunFile, plain, plain_examples, plain_network
 from ._run_log import LoggedRun, RunLog
 from .network import Network
@@ -94,8 +94,8 @@ def minimize(
     tol : float, optional
         SciPy's tolerance for termination; None leaves the method's own.
     validation : objective or callable, optional
-        Its ``fun(theta)``, or itself if it has none, is the validation loss; evaluated at the start
-        and after every iteration.
+        Its ``fun(theta)``, or itself if it has none, is the validation loss, of all parameters of
+        the network; evaluated at the start and after every iteration.
     patience : int, optional
         Stop after so many iterations without a lower validation loss.
     target : float, optional
@@ -112,7 +112,8 @@ def minimize(
         An unknown name is refused; values are SciPy's to check. Options of the other methods are in
         the notes.
     x0 : (P,) array_like, optional
-        Where to start; by default at `net.params`.
+        Where to start; by default at `net.params`. Where an `Objective` has frozen blocks, x0, the
+        bounds and x in results are without them.
     bounds : (P, 2) array_like or scipy.optimize.Bounds, optional
         The lowest and the highest value of each parameter, None or infinite for none. L-BFGS-B,
         TNC, SLSQP and trust-constr keep to them; a start beyond them is moved to the nearest point
@@ -306,8 +307,9 @@ def minimize(
     if not (callback is None or callable(callback)):
         raise TypeError(f"callback: expected a callable, got {describe(callback)}")
     options = _as_options(options)
-    start = net.params if x0 is None else shaped(as_real(x0, "x0", float), "x0", net.params.shape)
-    start = start.astype(np.float64)
+    start = theta_of(objective, net.params).astype(np.float64)
+    if x0 is not None:
+        start = shaped(as_real(x0, "x0", float), "x0", start.shape).copy()
     bounds = _as_bounds(bounds, method, start.size)
     if bounds is not None:
         start = np.clip(start, *bounds.T)
@@ -347,11 +349,11 @@ def minimize(
         result = _ended(run, start, Stop("interrupted from the keyboard", STOPPED))
     finally:
         if recorder.best is not None:
-            net.params = recorder.best["x"]
+            net.params = params_of(objective, recorder.best["x"])
         if bar is not None:
             bar.close()
         if file is not None:
-            file.close(net.params.astype(np.float64))
+            file.close(theta_of(objective, net.params).astype(np.float64))
     if recorder.best is not None:
         result.update(recorder.best)
     result.history = recorder.history()
@@ -366,7 +368,9 @@ def _plain_objective(objective):
     """What tells objectives apart: of one's own, or a function, no more than what it is called."""
     if not isinstance(objective, Objective):
         return plain(objective)
-    kind = {"type": type(objective).__name__, "l2": plain(objective.l2), "l1": plain(objective.l1)}
+    names = "l2", "l1", "frozen", "frozen_values"
+    settings = {name: plain(getattr(objective, name)) for name in names}
+    kind = {"type": type(objective).__name__, **settings}
     return kind | plain_examples(objective.examples)
 
 
@@ -458,7 +462,7 @@ def _not_of(method, name, value, way_out):
 
 
 def _as_validation(validation, net):
-    """The function of θ that gives the validation loss."""
+    """The function of all parameters that gives the validation loss."""
     if validation is None:
         return None
     fun = getattr(validation, "fun", validation)
@@ -470,6 +474,8 @@ def _as_validation(validation, net):
         raise ValueError(
             "validation: expected an objective of the same network, got another network's"
         )
+    if isinstance(validation, Objective):
+        return lambda params: validation.fun(validation.theta_of(params))
     return fun
 
 

@@ -7,11 +7,13 @@ know which stretch is which (the layers, L2 by block kind, storage, interop) ask
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import partial
 from math import prod
 
 import numpy as np
 
+from ._checks import describe
 from ._fixed import Fixed
 from ._orthogonal import logarithms, orthogonal
 
@@ -82,6 +84,18 @@ class BlockTable(Fixed):
 
     def __getitem__(self, name):
         return self._by_name[name]
+
+    def matching(self, pattern, argument):
+        """The blocks that a name or a pattern such as ``"*.R"`` means; `argument` had it."""
+        if not isinstance(pattern, str):
+            raise TypeError(f"{argument}: expected names of blocks, got {describe(pattern)}")
+        blocks = [block for block in self.blocks if fnmatchcase(block.name, pattern)]
+        if not blocks:
+            raise ValueError(
+                f"{argument}: expected names of blocks, or patterns of some, got {pattern!r}; "
+                f"there are {', '.join(self._by_name)}"
+            )
+        return blocks
 
     def views(self, flat):
         """``{name: view}`` of a flat vector."""

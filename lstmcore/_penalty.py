@@ -1,7 +1,6 @@
 """`Penalty`: what large parameters cost, l1 and l2, the same for all weights or block by block."""
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 
 import numpy as np
 
@@ -79,9 +78,6 @@ class Penalty(Fixed):
 def _as_given(value, name):
     if not isinstance(value, Mapping):
         return as_number(value, name, 0)
-    for pattern in value:
-        if not isinstance(pattern, str):
-            raise TypeError(f"{name}: expected names of blocks, got {describe(pattern)}")
     return {pattern: as_number(x, f"{name}[{pattern!r}]", 0) for pattern, x in value.items()}
 
 
@@ -89,17 +85,11 @@ def _stretches(given, name, parameters):
     """Pairs of a slice of the vector and its strength, in the vector's order, none of them 0."""
     if not isinstance(given, dict):
         return [(stretch, given) for stretch in parameters.weight_slices] if given else []
-    blocks, strengths = parameters.table.blocks, {}
+    strengths, pairs = {}, []
     for pattern, strength in given.items():
-        named = [block.name for block in blocks if fnmatchcase(block.name, pattern)]
-        if not named:
-            raise ValueError(
-                f"{name}: expected names of blocks, or patterns of some, got {pattern!r}; there "
-                f"are {', '.join(block.name for block in blocks)}"
-            )
-        strengths |= dict.fromkeys(named, strength)
-    pairs = []
-    for block in blocks:
+        for block in parameters.table.matching(pattern, name):
+            strengths[block.name] = strength
+    for block in parameters.table:
         strength = strengths.get(block.name)
         if not strength:
             continue

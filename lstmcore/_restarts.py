@@ -7,7 +7,7 @@ import numpy as np
 from . import optimizers
 from ._checks import as_integer, describe
 from ._minimize import ConvergenceWarning, held_warnings, minimize, warn
-from ._run import REACHED, STOPPED
+from ._run import REACHED, STOPPED, params_of, theta_of
 
 __all__ = ["minimize_anew"]
 
@@ -62,7 +62,7 @@ def minimize_anew(objective, n_restarts, n_jobs, rng, **arguments):
             raise
     finally:
         if best is not None:
-            net.params = best[1].x
+            net.params = params_of(objective, best[1].x)
     number, result, warnings = best
     result.restarts, result.restart = restarts, number
     for message, category in warnings:
@@ -86,7 +86,7 @@ def _attempt(objective, seed, rng, arguments):
     """A run's result, and the warnings that it would have given."""
     if seed is not None:
         rng = np.random.default_rng(seed)
-        arguments = arguments | {"x0": objective.net.initial_params(rng)}
+        arguments = arguments | {"x0": theta_of(objective, objective.net.initial_params(rng))}
     if arguments["method"] in optimizers.METHODS:
         arguments = arguments | {"seed": rng}
     with held_warnings() as held:

@@ -5,6 +5,7 @@ from numbers import Real
 import numpy as np
 
 from ._checks import as_integer, as_real, describe, shaped
+from .objective import Objective
 
 # Status of a run that was ended from within; SciPy's numbers where it has them.
 STOPPED = 99  # by the callback or from the keyboard
@@ -33,6 +34,16 @@ class NotFinite(Stop):
         super().__init__(message, NOT_FINITE)
 
 
+def theta_of(objective, params):
+    """θ for all parameters of a network; of an objective of one's own they are the same."""
+    return objective.theta_of(params) if isinstance(objective, Objective) else params
+
+
+def params_of(objective, theta):
+    """All parameters of a network for θ."""
+    return objective.params_of(theta) if isinstance(objective, Objective) else theta
+
+
 class Run:
     """One run of a method.
 
@@ -47,7 +58,7 @@ class Run:
         Gives (f, g); has `net`.
     recorder : Recorder
     validation : callable or None
-        The validation loss at a point.
+        The validation loss at all parameters of the network.
     callback : callable or None
     target : float, optional
         A loss, that of the validation if there is one, at which an iteration ends the run.
@@ -77,7 +88,8 @@ class Run:
         return {"nfev": self.nfev, "recorder": self.recorder.state()}
 
     def restore(self, state):
-        recorder, size = state["recorder"], self.objective.net.params.size
+        recorder = state["recorder"]
+        size = theta_of(self.objective, self.objective.net.params).size
         for vector in {"x", "jac"} & recorder.get("best", {}).keys():
             shaped(as_real(recorder["best"][vector], vector, np.float64), vector, (size,))
         self.nfev = as_integer(state["nfev"], "nfev", 0)
@@ -160,7 +172,7 @@ class Run:
         return self.recorder.record(x, f, g, self.nfev, loss, gradient_norm)
 
     def _validate(self, x):
-        loss = self._validation(x.copy())
+        loss = self._validation(params_of(self.objective, x.copy()))
         if not isinstance(loss, Real):
             raise TypeError(f"validation: expected it to return a number, got {describe(loss)}")
         if np.isnan(loss):
@@ -171,7 +183,7 @@ class Run:
     def _call_back(self, x, row):
         from scipy.optimize import OptimizeResult
 
-        self.objective.net.params = x
+        self.objective.net.params = params_of(self.objective, x)
         intermediate = OptimizeResult(
             x=x.copy(),
             fun=row["loss"],

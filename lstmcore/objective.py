@@ -7,6 +7,7 @@ from ._checks import as_real, as_threads, describe, shaped
 from ._curvature import Products, differences
 from ._examples import Examples
 from ._fixed import Fixed
+from ._free import Free
 from ._perturbation import check_perturbation
 from .network import Network
 
@@ -36,6 +37,10 @@ class Objective(Fixed):
         for each block of `Network.blocks` that a name or pattern in it matches, biases too, and 0
         for the others: see `Network.penalty`. The gradient of l1 is the sign of a weight, so it
         draws weights towards 0 but leaves none there exactly.
+    frozen : sequence of str
+        Blocks of `Network.blocks`, by names or patterns as in l2, that are not in θ: they keep the
+        values that they have in `net` now. `params_of` and `theta_of` lead from θ to all parameters
+        and back. The penalty counts frozen blocks too, which adds a constant.
     checkpoint : int, True or None
         Bounds the memory for long sequences: see `Network.loss_and_grad`.
     n_threads : int, optional
@@ -51,6 +56,13 @@ class Objective(Fixed):
     total : float
         sum(w).
     l2, l1 : float or dict
+    frozen : tuple of str
+    frozen_values : array
+        What the frozen parameters are, in their order.
+    size : int
+        The number of parameters in θ: P, if none is frozen.
+    weight_slices : tuple of slice
+        The stretches of θ that an l2 given as a number counts.
     checkpoint : int, True or None
     n_threads : int or None
 
@@ -95,11 +107,26 @@ class Objective(Fixed):
     _instead = "build another one from its net and examples: Objective(net, examples, l2=...)"
     _fixed = "net", "examples", "checkpoint", "n_threads"
 
-    def __init__(self, net, X, Y=None, *, l2=0.0, l1=0.0, checkpoint=None, n_threads=None, **data):
+    def __init__(
+        self,
+        net,
+        X,
+        Y=None,
+        *,
+        l2=0.0,
+        l1=0.0,
+        frozen=(),
+        checkpoint=None,
+        n_threads=None,
+        **data,
+    ):
         if not isinstance(net, Network):
             raise TypeError(f"net: expected a Network, got {describe(net)}")
         self.net = net
         self._penalty = net.make_penalty(l2, l1)
+        self._free = None
+        if not (isinstance(frozen, (list, tuple)) and len(frozen) == 0):
+            self._free = Free(net.table, frozen, net.params, net.weight_slices)
         self.checkpoint = net.check_checkpoint(checkpoint)
         self.n_threads = as_threads(n_threads)
         if isinstance(X, Examples):
@@ -136,18 +163,59 @@ class Objective(Fixed):
         return self._penalty.as_given("l1")
 
     @property
+    def frozen(self):
+        return () if self._free is None else self._free.frozen
+
+    @property
+    def frozen_values(self):
+        return np.empty(0) if self._free is None else self._free.kept
+
+    @property
+    def size(self):
+        return self.net.table.size if self._free is None else self._free.size
+
+    @property
+    def weight_slices(self):
+        return self.net.weight_slices if self._free is None else tuple(self._free.weight_slices)
+
+    @property
     def total(self):
         return self.examples.total
 
+    def params_of(self, theta):
+        """All parameters of the network, (P,), for θ: with the frozen ones, if there are any.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import scipy.optimize
+        >>> import lstmcore as lc
+        >>> x = np.random.default_rng(0).normal(size=(8, 20, 1))
+        >>> net = lc.Network([lc.LSTM(1, 4), lc.Dense(4, 1)], seed=0)
+        >>> obj = lc.Objective(net, x, np.cumsum(x, axis=1) / 5, frozen=["0.*"])
+        >>> res = scipy.optimize.minimize(obj, obj.theta_of(net.params), jac=True)
+        >>> res.x.size                                 # a dense layer of 4 weights and a bias
+        5
+        >>> net.params = obj.params_of(res.x)
+        """
+        return theta if self._free is None else self._free.params_of(theta)
+
+    def theta_of(self, params):
+        """θ, the parameters that are not frozen, of all parameters (P,) of the network."""
+        return params if self._free is None else self._free.theta_of(params)
+
     def __call__(self, theta):
-        """Value (float) and gradient (fresh (P,) float64 array) at `theta`."""
-        f, g = self._evaluate(theta, self.examples, gradient=True, plain=self._plain)
+        """Value (float) and gradient (fresh float64 array like θ) at `theta`."""
+        params = self.params_of(theta)
+        f, g = self._evaluate(params, self.examples, gradient=True, plain=self._plain)
+        g = self.theta_of(g)
         f = self.penalty(theta, g, start=f)
         return f, g.astype(np.float64, copy=False)
 
     def fun(self, theta):
         """The value alone: one forward pass."""
-        f, _ = self._evaluate(theta, self.examples, gradient=False, plain=self._plain)
+        params = self.params_of(theta)
+        f, _ = self._evaluate(params, self.examples, gradient=False, plain=self._plain)
         return self.penalty(theta, start=f)
 
     def grad(self, theta):
@@ -180,8 +248,9 @@ class Objective(Fixed):
         >>> bool(np.isclose(f, net.loss(x, x), rtol=1e-14))
         True
         """
-        f, g = self._evaluate(theta, self.examples.summed(), gradient=True, plain=self._plain)
-        return f, g.astype(np.float64, copy=False)
+        params = self.params_of(theta)
+        f, g = self._evaluate(params, self.examples.summed(), gradient=True, plain=self._plain)
+        return f, self.theta_of(g).astype(np.float64, copy=False)
 
     def on_batch(self, theta, indices, perturbation=None):
         """Value and gradient over some of the sequences: their mean loss, and the whole penalty.
@@ -219,11 +288,11 @@ class Objective(Fixed):
         >>> bool(np.isclose(np.average(f, weights=weight), obj.fun(net.params), rtol=1e-14))
         True
         """
-        examples = self.examples.take(indices)
-        point, dropout = theta, None
+        examples, params = self.examples.take(indices), self.params_of(theta)
+        point, dropout = params, None
         if perturbation is not None:
             check_perturbation(perturbation, self.net, len(examples))
-            point, dropout = perturbation.parameters(np.asarray(theta)), perturbation.dropout
+            point, dropout = perturbation.parameters(np.asarray(params)), perturbation.dropout
             examples = perturbation.examples(examples)
         plain = None
         if self._plain is not None and dropout is None:
@@ -235,6 +304,7 @@ class Objective(Fixed):
             factor = self.total / examples.total
             f *= factor
             g *= self.net.dtype.type(factor)
+        g = self.theta_of(g)
         return self.penalty(theta, g, start=f), g, examples.total
 
     def gauss_newton(self, theta, v):
@@ -278,7 +348,8 @@ class Objective(Fixed):
         """
         theta, v = self._vector(theta, "theta"), self._vector(v, "v")
         keep_for_scipy()
-        product = self._products().at(theta).gauss_newton(v)
+        at = self._products().at(self.params_of(theta))
+        product = self.theta_of(at.gauss_newton(self._direction_of(v)))
         product += self._penalty_product(theta, v)
         return product
 
@@ -312,7 +383,8 @@ class Objective(Fixed):
         """
         theta, v = self._vector(theta, "theta"), self._vector(v, "v")
         keep_for_scipy()
-        product = self._products().hessian(theta, v)
+        params, direction = self.params_of(theta), self._direction_of(v)
+        product = self.theta_of(self._products().hessian(params, direction))
         product += self._penalty_product(theta, v)
         return product
 
@@ -392,13 +464,13 @@ class Objective(Fixed):
 
         def push(v):
             keep_for_scipy()
-            return at.push(np.ravel(v))
+            return at.push(self._direction_of(np.ravel(v)))
 
         def pull(u):
             keep_for_scipy()
-            return at.pull(np.ravel(u))
+            return self.theta_of(at.pull(np.ravel(u)))
 
-        shape = at.size, self.net.params.size
+        shape = at.size, self.size
         return LinearOperator(shape, matvec=push, rmatvec=pull, dtype=np.float64)
 
     def _least_squares(self, theta, name):
@@ -413,9 +485,9 @@ class Objective(Fixed):
                 f"{name}: expected a penalty by l2 alone, which is a sum of squares, got {whose}; "
                 "gauss_newton serves scipy.optimize.minimize with any"
             )
-        theta = self._vector(theta, "theta")
+        params = self.params_of(self._vector(theta, "theta"))
         keep_for_scipy()
-        return self._products().least_squares(theta, self._penalty.curvature())
+        return self._products().least_squares(params, self._penalty.curvature())
 
     @property
     def _has_own_penalty(self):
@@ -426,15 +498,19 @@ class Objective(Fixed):
         """The second derivative of the penalty times v."""
         if not self._has_own_penalty:
             return differences(self._penalty_gradient, theta, v)
-        return self._penalty.curvature() * v
+        return self.theta_of(self._penalty.curvature()) * v
 
     def _penalty_gradient(self, theta):
         g = np.zeros_like(theta)
         self.penalty(theta, g)
         return g
 
+    def _direction_of(self, v):
+        """A direction of θ as one of all parameters."""
+        return v if self._free is None else self._free.direction_of(v)
+
     def _vector(self, value, name):
-        value = shaped(as_real(value, name, np.float64), name, self.net.params.shape)
+        value = shaped(as_real(value, name, np.float64), name, (self.size,))
         return np.ascontiguousarray(value)
 
     def _products(self):
@@ -459,14 +535,20 @@ class Objective(Fixed):
 
         A subclass with another penalty says so here.
         """
-        return self._penalty(theta, g, start)
+        if self._free is None:
+            return self._penalty(theta, g, start)
+        gradient = None if g is None else self._free.direction_of(g)
+        value = self._penalty(self.params_of(theta), gradient, start)
+        if g is not None:
+            g[...] = self.theta_of(gradient)
+        return value
 
-    def _evaluate(self, theta, examples, gradient, plain, dropout=None):
+    def _evaluate(self, params, examples, gradient, plain, dropout=None):
         keep_for_scipy()
         if plain is not None:
-            return self.net.evaluate_plain(plain, theta, examples, gradient, self.n_threads)
+            return self.net.evaluate_plain(plain, params, examples, gradient, self.n_threads)
         return self.net.evaluate(
-            theta,
+            params,
             examples,
             gradient=gradient,
             checkpoint=self.checkpoint,

@@ -47,7 +47,7 @@ def fit(
     net : Network
         Trained in place, from the parameters that it has.
     X, Y, **objective
-        The data, l2, l1, checkpoint and n_threads: see `Objective`.
+        The data, l2, l1, frozen, checkpoint and n_threads: see `Objective`.
     validation_data : tuple (X, Y) or Objective, optional
         Evaluated without l2 and l1, at the start and after every iteration or epoch. What needs
         lengths or weights comes as an `Objective` of the same network, evaluated as it is.
@@ -190,10 +190,10 @@ def _split(objective, share, rng):
         raise ValueError(f"validation_split: expected a number > 0 and < 1, got {share}")
     examples = objective.examples
     kept, held = examples.split(share, rng)
-    penalty = {"l2": objective.l2, "l1": objective.l1}
+    own = {"l2": objective.l2, "l1": objective.l1, "frozen": objective.frozen}
     options = {"checkpoint": objective.checkpoint, "n_threads": objective.n_threads}
     return (
-        Objective(objective.net, examples.take(kept), **penalty, **options),
+        Objective(objective.net, examples.take(kept), **own, **options),
         Objective(objective.net, examples.take(held), **options),
         held,
     )

@@ -101,7 +101,9 @@ def drive(
         source = Whole(run, max_iter, noise)
     else:
         source = Batches(run, max_iter, batch_size, rng, noise)
-    update = UPDATES[method](method, options, start.size, source.dtype, objective.net.weight_slices)
+    is_own = not isinstance(objective, Objective)
+    weight_slices = objective.net.weight_slices if is_own else objective.weight_slices
+    update = UPDATES[method](method, options, start.size, source.dtype, weight_slices)
     learning_rate = update.RATE if learning_rate is None else learning_rate
     step = Stepper(
         update,
