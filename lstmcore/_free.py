@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._checks import as_real, describe, shaped
-from ._fixed import Fixed, read_only
+from ._fixed import Fixed
 
 
 class Free(Fixed):
@@ -45,7 +45,7 @@ class Free(Fixed):
             )
         self.frozen = tuple(frozen)
         self.size = int(is_free.sum())
-        self.kept = read_only(params[~is_free])
+        self.kept = params[~is_free]
         self._is_free = is_free
         places = np.cumsum(is_free) - is_free  # in θ, of the free ones
         stretches = [(part, is_free[part].any()) for part in weight_slices]

@@ -6,7 +6,7 @@ from ._blas import keep_for_scipy
 from ._checks import as_real, as_threads, describe, shaped
 from ._curvature import Products, differences
 from ._examples import Examples
-from ._fixed import Fixed
+from ._fixed import Fixed, read_only
 from ._free import Free
 from ._perturbation import check_perturbation
 from .network import Network
@@ -168,7 +168,7 @@ class Objective(Fixed):
 
     @property
     def frozen_values(self):
-        return np.empty(0) if self._free is None else self._free.kept
+        return read_only(np.empty(0) if self._free is None else self._free.kept[...])
 
     @property
     def size(self):

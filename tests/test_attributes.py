@@ -131,6 +131,15 @@ def test_copies_are_read_only_too(name, again):
                 setattr(other, attribute, one)
 
 
+def test_frozen_values_are_read_only():
+    given = lc.Objective(network(), objective().examples, frozen=["0.b"])
+    for again in AGAIN:
+        assert given.frozen_values.size > 0
+        assert not (
+            again(given).frozen_values.flags.writeable or given.frozen_values.flags.writeable
+        )
+
+
 def test_copies_of_an_objective_give_the_same_bits():
     given = objective()
     theta = given.net.params * 2
