@@ -67,7 +67,6 @@ cdef void lstm_plan(Plan* p) noexcept nogil:
         p.slots += 1
         p.sent = p.gates
     p.standard = (vectors == 4 and cell.block_size == 1 and not cell.gate_recurrence
-                  and cell.output_peephole == PEEP_NOW
                   and cell.act_gate == LOGISTIC and cell.act_cell == TANH
                   and cell.act_output == TANH)
     p.states = 2
@@ -200,10 +199,12 @@ cdef void lstm_recall_any(const Plan* p, Py_ssize_t rows, const vec* previous,
 
 # ---- forward and backward -----------------------------------------------------------------------
 
-cdef inline void lstm_forward_standard(const int peepholes, const Plan* p, const vec* w,
-                                       Py_ssize_t rows, vec* a, vec* c, vec* z,
+cdef inline void lstm_forward_standard(const int peepholes, const int o_peeps, const Plan* p,
+                                       const vec* w, Py_ssize_t rows, vec* a, vec* c, vec* z,
                                        vec* tape) noexcept nogil:
     """(4.2)-(4.10) for the vanilla LSTM, with (`peepholes`) or without peepholes.
+
+    `o_peeps` is the plan's, ABSENT without peepholes.
 
     IN w (i, f, o peephole weights), a (overwritten); IN and OUT c: s_c(t-1), then s_c(t); OUT z,
     tape (or NULL). Two passes over some groups: h(s_c) waits for s_c, and the processor's window is
@@ -222,13 +223,16 @@ cdef inline void lstm_forward_standard(const int peepholes, const Plan* p, const
             if peepholes:
                 a_i = fma(w[u], s, a_i)                             # (4.2)
                 a_f = fma(w[all_n + u], s, a_f)                     # (4.4)
+            if o_peeps == PEEP_BEFORE:
+                a[4 * q + 3] = fma(w[2 * all_n + u], s, a[4 * q + 3])       # (4.8) of s_c(t-1)
             i = logistic(a_i)                                       # (4.3)
             f = logistic(a_f)                                       # (4.5)
             g = tanh(a[4 * q + 2])
             s = fma(i, g, f * s)                                    # (4.7)
             c[q] = s
-            if peepholes:
+            if o_peeps == PEEP_NOW:
                 a[4 * q + 3] = fma(w[2 * all_n + u], s, a[4 * q + 3])       # (4.8)
+            if peepholes:
                 u = u + 1 if u + 1 < n else 0
             if tape != NULL:
                 keep = tape + 6 * q
@@ -246,9 +250,9 @@ cdef inline void lstm_forward_standard(const int peepholes, const Plan* p, const
                 keep[5] = hc
 
 
-cdef inline void lstm_backward_standard(const int peepholes, const Plan* p, const vec* w,
-                                        Py_ssize_t rows, const vec* tape, const vec* previous,
-                                        const vec* dz, vec* dc, vec* delta,
+cdef inline void lstm_backward_standard(const int peepholes, const int o_peeps, const Plan* p,
+                                        const vec* w, Py_ssize_t rows, const vec* tape,
+                                        const vec* previous, const vec* dz, vec* dc, vec* delta,
                                         vec* dw) noexcept nogil:
     """(4.11)-(4.16) for the vanilla LSTM.
 
@@ -274,7 +278,7 @@ cdef inline void lstm_backward_standard(const int peepholes, const Plan* p, cons
             eps_c = dz[r * n + u]
             d_o = o * (one - o) * (hc * eps_c)                              # (4.12)
             eps_s = fma(o * (one - hc * hc), eps_c, dc[r * n + u])      # (4.13)
-            if peepholes:
+            if o_peeps == PEEP_NOW:
                 eps_s = fma(w[2 * all_n + u], d_o, eps_s)
             d[2] = i * (one - g * g) * eps_s                                # (4.14)
             d_f = f * (one - f) * (s_before * eps_s)                        # (4.15)
@@ -288,7 +292,11 @@ cdef inline void lstm_backward_standard(const int peepholes, const Plan* p, cons
                 k = 3 * r * all_n + u
                 dw[k] = fma(d_i, s_before, dw[k])
                 dw[k + all_n] = fma(d_f, s_before, dw[k + all_n])
-                dw[k + 2 * all_n] = fma(d_o, now[4], dw[k + 2 * all_n])
+                if o_peeps == PEEP_NOW:
+                    dw[k + 2 * all_n] = fma(d_o, now[4], dw[k + 2 * all_n])
+                elif o_peeps == PEEP_BEFORE:
+                    ds = fma(w[2 * all_n + u], d_o, ds)
+                    dw[k + 2 * all_n] = fma(d_o, s_before, dw[k + 2 * all_n])
             dc[r * n + u] = ds
 
 

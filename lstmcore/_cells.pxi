@@ -110,10 +110,14 @@ cdef void cell_forward(const Plan* p, int phase, const vec* packed, Py_ssize_t r
         a = a + p.products[0].first
         if not p.standard:
             lstm_forward_any(p, w, rows, a, c, z_next, tape)
-        elif p.cell.peepholes:
-            lstm_forward_standard(1, p, w, rows, a, c, z_next, tape)
+        elif not p.cell.peepholes:
+            lstm_forward_standard(0, ABSENT, p, w, rows, a, c, z_next, tape)
+        elif p.o_peeps == PEEP_NOW:
+            lstm_forward_standard(1, PEEP_NOW, p, w, rows, a, c, z_next, tape)
+        elif p.o_peeps == PEEP_BEFORE:
+            lstm_forward_standard(1, PEEP_BEFORE, p, w, rows, a, c, z_next, tape)
         else:
-            lstm_forward_standard(0, p, w, rows, a, c, z_next, tape)
+            lstm_forward_standard(1, ABSENT, p, w, rows, a, c, z_next, tape)
     elif p.cell.kind == GRU:
         if p.cell.reset_after and p.standard:
             gru_forward(1, 1, p, phase, rows, a, z, z_next, tape)
@@ -143,10 +147,14 @@ cdef void cell_backward(const Plan* p, int phase, const vec* packed, Py_ssize_t 
         delta = delta + p.products[0].first
         if not p.standard:
             lstm_backward_any(p, w, rows, tape, previous, dz, dc, delta, dw)
-        elif p.cell.peepholes:
-            lstm_backward_standard(1, p, w, rows, tape, previous, dz, dc, delta, dw)
+        elif not p.cell.peepholes:
+            lstm_backward_standard(0, ABSENT, p, w, rows, tape, previous, dz, dc, delta, dw)
+        elif p.o_peeps == PEEP_NOW:
+            lstm_backward_standard(1, PEEP_NOW, p, w, rows, tape, previous, dz, dc, delta, dw)
+        elif p.o_peeps == PEEP_BEFORE:
+            lstm_backward_standard(1, PEEP_BEFORE, p, w, rows, tape, previous, dz, dc, delta, dw)
         else:
-            lstm_backward_standard(0, p, w, rows, tape, previous, dz, dc, delta, dw)
+            lstm_backward_standard(1, ABSENT, p, w, rows, tape, previous, dz, dc, delta, dw)
     elif p.cell.kind == GRU:
         if p.cell.reset_after and p.standard:
             gru_backward(1, 1, p, phase, rows, tape, previous, dz, delta)
