@@ -123,7 +123,7 @@ class Loss:
         What it is a sum over, in a network with outputs at every step.
     separable : bool
         Whether each term is a sum over the outputs, and `value_and_delta` takes weights of these
-        parts too.
+        parts too. A class with a `value_and_delta` of its own says it anew.
 
     Examples
     --------

@@ -49,7 +49,7 @@ class Objective(Fixed):
     examples : Examples
         The data as prepared; they may share memory with X, which must then stay as it is.
     total : float
-        sum(w).
+        sum(w), as `Examples.total`.
     l2, l1 : float or dict
     checkpoint : int, True or None
     n_threads : int or None

@@ -331,3 +331,35 @@ def test_a_gap_that_is_scored_leads_to_its_weight():
             X, Y = data(net, K)
             with pytest.raises(ValueError, match=f"Y: expected finite .*; {name} 0 leaves it out"):
                 net.loss(X, Y * np.nan)
+
+
+class Cut(Exception):
+    """Where a test cuts a run."""
+
+
+def test_a_run_goes_on_from_its_file_which_knows_the_function_by_its_name(tmp_path):
+    X = np.random.default_rng(0).normal(size=(8, 5, 1))
+    path = tmp_path / "run"
+
+    def run(loss, path, cut_at=None):
+        epochs = []
+
+        def callback(intermediate):
+            epochs.append(intermediate.fun)
+            if len(epochs) == cut_at:
+                raise Cut
+
+        net = lc.Network([lc.Dense(1, 1)], loss, seed=0)
+        objective = lc.Objective(net, X, 2 * X)
+        options = {"batch_size": 4, "max_epochs": 4, "seed": 0, "callback": callback}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", lc.ConvergenceWarning)
+            lc.minimize(objective, "adam", checkpoint_path=path, checkpoint_every=0.0, **options)
+        return net.params
+
+    whole = run(half_square, None)
+    with pytest.raises(Cut):
+        run(half_square, path, cut_at=2)
+    with pytest.raises(ValueError, match=r"checkpoint_path: .*function half_square"):
+        run(gaussian, path)
+    same_bits(run(half_square, path), whole)
