@@ -157,6 +157,17 @@ def test_it_trains_on_all_data_and_on_batches():
         np.testing.assert_allclose(net.params, [2, 1], atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_products_with_its_curvature_are_those_of_a_loss_of_the_package(dtype):
+    net, same = (network(loss, dtype=dtype) for loss in (half_square, "squared_error"))
+    X, Y = data(net, K)
+    v = np.random.default_rng(1).normal(size=net.params.size)
+    own, package = (lc.Objective(each, X, Y, lengths=LENGTHS) for each in (net, same))
+    for name in ("gauss_newton", "hessp"):
+        got, wanted = (getattr(each, name)(net.params, v) for each in (own, package))
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
+
+
 def test_an_infinite_loss_is_infinite():
     net = network(lambda y, z: (np.full(len(y), np.inf), np.full(y.shape, np.inf)))
     X, Y = data(net, 1)
