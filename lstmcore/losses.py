@@ -123,7 +123,7 @@ class Loss:
         What it is a sum over, in a network with outputs at every step.
     separable : bool
         Whether each term is a sum over the outputs, and `value_and_delta` takes weights of these
-        parts too.
+        parts too. A class with a `value_and_delta` of its own says it anew.
 
     Examples
     --------
@@ -671,7 +671,10 @@ class Poisson(_Compiled):
         return targets
 
     def curvature(self, a, targets, weights, lengths=None):
-        return _of_each_output(_by_output(weights) * np.exp(a))
+        each = np.broadcast_to(_by_output(weights), a.shape)
+        with np.errstate(over="ignore"):  # what weighs nothing counts nothing, however large
+            y = np.exp(a, where=each > 0, out=np.zeros_like(a))
+        return _of_each_output(each * y)
 
     def best_constant(self, targets, weights, n_outputs):
         mean = _mean_target(targets, weights)

@@ -54,7 +54,7 @@ class Objective(Fixed):
     examples : Examples
         The data as prepared; they may share memory with X, which must then stay as it is.
     total : float
-        sum(w).
+        sum(w), as `Examples.total`.
     l2, l1 : float or dict
     frozen : tuple of str
     frozen_values : array

@@ -565,6 +565,19 @@ def test_the_penalty_counts_block_by_block():
     assert relative_error(obj.jacobian(net.params).T @ r, obj.grad(net.params)) < 1e-13
 
 
+@pytest.mark.parametrize("loss", PACKAGE)
+def test_a_term_that_weighs_nothing_adds_none_however_large(loss):
+    net, loss = network(loss=PACKAGE[loss]), PACKAGE[loss]
+    labels = np.zeros((1, 2), int)
+    Y = labels if loss.output == "softmax" else np.zeros((1, 2, loss.target_size(K)))
+    targets = net.prepare(np.zeros((1, 2, I)), Y).targets
+    a = np.full((2, K), 1.5)
+    a[1] = 1e4
+    product = loss.curvature(a, targets, np.array([1.0, 0.0]))(np.ones((2, K)))
+    assert np.isfinite(product).all()
+    assert not product[1].any()
+
+
 @pytest.mark.parametrize("loss", ["squared_error", "binary_cross_entropy", "poisson", "huber"])
 def test_weights_of_outputs_count(loss):
     net, rng = network(loss=PACKAGE[loss]), np.random.default_rng(7)

@@ -157,6 +157,17 @@ def test_it_trains_on_all_data_and_on_batches():
         np.testing.assert_allclose(net.params, [2, 1], atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_products_with_its_curvature_are_those_of_a_loss_of_the_package(dtype):
+    net, same = (network(loss, dtype=dtype) for loss in (half_square, "squared_error"))
+    X, Y = data(net, K)
+    v = np.random.default_rng(1).normal(size=net.params.size)
+    own, package = (lc.Objective(each, X, Y, lengths=LENGTHS) for each in (net, same))
+    for name in ("gauss_newton", "hessp"):
+        got, wanted = (getattr(each, name)(net.params, v) for each in (own, package))
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
+
+
 def test_an_infinite_loss_is_infinite():
     net = network(lambda y, z: (np.full(len(y), np.inf), np.full(y.shape, np.inf)))
     X, Y = data(net, 1)
@@ -331,3 +342,35 @@ def test_a_gap_that_is_scored_leads_to_its_weight():
             X, Y = data(net, K)
             with pytest.raises(ValueError, match=f"Y: expected finite .*; {name} 0 leaves it out"):
                 net.loss(X, Y * np.nan)
+
+
+class Cut(Exception):
+    """Where a test cuts a run."""
+
+
+def test_a_run_goes_on_from_its_file_which_knows_the_function_by_its_name(tmp_path):
+    X = np.random.default_rng(0).normal(size=(8, 5, 1))
+    path = tmp_path / "run"
+
+    def run(loss, path, cut_at=None):
+        epochs = []
+
+        def callback(intermediate):
+            epochs.append(intermediate.fun)
+            if len(epochs) == cut_at:
+                raise Cut
+
+        net = lc.Network([lc.Dense(1, 1)], loss, seed=0)
+        objective = lc.Objective(net, X, 2 * X)
+        options = {"batch_size": 4, "max_epochs": 4, "seed": 0, "callback": callback}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", lc.ConvergenceWarning)
+            lc.minimize(objective, "adam", checkpoint_path=path, checkpoint_every=0.0, **options)
+        return net.params
+
+    whole = run(half_square, None)
+    with pytest.raises(Cut):
+        run(half_square, path, cut_at=2)
+    with pytest.raises(ValueError, match=r"checkpoint_path: .*function half_square"):
+        run(gaussian, path)
+    same_bits(run(half_square, path), whole)

@@ -5,8 +5,10 @@ import warnings
 
 import numpy as np
 import pytest
+from helpers import same_bits
 
 import lstmcore as lc
+from lstmcore._outputs import OUTPUTS
 
 
 def build(loss, activation="identity"):
@@ -62,3 +64,32 @@ def test_what_reaches_all_outputs_is_no_warning(loss, activation):
         warnings.simplefilter("error")
         copy.copy(build(loss, activation))
         lc.Network([lc.LSTM(2, 3)], loss=loss)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("readout", ["all", "mean"])
+@pytest.mark.parametrize(
+    "loss", ["squared_error", "cross_entropy", "binary_cross_entropy", "poisson"]
+)
+def test_units_give_the_same_bits_whole_step_by_step_and_by_any_threads(loss, readout, dtype):
+    net = lc.Network([lc.LSTM(2, 3), lc.Dense(3, 2)], loss, readout, dtype, seed=0)
+    net.params *= 3
+    X = np.random.default_rng(0).normal(size=(5, 7, 2)).astype(dtype)
+    y = net.predict(X)
+    same_bits(net.predict(X, n_threads=2), y)
+    same_bits(np.concatenate([net.predict(x[None]) for x in X]), y)
+    same_bits(np.array(net.predict(list(X))), y)
+    stream, state, steps, by_stream = net.stream(batch_size=5), None, [], []
+    for t in range(7):
+        step, state = net.step(X[:, t], state)
+        steps.append(step)
+        by_stream.append(stream(X[:, t]).copy())
+    if readout == "mean":
+        steps, by_stream, y = steps[-1:], by_stream[-1:], y[:, None]
+    same_bits(np.stack(steps, axis=1), y)
+    same_bits(np.stack(by_stream, axis=1), y)
+
+
+def test_every_kind_of_units_has_a_loss_that_names_it():
+    outputs = {loss.output for loss in lc.losses.LOSSES.values()}
+    assert outputs == OUTPUTS.keys()
