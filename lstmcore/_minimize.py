@@ -136,11 +136,11 @@ def minimize(
     input_noise : float, optional
         The standard deviation of noise on every input of every step, which must be a number.
     dropout : float, optional
-        The probability with which an output of a layer is 0 for the next layer, in all steps of a
-        sequence. The others are divided by 1 minus it. More of it is in the notes.
+        The probability with which an output of a layer is 0 for the next layer, at all steps of a
+        sequence; the others are divided by 1 minus it. The network's own outputs stay.
     recurrent_dropout : float, optional
-        The probability with which an output of a recurrent layer is 0 for its own next step, in all
-        sequences of a batch. The others are divided by 1 minus it.
+        The probability with which an output of a recurrent layer is 0 for its own next step, at all
+        steps of all sequences of a batch; the others are divided by 1 minus it.
     checkpoint_path : str or path-like, optional
         A file that keeps the run, of any method. If it is there, the run goes on from it, and ends
         in the same bits as one that was never cut: see the notes. It has nothing to do with
