@@ -145,7 +145,7 @@ def steps():
 
 
 def updates(dtype):
-    """The time of each update, and of the norm of a gradient."""
+    """The time of each update, of the norm of a gradient and of noise."""
     rng = np.random.default_rng(0)
     theta, g, m, v = (rng.normal(size=66251).astype(dtype) for _ in range(4))
     v = abs(v)
@@ -167,6 +167,7 @@ def updates(dtype):
             ),
         )
     yield "norm", least_time(lambda: kernels.sum_of_squares(g))
+    yield "noise", least_time(lambda: kernels.add_noise(m, theta, 0.1, 1))
 
 
 def step_of(units, batch_size):

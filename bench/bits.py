@@ -464,6 +464,11 @@ def of_training(digests):
             warnings.simplefilter("ignore", lc.ConvergenceWarning)
             result = lc.fit(net, X, Y, method="L-BFGS-B", max_iter=4, l2=1e-3)
         digests.add(name, (result.fun, net.params.copy()))
+        noise = {"weight_noise": 0.1, "input_noise": 0.1, "dropout": 0.2, "recurrent_dropout": 0.2}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", lc.ConvergenceWarning)
+            result = lc.fit(net, X, Y, method="adam", batch_size=4, max_epochs=3, seed=0, **noise)
+        digests.add(f"{name}/noise", (result.fun, net.params.copy()))
 
 
 # ------------------------------------------------------------------------------- exports

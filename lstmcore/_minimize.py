@@ -137,11 +137,11 @@ def minimize(
     input_noise : float, optional
         The standard deviation of noise on every input of every step, which must be a number.
     dropout : float, optional
-        The probability with which an output of a layer is 0 for the next layer, in all steps of a
-        sequence. The others are divided by 1 minus it. More of it is in the notes.
+        The probability with which an output of a layer is 0 for the next layer, at all steps of a
+        sequence; the others are divided by 1 minus it. The network's own outputs stay.
     recurrent_dropout : float, optional
-        The probability with which an output of a recurrent layer is 0 for its own next step, in all
-        sequences of a batch. The others are divided by 1 minus it.
+        The probability with which an output of a recurrent layer is 0 for its own next step, at all
+        steps of all sequences of a batch; the others are divided by 1 minus it.
     checkpoint_path : str or path-like, optional
         A file that keeps the run, of any method. If it is there, the run goes on from it, and ends
         in the same bits as one that was never cut: see the notes. It has nothing to do with
@@ -184,7 +184,7 @@ def minimize(
     - sgd: momentum (0.9), nesterov (False);
     - rmsprop: rho (0.9), eps (1e-8);
     - each: weight_decay (0), which is decoupled (with adam: AdamW): before every step the weights
-      that `l2` counts are multiplied by 1 - rate · weight_decay.
+      that a number as `l2` counts are multiplied by 1 - rate · weight_decay.
 
     rprop (iRprop+) goes by the signs of the whole objective's gradient: each parameter has a step
     of its own size, which grows while the sign stays and shrinks where it has changed. So it has no
@@ -210,10 +210,10 @@ def minimize(
 
     With weight_noise, input_noise, dropout or recurrent_dropout the loss in the history, `fun` and
     gradient_norm are of the disturbed network, and `jac` is None with all data too. Nothing else is
-    disturbed: validation, callback and the parameters that are left in the network. As noise hides
-    small differences, give a `validation`: by it the best epoch is chosen. Of the parameters the
-    penalty sees weight_noise alone. All but weight_noise need an `Objective`; what is drawn goes to
-    its `on_batch`. Which of them to take: docs/training.md.
+    disturbed: not validation, not the callback, not the parameters that are left in the network. As
+    noise hides small differences, give a `validation`: by it the best epoch is chosen. The penalty
+    is taken at the noisy parameters; dropout does not change it. All but weight_noise need an
+    `Objective`, whose `on_batch` is given what was drawn. Which to take: docs/training.md.
 
     With `checkpoint_path` a call with the same arguments goes on from the file, if it is there.
     max_iter, max_epochs, tol, patience, target, callback and progress may be others: so a run that

@@ -94,11 +94,9 @@ cdef void run_noise(Py_ssize_t n, real* out, const real* x, real deviation,
                     uint64_t key) noexcept nogil:
     """out = x + deviation · noise."""
     cdef float normal[2 * PAIRS]
-    cdef Py_ssize_t strip, k
+    cdef Py_ssize_t strip, first, k
     for strip in range((n + 2 * PAIRS - 1) // (2 * PAIRS)):
+        first = strip * 2 * PAIRS
         run_normal(normal, normal + PAIRS, key, <uint64_t>strip * PAIRS)
-        for k in range(min(2 * PAIRS, n)):
-            out[k] = x[k] + deviation * <real>normal[k]
-        out += 2 * PAIRS
-        x += 2 * PAIRS
-        n -= 2 * PAIRS
+        for k in range(min(2 * PAIRS, n - first)):
+            out[first + k] = x[first + k] + deviation * <real>normal[k]

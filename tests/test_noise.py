@@ -255,6 +255,10 @@ LSTM, GRU, RNN, Dense = lc.LSTM, lc.GRU, lc.RNN, lc.Dense
 NETWORKS = {
     "two layers": ([LSTM(2, 4, peepholes=True), Dense(4, 3)], "all"),
     "stack": ([LSTM(2, 4, gate_recurrence=True), GRU(4, 3), RNN(3, 4), Dense(4, 3)], "all"),
+    "dense below": (
+        [Dense(2, 4, activation="tanh"), LSTM(4, 3), Dense(3, 4, activation="relu"), Dense(4, 3)],
+        "all",
+    ),
     "bidirectional": ([GRU(2, 3, bidirectional=True), LSTM(6, 3, bidirectional=True)], "all"),
     "last": ([LSTM(2, 4, bidirectional=True), Dense(8, 5, activation="tanh"), Dense(5, 3)], "last"),
     "mean": ([RNN(2, 4), LSTM(4, 5), Dense(5, 3)], "mean"),

@@ -20,6 +20,8 @@ of_epochs = pytest.mark.parametrize(
     [*((method, size) for method in METHODS for size in (None, 2)), ("rprop", None)],
 )
 
+NOISE = "weight_noise", "input_noise", "dropout", "recurrent_dropout"
+
 
 def network(dtype="float64", seed=0):
     return lc.Network([lc.LSTM(2, 3, peepholes=True), lc.Dense(3, 1)], dtype=dtype, seed=seed)
@@ -56,9 +58,9 @@ class Counted(lc.Objective):
         self.evaluations.tick()
         return super().__call__(theta)
 
-    def on_batch(self, theta, indices):
+    def on_batch(self, theta, indices, perturbation=None):
         self.evaluations.tick()
-        return super().on_batch(theta, indices)
+        return super().on_batch(theta, indices, perturbation)
 
 
 def run(method, batch_size=None, *, path=None, evaluations=None, dtype="float64", **options):
@@ -139,8 +141,9 @@ def test_a_run_cut_at_every_evaluation_ends_in_the_same_bits(method, batch_size,
 
 
 @batch_sizes
-def test_noise_goes_on_too(batch_size, tmp_path):
-    options, path = {"weight_noise": 0.05}, tmp_path / "run.npz"
+@pytest.mark.parametrize("names", [("weight_noise",), ("input_noise", "dropout"), NOISE])
+def test_noise_goes_on_too(names, batch_size, tmp_path):
+    options, path = dict.fromkeys(names, 0.05), tmp_path / "run.npz"
     whole = run("adam", batch_size, **options)
     for cut_at in range(1, whole[1].nfev + 1):
         run("adam", batch_size, path=path, evaluations=Evaluations(cut_at), **options)
