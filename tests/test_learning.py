@@ -212,6 +212,17 @@ def test_all_tasks_write_their_results_and_make_the_same_tables_again(
     assert table in capsys.readouterr().out
 
 
+def test_tables_are_put_in_their_places():
+    import all
+    import runs
+
+    collected = runs.Collected()
+    run = {"solved": True, "presentations": 256, "seconds": 0.1}
+    collected.add("reber", "LSTM(7, 32), adam", 0, run)
+    text = "a\n<!-- reber -->\nold\n<!-- end -->\nb\n<!-- adding -->\nc\n<!-- end -->\n"
+    assert all.filled(text, collected) == text.replace("old\n", collected.table("reber"))
+
+
 def test_runs_without_time_are_named_and_in_no_table(monkeypatch, tmp_path, capsys):
     import all
 
