@@ -149,8 +149,8 @@ def test_spikes_are_as_far_apart_as_the_targets_say(rng):
     for x, y, w in zip(*task.spike_trains(rng, 10, 20), strict=True):
         at = np.flatnonzero(x[:, 0])
         assert len(at) == 20 and at[0] == 0 and np.array_equal(np.flatnonzero(w), at[1:])
-        assert np.array_equal(np.diff(at), 25 + y[at[1:], 0])
-    assert np.array_equal(np.flatnonzero(task.spikes(40)[0]), [9, 19, 29, 39])
+        assert np.array_equal(np.diff(at), 10 + y[at[1:], 0])
+    assert np.array_equal(np.flatnonzero(task.spikes(20)[0][:, 0]), [5, 11, 17])
     wave = task.wave(40)[0]
     assert np.allclose(wave[10:], wave[:-10]) and wave.max() == 1
 
@@ -210,6 +210,17 @@ def test_all_tasks_write_their_results_and_make_the_same_tables_again(
     monkeypatch.setattr(sys, "argv", ["all.py", str(tmp_path), "--again"])
     assert all.main() == 0
     assert table in capsys.readouterr().out
+
+
+def test_tables_are_put_in_their_places():
+    import all
+    import runs
+
+    collected = runs.Collected()
+    run = {"solved": True, "presentations": 256, "seconds": 0.1}
+    collected.add("reber", "LSTM(7, 32), adam", 0, run)
+    text = "a\n<!-- reber -->\nold\n<!-- end -->\nb\n<!-- adding -->\nc\n<!-- end -->\n"
+    assert all.filled(text, collected) == text.replace("old\n", collected.table("reber"))
 
 
 def test_runs_without_time_are_named_and_in_no_table(monkeypatch, tmp_path, capsys):

