@@ -125,7 +125,8 @@ def minimize(
     learning_rate : float or callable, optional
         Of adam, sgd and rmsprop: the rate, by default 0.001, of sgd 0.01; or a schedule
         ``learning_rate(epoch, max_epochs)``, such as `lstmcore.optimizers.Cosine`, where `epoch`
-        counts the epochs that are done, in parts too: 0, 0.25, 0.5 with four batches in each.
+        counts the epochs that are done, in parts too: 0, 0.25, 0.5 with four batches in each. Of a
+        schedule that goes by the run's losses, such as `Plateau`, a run takes a copy.
     clip_norm : float, optional
         Of the same: scale gradients whose Euclidean norm is larger down to it.
     seed : None, int, numpy.random.SeedSequence or numpy.random.Generator

@@ -93,6 +93,12 @@ class Recorder:
         return max(len(self) - 1, 0)
 
     @property
+    def last(self):
+        """The last row's validation loss, or its loss without validation."""
+        name = "validation_loss" if self._validates else "loss"
+        return float(self._rows[self._n_rows - 1, self._names.index(name)])
+
+    @property
     def is_out_of_patience(self):
         return self.patience is not None and self.nit - self._lowest_nit >= self.patience
 
