@@ -69,6 +69,7 @@ def minimize(
     input_noise=None,
     dropout=None,
     recurrent_dropout=None,
+    polish=None,
     checkpoint_path=None,
     checkpoint_every=30.0,
 ):
@@ -126,7 +127,8 @@ def minimize(
     learning_rate : float or callable, optional
         Of adam, sgd and rmsprop: the rate, by default 0.001, of sgd 0.01; or a schedule
         ``learning_rate(epoch, max_epochs)``, such as `lstmcore.optimizers.Cosine`, where `epoch`
-        counts the epochs that are done, in parts too: 0, 0.25, 0.5 with four batches in each.
+        counts the epochs that are done, in parts too: 0, 0.25, 0.5 with four batches in each. Of a
+        schedule that goes by the run's losses, such as `Plateau`, a run takes a copy.
     clip_norm : float, optional
         Of the same: scale gradients whose Euclidean norm is larger down to it.
     seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
@@ -142,6 +144,10 @@ def minimize(
     recurrent_dropout : float, optional
         The probability with which an output of a recurrent layer is 0 for its own next step, at all
         steps of all sequences of a batch; the others are divided by 1 minus it.
+    polish : bool or int, optional
+        Of adam, sgd, rmsprop and rprop: when the epochs are done, or patience is out, go on from
+        the best parameters by so many iterations of L-BFGS-B on all of the objective; True is 200.
+        See the notes.
     checkpoint_path : str or path-like, optional
         A file that keeps the run, of any method. If it is there, the run goes on from it, and ends
         in the same bits as one that was never cut: see the notes. It has nothing to do with
@@ -269,6 +275,7 @@ def minimize(
             f"got {describe(objective)}"
         )
     drive = _DRIVERS[as_choice(method, "method", tuple(_DRIVERS))]
+    n_polish = _as_polish(polish)
     of_epochs = {
         "batch_size": batch_size,
         "max_epochs": max_epochs,
@@ -279,6 +286,7 @@ def minimize(
         "input_noise": input_noise,
         "dropout": dropout,
         "recurrent_dropout": recurrent_dropout,
+        "polish": n_polish,
     }
     kept = {}
     if method in optimizers.METHODS:
@@ -286,7 +294,7 @@ def minimize(
             if value is not None:
                 raise _not_of(method, name, value, _NOT_OF_EPOCHS[name])
         max_iter = as_integer(_MAX_EPOCHS if max_epochs is None else max_epochs, "max_epochs", 1)
-        del of_epochs["max_epochs"]
+        del of_epochs["max_epochs"], of_epochs["polish"]
         kept |= of_epochs
     else:
         for name, value in of_epochs.items():
@@ -314,7 +322,8 @@ def minimize(
     if bounds is not None:
         start = np.clip(start, *bounds.T)
         kept["bounds"] = bounds
-    bar = ProgressBar(method, max_iter) if as_flag(progress, "progress") else None
+    longest = max_iter + (n_polish or 0)
+    bar = ProgressBar(method, longest) if as_flag(progress, "progress") else None
     if isinstance(objective, Objective):
         complaint = scale_complaint(net, objective.examples)
         if complaint is not None:
@@ -342,11 +351,10 @@ def minimize(
             run = LoggedRun(file, objective, recorder, validation, callback, target)
     try:
         with one_blas_thread():
-            result = drive(run, method, start, max_iter, tol, options, **kept)
-    except Stop as stop:
-        result = _ended(run, start, stop)
-    except KeyboardInterrupt:
-        result = _ended(run, start, Stop("interrupted from the keyboard", STOPPED))
+            result = _driven(drive, run, method, start, max_iter, tol, options, **kept)
+            n_epochs = recorder.nit
+            if n_polish is not None and result.success and result.status != REACHED:
+                result = _polished(run, result, n_polish)
     finally:
         if recorder.best is not None:
             net.params = params_of(objective, recorder.best["x"])
@@ -356,12 +364,46 @@ def minimize(
             file.close(theta_of(objective, net.params).astype(np.float64))
     if recorder.best is not None:
         result.update(recorder.best)
+    if n_polish is not None:
+        result.n_polish = recorder.nit - n_epochs
     result.history = recorder.history()
     result.n_nonfinite = run.n_nonfinite
     complaint = _complaint(method, objective, result, bounds, checkpoint_path)
     if complaint is not None:
         warn(complaint, ConvergenceWarning)
     return result
+
+
+def _driven(drive, run, method, start, *arguments, **kept):
+    """The result of a method, however it ends."""
+    try:
+        return drive(run, method, start, *arguments, **kept)
+    except Stop as stop:
+        return _ended(run, start, stop)
+    except KeyboardInterrupt:
+        return _ended(run, start, Stop("interrupted from the keyboard", STOPPED))
+
+
+def _polished(run, result, n_iterations):
+    """The result of L-BFGS-B from the best point of a run which has ended with `result`."""
+    before = run.recorder.best
+    run.recorder.renew()
+    run.unit = "iterations"
+    second = _driven(_scipy_methods.drive, run, "L-BFGS-B", before["x"], n_iterations, None, {})
+    if run.recorder.best is None:  # it has come to no evaluation
+        run.recorder.best = before
+    if second.status not in (STOPPED, REACHED):  # whatever has ended it, the epochs are a success
+        second.success, second.status = True, 0
+    second.message = f"{result.message}; polished by L-BFGS-B: {second.message}"
+    second.nit, second.nfev, second.njev = run.recorder.nit, run.nfev, run.nfev
+    return second
+
+
+def _as_polish(polish):
+    """The iterations of a `polish`, or None."""
+    if polish is None or polish is False:
+        return None
+    return _MAX_ITER if polish is True else as_integer(polish, "polish", 1)
 
 
 def _plain_objective(objective):

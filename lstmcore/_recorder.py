@@ -92,6 +92,21 @@ class Recorder:
         """The number of iterations recorded."""
         return max(len(self) - 1, 0)
 
+    def renew(self):
+        """Another method goes on from the best point: patience is counted anew.
+
+        Without validation the best is found anew, too: the other method has a loss of its own.
+        """
+        self._lowest_nit = self.nit
+        if not self._validates:
+            self.best = None
+
+    @property
+    def last(self):
+        """The last row's validation loss, or its loss without validation."""
+        name = "validation_loss" if self._validates else "loss"
+        return float(self._rows[self._n_rows - 1, self._names.index(name)])
+
     @property
     def is_out_of_patience(self):
         return self.patience is not None and self.nit - self._lowest_nit >= self.patience

@@ -141,19 +141,14 @@ class Run:
     def _end_iteration(self, x, row):
         if self._callback is not None:
             self._call_back(x, row)
-        if self._target is not None:
-            self._compare_with_target(row)
+        last = self.recorder.last
+        if self._target is not None and last <= self._target:
+            name = "loss" if row["validation_loss"] is None else "validation loss"
+            reason = f"the {name} is {last:.6g}, not above the target {self._target:.6g}"
+            raise Stop(reason, REACHED, success=True)
         if self.recorder.is_out_of_patience:
             reason = f"no lower validation loss for {self.recorder.patience} {self.unit}"
             raise Stop(reason, status=0, success=True)
-
-    def _compare_with_target(self, row):
-        name, loss = "validation loss", row["validation_loss"]
-        if loss is None:
-            name, loss = "loss", row["loss"]
-        if loss <= self._target:
-            reason = f"the {name} is {loss:.6g}, not above the target {self._target:.6g}"
-            raise Stop(reason, REACHED, success=True)
 
     def _evaluate(self, x):
         answer = self.objective(x)

@@ -132,7 +132,8 @@ def test_copies_are_read_only_too(name, again):
 
 
 def test_frozen_values_are_read_only():
-    given = lc.Objective(network(), objective().examples, frozen=["0.b"])
+    given = objective()
+    given = lc.Objective(given.net, given.examples, frozen=["0.b"])
     for again in AGAIN:
         assert given.frozen_values.size > 0
         assert not (

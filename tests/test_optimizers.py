@@ -11,7 +11,7 @@ import pytest
 
 import lstmcore as lc
 from lstmcore import _reference
-from lstmcore.optimizers import Cosine, Step, WarmUp
+from lstmcore.optimizers import Cosine, Linear, Plateau, Step, WarmUp
 
 METHODS = ["adam", "sgd", "rmsprop"]  # those that take batches
 dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -300,10 +300,71 @@ def test_schedules_are_what_they_say():
     assert [step(epoch, 5) for epoch in (0, 1.75, 2, 4)] == [0.8, 0.8, 0.4, 0.2]
     cosine = Cosine(1.0, last=0.5)
     assert [cosine(epoch, 8) for epoch in (0, 4, 8)] == [1.0, 0.75, 0.5]
+    linear = Linear(1.0, last=0.5)
+    assert [linear(epoch, 8) for epoch in (0, 4, 8)] == [1.0, 0.75, 0.5]
     warm = WarmUp(2, Step(1.0, every=3), first=0.0)
     assert [warm(epoch, 9) for epoch in (0, 0.5, 1, 2, 4.75, 5)] == [0, 0.25, 0.5, 1, 1, 0.1]
     constant = WarmUp(2, 0.5, first=0.5)
     assert [constant(epoch, 9) for epoch in (0, 1, 2, 8)] == [0.25, 0.375, 0.5, 0.5]
+
+
+def rates_of(schedule, losses):
+    """The rates of the epochs after the first, each as after the losses of those before it."""
+    rates = []
+    for epoch, loss in enumerate(losses, start=1):
+        schedule.end_epoch(epoch, loss)
+        rates.append(schedule(epoch, 100))
+    return rates
+
+
+def test_a_plateau_is_so_many_epochs_without_a_lower_loss():
+    losses = [5, 4, 4, 4.5, 3, 3, 3, 3, 3, 2, 2]
+    rates = rates_of(Plateau(1.0, patience=2, factor=0.5), losses)
+    assert rates == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125, 0.125]
+    rates = rates_of(Plateau(1.0, patience=2, factor=0.5, last=0.3), losses)
+    assert rates == [1, 1, 1, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3, 0.3]
+    assert rates_of(Plateau(0.1, last=0.3), losses) == [0.1] * 11
+    warm = WarmUp(3, Plateau(1.0, patience=2, factor=0.5), first=0.0)  # hears what comes after
+    assert rates_of(warm, losses) == [1 / 3, 2 / 3, 1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.25]
+
+
+@batch_sizes
+@pytest.mark.parametrize("validates", [False, True])
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_plateau_hears_the_losses_of_its_own_run(batch_size, validates, warm):
+    asked = []
+
+    class Watched(Plateau):
+        def __call__(self, epoch, max_epochs):
+            asked.append((epoch, super().__call__(epoch, max_epochs)))
+            return asked[-1][1]
+
+    X, Y = data()
+    plateau = Watched(0.3, patience=2, factor=0.5)  # so large that it goes up and down
+    schedule = WarmUp(1, plateau) if warm else plateau
+    runs = []
+    for _ in range(2):
+        asked.clear()
+        result = quiet_fit(
+            network(),
+            X,
+            Y,
+            method="adam",
+            batch_size=batch_size,
+            max_epochs=20,
+            learning_rate=schedule,
+            validation_data=data(seed=2) if validates else None,
+            seed=0,
+        )
+        runs.append(result.x)
+        losses = result.history["validation_loss" if validates else "loss"][1:]
+        heard = Plateau(0.3, patience=2, factor=0.5)
+        for epoch, loss in enumerate(losses[:-1], start=1):
+            if epoch > warm:
+                heard.end_epoch(epoch, loss)
+                assert (epoch - warm, heard(0, 0)) in asked
+        assert heard(0, 0) < 0.3
+    np.testing.assert_array_equal(*runs)  # the schedule has no memory of the first one
 
 
 def test_a_schedule_is_asked_for_every_step():
@@ -333,6 +394,12 @@ def test_a_schedule_is_asked_for_every_step():
         (lambda: Step(1, 1, 0), "factor: expected a number > 0"),
         (lambda: Cosine(-1), "rate: expected a number > 0"),
         (lambda: Cosine(1, -1), "last: expected a number >= 0"),
+        (lambda: Linear(0), "rate: expected a number > 0"),
+        (lambda: Linear(1, -1), "last: expected a number >= 0"),
+        (lambda: Plateau(0), "rate: expected a number > 0"),
+        (lambda: Plateau(1, 0), "patience: expected an integer >= 1"),
+        (lambda: Plateau(1, factor=1.0), "factor: expected a number > 0 and < 1, got 1.0"),
+        (lambda: Plateau(1, last=-1), "last: expected a number >= 0"),
         (lambda: WarmUp(0, 1), "epochs: expected a number > 0"),
         (lambda: WarmUp(1, -1), "then: expected a number > 0"),
         (lambda: WarmUp(1, 1, -1), "first: expected a number >= 0"),

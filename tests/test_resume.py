@@ -151,6 +151,20 @@ def test_noise_goes_on_too(names, batch_size, tmp_path):
         path.unlink()
 
 
+@batch_sizes
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_plateau_goes_on_too(batch_size, warm, tmp_path):
+    schedule = lc.optimizers.Plateau(0.5, patience=1, factor=0.5)
+    if warm:
+        schedule = lc.optimizers.WarmUp(1, schedule)
+    options, path = {"learning_rate": schedule, "max_epochs": 6}, tmp_path / "run.npz"
+    whole = run("adam", batch_size, **options)
+    for cut_at in range(1, whole[1].nfev + 1):
+        run("adam", batch_size, path=path, evaluations=Evaluations(cut_at), **options)
+        assert_same_run(run("adam", batch_size, path=path, **options), whole)
+        path.unlink()
+
+
 @of_epochs
 def test_a_run_that_has_ended_goes_on_to_more_epochs(method, batch_size, tmp_path):
     path = tmp_path / "run.npz"

@@ -8,13 +8,15 @@ WarmUp(epochs=5, then=Cosine(rate=0.01, last=0.0), first=0.1)
 """
 
 from ._descent import METHODS, PACE, WITH_BOUNDS, drive, takers_of
-from ._schedules import Cosine, Step, WarmUp
+from ._schedules import Cosine, Linear, Plateau, Step, WarmUp
 
 __all__ = [
     "METHODS",
     "PACE",
     "WITH_BOUNDS",
     "Cosine",
+    "Linear",
+    "Plateau",
     "Step",
     "WarmUp",
     "drive",

@@ -106,6 +106,7 @@ def drive(
     update = UPDATES[method](method, options, start.size, source.dtype, weight_slices)
     learning_rate = update.RATE if learning_rate is None else learning_rate
     step = Stepper(
+        run,
         update,
         None if learning_rate is None else as_schedule(learning_rate, "learning_rate"),
         None if clip_norm is None else as_positive(clip_norm, "clip_norm"),
@@ -138,6 +139,8 @@ def descend(source, step, theta, max_epochs, at_rest):
                 # The loss of saturated units may yet be finite.
                 raise Stop(f"the parameters are not finite in epoch {source.epoch}", NOT_FINITE)
             f, g, norm = source.evaluate(theta)
+            if source.epoch and not source.part:
+                step.end_epoch(source.epoch)
             if source.epoch == max_epochs:
                 raise Stop(f"{max_epochs} epochs, as many as asked for", status=0, success=True)
         theta = source.room(theta)
@@ -148,7 +151,8 @@ def descend(source, step, theta, max_epochs, at_rest):
 class Stepper:
     """One step of a method: its learning rate, the clipped gradient, the update."""
 
-    def __init__(self, update, schedule, clip_norm, max_epochs):
+    def __init__(self, run, update, schedule, clip_norm, max_epochs):
+        self._run = run
         self._update = update
         self._schedule = schedule
         self._clip_norm = clip_norm
@@ -165,6 +169,11 @@ class Stepper:
         self._update.restore(state["update"])
         if hasattr(self._schedule, "restore"):
             self._schedule.restore(state["schedule"])
+
+    def end_epoch(self, epoch):
+        """So many epochs are done and recorded."""
+        if hasattr(self._schedule, "end_epoch"):
+            self._schedule.end_epoch(epoch, self._run.recorder.last)
 
     def __call__(self, theta, f, g, norm, epoch):
         """Move `theta`, of loss f, along `g`, of this Euclidean norm, after so many epochs."""

@@ -2,12 +2,21 @@
 
 A schedule is any callable: ``schedule(epoch, max_epochs)`` is the rate of one step. `epoch` counts
 the passes over the data that are done: with four batches in each, the steps are at 0, 0.25, 0.5 ...
+
+One that goes by what the run has come to has three methods beside:
+
+    end_epoch(epoch, loss)   after so many epochs; the loss is that of the validation if there is
+                             one, else that which the history has
+    state(), restore(state)  what it knows of the run, as `_run_file` has it
+
+Each run has a copy of its own, so that none knows of another.
 """
 
+from copy import deepcopy
 from dataclasses import dataclass
-from math import cos, pi
+from math import cos, inf, pi
 
-from .._checks import as_number, as_positive, describe
+from .._checks import as_integer, as_number, as_positive, describe
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,98 @@ class Cosine:
 
 
 @dataclass(frozen=True)
+class Linear:
+    """A rate that falls along a line until the last epoch.
+
+    Parameters
+    ----------
+    rate : float
+        Of the first step.
+    last : float
+        What it falls to.
+
+    Examples
+    --------
+    >>> import lstmcore as lc
+    >>> schedule = lc.optimizers.Linear(0.5, last=0.25)
+    >>> schedule(0, 100), schedule(50, 100), schedule(100, 100)
+    (0.5, 0.375, 0.25)
+    """
+
+    rate: float
+    last: float = 0.0
+
+    def __post_init__(self):
+        as_positive(self.rate, "rate")
+        as_number(self.last, "last", 0)
+
+    def __call__(self, epoch, max_epochs):
+        return self.rate + (self.last - self.rate) * epoch / max_epochs
+
+
+@dataclass
+class Plateau:
+    """A rate that falls by a factor when the loss has not fallen for so many epochs.
+
+    The loss is that of the validation if there is one, else that which the history has. After a
+    fall of the rate the epochs are counted anew.
+
+    Parameters
+    ----------
+    rate : float
+        Of the first epochs.
+    patience : int
+        Epochs without a loss below the lowest before them.
+    factor : float
+        Above 0 and below 1.
+    last : float
+        What it falls to at most.
+
+    Examples
+    --------
+    >>> import lstmcore as lc
+    >>> schedule = lc.optimizers.Plateau(0.5, patience=2, factor=0.1)
+    >>> rates = []
+    >>> for epoch, loss in enumerate([3.0, 2.0, 2.5, 2.0, 2.25, 1.0], start=1):
+    ...     schedule.end_epoch(epoch, loss)
+    ...     rates.append(schedule(epoch, 10))
+    >>> rates
+    [0.5, 0.5, 0.5, 0.05, 0.05, 0.05]
+    """
+
+    rate: float
+    patience: int = 10
+    factor: float = 0.5
+    last: float = 0.0
+
+    def __post_init__(self):
+        as_positive(self.rate, "rate")
+        as_integer(self.patience, "patience", 1)
+        as_positive(self.factor, "factor")
+        if not self.factor < 1:
+            raise ValueError(f"factor: expected a number > 0 and < 1, got {self.factor}")
+        as_number(self.last, "last", 0)
+        self._falls, self._lowest, self._since = 0, inf, 0
+
+    def __call__(self, epoch, max_epochs):
+        return max(self.rate * self.factor**self._falls, min(self.last, self.rate))
+
+    def end_epoch(self, epoch, loss):
+        self._since = 0 if loss < self._lowest else self._since + 1
+        self._lowest = min(loss, self._lowest)
+        if self._since == self.patience:
+            self._falls, self._since = self._falls + 1, 0
+
+    def state(self):
+        return {"falls": self._falls, "lowest": self._lowest, "since": self._since}
+
+    def restore(self, state):
+        self._falls = as_integer(state["falls"], "falls", 0)
+        self._lowest = float(state["lowest"])
+        self._since = as_integer(state["since"], "since", 0, self.patience - 1)
+
+
+@dataclass(frozen=True)
 class WarmUp:
     """A rate that rises linearly to that with which another schedule begins, and then follows it.
 
@@ -114,11 +215,22 @@ class WarmUp:
             return then(epoch - self.epochs, rest)
         return then(0, rest) * (self.first + (1.0 - self.first) * epoch / self.epochs)
 
+    def end_epoch(self, epoch, loss):
+        if epoch > self.epochs and hasattr(self.then, "end_epoch"):
+            self.then.end_epoch(epoch - self.epochs, loss)
+
+    def state(self):
+        return self.then.state() if hasattr(self.then, "state") else {}
+
+    def restore(self, state):
+        if hasattr(self.then, "restore"):
+            self.then.restore(state)
+
 
 def as_schedule(value, name):
-    """A callable for a rate that is one already, or a number."""
+    """A callable for a rate that is one already, or a number; one that learns is a copy."""
     if callable(value):
-        return value
+        return deepcopy(value) if hasattr(value, "end_epoch") else value
     try:
         rate = as_positive(value, name)
     except TypeError:
