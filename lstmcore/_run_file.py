@@ -190,7 +190,10 @@ def plain(value):
 
 def plain_network(net):
     """What tells networks apart, whatever parameters they have."""
-    header, arrays = describe_network(net.options, net.params)
+    options = net.options
+    if not isinstance(options["loss"], str):  # it may be one that a file cannot name
+        options["loss"] = {"name": options["loss"].name, "options": options["loss"].options}
+    header, arrays = describe_network(options, net.params)
     del header["format"], header["version"], arrays["params"]
     return plain(header | arrays)
 
