@@ -25,7 +25,6 @@ import numpy as np
 from ._archive import read, refusing, write
 from ._checks import as_integer, as_real, describe, shaped
 from ._description import describe_network
-from .losses import FunctionLoss
 
 _FORMAT, _VERSION = "lstmcore run", 1
 NAME = "checkpoint_path"
@@ -192,8 +191,8 @@ def plain(value):
 def plain_network(net):
     """What tells networks apart, whatever parameters they have."""
     options = net.options
-    if isinstance(options["loss"], FunctionLoss):  # which is known by its name
-        options["loss"] = f"function {options['loss']!r}"
+    if not isinstance(options["loss"], str):  # it may be one that a file cannot name
+        options["loss"] = {"name": options["loss"].name, "options": options["loss"].options}
     header, arrays = describe_network(options, net.params)
     del header["format"], header["version"], arrays["params"]
     return plain(header | arrays)

@@ -371,6 +371,6 @@ def test_a_run_goes_on_from_its_file_which_knows_the_function_by_its_name(tmp_pa
     whole = run(half_square, None)
     with pytest.raises(Cut):
         run(half_square, path, cut_at=2)
-    with pytest.raises(ValueError, match=r"checkpoint_path: .*function half_square"):
+    with pytest.raises(ValueError, match=r"checkpoint_path: .*'half_square' in the file"):
         run(gaussian, path)
     same_bits(run(half_square, path), whole)

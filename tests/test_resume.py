@@ -470,6 +470,38 @@ def test_steps_that_are_not_there_do_not_matter(tmp_path):
         small_fit(network(), X, Y, path, lengths=lengths)
 
 
+def test_initial_states_are_data_too(tmp_path):
+    path, (X, Y) = tmp_path / "run.npz", data()
+    state = (np.full((5, 3), 0.25), np.zeros((5, 3))), ()
+    small_fit(network(), X, Y, path, state=state)
+    small_fit(network(), X, Y, path, state=state)
+    state[0][1][4, 2] = 1e-9
+    with pytest.raises(ValueError, match="initial states"):
+        small_fit(network(), X, Y, path, state=state)
+
+
+def test_a_loss_that_no_file_can_name_goes_on_too(tmp_path):
+    def mean_error(outputs, targets):
+        error = outputs - targets
+        return 0.5 * (error**2).sum(axis=1), error
+
+    class Steeper(lc.losses.SquaredError):
+        def __init__(self, steepness):
+            self.steepness = steepness
+
+        @property
+        def options(self):
+            return {"steepness": self.steepness}
+
+    (X, Y), layers = data(), [lc.LSTM(2, 3), lc.Dense(3, 1)]
+    for k, loss in enumerate((mean_error, Steeper(2.0))):
+        path = tmp_path / f"{k}.npz"
+        small_fit(lc.Network(layers, loss=loss, seed=0), X, Y, path)
+        small_fit(lc.Network(layers, loss=loss, seed=0), X, Y, path)
+        with pytest.raises(ValueError, match=r"network.loss.options.steepness \(.*3.0 now"):
+            small_fit(lc.Network(layers, loss=Steeper(3.0), seed=0), X, Y, path)
+
+
 def test_fewer_epochs_than_are_done_are_refused(tmp_path):
     path = tmp_path / "run.npz"
     run("adam", 2, path=path, max_epochs=4)

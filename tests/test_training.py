@@ -370,7 +370,9 @@ ARGUMENTS = {
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", sorted(ARGUMENTS))
-def test_whatever_an_argument_is_it_trains_or_says_why_not(name, method):
+def test_whatever_an_argument_is_it_trains_or_says_why_not(name, method, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a string may be the name of a file
+
     def stop(intermediate):
         if intermediate.nit == 2:
             raise StopIteration
