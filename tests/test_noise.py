@@ -344,6 +344,24 @@ def test_what_is_dropped_is_dropped_from_the_weights_of_each_sequence(name, dtyp
         assert ours[0] == again[0] and ours[1].dtype == dtype
 
 
+def test_recurrent_dropout_is_dropped_outputs_on_their_way_to_the_next_step():
+    layers = [LSTM(2, 4, gate_recurrence=True, peepholes=True), RNN(4, 3), LSTM(3, 4, block_size=2)]
+    net = lc.Network(layers, seed=0)
+    x = np.random.default_rng(1).normal(size=(1, 8, 2))
+    examples = net.prepare(x, np.zeros((1, 8, 4)))
+    perturbation = Perturbations(net, examples, 0.0, 0.0, 0.5).draw(np.random.default_rng(1), 1)
+    factors = [columns for _, columns in perturbation.columns]
+    assert all(0 < np.count_nonzero(columns) < columns.size for columns in factors)
+    dropped = lc.Network(layers, seed=0)
+    dropped.params = perturbation.parameters(net.params)
+    state = None
+    for t, expected in enumerate(dropped.predict(x)[0]):
+        y, state = net.step(x[0, t], state)
+        np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-14)
+        for (h, *_), columns in zip(state, factors, strict=True):
+            h[: columns.size] *= columns  # with gate recurrence the gates follow
+
+
 @networks
 def test_the_gradient_of_a_perturbed_batch_passes_central_differences(name):
     objective = problem(name, "float64", l2=0.1)
