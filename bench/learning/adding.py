@@ -23,7 +23,7 @@ VARIANTS = {
         6, 6, {"T": 100, "max_epochs": 150, "learning_rate": 5e-3, "enough": 1e-5}
     ),
     "T=500, LSTM(2, 8), adam": runs.Variant(
-        40, 40, {"T": 500, "max_epochs": 150, "learning_rate": 5e-3, "enough": 1e-5}, seeds=10
+        25, 25, {"T": 500, "max_epochs": 150, "learning_rate": 5e-3, "enough": 1e-5}, seeds=10
     ),
 }
 PUBLISHED = [

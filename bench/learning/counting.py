@@ -23,9 +23,9 @@ DATA = None
 SYMBOLS = "Sabc"
 FURTHEST = 2000
 VARIANTS = {
-    "LSTM(4, 2)": runs.Variant(6, 2, {"units": 2}),
-    "LSTM(4, 3)": runs.Variant(6, 2, {"units": 3}),
-    "LSTM(4, 3), peepholes": runs.Variant(6, 2, {"units": 3, "peepholes": True}),
+    "LSTM(4, 2)": runs.Variant(4, 2, {"units": 2}),
+    "LSTM(4, 3)": runs.Variant(4, 2, {"units": 3}),
+    "LSTM(4, 3), peepholes": runs.Variant(4, 2, {"units": 3, "peepholes": True}),
 }
 PUBLISHED = [
     ["LSTM with peepholes of 2001 (published)", "", "at most 52", "", ""],
