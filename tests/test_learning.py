@@ -167,6 +167,9 @@ def test_stretches_of_a_text_go_on_where_they_ended(rng, tmp_path):
     assert x.shape == y.shape == (32, 64) and np.array_equal(x[:, 1:], y[:, :-1])
     x_next, _ = next(stretches)
     assert np.array_equal(x_next[:, 0], y[:, -1])
+    x, y = text.test_pieces()
+    assert x.shape == y.shape == (32, 5) and np.array_equal(x[:, 1:], y[:, :-1])
+    assert np.array_equal(np.column_stack([x, y[:, -1]]).ravel(), text.test[:192])
 
 
 def test_an_average_of_parameters_forgets_its_beginning():
