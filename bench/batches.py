@@ -14,57 +14,32 @@ The last line prints what a step costs: the update of 66,251 parameters alone, a
 """
 
 import argparse
+import sys
 import time
 import timeit
 import warnings
+from pathlib import Path
 
 import numpy as np
 
 import lstmcore as lc
 from lstmcore._dispatch import kernels
 
-SYMBOLS = "BEPSTVX"
-# The grammar: node -> (symbol, next node); the last node has no way on.
-GRAMMAR = {
-    0: ("T", 1, "P", 2),
-    1: ("S", 1, "X", 3),
-    2: ("T", 2, "V", 4),
-    3: ("X", 2, "S", 5),
-    4: ("P", 3, "V", 5),
-}
-
-
-def reber_string(rng):
-    """A string, and for each symbol but the last the set of those that may follow."""
-    outer = "TP"[rng.integers(2)]
-    symbols, follow, node = ["B", outer, "B"], [{"T", "P"}, {"B"}], 0
-    while node in GRAMMAR:
-        ways = GRAMMAR[node]
-        follow.append({ways[0], ways[2]})
-        way = 2 * rng.integers(2)
-        symbols.append(ways[way])
-        node = ways[way + 1]
-    symbols += ["E", outer, "E"]
-    follow += [{"E"}, {outer}, {"E"}]
-    return "".join(symbols), follow
+sys.path.insert(0, str(Path(__file__).resolve().parent / "learning"))
+import adding as sums
+import reber as grammar
 
 
 def reber(seed):
-    rng = np.random.default_rng(seed)
-    strings = {}
-    while len(strings) < 512:
-        string, follow = reber_string(rng)
-        strings[string] = follow
-    tokens = [np.array([SYMBOLS.index(s) for s in string]) for string in strings]
+    strings = grammar.distinct_strings(np.random.default_rng(seed), 512)
+    tokens = [grammar.tokens(symbols) for symbols in strings]
     X, Y = [t[:-1] for t in tokens], [t[1:] for t in tokens]
-    may = np.array([[s in f for s in SYMBOLS] for follow in strings.values() for f in follow])
+    may = np.concatenate([grammar.allowed(follow) for follow in strings.values()])
 
     def wrong(theta):
         """How many steps there are at which a symbol that may not follow is among the foremost."""
         net.params = theta
-        outputs = np.concatenate(net.predict(X))
-        least = np.where(may, outputs, np.inf).min(axis=1)
-        return float((least <= np.where(may, -np.inf, outputs).max(axis=1)).sum())
+        return float(grammar.n_wrong(np.concatenate(net.predict(X)), may))
 
     runs = {
         "adam": {"batch_size": 8, "max_epochs": 200, "learning_rate": 1e-2, "seed": seed},
@@ -80,24 +55,11 @@ def reber(seed):
         yield method, outcome, result, seconds
 
 
-def adding_sequences(rng, n):
-    lengths = rng.integers(100, 111, n)
-    X, Y = [], np.empty(n)
-    for k, length in enumerate(lengths):
-        x = np.zeros((length, 2))
-        x[:, 0] = rng.uniform(-1, 1, length)
-        first, second = rng.choice(10), rng.choice(np.arange(10, length // 2))
-        x[[first, second], 1] = 1.0
-        X.append(x)
-        Y[k] = 0.5 + x[[first, second], 0].sum() / 4
-    return X, Y
-
-
 def adding(seed):
     rng = np.random.default_rng(seed)
-    X, Y = adding_sequences(rng, 4000)
-    X_test, Y_test = adding_sequences(rng, 2560)
-    held_out = adding_sequences(rng, 500)
+    X, Y = sums.sequences(rng, 4000, 100)
+    X_test, Y_test = sums.sequences(rng, 2560, 100)
+    held_out = sums.sequences(rng, 500, 100)
     runs = {
         "adam": {
             "batch_size": 32,

@@ -62,7 +62,7 @@ def test_adding_marks_two_numbers_and_asks_for_their_sum(rng):
     assert {len(x) for x in X} == set(range(100, 111))
     for x, y in zip(X, Y, strict=True):
         first, second = np.flatnonzero(x[:, 1])
-        assert first < 10 <= second < 50
+        assert first < 10 <= second < len(x) // 2
         assert y == pytest.approx(0.5 + (x[first, 0] + x[second, 0]) / 4)
         assert 0 <= y <= 1 and abs(x[:, 0]).max() <= 1
 
@@ -167,6 +167,9 @@ def test_stretches_of_a_text_go_on_where_they_ended(rng, tmp_path):
     assert x.shape == y.shape == (32, 64) and np.array_equal(x[:, 1:], y[:, :-1])
     x_next, _ = next(stretches)
     assert np.array_equal(x_next[:, 0], y[:, -1])
+    x, y = text.test_pieces()
+    assert x.shape == y.shape == (32, 5) and np.array_equal(x[:, 1:], y[:, :-1])
+    assert np.array_equal(np.column_stack([x, y[:, -1]]).ravel(), text.test[:192])
 
 
 def test_an_average_of_parameters_forgets_its_beginning():

@@ -19,10 +19,10 @@ the end of the test. Shares of nets with their 95 % interval (Wilson).
 SEEDS = 20
 DATA = None
 VARIANTS = {
-    "forget gate": runs.Variant(12, 5, {}),
-    "forget gate = 1 - input gate": runs.Variant(12, 5, {"coupled": True}),
-    "no forget gate (1997)": runs.Variant(12, 5, {"forget_gate": False}),
-    "no forget gate, but resets": runs.Variant(12, 5, {"forget_gate": False, "resets": True}),
+    "forget gate": runs.Variant(9, 5, {}),
+    "forget gate = 1 - input gate": runs.Variant(9, 5, {"coupled": True}),
+    "no forget gate (1997)": runs.Variant(9, 5, {"forget_gate": False}),
+    "no forget gate, but resets": runs.Variant(9, 5, {"forget_gate": False, "resets": True}),
 }
 
 

@@ -11,8 +11,8 @@ import runs
 
 TITLE = "Tiny Shakespeare"
 PROTOCOL = """
-The next character of 65, learnt from the first 90 % of the text, tested on the last 10 % in one
-piece. 32 places in the text are read side by side, 64 characters a step, the state carried from
+The next character of 65, learnt from the first 90 % of the text, tested on the last 10 % in 32
+pieces. 32 places in the text are read side by side, 64 characters a step, the state carried from
 step to step; Adam, its rate a half cosine over the time that there is, counted in seconds of the
 process (one thread, float32). So the number of steps is what the machine makes of the time. PyTorch
 does the same steps with nn.LSTM and its own Adam, from a start of the same distribution.
@@ -42,6 +42,11 @@ class Text:
         codes = np.array([self.symbols.index(c) for c in text], np.int64)
         cut = len(codes) * 9 // 10
         self.learn, self.test = codes[:cut], codes[cut:]
+
+    def test_pieces(self):
+        """Inputs and targets (32, T): the test text in pieces that are read side by side."""
+        codes = self.test[: len(self.test) // STREAMS * STREAMS].reshape(STREAMS, -1)
+        return codes[:, :-1], codes[:, 1:]
 
     def stretches(self, rng):
         """Inputs and targets (32, 64), stretch after stretch, round the text without an end.
@@ -103,7 +108,7 @@ def by_lstmcore(text, units, budget, seed):
         _, g, state = net.loss_and_grad(X, Y, state=state, return_state=True, n_threads=1)
         adam.step(net.params, g, rate)
         n_steps += 1
-    loss = net.loss(text.test[None, :-1], text.test[None, 1:], n_threads=1)
+    loss = net.loss(*text.test_pieces(), n_threads=1)
     return loss / log(2), n_steps
 
 
@@ -139,7 +144,7 @@ def by_torch(text, units, budget, seed):
         torch.nn.utils.clip_grad_norm_(parameters, CLIP)
         adam.step()
         n_steps += 1
-    x, y = (torch.from_numpy(part)[None] for part in (text.test[:-1], text.test[1:]))
+    x, y = map(torch.from_numpy, text.test_pieces())
     with torch.no_grad():
         return loss_of(x, y, None)[0].item() / log(2), n_steps
 

@@ -30,7 +30,7 @@ RECIPES = {
     "dropout 0.3, l2 1e-3": {"dropout": 0.3, "l2": 1e-3},
     "dropout 0.3, input noise 0.6": {"dropout": 0.3, "input_noise": 0.6},
 }
-VARIANTS = {name: runs.Variant(10, 4, recipe) for name, recipe in RECIPES.items()}
+VARIANTS = {name: runs.Variant(5, 4, recipe) for name, recipe in RECIPES.items()}
 PUBLISHED = [
     ["fully convolutional network (published)", "", "99.3", "", "", "", ""],
     ["LSTM-FCN (published)", "", "99", "", "", "", ""],
