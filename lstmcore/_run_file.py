@@ -73,7 +73,7 @@ class RunFile:
                 return theta
             found, start, left = header["run"], header["start"], header["left"]
         refuse_another(self._path, found, self.identity, self._start, (start, left))
-        self._start = start
+        self._start, self._left = start, left
         with refusing_file(self._path, self.identity):
             state = _with_arrays(header["state"], arrays)
             theta = shaped(as_real(state["theta"], "theta", theta.dtype), "theta", theta.shape)
@@ -83,9 +83,9 @@ class RunFile:
 
     @contextmanager
     def at_rest(self, theta):
-        """Nothing that the state holds changes within, unless it is computed anew from the state.
+        """Evaluate within: what is cut there can be done again, from the state at its beginning.
 
-        The state is written if it is time; and by `close` if the block ends by an exception.
+        That is written if it is time; and by `close` if an exception ends the evaluation.
         """
         state = {"theta": theta} | {name: part.state() for name, part in self._parts.items()}
         if time.monotonic() >= self._due:

@@ -31,7 +31,7 @@ from ._run_file import NAME, differences, digest, plain, refuse_another, refusin
 
 _LINE = b"lstmcore log 1\n"
 _NUMBER = np.dtype("<f8")
-_DIGEST = 16  # bytes
+_DIGEST = 16  # bytes, or the letters of `digest`
 _SUM = 4
 
 
