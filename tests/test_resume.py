@@ -229,6 +229,39 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_network(end, batch_size, t
     assert_same_run((net, result), (other, expected))
 
 
+@of_epochs
+def test_a_run_cut_while_it_is_polished_goes_on(method, batch_size, tmp_path):
+    path, evaluations = tmp_path / "run.npz", Evaluations()
+    whole = run(method, batch_size, polish=4, evaluations=evaluations)
+    assert whole[1].n_polish == 4
+    for cut_at in range(2, evaluations.count + 1, 3):
+        run(method, batch_size, path=path, polish=4, evaluations=Evaluations(cut_at))
+        again = run(method, batch_size, path=path, polish=4)
+        assert_same_run(again, whole)
+        assert again[1].n_polish == 4
+        path.unlink()
+    run(method, batch_size, path=path)
+    assert_same_run(run(method, batch_size, path=path, polish=4), whole)
+
+
+@pytest.mark.parametrize("method", ["adam", "L-BFGS-B"])
+def test_frozen_blocks_stay_frozen(method, tmp_path):
+    (X, Y), path = data(), tmp_path / "run"
+
+    def fitted(n, path=None, frozen=("0.R", "1.*")):
+        net = network()
+        if method == "adam":
+            options = {"batch_size": 2, "max_epochs": n, "seed": 0}
+        else:
+            options = {"batch_size": None, "max_epochs": None, "seed": None, "max_iter": n}
+        return net, small_fit(net, X, Y, path, method=method, frozen=frozen, **options)
+
+    fitted(2, path)
+    assert_same_run(fitted(5, path), fitted(5))
+    with pytest.raises(ValueError, match="objective.frozen"):
+        fitted(5, path, frozen=("0.R",))
+
+
 @batch_sizes
 def test_the_generator_goes_on_too(batch_size, tmp_path):
     path, rng = tmp_path / "run.npz", np.random.default_rng(3)
