@@ -222,10 +222,11 @@ def minimize(
     `Objective`, whose `on_batch` is given what was drawn. Which to take: docs/training.md.
 
     With `checkpoint_path` a call with the same arguments goes on from the file, if it is there.
-    max_iter, max_epochs, tol, patience, target, callback and progress may be others: so a run that
-    has ended goes on, too. What else differs, the data too, is refused, and so are parameters other
-    than those at the run's start or those that it has left in the network. Of an objective, a
-    validation or a schedule of one's own only the kind is compared. Delete the file to start over.
+    max_iter, max_epochs, tol, patience, target, polish, callback and progress may be others: so a
+    run that has ended goes on, too. What else differs, the data too, is refused, and so are
+    parameters other than those at the run's start or those that it has left in the network. Of an
+    objective, a validation or a schedule of one's own only the kind is compared. Delete the file to
+    start over. More is in docs/training.md.
 
     - adam, sgd, rmsprop and rprop have their whole state in it. It is written at the start, every
       `checkpoint_every` seconds and at the end, however the run ends; a reader sees the old file or

@@ -28,7 +28,6 @@ from ._description import describe_network
 
 _FORMAT, _VERSION = "lstmcore run", 1
 NAME = "checkpoint_path"
-SUCH_A_RUN = "the file of such a run"
 _GROUP = 64  # sequences whose inputs are copied at a time
 _MOST_DIFFERENCES = 5  # that an error lists
 # Of bit generators with a buffer: the place in it, which NumPy takes as it comes, and its size.
@@ -67,15 +66,15 @@ class RunFile:
         """
         self._parts = parts
         self.identity = plain(self.identity)
-        with refusing(self._path, SUCH_A_RUN, NAME):
+        with refusing_file(self._path, self.identity):
             try:
                 header, arrays = read(self._path, _FORMAT, _VERSION)
             except FileNotFoundError:
                 return theta
             found, start, left = header["run"], header["start"], header["left"]
         refuse_another(self._path, found, self.identity, self._start, (start, left))
-        self._start = start
-        with refusing(self._path, SUCH_A_RUN, NAME):
+        self._start, self._left = start, left
+        with refusing_file(self._path, self.identity):
             state = _with_arrays(header["state"], arrays)
             theta = shaped(as_real(state["theta"], "theta", theta.dtype), "theta", theta.shape)
             for name, part in parts.items():
@@ -84,9 +83,9 @@ class RunFile:
 
     @contextmanager
     def at_rest(self, theta):
-        """Nothing that the state holds changes within, unless it is computed anew from the state.
+        """Evaluate within: what is cut there can be done again, from the state at its beginning.
 
-        The state is written if it is time; and by `close` if the block ends by an exception.
+        That is written if it is time; and by `close` if an exception ends the evaluation.
         """
         state = {"theta": theta} | {name: part.state() for name, part in self._parts.items()}
         if time.monotonic() >= self._due:
@@ -131,6 +130,11 @@ class Draws:
         if name is not None:
             as_integer(state["state"].get(name, state.get(name)), name, 0, size)
         self._bits.state = state
+
+
+def refusing_file(path, identity):
+    """Make whatever is raised within a ValueError that it is not the file of a run like this."""
+    return refusing(path, f"the file of a run by {identity['method']}, or no file", NAME)
 
 
 def refuse_another(path, found, identity, start=None, starts=()):

@@ -25,13 +25,13 @@ import zlib
 
 import numpy as np
 
-from ._archive import at_once, refusing
+from ._archive import at_once
 from ._run import Run
-from ._run_file import NAME, SUCH_A_RUN, differences, digest, plain, refuse_another
+from ._run_file import NAME, differences, digest, plain, refuse_another, refusing_file
 
 _LINE = b"lstmcore log 1\n"
 _NUMBER = np.dtype("<f8")
-_DIGEST = 16  # bytes
+_DIGEST = 16  # bytes, or the letters of `digest`
 _SUM = 4
 
 
@@ -68,7 +68,7 @@ class RunLog:
             b"I": 2 * _NUMBER.itemsize,
             b"L": _DIGEST,
         }
-        with refusing(path, SUCH_A_RUN, NAME):
+        with refusing_file(path, identity):
             if not os.path.exists(path):
                 self._create()
             self._file = open(path, "r+b")  # noqa: SIM115, `close` closes it
@@ -124,10 +124,10 @@ class RunLog:
         at_once(self._path, lambda file: file.write(whole + _sum_bytes(zlib.crc32(whole))))
 
     def _open(self):
-        with refusing(self._path, SUCH_A_RUN, NAME):
+        with refusing_file(self._path, self._identity):
             found = self._read_header()
         refuse_another(self._path, found, self._identity)  # whose records have other sizes
-        with refusing(self._path, SUCH_A_RUN, NAME):
+        with refusing_file(self._path, self._identity):
             self._scan()
         refuse_another(self._path, found, self._identity, digest(self.start), self._starts)
         self._file.truncate(self._tail[0])

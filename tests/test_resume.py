@@ -50,24 +50,35 @@ class Evaluations:
 
 
 class Counted(lc.Objective):
-    """An objective with a count of its evaluations."""
+    """An objective with a count of its evaluations, finite up to a norm of the parameters."""
 
-    evaluations = None
+    evaluations, norm = None, np.inf
 
     def __call__(self, theta):
         self.evaluations.tick()
-        return super().__call__(theta)
+        f, g = super().__call__(theta)
+        return (f if np.linalg.norm(theta) < self.norm else np.nan), g
 
     def on_batch(self, theta, indices, perturbation=None):
         self.evaluations.tick()
         return super().on_batch(theta, indices, perturbation)
 
 
-def run(method, batch_size=None, *, path=None, evaluations=None, dtype="float64", **options):
+def run(
+    method,
+    batch_size=None,
+    *,
+    path=None,
+    evaluations=None,
+    dtype="float64",
+    norm=np.inf,
+    **options,
+):
     """The network and the result of a run with a validation loss; None, None if it was cut."""
     net = network(dtype)
     objective = Counted(net, *data(), l2=1e-3)
     objective.evaluations = Evaluations() if evaluations is None else evaluations
+    objective.norm = norm
     if method in SCIPYS:
         defaults = {"max_iter": 4}
     elif method == "rprop":
@@ -94,7 +105,7 @@ def assert_same_run(ours, others):
     """Two (network, result) are the same but for times."""
     (net, result), (other, expected) = ours, others
     np.testing.assert_array_equal(net.params, other.params)
-    for name in ("x", "fun", "jac", "nit", "nfev", "status", "message"):
+    for name in ("x", "fun", "jac", "nit", "nfev", "n_nonfinite", "status", "message"):
         np.testing.assert_array_equal(result[name], expected[name])
     assert result.history.keys() == expected.history.keys()
     for name in result.history.keys() - {"time"}:
@@ -218,6 +229,39 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_network(end, batch_size, t
     assert_same_run((net, result), (other, expected))
 
 
+@of_epochs
+def test_a_run_cut_while_it_is_polished_goes_on(method, batch_size, tmp_path):
+    path, evaluations = tmp_path / "run.npz", Evaluations()
+    whole = run(method, batch_size, polish=4, evaluations=evaluations)
+    assert whole[1].n_polish == 4
+    for cut_at in range(2, evaluations.count + 1, 3):
+        run(method, batch_size, path=path, polish=4, evaluations=Evaluations(cut_at))
+        again = run(method, batch_size, path=path, polish=4)
+        assert_same_run(again, whole)
+        assert again[1].n_polish == 4
+        path.unlink()
+    run(method, batch_size, path=path)
+    assert_same_run(run(method, batch_size, path=path, polish=4), whole)
+
+
+@pytest.mark.parametrize("method", ["adam", "L-BFGS-B"])
+def test_frozen_blocks_stay_frozen(method, tmp_path):
+    (X, Y), path = data(), tmp_path / "run"
+
+    def fitted(n, path=None, frozen=("0.R", "1.*")):
+        net = network()
+        if method == "adam":
+            options = {"batch_size": 2, "max_epochs": n, "seed": 0}
+        else:
+            options = {"batch_size": None, "max_epochs": None, "seed": None, "max_iter": n}
+        return net, small_fit(net, X, Y, path, method=method, frozen=frozen, **options)
+
+    fitted(2, path)
+    assert_same_run(fitted(5, path), fitted(5))
+    with pytest.raises(ValueError, match="objective.frozen"):
+        fitted(5, path, frozen=("0.R",))
+
+
 @batch_sizes
 def test_the_generator_goes_on_too(batch_size, tmp_path):
     path, rng = tmp_path / "run.npz", np.random.default_rng(3)
@@ -257,6 +301,18 @@ def test_with_bounds_it_goes_on_too(method, dtype, tmp_path):
     options = {"bounds": [(-0.6, 0.6)] * size, "dtype": dtype}
     whole = run(method, **options)
     for cut_at in range(1, whole[1].nfev + 1, 5):
+        run(method, path=path, evaluations=Evaluations(cut_at), **options)
+        assert_same_run(run(method, path=path, **options), whole)
+        path.unlink()
+
+
+@scipys
+def test_where_the_objective_is_not_finite_is_told_again_too(method, tmp_path):
+    path, evaluations = tmp_path / "run", Evaluations()
+    options = {"norm": 3.0, "max_iter": 30, "validation": None}
+    whole = run(method, evaluations=evaluations, **options)
+    assert whole[1].n_nonfinite > 0
+    for cut_at in range(2, evaluations.count + 1, 7):
         run(method, path=path, evaluations=Evaluations(cut_at), **options)
         assert_same_run(run(method, path=path, **options), whole)
         path.unlink()
@@ -527,7 +583,7 @@ def test_a_damaged_file_is_refused(tmp_path):
             assert run("adam", 2, path=damaged)[1].nit == 4
     for content in (b"", b"no archive", *cuts):
         damaged.write_bytes(content)
-        with pytest.raises(ValueError, match="checkpoint_path: expected the file of such a run"):
+        with pytest.raises(ValueError, match="checkpoint_path: expected the file of a run by "):
             run("adam", 2, path=damaged)
 
 
@@ -582,7 +638,7 @@ def test_a_hostile_state_is_refused(cut_file):
         header["state"] = _run_file._without_arrays(changed, "", arrays)
         full = {"format": _run_file._FORMAT, "version": _run_file._VERSION, **header}
         _archive.write(cut_file, full, arrays)
-        with pytest.raises(ValueError, match="checkpoint_path: expected the file of such a run"):
+        with pytest.raises(ValueError, match="checkpoint_path: expected the file of a run by "):
             run("adam", 2, path=cut_file)
 
 
@@ -644,7 +700,7 @@ def test_a_record_that_was_cut_short_is_computed_again(log, tmp_path):
         assert_same_run(run("CG", path=path), whole)
     for end in (*rng.integers(0, ends[0], 20), ends[0] - 1):
         path.write_bytes(content[:end])
-        with pytest.raises(ValueError, match="checkpoint_path: expected the file of such a run"):
+        with pytest.raises(ValueError, match="checkpoint_path: expected the file of a run by "):
             run("CG", path=path)
         assert path.read_bytes() == content[:end]
 
@@ -715,7 +771,7 @@ def test_a_log_goes_on_from_the_parameters_that_the_run_left(tmp_path):
 
 def test_families_do_not_take_each_others_files(log, cut_file):
     for method, path in (("adam", log[0]), ("CG", cut_file)):
-        with pytest.raises(ValueError, match="checkpoint_path: expected the file of such a run"):
+        with pytest.raises(ValueError, match="checkpoint_path: expected the file of a run by "):
             run(method, 2, path=path)
 
 
