@@ -69,6 +69,7 @@ def minimize(
     input_noise=None,
     dropout=None,
     recurrent_dropout=None,
+    average=None,
     polish=None,
     checkpoint_path=None,
     checkpoint_every=30.0,
@@ -144,6 +145,9 @@ def minimize(
     recurrent_dropout : float, optional
         The probability with which an output of a recurrent layer is 0 for its own next step, at all
         steps of all sequences of a batch; the others are divided by 1 minus it.
+    average : float, optional
+        Of adam, sgd and rmsprop: record, validate and keep an exponential moving average of the
+        parameters after each step, with this decay, in their place; 0.99 is over about 100 steps.
     polish : bool or int, optional
         Of adam, sgd, rmsprop and rprop: when the epochs are done, or patience is out, go on from
         the best parameters by so many iterations of L-BFGS-B on all of the objective; True is 200.
@@ -221,6 +225,17 @@ def minimize(
     is taken at the noisy parameters; dropout does not change it. All but weight_noise need an
     `Objective`, whose `on_batch` is given what was drawn. Which to take: docs/training.md.
 
+    With `average` β the parameters at an epoch's end, which the validation, the callback, the best
+    point and the network get, are Σ β^(t-k) θ_k / Σ β^(t-k) over the t steps until there. The steps
+    themselves, loss and gradient_norm in the history, and so `fun`, are of the θ_k; `jac` is None.
+
+    With `polish` the history goes on, with a row for each iteration of L-BFGS-B: the result's
+    n_polish says how many, and in these loss is the whole objective. The parameters that are left
+    are never worse than those of the epochs: by the validation loss if there is one, else by the
+    whole objective. Noise, dropout and weight_decay are no part of it. Patience is counted anew. It
+    pays where an objective is smooth and the minimum itself is what counts, as in regression
+    without noise. A `checkpoint_path` does not keep it: it is done again.
+
     With `checkpoint_path` a call with the same arguments goes on from the file, if it is there.
     max_iter, max_epochs, tol, patience, target, callback and progress may be others: so a run that
     has ended goes on, too. What else differs, the data too, is refused, and so are parameters other
@@ -286,6 +301,7 @@ def minimize(
         "input_noise": input_noise,
         "dropout": dropout,
         "recurrent_dropout": recurrent_dropout,
+        "average": average,
         "polish": n_polish,
     }
     kept = {}
