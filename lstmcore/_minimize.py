@@ -34,6 +34,9 @@ _FAMILIES = (_scipy_methods, optimizers)
 _DRIVERS = {method: family.drive for family in _FAMILIES for method in family.METHODS}
 _WITH_BOUNDS = [method for family in _FAMILIES for method in family.WITH_BOUNDS]
 _MAX_ITER, _MAX_EPOCHS = 200, 100  # by default
+# Of gates that keep the state, how they start by default, and the steps that are many for that.
+_GATE_BIASES = {"forget_bias": 1.0, "update_bias": 0.0}
+_LONG = 100
 _held = ContextVar("warnings that are held back", default=None)
 # Arguments that methods which count epochs do not take, and why.
 _NOT_OF_EPOCHS = {
@@ -479,7 +482,7 @@ def _complaint(method, objective, result, bounds, checkpoint_path):
             return (
                 f"{ended} the network is no better than constant outputs: its loss is {loss:.6g}, "
                 f"that of the best constants {constant:.6g}; {way_out}"
-                f"{_smaller_penalty(objective)}"
+                f"{_smaller_penalty(objective)}{_longer_memory(objective)}"
             )
     return None
 
@@ -487,6 +490,20 @@ def _complaint(method, objective, result, bounds, checkpoint_path):
 def _smaller_penalty(objective):
     names = " or ".join(name for name in ("l2", "l1") if getattr(objective, name))
     return f", or with a smaller {names}" if names else ""
+
+
+def _longer_memory(objective):
+    """What helps where sequences are long and gates start for short lags."""
+    longest = objective.examples.batch.max_length
+    for layer in objective.net.layers if longest >= _LONG else ():
+        for name, usual in _GATE_BIASES.items():
+            has_gate = layer.options.get("forget_gate", True)
+            if has_gate and layer.options.get(name) == usual:
+                return (
+                    f"; lags of up to {longest} steps are learnt from gates that start open: "
+                    f'{type(layer).__name__}(..., {name}=("chrono", {longest}))'
+                )
+    return ""
 
 
 @contextmanager
