@@ -34,6 +34,9 @@ _FAMILIES = (_scipy_methods, optimizers)
 _DRIVERS = {method: family.drive for family in _FAMILIES for method in family.METHODS}
 _WITH_BOUNDS = [method for family in _FAMILIES for method in family.WITH_BOUNDS]
 _MAX_ITER, _MAX_EPOCHS = 200, 100  # by default
+# Of gates that keep the state, how they start by default, and the steps that are many for that.
+_GATE_BIASES = {"forget_bias": 1.0, "update_bias": 0.0}
+_LONG = 100
 _held = ContextVar("warnings that are held back", default=None)
 # Arguments that methods which count epochs do not take, and why.
 _NOT_OF_EPOCHS = {
@@ -69,6 +72,7 @@ def minimize(
     input_noise=None,
     dropout=None,
     recurrent_dropout=None,
+    average=None,
     polish=None,
     checkpoint_path=None,
     checkpoint_every=30.0,
@@ -144,6 +148,9 @@ def minimize(
     recurrent_dropout : float, optional
         The probability with which an output of a recurrent layer is 0 for its own next step, at all
         steps of all sequences of a batch; the others are divided by 1 minus it.
+    average : float, optional
+        Of adam, sgd and rmsprop: record, validate and keep an exponential moving average of the
+        parameters after each step, with this decay, in their place; 0.99 is over about 100 steps.
     polish : bool or int, optional
         Of adam, sgd, rmsprop and rprop: when the epochs are done, or patience is out, go on from
         the best parameters by so many iterations of L-BFGS-B on all of the objective; True is 200.
@@ -221,6 +228,17 @@ def minimize(
     is taken at the noisy parameters; dropout does not change it. All but weight_noise need an
     `Objective`, whose `on_batch` is given what was drawn. Which to take: docs/training.md.
 
+    With `average` β the parameters at an epoch's end, which the validation, the callback, the best
+    point and the network get, are Σ β^(t-k) θ_k / Σ β^(t-k) over the t steps until there. The steps
+    themselves, loss and gradient_norm in the history, and so `fun`, are of the θ_k; `jac` is None.
+
+    With `polish` the history goes on, with a row for each iteration of L-BFGS-B: the result's
+    n_polish says how many, and in these loss is the whole objective. The parameters that are left
+    are never worse than those of the epochs: by the validation loss if there is one, else by the
+    whole objective. Noise, dropout and weight_decay are no part of it. Patience is counted anew. It
+    pays where an objective is smooth and the minimum itself is what counts, as in regression
+    without noise. A `checkpoint_path` does not keep it: it is done again.
+
     With `checkpoint_path` a call with the same arguments goes on from the file, if it is there.
     max_iter, max_epochs, tol, patience, target, polish, callback and progress may be others: so a
     run that has ended goes on, too. What else differs, the data too, is refused, and so are
@@ -287,6 +305,7 @@ def minimize(
         "input_noise": input_noise,
         "dropout": dropout,
         "recurrent_dropout": recurrent_dropout,
+        "average": average,
         "polish": n_polish,
     }
     kept = {}
@@ -464,7 +483,7 @@ def _complaint(method, objective, result, bounds, checkpoint_path):
             return (
                 f"{ended} the network is no better than constant outputs: its loss is {loss:.6g}, "
                 f"that of the best constants {constant:.6g}; {way_out}"
-                f"{_smaller_penalty(objective)}"
+                f"{_smaller_penalty(objective)}{_longer_memory(objective)}"
             )
     return None
 
@@ -472,6 +491,20 @@ def _complaint(method, objective, result, bounds, checkpoint_path):
 def _smaller_penalty(objective):
     names = " or ".join(name for name in ("l2", "l1") if getattr(objective, name))
     return f", or with a smaller {names}" if names else ""
+
+
+def _longer_memory(objective):
+    """What helps where sequences are long and gates start for short lags."""
+    longest = objective.examples.batch.max_length
+    for layer in objective.net.layers if longest >= _LONG else ():
+        for name, usual in _GATE_BIASES.items():
+            has_gate = layer.options.get("forget_gate", True)
+            if has_gate and layer.options.get(name) == usual:
+                return (
+                    f"; lags of up to {longest} steps are learnt from gates that start open: "
+                    f'{type(layer).__name__}(..., {name}=("chrono", {longest}))'
+                )
+    return ""
 
 
 @contextmanager

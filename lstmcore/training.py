@@ -36,6 +36,7 @@ def fit(
     input_noise=None,
     dropout=None,
     recurrent_dropout=None,
+    average=None,
     polish=None,
     checkpoint_path=None,
     checkpoint_every=30.0,
@@ -61,7 +62,7 @@ def fit(
         See `minimize`.
     batch_size, max_epochs, learning_rate, clip_norm
         Of the methods adam, sgd, rmsprop and rprop: see `minimize` and its notes.
-    weight_noise, input_noise, dropout, recurrent_dropout, polish
+    weight_noise, input_noise, dropout, recurrent_dropout, average, polish
         Of the same.
     checkpoint_path, checkpoint_every
         A file from which the run goes on if it was cut: see `minimize` and its notes. `checkpoint`
@@ -165,6 +166,7 @@ def fit(
         "input_noise": input_noise,
         "dropout": dropout,
         "recurrent_dropout": recurrent_dropout,
+        "average": average,
         "polish": polish,
         "checkpoint_path": checkpoint_path,
         "checkpoint_every": checkpoint_every,

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import io
 import math
+import re
 import warnings
 
 import numpy as np
@@ -744,6 +745,40 @@ def test_infinite_parameters_are_never_the_best(batch_size, dtype, rate):
         net, X, Y, method="adam", batch_size=batch_size, learning_rate=rate, seed=0, max_epochs=5
     )
     assert np.isfinite(net.params).all() and np.isfinite(result.x).all()
+
+
+@pytest.mark.parametrize(
+    ("layer", "hint"),
+    [
+        (lc.LSTM(1, 2), r'LSTM\(..., forget_bias=\("chrono", 120\)\)'),
+        (lc.GRU(1, 2), r'GRU\(..., update_bias=\("chrono", 120\)\)'),
+        (lc.LSTM(1, 2, forget_gate=False), None),
+        (lc.LSTM(1, 2, forget_bias=("chrono", 120)), None),
+        (lc.LSTM(1, 2, forget_bias=4.0), None),
+        (lc.RNN(1, 2), None),
+    ],
+)
+def test_a_network_stuck_on_long_sequences_hears_of_chrono(layer, hint):
+    X = np.random.default_rng(0).normal(size=(10, 120, 1))
+    for length in (120, 99):
+        net = lc.Network([layer, lc.Dense(2, 1)], readout="last", seed=0)
+        net.blocks["1.W"][:] = 0  # so that constants are all that it gives
+        with pytest.warns(lc.ConvergenceWarning, match="no better than constant outputs") as found:
+            options = {"batch_size": 5, "max_epochs": 1, "learning_rate": 1e-9}
+            lc.fit(net, X[:, :length], X[:, 0], method="sgd", **options)
+        message = str(found[0].message)
+        assert bool(hint and length == 120) == ("chrono" in message)
+        if "chrono" in message:
+            assert re.search(f"lags of up to 120 steps .*: {hint}$", message)
+
+
+def test_a_stuck_rprop_is_said():
+    X, Y = data()
+    options = {"method": "rprop", "max_epochs": 3, "options": {"step0": 1e-9, "step_max": 1e-9}}
+    with pytest.warns(
+        lc.ConvergenceWarning, match=r"rprop has ended with success .* a smaller option step0"
+    ):
+        lc.fit(network(), X, Y, **options)
 
 
 def test_no_better_than_constants_is_said():

@@ -24,6 +24,7 @@ from .._dispatch import kernels
 from .._run import NOT_FINITE, Stop
 from .._run_file import Draws, plain_seed
 from ..objective import Objective
+from ._average import Average
 from ._noise import Noise
 from ._schedules import as_schedule
 from ._updates import UPDATES
@@ -50,6 +51,7 @@ def drive(
     batch_size,
     learning_rate,
     clip_norm,
+    average,
     seed,
     file=None,
     **noise,
@@ -67,7 +69,7 @@ def drive(
     tol : None
     options : dict
         Of the method.
-    batch_size, learning_rate, clip_norm, seed, **noise
+    batch_size, learning_rate, clip_norm, average, seed, **noise
         As `minimize` takes them.
     file : RunFile, optional
         The run is written to it, or goes on from it.
@@ -78,6 +80,7 @@ def drive(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "clip_norm": clip_norm,
+        "average": average,
         **noise,
     }
     for name, why in UPDATES[method].REFUSED:
@@ -97,10 +100,11 @@ def drive(
     noise = Noise(objective, rng, **settings)
     if not noise.is_needed:
         noise = None
+    average = None if average is None else Average(average, start.size)
     if batch_size is None:
-        source = Whole(run, max_iter, noise)
+        source = Whole(run, max_iter, noise, average)
     else:
-        source = Batches(run, max_iter, batch_size, rng, noise)
+        source = Batches(run, max_iter, batch_size, rng, noise, average)
     is_own = not isinstance(objective, Objective)
     weight_slices = objective.net.weight_slices if is_own else objective.weight_slices
     update = UPDATES[method](method, options, start.size, source.dtype, weight_slices)
@@ -111,6 +115,7 @@ def drive(
         None if learning_rate is None else as_schedule(learning_rate, "learning_rate"),
         None if clip_norm is None else as_positive(clip_norm, "clip_norm"),
         max_iter,
+        average,
     )
     with np.errstate(over="ignore"):  # beyond float32 it is infinite, and so is the loss
         theta = start.astype(source.dtype)
@@ -149,24 +154,28 @@ def descend(source, step, theta, max_epochs, at_rest):
 
 
 class Stepper:
-    """One step of a method: its learning rate, the clipped gradient, the update."""
+    """One step of a method: its learning rate, the clipped gradient, the update, the average."""
 
-    def __init__(self, run, update, schedule, clip_norm, max_epochs):
+    def __init__(self, run, update, schedule, clip_norm, max_epochs, average):
         self._run = run
         self._update = update
         self._schedule = schedule
         self._clip_norm = clip_norm
         self._max_epochs = max_epochs
+        self._average = average
 
     def state(self):
         schedule = self._schedule
         return {
+            "average": {} if self._average is None else self._average.state(),
             "update": self._update.state(),
             "schedule": schedule.state() if hasattr(schedule, "state") else {},
         }
 
     def restore(self, state):
         self._update.restore(state["update"])
+        if self._average is not None:
+            self._average.restore(state["average"])
         if hasattr(self._schedule, "restore"):
             self._schedule.restore(state["schedule"])
 
@@ -183,6 +192,8 @@ class Stepper:
             rate = as_number(rate, f"learning_rate({epoch:.6g}, {self._max_epochs:.6g})", 0)
         clips = self._clip_norm is not None and norm > self._clip_norm
         self._update(theta, f, g, rate, self._clip_norm / norm if clips else 1.0)
+        if self._average is not None:
+            self._average.add(theta)
 
 
 class Whole:
@@ -194,6 +205,8 @@ class Whole:
     max_epochs : int
     noise : Noise or None
         With noise the recorded objective is the disturbed one where the step has arrived.
+    average : Average or None
+        With an average it is recorded in the place of where the step has arrived.
 
     Attributes
     ----------
@@ -208,31 +221,33 @@ class Whole:
     dtype = np.dtype(np.float64)
     part = 0.0
 
-    def __init__(self, run, max_epochs, noise):
+    def __init__(self, run, max_epochs, noise, average):
         self.epoch, self._max_epochs = 0, max_epochs
         self._run = run
-        self._noise = noise
+        self._noise, self._average = noise, average
         if noise is not None and noise.is_of_data:
             self._all = np.arange(len(run.objective.examples))
 
     def evaluate(self, theta):
         """Loss, gradient and its norm, for the next step; records what has come to an end."""
-        if self._noise is None:
+        if self._noise is None and self._average is None:
             f, g = self._run(theta)
             if self.epoch:
                 self._run.iterate(theta)
             g = np.ascontiguousarray(g)
             return f, g, norm_of(g)
-        if self._noise.is_of_data:
+        if self._noise is not None and self._noise.is_of_data:
             f, g, _ = self._noise.on_batch(self._run.objective, theta, self._all)
             g = as_gradient(g, theta)
             self._run.count(f, all_finite(g))
         else:
-            f, g = self._run.evaluate(self._noise.beside(theta))
+            f, g = self._run.evaluate(theta if self._noise is None else self._noise.beside(theta))
             g = np.ascontiguousarray(g)
         norm = norm_of(g)
-        record = self._run.arrive if self.epoch else self._run.begin
-        record(theta, f, norm)
+        if self.epoch:
+            self._run.arrive(theta if self._average is None else self._average.mean, f, norm)
+        else:
+            self._run.begin(theta, f, norm)
         return f, g, norm
 
     def room(self, theta):
@@ -261,6 +276,8 @@ class Batches:
     rng : numpy.random.Generator
         Each epoch takes the sequences that have a weight in an order from it.
     noise : Noise or None
+    average : Average or None
+        Recorded in the place of the parameters at an epoch's end.
 
     Attributes
     ----------
@@ -268,14 +285,14 @@ class Batches:
         As those of `Whole`.
     """
 
-    def __init__(self, run, max_epochs, batch_size, rng, noise):
+    def __init__(self, run, max_epochs, batch_size, rng, noise, average):
         objective = run.objective
         self.dtype = objective.net.dtype
         self.epoch, self._max_epochs = 0, max_epochs
         self._run, self._objective = run, objective
         self._batch_size = batch_size
         self._rng = rng
-        self._noise = noise
+        self._noise, self._average = noise, average
         self._members = np.flatnonzero(objective.examples.sequence_weights() > 0)
         if not len(self._members):
             raise ValueError(
@@ -306,7 +323,8 @@ class Batches:
         if first == 0:
             if self.epoch:
                 loss, norms, total = self._sums
-                self._run.arrive(theta.astype(np.float64), loss / total, norms / total)
+                reached = theta if self._average is None else self._average.mean
+                self._run.arrive(reached.astype(np.float64), loss / total, norms / total)
             else:
                 self._run.begin(theta.astype(np.float64), f, norm)
             self._sums = 0.0, 0.0, 0.0

@@ -121,6 +121,7 @@ class Rprop(Update):
         ("batch_size", "its steps go by the signs of the gradient of all data; adam has batches"),
         ("learning_rate", "options={'step0': 0.0125} is the size of its first step"),
         ("clip_norm", "options={'step_max': 50.0} is the largest step of a parameter"),
+        ("average", "its steps are not random ones about a minimum; adam takes it"),
         *(
             (name, "noise hides the signs that its steps go by; adam takes it")
             for name in ("weight_noise", "input_noise", "dropout", "recurrent_dropout")
