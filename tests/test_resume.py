@@ -13,6 +13,7 @@ import lstmcore as lc
 
 METHODS = ["adam", "sgd", "rmsprop"]
 SCIPYS = ["CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP", "Newton-CG", "trust-constr"]
+SCIPYS += ["trust-ncg", "trust-krylov", "least_squares", "hessian-free"]
 scipys = pytest.mark.parametrize("method", SCIPYS)
 batch_sizes = pytest.mark.parametrize("batch_size", [None, 2])
 of_epochs = pytest.mark.parametrize(
