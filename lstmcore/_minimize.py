@@ -3,8 +3,9 @@
 A method is a driver of a `Run`: ``drive(run, method, start, max_iter, tol, options)`` evaluates by
 calling `run`, says ``run.iterate(x)`` after each iteration and returns an `OptimizeResult`. A
 family of methods is a module with `METHODS`, `WITH_BOUNDS` (those to which ``drive`` may be given
-``bounds``) and `drive`, and a row in `_FAMILIES`. The methods of `optimizers` count epochs: they
-take arguments that the others are refused, and the other way round.
+``bounds``) and `drive`, and a row in `_FAMILIES`. Some of SciPy's methods take `curvature`. The
+methods of `optimizers` count epochs: they take arguments that the others are refused, and the other
+way round.
 """
 
 import os
@@ -16,12 +17,12 @@ from contextvars import ContextVar
 
 import numpy as np
 
-from . import _scipy_methods, optimizers
+from . import _hessian_free, _least_squares, _scipy_methods, optimizers
 from ._archive import as_path
 from ._blas import one_blas_thread
 from ._checks import as_choice, as_flag, as_integer, as_number, as_real, describe, shaped
 from ._recorder import ProgressBar, Recorder
-from ._run import NOT_FINITE, REACHED, STOPPED, Run, Stop, params_of, theta_of
+from ._run import NOT_FINITE, PRODUCTS, REACHED, STOPPED, Run, Stop, params_of, theta_of
 from ._run_file import RunFile, plain, plain_examples, plain_network
 from ._run_log import LoggedRun, RunLog
 from .network import Network
@@ -30,7 +31,7 @@ from .scaling import ScaleWarning, scale_complaint
 
 __all__ = ["ConvergenceWarning", "minimize"]
 
-_FAMILIES = (_scipy_methods, optimizers)
+_FAMILIES = (_scipy_methods, _least_squares, _hessian_free, optimizers)
 _DRIVERS = {method: family.drive for family in _FAMILIES for method in family.METHODS}
 _WITH_BOUNDS = [method for family in _FAMILIES for method in family.WITH_BOUNDS]
 _MAX_ITER, _MAX_EPOCHS = 200, 100  # by default
@@ -63,6 +64,7 @@ def minimize(
     options=None,
     x0=None,
     bounds=None,
+    curvature=None,
     batch_size=None,
     max_epochs=None,
     learning_rate=None,
@@ -91,8 +93,9 @@ def minimize(
         returns (f, g): a float and a fresh (P,) float64 array; ``fun(theta)`` is f alone, which is
         asked for only where it serves as `validation`.
     method : str
-        One of SciPy's: CG, BFGS, L-BFGS-B, TNC, SLSQP, Newton-CG, trust-constr; or adam, sgd,
-        rmsprop or rprop, which count epochs in the place of iterations: see the notes.
+        One of SciPy's: CG, BFGS, L-BFGS-B, TNC, SLSQP, Newton-CG, trust-ncg, trust-krylov,
+        trust-constr, least_squares; or hessian-free; or adam, sgd, rmsprop or rprop, which count
+        epochs in the place of iterations: see the notes. docs/training.md has a table of them.
     max_iter : int, optional
         Iterations of a method of SciPy's, by default 200; each may evaluate the objective several
         times.
@@ -121,8 +124,14 @@ def minimize(
         bounds and x in results are without them.
     bounds : (P, 2) array_like or scipy.optimize.Bounds, optional
         The lowest and the highest value of each parameter, None or infinite for none. L-BFGS-B,
-        TNC, SLSQP and trust-constr keep to them; a start beyond them is moved to the nearest point
-        within. `Network.blocks` of a copy of the network says which parameter is where.
+        TNC, SLSQP, trust-constr and least_squares keep to them; a start beyond them is moved to the
+        nearest point within. `Network.blocks` of a copy of the network says which parameter is
+        where.
+    curvature : {"gauss_newton", "hessian"}, optional
+        Of Newton-CG, trust-ncg, trust-krylov and trust-constr: which products of curvature with
+        vectors they are given, those of `Objective.gauss_newton` or of `Objective.hessp`. By
+        default "gauss_newton" for trust-ncg and trust-krylov, which need one; without, Newton-CG
+        differentiates the gradient itself, and trust-constr builds up a matrix from gradients.
     batch_size : int, optional
         Of adam, sgd and rmsprop with an `Objective`: the sequences of a batch. None is all data at
         every step.
@@ -170,8 +179,8 @@ def minimize(
         loss (the objective), gradient_norm (Euclidean), evaluations and time (seconds), both
         counted from the start, and with validation validation_loss. Its ``to_csv(path)`` writes
         them as a table. And ``n_nonfinite``, how many evaluations were not finite: SciPy's methods
-        turn back from such points, the others end there. With batches other things are
-        in it: see the notes.
+        and hessian-free turn back from such points, the others end there. With batches other things
+        are in it: see the notes.
 
     Raises
     ------
@@ -190,6 +199,18 @@ def minimize(
 
     Notes
     -----
+    least_squares, by trust regions (trf), is for objectives that are sums of squares: those with
+    the loss squared_error, without l1, or one of one's own with `residuals` and `jacobian`. It
+    counts evaluations of residuals. Its options: ftol, xtol, gtol, x_scale, tr_options, max_nfev,
+    verbose.
+
+    hessian-free goes by the Gauss-Newton matrix with damping, as Martens (2010) has it: each
+    iteration solves for a step by conjugate gradients with up to cg_iter (100) products, from
+    cg_decay (0.95) times the last step on; of these steps it takes the best, shorter where need be.
+    damping (0.1) is where the damping begins; it follows from how much the matrix has promised. It
+    ends where no entry of the gradient is above `tol`, by default 1e-5. `nhev` of its result counts
+    products.
+
     adam, sgd and rmsprop step along the gradient without a search, as docs/equations.md says. Their
     options are
 
@@ -251,10 +272,11 @@ def minimize(
       the new one. Epochs after the last writing are done again, and `callback` is called again for
       them. The state of the generator of `seed` comes from the file. A schedule that keeps
       something from step to step has ``state()``, a dict, and ``restore(state)``.
-    - SciPy's methods keep their memory to themselves, so the file is a log of what they were told:
-      8 P bytes for each evaluation. The method is run again from the start and told the same, which
-      takes its own arithmetic, but no evaluation, no validation and no callback, other than that of
-      the last iteration. Another version of SciPy may ask for other points: that is refused.
+    - SciPy's methods and hessian-free keep their memory to themselves, so the file is a log of what
+      they were told: 8 P bytes for each evaluation. The method is run again from the start and told
+      the same, which takes its own arithmetic, products with curvature and residuals, but no other
+      evaluation, no validation and no callback, other than that of the last iteration. Another
+      version of SciPy may ask for other points: that is refused.
 
     Examples
     --------
@@ -342,6 +364,11 @@ def minimize(
     if bounds is not None:
         start = np.clip(start, *bounds.T)
         kept["bounds"] = bounds
+    if curvature is not None:
+        if method not in _scipy_methods.WITH_CURVATURE:
+            way_out = f"{', '.join(_scipy_methods.WITH_CURVATURE)} take it"
+            raise _not_of(method, "curvature", curvature, way_out)
+        kept["curvature"] = as_choice(curvature, "curvature", tuple(PRODUCTS))
     longest = max_iter + (n_polish or 0)
     bar = ProgressBar(method, longest) if as_flag(progress, "progress") else None
     if isinstance(objective, Objective):

@@ -13,6 +13,9 @@ NOT_FINITE = 98
 REACHED = 97  # the target, with success
 OUT_OF_ITERATIONS = 1
 
+# What curvature is called by `minimize` -> the method of an objective that multiplies by it.
+PRODUCTS = {"gauss_newton": "gauss_newton", "hessian": "hessp"}
+
 # Evaluations among which a method's new iterate is looked for before it is evaluated again.
 _REMEMBERED = 16
 
@@ -50,7 +53,8 @@ class Run:
     A method calls it for (f, g) at a point, and `iterate` for every iteration. One that evaluates
     beside its points calls `evaluate`; one that looks at batches of the data says `count` after
     each evaluation of its own. Both say `begin` once at the start and `arrive` after each epoch.
-    Each may raise `Stop`, which a method lets pass.
+    One that evaluates something else than (f, g) says `count` too, and `accept` at the start and
+    after each iteration. Each may raise `Stop`, which a method lets pass.
 
     Parameters
     ----------
@@ -120,9 +124,46 @@ class Run:
         """(f, g) at a point; one of the last evaluations is not done again."""
         return self._recent.get(x.tobytes()) or self(x)
 
+    def products(self, curvature):
+        """The function of (x, v) that gives a product of the objective's curvature with v."""
+        name = PRODUCTS[curvature]
+        product = getattr(self.objective, name, None)
+        if not callable(product):
+            raise TypeError(
+                f"objective: expected it to have {name}(theta, v), as an lstmcore.Objective has, "
+                f"got {describe(self.objective)}"
+            )
+
+        def checked(x, v):
+            name_of_it = f"objective's {name}"
+            answer = shaped(as_real(product(x, v), name_of_it, np.float64), name_of_it, x.shape)
+            if not np.isfinite(answer).all():
+                what = f"a product with curvature is not finite after evaluation {self.nfev}"
+                raise Stop(what, NOT_FINITE)
+            return answer
+
+        return checked
+
+    def accept(self, x):
+        """A method that evaluates something else has arrived at x: at the start, or iterating.
+
+        The objective is asked for what is recorded, which does not count: the method has evaluated
+        at x before.
+        """
+        f, g = self._evaluate(x)
+        self._refuse_nonfinite(f, np.isfinite(g).all())
+        self.recorder.offer(x, f, g)
+        is_start = len(self.recorder) == 0
+        row = self._record(x, f, g)
+        if not is_start:
+            self._end_iteration(x, row)
+
     def count(self, f, g_is_finite):
         """Count an evaluation, and end the run if it is not finite."""
         self.nfev += 1
+        self._refuse_nonfinite(f, g_is_finite)
+
+    def _refuse_nonfinite(self, f, g_is_finite):
         if not (np.isfinite(f) and g_is_finite):
             self.n_nonfinite += 1
             what = "gradient" if np.isfinite(f) else "loss"

@@ -1,4 +1,4 @@
-"""SciPy's gradient methods as drivers of a `Run`."""
+"""SciPy's methods for gradients, with or without products of curvature, as drivers of a `Run`."""
 
 import warnings
 from contextlib import nullcontext
@@ -7,14 +7,32 @@ import numpy as np
 
 from ._run import OUT_OF_ITERATIONS, NotFinite, Stop
 
-# SciPy's methods that need a gradient and nothing more.
-METHODS = ("CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP", "Newton-CG", "trust-constr")
+METHODS = (
+    "CG",
+    "BFGS",
+    "L-BFGS-B",
+    "TNC",
+    "SLSQP",
+    "Newton-CG",
+    "trust-ncg",
+    "trust-krylov",
+    "trust-constr",
+)
 WITH_BOUNDS = ("L-BFGS-B", "TNC", "SLSQP", "trust-constr")
+# Those that take products of curvature, and which they take by default. Of the two that need none
+# Newton-CG differentiates the gradient, and trust-constr builds up a matrix from gradients.
+WITH_CURVATURE = {
+    "Newton-CG": None,
+    "trust-ncg": "gauss_newton",
+    "trust-krylov": "gauss_newton",
+    "trust-constr": None,
+}
 # What `minimize` takes beside the options, and what only SciPy's own takes: as options they would
 # meet the arguments that SciPy hands to its methods.
 _ARGUMENTS = {
     "bounds",
     "callback",
+    "curvature",
     "max_iter",
     "method",
     "patience",
@@ -29,7 +47,7 @@ _OF_SCIPY = {"args", "constraints", "fun", "func", "grad", "hess", "hessp", "jac
 _DIFFERENCES = {"Newton-CG": "eps", "TNC": "accuracy"}
 
 
-def drive(run, method, start, max_iter, tol, options, bounds=None):
+def drive(run, method, start, max_iter, tol, options, bounds=None, curvature=None):
     """Let `method` drive `run` from `start`.
 
     Parameters
@@ -44,6 +62,8 @@ def drive(run, method, start, max_iter, tol, options, bounds=None):
         They go before `max_iter`.
     bounds : (P, 2) float64 array or None
         Of methods in `WITH_BOUNDS`; `start` is within.
+    curvature : str or None
+        Of methods in `WITH_CURVATURE`: one of `PRODUCTS`.
 
     Returns
     -------
@@ -52,9 +72,12 @@ def drive(run, method, start, max_iter, tol, options, bounds=None):
     """
     from scipy.optimize import Bounds, OptimizeWarning, minimize
 
-    _refuse_arguments(method, options)
+    refuse_arguments(method, options)
     searched = Searched(run)
     evaluate, iterate = searched, searched.iterate
+    if curvature is None:
+        curvature = WITH_CURVATURE.get(method)
+    product = None if curvature is None else run.products(curvature)
     if bounds is not None:
         low, high = bounds.T
 
@@ -72,7 +95,7 @@ def drive(run, method, start, max_iter, tol, options, bounds=None):
         iterate = _at_most(max_iter, run, iterate)
     if method in ("TNC", "L-BFGS-B"):  # their limits on evaluations would end long runs too early
         defaults["maxfun"] = 10**9
-    if method in _DIFFERENCES:
+    if method in _DIFFERENCES and product is None:
         defaults[_DIFFERENCES[method]] = float(np.sqrt(np.finfo(run.objective.net.dtype).eps))
     try:
         # Warnings' filters belong to all threads: they are touched only where there is a need.
@@ -83,6 +106,7 @@ def drive(run, method, start, max_iter, tol, options, bounds=None):
                 evaluate,
                 start,
                 jac=True,
+                hessp=product,
                 method=method,
                 bounds=bounds,
                 tol=tol,
@@ -167,7 +191,7 @@ def versions():
     return {"NumPy": np.__version__, "SciPy": scipy.__version__}
 
 
-def _refuse_arguments(method, options):
+def refuse_arguments(method, options):
     """Raise where an option is an argument, of `minimize` here or of SciPy's."""
     for name in options:
         hint = None

@@ -25,6 +25,7 @@ def fit(
     progress=False,
     options=None,
     bounds=None,
+    curvature=None,
     batch_size=None,
     max_epochs=None,
     learning_rate=None,
@@ -58,7 +59,7 @@ def fit(
         from the training data at random, and evaluated as those would be, with their weights but
         without l2 and l1. Where each sequence has one class, the classes have nearly the same
         shares in both parts.
-    method, max_iter, tol, patience, target, callback, progress, options, bounds
+    method, max_iter, tol, patience, target, callback, progress, options, bounds, curvature
         See `minimize`.
     batch_size, max_epochs, learning_rate, clip_norm
         Of the methods adam, sgd, rmsprop and rprop: see `minimize` and its notes.
@@ -158,6 +159,7 @@ def fit(
         "progress": progress,
         "options": options,
         "bounds": bounds,
+        "curvature": curvature,
         "batch_size": batch_size,
         "max_epochs": max_epochs,
         "learning_rate": learning_rate,

@@ -18,6 +18,7 @@ from lstmcore import ConvergenceWarning, fit
 from lstmcore.objective import Objective
 
 METHODS = ["CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP", "Newton-CG", "trust-constr"]
+METHODS += ["trust-ncg", "trust-krylov", "least_squares", "hessian-free"]
 ENDS = [StopIteration, KeyboardInterrupt, RuntimeError]
 
 
@@ -132,22 +133,23 @@ class Hostile:
         monkeypatch.setattr(Objective, "__call__", call)
 
 
+ASKING = [name for name in METHODS if name != "least_squares"]  # for values and gradients
 SPOILED = [(np.nan, 1, "loss"), (np.inf, 1, "loss"), (0.0, np.nan, "gradient")]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ASKING)
 @pytest.mark.parametrize("value, grad, what", SPOILED)
 def test_a_run_goes_on_where_one_evaluation_is_not_finite(method, value, grad, what, monkeypatch):
     net, (X, Y) = network(), data()
     start = net.loss(X, Y)
     Hostile(monkeypatch, 5, value, grad)
     result = quiet_fit(net, X, Y, method=method, max_iter=60)
-    assert result.n_nonfinite == 1 and result.nfev > 20
+    assert result.n_nonfinite == 1 and result.nfev > 12
     assert net.loss(X, Y) == result.fun < 0.1 * start
     assert np.isfinite(result.history["loss"]).all()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ASKING)
 @pytest.mark.parametrize("value, grad, what", SPOILED)
 def test_what_is_never_finite_again_ends_it_with_the_best_parameters(
     method, value, grad, what, monkeypatch
