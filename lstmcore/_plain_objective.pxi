@@ -29,7 +29,7 @@ cdef class PlainObjective:
     Parameters
     ----------
     cells : list of CellPlan
-        Of the layers. Their states begin at zero, and no mask is on their weights.
+        Of the layers. Their states begin at zero or are given, and no mask is on their weights.
     reversals : list of tuples of int
         Of each layer, for each direction, 1 if it reads the sequences reversed.
     places : list of lists of tuples
@@ -150,7 +150,8 @@ cdef class PlainObjective:
                                              training, parts[k].dx != ABSENT))
         return size
 
-    cdef int run_layers(self, char* theta, char* memory, list threads, bint training) except -1:
+    cdef int run_layers(self, char* theta, char* memory, list threads, bint training,
+                        list initial, list final) except -1:
         cdef const Part* part = <const Part*>address(self.table)
         cdef void* addresses[MOST_BLOCKS]
         cdef Py_ssize_t k
@@ -163,6 +164,10 @@ cdef class PlainObjective:
             task.seq.y = memory + part.y * self.item_size
             if training:
                 task.seq.tape = memory + part.tape * self.item_size
+            if initial is not None:
+                give_states(initial[k], task.seq.state_in, task.seq.state_in_batch)
+            if final is not None:
+                give_states(final[k], <const void**>task.seq.state_out, task.seq.state_out_batch)
             forward_layer(&task, self.item_size)
             part += 1
         return 0
@@ -197,12 +202,14 @@ cdef class PlainObjective:
         return 0
 
     def __call__(self, cnp.ndarray theta not None, double scale, cnp.ndarray g, list threads,
-                 int loss_threads, take):
+                 int loss_threads, take, list initial=None, list final=None):
         """The loss at a vector of parameters, which is contiguous. OUT g, or None: its gradient.
 
         scale : of the weights
         threads : for each direction of each layer, forward and BPTT
         take : gives so many numbers of uninitialised memory, as `Workspace.take`
+        initial, final : for each direction of each layer the states before the first step, and OUT
+            after the last, tuples of arrays as `forward` takes them; None is zero, and not wanted
         """
         cdef bint training = g is not None
         cdef double value
@@ -210,7 +217,7 @@ cdef class PlainObjective:
         cdef char* memory = <char*>address(room)
         cdef const Part* last = <const Part*>address(self.table) + self.n_parts
         cdef Rows rows
-        self.run_layers(<char*>address(theta), memory, threads, training)
+        self.run_layers(<char*>address(theta), memory, threads, training, initial, final)
         last -= (last - 1).directions
         rows = rows_to_score(self.loss, memory + last.y * self.item_size, self.N, self.K,
                              self.targets, self.weights, scale)

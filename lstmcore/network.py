@@ -963,7 +963,7 @@ class Network(Fixed):
         body, head, workspace = self._chains_at(params, n_threads, dropout)
         score = Terms(self._loss, examples, n_threads)
         evaluation, after = self._evaluation(
-            body, head, examples.batch, score, checkpoint, examples.state, return_state
+            body, head, examples.batch, score, checkpoint, self._state_of(examples), return_state
         )
         if gradient:
             g = np.empty(self.table.size, self.dtype)
@@ -987,6 +987,15 @@ class Network(Fixed):
             body, head, readout, batch, score, checkpoint, initial, entry, final
         )
         return evaluation, after
+
+    def _state_of(self, examples):
+        """Their states as arrays that nobody else has, whose shapes stay; None where none is given.
+
+        Those in the examples are in users' hands.
+        """
+        if examples.state is None:
+            return None
+        return self._states.check(examples.state, examples.batch.size, False)
 
     def _parts_of(self, state):
         """The states of the layers that see time steps, and the entry of the readout."""
@@ -1100,9 +1109,7 @@ class Network(Fixed):
         """
         self._check_examples(examples)
         code = kernel_of(self._loss)
-        if not self._is_plain or code is None or examples.state is not None:
-            return None
-        if any(layer.is_masked for layer in self.layers):
+        if not self._is_plain or code is None or any(layer.is_masked for layer in self.layers):
             return None
         batch = examples.batch
         return kernels.PlainObjective(
@@ -1119,7 +1126,7 @@ class Network(Fixed):
             weights=examples.weights[...],
         )
 
-    def evaluate_plain(self, plain, params, examples, gradient, n_threads):
+    def evaluate_plain(self, plain, params, examples, gradient, n_threads, return_state=False):
         """`evaluate` of the examples that `plain_objective` was given, or of their sum."""
         params = self._parameters.check(params, "params")
         batch, tokens = examples.batch, self.takes_tokens
@@ -1138,10 +1145,15 @@ class Network(Fixed):
             tokens = False
         of_loss = loss_threads(batch.n_steps, self.output_size, self.dtype, n_threads)
         g = np.empty(self.table.size, self.dtype) if gradient else None
+        states = ()
+        if return_state or examples.state is not None:
+            initial = self._state_of(examples)
+            after = self._states.empty(batch.size) if return_state else None
+            states = [None if state is None else list(state) for state in (initial, after)]
         workspace = self._pool.acquire()
-        f = plain(params, examples.scale, g, threads, of_loss, workspace.take)
+        f = plain(params, examples.scale, g, threads, of_loss, workspace.take, *states)
         self._pool.release(workspace)
-        return f, g
+        return (f, g, after) if return_state else (f, g)
 
     def constant_loss(self, examples):
         """The loss of the best outputs that are the same for all terms of examples.
