@@ -888,11 +888,7 @@ class Network(Fixed):
         as_choice(reduction, "reduction", ("mean", "sum"))
         tokens = self.takes_tokens
         batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
-        whole = None
-        if not self._parts.readout.per_step:
-            whole = "where sequences are read out"
-        elif self._loss.terms == "sequences":
-            whole = f"with the loss {self.loss_name!r}, whose terms are whole sequences"
+        whole = self._whole_terms()
         weights = check_weights(
             sample_weight, step_weight, batch, whole, self.output_size, self._loss
         )
@@ -1252,15 +1248,34 @@ class Network(Fixed):
             return None
         if checkpoint is not True:
             checkpoint = as_integer(checkpoint, "checkpoint", 1)
+        self._refuse_cuts("checkpoint", checkpoint)
+        return checkpoint
+
+    def check_truncate(self, truncate):
+        """`truncate` as `minimize` takes it, an int; refused if it is none or cannot be."""
+        truncate = as_integer(truncate, "truncate", 1)
+        self._refuse_cuts("truncate", truncate)
+        reason = self._whole_terms()
+        if reason is not None:
+            raise ValueError(f"truncate: expected None {reason}, got {truncate}")
+        return truncate
+
+    def _refuse_cuts(self, name, value):
+        """Raise where a layer needs whole sequences, which `name` would cut."""
         for k, layer in enumerate(self.layers):
             if layer.reads_ahead:
                 how = "reads sequences in reverse"
                 if layer.directions == 2:
                     how = "is bidirectional and reads sequences from both ends"
-                raise ValueError(
-                    f"checkpoint: expected None, for layers[{k}] {how}, got {checkpoint}"
-                )
-        return checkpoint
+                raise ValueError(f"{name}: expected None, for layers[{k}] {how}, got {value}")
+
+    def _whole_terms(self):
+        """Why each sequence is one term, as errors say it; None where each step is one."""
+        if not self._parts.readout.per_step:
+            return "where sequences are read out"
+        if self._loss.terms == "sequences":
+            return f"with the loss {self.loss_name!r}, whose terms are whole sequences"
+        return None
 
     # ---------------------------------------------------------------- forward and backward
 
@@ -1283,6 +1298,10 @@ class Network(Fixed):
         y = plain(X, order, lengths, threads, workspace.take)
         self._pool.release(workspace)
         return y
+
+    def check_state(self, state, n):
+        """A state of so many sequences, checked, as arrays of the network's dtype."""
+        return self._states.check(state, n, True)
 
     def _as_state(self, state, name, batch, check_finite):
         """A state that a user gives for each sequence of a batch, or its derivative, checked."""
