@@ -411,7 +411,7 @@ class Stretches(Batches):
                 state = deepcopy(state)
                 put_states(state, there, after)
             if examples.total > 0:
-                scored = f, as_gradient(g, theta), weight
+                scored = f, as_gradient(g, theta, "on_stretch"), weight
         self._state_after = state
         return scored
 
@@ -484,9 +484,9 @@ def _epochs_done(state, max_epochs):
     return epoch
 
 
-def as_gradient(g, theta):
-    """What an objective gives of a batch, which a class derived from it may have of its own."""
-    name = "the gradient of on_batch or on_stretch"
+def as_gradient(g, theta, source="on_batch"):
+    """What a method of Objective gives, which a class derived from it may have of its own."""
+    name = f"the gradient of {source}"
     return np.ascontiguousarray(shaped(as_real(g, name, theta.dtype), name, theta.shape))
 
 
