@@ -1040,7 +1040,8 @@ class Network(Fixed):
     def linearize(self, params, examples, n_threads):
         """The outputs of examples at any parameters, with the tapes kept: a `Linearization`."""
         body, head, _ = self._chains_at(params, n_threads)
-        options = self._parts.readout, examples.batch, self._pool, *self._parts_of(examples.state)
+        initial = self._parts_of(self._state_of(examples))
+        options = self._parts.readout, examples.batch, self._pool, *initial
         return Linearization(body, head, *options)
 
     def pull(self, params, examples, u, checkpoint, n_threads):
@@ -1061,7 +1062,7 @@ class Network(Fixed):
     def _evaluation_at(self, params, examples, score, checkpoint, n_threads):
         """An `Evaluation` at any parameters, and the workspace that it is in."""
         body, head, workspace = self._chains_at(params, n_threads)
-        options = score, checkpoint, examples.state, False
+        options = score, checkpoint, self._state_of(examples), False
         evaluation, _ = self._evaluation(body, head, examples.batch, *options)
         return evaluation, workspace
 

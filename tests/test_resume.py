@@ -582,6 +582,13 @@ def hostile(state):
         yield name, None
 
 
+@pytest.fixture
+def cut_file(tmp_path):
+    path = tmp_path / "run.npz"
+    run("adam", 2, path=path, evaluations=Evaluations(6))
+    return path
+
+
 def hostile_stretches(state):
     """The same of a run by truncated BPTT."""
     yield "source.step", -1
@@ -599,9 +606,9 @@ def hostile_stretches(state):
 def test_a_hostile_state_is_refused(truncate, changes, tmp_path):
     from lstmcore import _archive, _run_file
 
-    cut_file = tmp_path / "run.npz"
-    run("adam", 2, path=cut_file, evaluations=Evaluations(8), truncate=truncate)
-    header, arrays = _archive.read(cut_file, _run_file._FORMAT, _run_file._VERSION)
+    path = tmp_path / "run.npz"
+    run("adam", 2, path=path, evaluations=Evaluations(8), truncate=truncate)
+    header, arrays = _archive.read(path, _run_file._FORMAT, _run_file._VERSION)
     state = _run_file._with_arrays(header["state"], arrays)
     for name, value in changes(state):
         *places, last = name.split(".")
@@ -612,9 +619,9 @@ def test_a_hostile_state_is_refused(truncate, changes, tmp_path):
         arrays = {}
         header["state"] = _run_file._without_arrays(changed, "", arrays)
         full = {"format": _run_file._FORMAT, "version": _run_file._VERSION, **header}
-        _archive.write(cut_file, full, arrays)
+        _archive.write(path, full, arrays)
         with pytest.raises(ValueError, match="checkpoint_path: expected the file of such a run"):
-            run("adam", 2, path=cut_file, truncate=truncate)
+            run("adam", 2, path=path, truncate=truncate)
 
 
 @pytest.mark.parametrize(("bits", "place"), [("MT19937", ("state", "pos")), ("Philox", ())])

@@ -192,7 +192,12 @@ def test_states_whose_shape_a_user_has_changed_are_refused():
     examples = net.prepare(**data(net), state=state_of(net, len(LENGTHS)))
     objective = lc.Objective(net, examples)
     examples.state[0][0].shape = (1, 24)
-    for call in (objective, lambda params: net.evaluate(params, examples)):
+    for call in (
+        objective,
+        lambda params: net.evaluate(params, examples),
+        lambda params: objective.gauss_newton(params, params),
+        lambda params: lc.Objective(net, examples, checkpoint=2).gauss_newton(params, params),
+    ):
         with pytest.raises(ValueError, match=r"state\[0\]\[0\]: expected shape \(4, 6\)"):
             call(net.params)
 

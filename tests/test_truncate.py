@@ -122,7 +122,7 @@ def test_a_fit_has_the_bits_of_a_loop_by_hand(name, given, batch_size, dtype):
 def test_a_stretch_as_long_as_the_sequences_changes_no_bit(method, name, dtype):
     results = []
     for truncate in (None, 23, 1000):
-        for weight_noise in (None, 0.01):
+        for noise in ({}, {"weight_noise": 0.01}, {"dropout": 0.2, "recurrent_dropout": 0.1}):
             net = zoo.network(name, dtype=dtype)
             result = lc.fit(
                 net,
@@ -130,14 +130,14 @@ def test_a_stretch_as_long_as_the_sequences_changes_no_bit(method, name, dtype):
                 method=method,
                 batch_size=3,
                 truncate=truncate,
-                weight_noise=weight_noise,
+                **noise,
                 clip_norm=0.3,
                 learning_rate=lc.optimizers.Cosine(0.01),
                 max_epochs=3,
                 seed=4,
             )
             results.append((net.params.copy(), result))
-    for (params, result), (wanted, first) in zip(results[2:], results[:2] * 2, strict=True):
+    for (params, result), (wanted, first) in zip(results[3:], results[:3] * 2, strict=True):
         same_bits(params, wanted)
         for column in ("loss", "gradient_norm", "evaluations"):
             same_bits(result.history[column], first.history[column])
