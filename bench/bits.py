@@ -258,6 +258,11 @@ def of_networks(digests):
                     digests.add(f"{case}/part", part)
                     digests.add(f"{case}/state", state)
                     digests.add(f"{case}/rest", net.predict(X, state=state, return_state=True))
+                    Y = make_targets(generator(case), net, part.shape[:-1])
+                    options = {"state": state, "return_state": True}
+                    digests.add(f"{case}/rest, gradient", net.loss_and_grad(X, Y, **options))
+                    options |= {"return_dX": True, "return_dstate": True, "dstate": state}
+                    digests.add(f"{case}/rest, vjp", net.vjp(X, part, **options))
                     steps_and_streams(digests, case, net, X, tokens)
         net = lc.Network(layers, seed=1)
         digests.add(f"{name}/start", net.params.copy())
@@ -469,6 +474,18 @@ def of_training(digests):
             warnings.simplefilter("ignore", lc.ConvergenceWarning)
             result = lc.fit(net, X, Y, method="adam", batch_size=4, max_epochs=3, seed=0, **noise)
         digests.add(f"{name}/noise", (result.fun, net.params.copy()))
+        net = make_network(
+            f"{name}, stretches",
+            [lc.LSTM(INPUTS, 6), lc.Dense(6, 2)],
+            "squared_error",
+            "all",
+            dtype,
+        )
+        options = {"truncate": 5, "batch_size": 4, "max_epochs": 3, "seed": 0}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", lc.ConvergenceWarning)
+            result = lc.fit(net, X, X[..., :2], method="adam", **options)
+        digests.add(f"{name}/stretches", (result.fun, result.state, net.params.copy()))
 
 
 # ------------------------------------------------------------------------------- exports

@@ -140,6 +140,15 @@ cdef inline void read_inputs(Sequences* seq, cnp.ndarray x, cnp.ndarray x_first)
     seq.x_batch = stride(x, 0)
 
 
+cdef inline void give_states(tuple states, const void** arrays, Py_ssize_t* strides) noexcept:
+    """Where the states of one direction are, if any; None is not there."""
+    cdef Py_ssize_t k
+    if states is not None:
+        for k in range(len(states)):
+            arrays[k] = address(states[k])
+            strides[k] = stride(states[k], 0)
+
+
 cdef int check_targets(int loss, Py_ssize_t N, Py_ssize_t K, int numbers, cnp.ndarray targets,
                        cnp.ndarray weights) except -1:
     """Raise unless they are those of N rows of K numbers of a type: they are in users' hands."""

@@ -64,7 +64,7 @@ class Examples(Fixed):
             weights=read_only(weights),
             reduction=reduction,
             form=form,
-            state=state and tuple(tuple(map(read_only, entry)) for entry in state),
+            state=state and tuple(tuple(read_only(v[...]) for v in entry) for entry in state),
             total=total,
             scale=1.0 / total if reduction == "mean" else 1.0,
         )
@@ -146,6 +146,30 @@ class Examples(Fixed):
             take_states(self.state, indices),
         )
 
+    def stretch(self, t0, t1, state=None):
+        """The examples of the steps t0 to t1, as sequences of their own; terms must be steps.
+
+        Parameters
+        ----------
+        t0, t1 : int
+            Sequences without such steps are not in it. A mean is the mean over these steps alone;
+            where none of them has weight, the loss is a sum, which is 0.
+        state : tuple, optional
+            The state before step t0, one for each of all sequences, in the place of their own.
+        """
+        state, there = self.state if state is None else state, self.batch.lengths > t0
+        rows = self.batch.rows_between(t0, t1)
+        weights = self.weights[rows]
+        return Examples(
+            self.batch.stretch(t0, t1),
+            self.targets.take(rows),
+            self.terms,
+            weights,
+            self.reduction if weights.any() else "sum",
+            self.form,
+            state if there.all() else take_states(state, there),
+        )
+
     def with_inputs(self, rows):
         """The examples with other inputs (N, I) for their steps."""
         parts = self.batch.with_inputs(rows), self.targets, self.terms, self.weights
@@ -162,6 +186,13 @@ def take_states(state, indices):
 def weights_of_terms(weights):
     """The weight of each term: where its outputs have weights, their mean."""
     return weights if weights.ndim == 1 else weights.sum(axis=1) / weights.shape[1]
+
+
+def put_states(state, indices, some):
+    """Overwrite the states of some of the sequences."""
+    for entry, others in zip(state, some, strict=True):
+        for values, new in zip(entry, others, strict=True):
+            values[indices] = new
 
 
 def check_weights(sample_weight, step_weight, batch, whole, n_outputs, loss):

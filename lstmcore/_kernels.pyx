@@ -122,7 +122,6 @@ cdef Task new_task(CellPlan cell, cnp.ndarray packed, cnp.ndarray x, cnp.ndarray
     """A task over a batch. given, wanted: the states at its ends, or their derivatives."""
     cdef Task task
     cdef Sequences* seq = &task.seq
-    cdef Py_ssize_t k
     x_first = order if x_first is None else x_first
     check_sizes(cell, x, x_first, order, lengths)
     memset(&task, 0, sizeof(Task))
@@ -143,14 +142,8 @@ cdef Task new_task(CellPlan cell, cnp.ndarray packed, cnp.ndarray x, cnp.ndarray
     seq.tape = address(tape)
     seq.scratch = address(scratch)
     task.listens = is_main_thread()
-    if given is not None:
-        for k in range(len(given)):
-            seq.state_in[k] = address(given[k])
-            seq.state_in_batch[k] = stride(given[k], 0)
-    if wanted is not None:
-        for k in range(len(wanted)):
-            seq.state_out[k] = address(wanted[k])
-            seq.state_out_batch[k] = stride(wanted[k], 0)
+    give_states(given, seq.state_in, seq.state_in_batch)
+    give_states(wanted, <const void**>seq.state_out, seq.state_out_batch)
     return task
 
 

@@ -66,6 +66,7 @@ def minimize(
     bounds=None,
     curvature=None,
     batch_size=None,
+    truncate=None,
     max_epochs=None,
     learning_rate=None,
     clip_norm=None,
@@ -135,6 +136,9 @@ def minimize(
     batch_size : int, optional
         Of adam, sgd and rmsprop with an `Objective`: the sequences of a batch. None is all data at
         every step.
+    truncate : int, optional
+        Of the same: truncated BPTT, for long sequences. Every stretch of so many time steps of a
+        batch is a step. The state goes on from one to the next, the gradient does not go back.
     max_epochs : int, optional
         Of the same and rprop: passes over the data, by default 100. They end the run with success.
     learning_rate : float or callable, optional
@@ -242,6 +246,16 @@ def minimize(
       lowest validation loss. The whole objective is never evaluated for it: `fun` is the loss in
       the history there, infinite if no epoch has come to its end, and `jac` is None.
 
+    With `truncate` all that is said of batches holds for the stretches of a batch, one after the
+    other: the steps 0 to `truncate`, and so on, of its sequences side by side, without those that
+    have ended. Each begins with the state that the one before it has left, at the parameters of
+    that time; the first one with the state that the data have (``state=``), or with the initial
+    one. `batch_size` None is all sequences. Where nothing in a stretch has weight, it hands the
+    state on and has no step. What dropout and noise draw for a sequence is drawn anew for each
+    stretch. The result has ``state``, that after the last step of each sequence when the run was
+    last there; of one that is in no batch, the one that it begins with. Not with layers that read
+    in reverse, nor where a whole sequence is one term.
+
     With weight_noise, input_noise, dropout or recurrent_dropout the loss in the history, `fun` and
     gradient_norm are of the disturbed network, and `jac` is None with all data too. Nothing else is
     disturbed: not validation, not the callback, not the parameters that are left in the network. As
@@ -319,6 +333,7 @@ def minimize(
     n_polish = _as_polish(polish)
     of_epochs = {
         "batch_size": batch_size,
+        "truncate": truncate,
         "max_epochs": max_epochs,
         "learning_rate": learning_rate,
         "clip_norm": clip_norm,
@@ -415,7 +430,9 @@ def minimize(
         result.n_polish = recorder.nit - n_epochs
     result.history = recorder.history()
     result.n_nonfinite = run.n_nonfinite
-    complaint = _complaint(method, objective, result, bounds, checkpoint_path)
+    if run.states is not None:
+        result.state = run.states
+    complaint = _complaint(method, objective, result, bounds, truncate, checkpoint_path)
     if complaint is not None:
         warn(complaint, ConvergenceWarning)
     return result
@@ -473,7 +490,7 @@ def _way_out(method, checkpoint_path):
     )
 
 
-def _complaint(method, objective, result, bounds, checkpoint_path):
+def _complaint(method, objective, result, bounds, truncate, checkpoint_path):
     """What a user must know of a result that is not what was hoped for, or None."""
     if result.status in (STOPPED, REACHED):
         return None
@@ -505,7 +522,7 @@ def _complaint(method, objective, result, bounds, checkpoint_path):
     # Where targets are constants themselves, but for rounding, there is nothing else to learn.
     least = 0.0 if constant is None else objective.least_loss()
     if constant is not None and constant - least > 1e-13 * abs(result.history["loss"][0]):
-        loss = objective.fun(result.x) - objective.penalty(result.x)
+        loss = _loss_at(objective, result, truncate, least + 0.99 * (constant - least))
         if loss - least > 0.99 * (constant - least):
             return (
                 f"{ended} the network is no better than constant outputs: its loss is {loss:.6g}, "
@@ -513,6 +530,18 @@ def _complaint(method, objective, result, bounds, checkpoint_path):
                 f"{_smaller_penalty(objective)}{_longer_memory(objective)}"
             )
     return None
+
+
+def _loss_at(objective, result, truncate, enough):
+    """The loss without the penalty of a result; at most `enough` is enough to know."""
+    if truncate is None:
+        return objective.fun(result.x) - objective.penalty(result.x)
+    # Of long sequences, another pass over which takes its time and, not cut, its memory.
+    mean = result.fun - objective.penalty(result.x)  # over the epoch that has led there
+    if mean <= enough:
+        return mean
+    net, examples = objective.net, objective.examples
+    return net.evaluate(result.x, examples, gradient=False, checkpoint=truncate)[0]
 
 
 def _smaller_penalty(objective):

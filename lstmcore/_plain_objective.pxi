@@ -29,7 +29,7 @@ cdef class PlainObjective:
     Parameters
     ----------
     cells : list of CellPlan
-        Of the layers. Their states begin at zero, and no mask is on their weights.
+        Of the layers. Their states begin at zero or are given, and no mask is on their weights.
     reversals : list of tuples of int
         Of each layer, for each direction, 1 if it reads the sequences reversed.
     places : list of lists of tuples
@@ -47,7 +47,8 @@ cdef class PlainObjective:
     cdef cnp.ndarray x, x_first, order, lengths, first, targets, weights
     cdef cnp.ndarray table          # of Part, layer by layer
     cdef Py_ssize_t n_parts, B, T, N, K
-    cdef Py_ssize_t size            # numbers of the memory of a call, but for scratch memory
+    cdef Py_ssize_t size            # numbers of the memory of a call, but for scratch memory;
+    cdef Py_ssize_t value_size      # of one without a gradient
     cdef int loss, item_size, type_number
 
     def __init__(self, list cells, list reversals, list places, *, cnp.ndarray x not None,
@@ -55,7 +56,7 @@ cdef class PlainObjective:
                  cnp.ndarray lengths not None, cnp.ndarray first not None, int loss,
                  cnp.ndarray targets not None, cnp.ndarray weights not None):
         cdef CellPlan cell = cells[0]
-        cdef Py_ssize_t n, d, k, widest = 0, x_place = ABSENT, dx = ABSENT, y, dy, H
+        cdef Py_ssize_t n, d, k, widest = 0, x_place = ABSENT, dx = ABSENT, y = ABSENT, dy, H
         cdef Py_ssize_t[2] deltas
         cdef cnp.npy_intp[1] bytes_of_table
         cdef Part* part
@@ -81,14 +82,11 @@ cdef class PlainObjective:
         for n in range(1, len(cells)):
             cell = cells[n]
             widest = max(widest, cell.plan.cell.inputs)
-        for k in range(2):                      # of dL/dx two take turns
-            deltas[k] = self.take_room(self.N * widest)
         for n in range(len(cells)):
             cell = cells[n]
             H = cell.plan.cell.units
             self.K = H * len(reversals[n])
             y = self.take_room(self.N * self.K)
-            dy = y if n == len(cells) - 1 else deltas[n % 2]    # delta is written over the outputs
             for d in range(len(reversals[n])):
                 part.plan = &cell.plan
                 part.reverse = reversals[n][d]
@@ -99,15 +97,25 @@ cdef class PlainObjective:
                     if place is not None:
                         part.places[k] = place
                 part.packed = self.take_room(cell.plan.packed)
-                part.grad = self.take_room(cell.plan.packed)
-                part.tape = self.take_room(cell.plan.tape_row * (self.B + self.N))
                 part.x = x_place
-                part.dx = dx
                 part.y = y + d * H
-                part.dy = dy + d * H
                 part.y_row = self.K
                 part += 1
-            x_place, dx = y, dy
+            x_place = y
+        self.value_size = self.size
+        for k in range(2):                      # of dL/dx two take turns
+            deltas[k] = self.take_room(self.N * widest)
+        part = <Part*>address(self.table)
+        for n in range(len(cells)):
+            cell = cells[n]
+            dy = y if n == len(cells) - 1 else deltas[n % 2]    # delta is written over the outputs
+            for d in range(len(reversals[n])):
+                part.grad = self.take_room(cell.plan.packed)
+                part.tape = self.take_room(cell.plan.tape_row * (self.B + self.N))
+                part.dx = dx
+                part.dy = dy + d * cell.plan.cell.units
+                part += 1
+            dx = dy
         check_targets(loss, self.N, self.K, self.type_number, self.targets, self.weights)
 
     cdef Py_ssize_t take_room(self, Py_ssize_t n):
@@ -116,7 +124,7 @@ cdef class PlainObjective:
         self.size += round_up(n, LINE)
         return place
 
-    cdef Task task_of(self, const Part* part, char* memory, int n_threads):
+    cdef Task task_of(self, const Part* part, char* memory, int n_threads, bint training):
         """What forward and backward of a part have in common."""
         cdef Task task
         cdef Sequences* seq = &task.seq
@@ -132,7 +140,7 @@ cdef class PlainObjective:
         seq.n_threads = n_threads
         seq.y_first = seq.dx_first = <const Py_ssize_t*>address(self.first)
         seq.y_batch = seq.y_time = part.y_row
-        seq.scratch = memory + self.size * self.item_size
+        seq.scratch = memory + (self.size if training else self.value_size) * self.item_size
         if part.x == ABSENT:
             read_inputs(seq, self.x, self.x_first)
         else:
@@ -150,7 +158,8 @@ cdef class PlainObjective:
                                              training, parts[k].dx != ABSENT))
         return size
 
-    cdef int run_layers(self, char* theta, char* memory, list threads, bint training) except -1:
+    cdef int run_layers(self, char* theta, char* memory, list threads, bint training,
+                        list initial, list final) except -1:
         cdef const Part* part = <const Part*>address(self.table)
         cdef void* addresses[MOST_BLOCKS]
         cdef Py_ssize_t k
@@ -159,10 +168,14 @@ cdef class PlainObjective:
             addresses_in(part, theta, self.item_size, addresses)
             pack_blocks(part.plan, self.item_size, <const void* const*>addresses,
                         memory + part.packed * self.item_size)
-            task = self.task_of(part, memory, threads[k])
+            task = self.task_of(part, memory, threads[k], training)
             task.seq.y = memory + part.y * self.item_size
             if training:
                 task.seq.tape = memory + part.tape * self.item_size
+            if initial is not None:
+                give_states(initial[k], task.seq.state_in, task.seq.state_in_batch)
+            if final is not None:
+                give_states(final[k], <const void**>task.seq.state_out, task.seq.state_out_batch)
             forward_layer(&task, self.item_size)
             part += 1
         return 0
@@ -184,7 +197,7 @@ cdef class PlainObjective:
                 part = parts + k + d
                 grad = memory + part.grad * self.item_size
                 memset(grad, 0, part.plan.packed * self.item_size)
-                task = self.task_of(part, memory, threads[k + d])
+                task = self.task_of(part, memory, threads[k + d], True)
                 task.seq.y = memory + part.dy * self.item_size
                 task.seq.tape = memory + part.tape * self.item_size
                 task.seq.grad = grad
@@ -197,20 +210,23 @@ cdef class PlainObjective:
         return 0
 
     def __call__(self, cnp.ndarray theta not None, double scale, cnp.ndarray g, list threads,
-                 int loss_threads, take):
+                 int loss_threads, take, list initial=None, list final=None):
         """The loss at a vector of parameters, which is contiguous. OUT g, or None: its gradient.
 
         scale : of the weights
         threads : for each direction of each layer, forward and BPTT
         take : gives so many numbers of uninitialised memory, as `Workspace.take`
+        initial, final : for each direction of each layer the states before the first step, and OUT
+            after the last, tuples of arrays as `forward` takes them; None is zero, and not wanted
         """
         cdef bint training = g is not None
         cdef double value
-        cdef object room = take(self.size + self.scratch(threads, training))
+        cdef Py_ssize_t size = self.size if training else self.value_size
+        cdef object room = take(size + self.scratch(threads, training))
         cdef char* memory = <char*>address(room)
         cdef const Part* last = <const Part*>address(self.table) + self.n_parts
         cdef Rows rows
-        self.run_layers(<char*>address(theta), memory, threads, training)
+        self.run_layers(<char*>address(theta), memory, threads, training, initial, final)
         last -= (last - 1).directions
         rows = rows_to_score(self.loss, memory + last.y * self.item_size, self.N, self.K,
                              self.targets, self.weights, scale)

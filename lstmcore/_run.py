@@ -76,6 +76,8 @@ class Run:
         How many of them were not finite.
     unit : str
         What is counted: "iterations", or as a method says.
+    states : tuple or None
+        Of a method that hands on the states of sequences: those after their last steps.
     """
 
     def __init__(self, objective, recorder, validation, callback, target=None):
@@ -83,6 +85,7 @@ class Run:
         self.recorder = recorder
         self.nfev = self.n_nonfinite = 0
         self.unit = "iterations"
+        self.states = None
         self._validation = validation
         self._callback = callback
         self._target = target

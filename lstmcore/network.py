@@ -888,11 +888,7 @@ class Network(Fixed):
         as_choice(reduction, "reduction", ("mean", "sum"))
         tokens = self.takes_tokens
         batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
-        whole = None
-        if not self._parts.readout.per_step:
-            whole = "where sequences are read out"
-        elif self._loss.terms == "sequences":
-            whole = f"with the loss {self.loss_name!r}, whose terms are whole sequences"
+        whole = self._whole_terms()
         weights = check_weights(
             sample_weight, step_weight, batch, whole, self.output_size, self._loss
         )
@@ -963,7 +959,7 @@ class Network(Fixed):
         body, head, workspace = self._chains_at(params, n_threads, dropout)
         score = Terms(self._loss, examples, n_threads)
         evaluation, after = self._evaluation(
-            body, head, examples.batch, score, checkpoint, examples.state, return_state
+            body, head, examples.batch, score, checkpoint, self._state_of(examples), return_state
         )
         if gradient:
             g = np.empty(self.table.size, self.dtype)
@@ -987,6 +983,15 @@ class Network(Fixed):
             body, head, readout, batch, score, checkpoint, initial, entry, final
         )
         return evaluation, after
+
+    def _state_of(self, examples):
+        """Their states as arrays that nobody else has, whose shapes stay; None where none is given.
+
+        Those in the examples are in users' hands.
+        """
+        if examples.state is None:
+            return None
+        return self._states.check(examples.state, examples.batch.size, False)
 
     def _parts_of(self, state):
         """The states of the layers that see time steps, and the entry of the readout."""
@@ -1035,7 +1040,8 @@ class Network(Fixed):
     def linearize(self, params, examples, n_threads):
         """The outputs of examples at any parameters, with the tapes kept: a `Linearization`."""
         body, head, _ = self._chains_at(params, n_threads)
-        options = self._parts.readout, examples.batch, self._pool, *self._parts_of(examples.state)
+        initial = self._parts_of(self._state_of(examples))
+        options = self._parts.readout, examples.batch, self._pool, *initial
         return Linearization(body, head, *options)
 
     def pull(self, params, examples, u, checkpoint, n_threads):
@@ -1056,7 +1062,7 @@ class Network(Fixed):
     def _evaluation_at(self, params, examples, score, checkpoint, n_threads):
         """An `Evaluation` at any parameters, and the workspace that it is in."""
         body, head, workspace = self._chains_at(params, n_threads)
-        options = score, checkpoint, examples.state, False
+        options = score, checkpoint, self._state_of(examples), False
         evaluation, _ = self._evaluation(body, head, examples.batch, *options)
         return evaluation, workspace
 
@@ -1100,9 +1106,7 @@ class Network(Fixed):
         """
         self._check_examples(examples)
         code = kernel_of(self._loss)
-        if not self._is_plain or code is None or examples.state is not None:
-            return None
-        if any(layer.is_masked for layer in self.layers):
+        if not self._is_plain or code is None or any(layer.is_masked for layer in self.layers):
             return None
         batch = examples.batch
         return kernels.PlainObjective(
@@ -1119,7 +1123,7 @@ class Network(Fixed):
             weights=examples.weights[...],
         )
 
-    def evaluate_plain(self, plain, params, examples, gradient, n_threads):
+    def evaluate_plain(self, plain, params, examples, gradient, n_threads, return_state=False):
         """`evaluate` of the examples that `plain_objective` was given, or of their sum."""
         params = self._parameters.check(params, "params")
         batch, tokens = examples.batch, self.takes_tokens
@@ -1138,10 +1142,15 @@ class Network(Fixed):
             tokens = False
         of_loss = loss_threads(batch.n_steps, self.output_size, self.dtype, n_threads)
         g = np.empty(self.table.size, self.dtype) if gradient else None
+        states = ()
+        if return_state or examples.state is not None:
+            initial = self._state_of(examples)
+            after = self._states.empty(batch.size) if return_state else None
+            states = [None if state is None else list(state) for state in (initial, after)]
         workspace = self._pool.acquire()
-        f = plain(params, examples.scale, g, threads, of_loss, workspace.take)
+        f = plain(params, examples.scale, g, threads, of_loss, workspace.take, *states)
         self._pool.release(workspace)
-        return f, g
+        return (f, g, after) if return_state else (f, g)
 
     def constant_loss(self, examples):
         """The loss of the best outputs that are the same for all terms of examples.
@@ -1240,15 +1249,34 @@ class Network(Fixed):
             return None
         if checkpoint is not True:
             checkpoint = as_integer(checkpoint, "checkpoint", 1)
+        self._refuse_cuts("checkpoint", checkpoint)
+        return checkpoint
+
+    def check_truncate(self, truncate):
+        """`truncate` as `minimize` takes it, an int; refused if it is none or cannot be."""
+        truncate = as_integer(truncate, "truncate", 1)
+        self._refuse_cuts("truncate", truncate)
+        reason = self._whole_terms()
+        if reason is not None:
+            raise ValueError(f"truncate: expected None {reason}, got {truncate}")
+        return truncate
+
+    def _refuse_cuts(self, name, value):
+        """Raise where a layer needs whole sequences, which `name` would cut."""
         for k, layer in enumerate(self.layers):
             if layer.reads_ahead:
                 how = "reads sequences in reverse"
                 if layer.directions == 2:
                     how = "is bidirectional and reads sequences from both ends"
-                raise ValueError(
-                    f"checkpoint: expected None, for layers[{k}] {how}, got {checkpoint}"
-                )
-        return checkpoint
+                raise ValueError(f"{name}: expected None, for layers[{k}] {how}, got {value}")
+
+    def _whole_terms(self):
+        """Why each sequence is one term, as errors say it; None where each step is one."""
+        if not self._parts.readout.per_step:
+            return "where sequences are read out"
+        if self._loss.terms == "sequences":
+            return f"with the loss {self.loss_name!r}, whose terms are whole sequences"
+        return None
 
     # ---------------------------------------------------------------- forward and backward
 
@@ -1271,6 +1299,10 @@ class Network(Fixed):
         y = plain(X, order, lengths, threads, workspace.take)
         self._pool.release(workspace)
         return y
+
+    def check_state(self, state, n):
+        """A state of so many sequences, checked, as arrays of the network's dtype."""
+        return self._states.check(state, n, True)
 
     def _as_state(self, state, name, batch, check_finite):
         """A state that a user gives for each sequence of a batch, or its derivative, checked."""

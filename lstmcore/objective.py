@@ -288,7 +288,45 @@ class Objective(Fixed):
         >>> bool(np.isclose(np.average(f, weights=weight), obj.fun(net.params), rtol=1e-14))
         True
         """
-        examples, params = self.examples.take(indices), self.params_of(theta)
+        return self._on_part(theta, self.examples.take(indices), perturbation)
+
+    def on_stretch(self, theta, examples, perturbation=None):
+        """As `on_batch`, over some of the steps of some of the sequences, and the state after them.
+
+        This is what `minimize` goes by with `truncate`.
+
+        Parameters
+        ----------
+        theta : (P,) array_like
+        examples : Examples
+            Of the objective's, by their `take` and `stretch`.
+        perturbation : Perturbation, optional
+            As of `on_batch`.
+
+        Returns
+        -------
+        f, g, weight
+            As of `on_batch`. Where nothing has weight, f and weight are 0 and g is None.
+        state : tuple
+            The state after the last step of each sequence of `examples`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> x = np.random.default_rng(0).normal(size=(4, 20, 1))
+        >>> net = lc.Network([lc.LSTM(1, 4), lc.Dense(4, 1)], seed=0)
+        >>> obj = lc.Objective(net, x, np.cumsum(x, axis=1) / 5)
+        >>> f, g, _, state = obj.on_stretch(net.params, obj.examples.stretch(0, 10))
+        >>> f, g, _, state = obj.on_stretch(net.params, obj.examples.stretch(10, 20, state))
+        >>> bool((state[0][0] == net.predict(x, return_state=True)[1][0][0]).all())
+        True
+        """
+        return self._on_part(theta, examples, perturbation, return_state=True)
+
+    def _on_part(self, theta, examples, perturbation, **returned):
+        """What `on_batch` gives, and what else is to be returned."""
+        params = self.params_of(theta)
         point, dropout = params, None
         if perturbation is not None:
             check_perturbation(perturbation, self.net, len(examples))
@@ -297,7 +335,12 @@ class Objective(Fixed):
         plain = None
         if self._plain is not None and dropout is None:
             plain = self.net.plain_objective(examples)
-        f, g = self._evaluate(point, examples, gradient=True, plain=plain, dropout=dropout)
+        is_scored = examples.total > 0
+        f, g, *state = self._evaluate(
+            point, examples, gradient=is_scored, plain=plain, dropout=dropout, **returned
+        )
+        if not is_scored:
+            return 0.0, None, 0.0, *state
         if perturbation is not None:
             g = perturbation.gradient(g)
         if examples.reduction == "sum":
@@ -305,7 +348,7 @@ class Objective(Fixed):
             f *= factor
             g *= self.net.dtype.type(factor)
         g = self.theta_of(g)
-        return self.penalty(theta, g, start=f), g, examples.total
+        return self.penalty(theta, g, start=f), g, examples.total, *state
 
     def gauss_newton(self, theta, v):
         """The Gauss-Newton matrix times a vector, G v.
@@ -543,10 +586,12 @@ class Objective(Fixed):
             g[...] = self.theta_of(gradient)
         return value
 
-    def _evaluate(self, params, examples, gradient, plain, dropout=None):
+    def _evaluate(self, params, examples, gradient, plain, dropout=None, **returned):
         keep_for_scipy()
         if plain is not None:
-            return self.net.evaluate_plain(plain, params, examples, gradient, self.n_threads)
+            return self.net.evaluate_plain(
+                plain, params, examples, gradient, self.n_threads, **returned
+            )
         return self.net.evaluate(
             params,
             examples,
@@ -554,4 +599,5 @@ class Objective(Fixed):
             checkpoint=self.checkpoint,
             n_threads=self.n_threads,
             dropout=dropout,
+            **returned,
         )

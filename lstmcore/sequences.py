@@ -199,15 +199,29 @@ class Batch(Fixed, _Fields):
 
     def segment(self, t0, t1):
         """The batch of the steps t0 to t1 alone; the sequences keep their ranks."""
+        x, lengths, begins = self._cut(t0, t1)
+        first_row = self.rows_before(t0)
+        return Batch(x, lengths, t1 - t0, None, begins, self.order, first_row)
+
+    def stretch(self, t0, t1):
+        """The steps t0 to t1 as sequences of their own, of those sequences that have any.
+
+        Where `segment` is a part of a longer call, this is the batch of a call of its own.
+        """
+        x, lengths, begins = self._cut(t0, t1)
+        if lengths is not None and not lengths.all():
+            there = np.flatnonzero(lengths)
+            lengths, begins = lengths[there], there if begins is None else begins[there]
+        return Batch(x, lengths, t1 - t0, None, begins)
+
+    def _cut(self, t0, t1):
+        """The inputs of the steps t0 to t1, the lengths and where sequences begin, or None."""
         x, begins, lengths = self.x.values, self.begins, None
         if self.is_padded or begins is not None:
             lengths = np.clip(self.lengths - t0, 0, t1 - t0)
         if _has_time_axis(x):
-            x = x[:, t0:t1]
-        else:
-            begins = begins + np.minimum(self.lengths, t0)
-        first_row = self.rows_before(t0)
-        return Batch(x, lengths, t1 - t0, None, begins, self.order, first_row)
+            return x[:, t0:t1], lengths, begins
+        return x, lengths, begins + np.minimum(self.lengths, t0)
 
     def rows_between(self, t0, t1):
         """The rows of the steps t0 to t1, sequence after sequence."""

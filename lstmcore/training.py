@@ -27,6 +27,7 @@ def fit(
     bounds=None,
     curvature=None,
     batch_size=None,
+    truncate=None,
     max_epochs=None,
     learning_rate=None,
     clip_norm=None,
@@ -61,7 +62,7 @@ def fit(
         shares in both parts.
     method, max_iter, tol, patience, target, callback, progress, options, bounds, curvature
         See `minimize`.
-    batch_size, max_epochs, learning_rate, clip_norm
+    batch_size, truncate, max_epochs, learning_rate, clip_norm
         Of the methods adam, sgd, rmsprop and rprop: see `minimize` and its notes.
     weight_noise, input_noise, dropout, recurrent_dropout, average, polish
         Of the same.
@@ -116,6 +117,14 @@ def fit(
     >>> len(res.history["loss"])
     21
 
+    One long stream by truncated BPTT, as eight shorter ones side by side:
+
+    >>> stream = np.sin(0.3 * np.arange(8 * 500 + 1.0))
+    >>> X, Y = (part.reshape(8, 500, 1) for part in (stream[:-1], stream[1:]))
+    >>> res = lc.fit(net, X, Y, method="adam", truncate=50, max_epochs=5, learning_rate=1e-2)
+    >>> res.nfev                                 # ten steps in each epoch
+    51
+
     A fifth of the sequences for validation:
 
     >>> res = lc.fit(net, x[:, :-1], x[:, 1:], validation_split=0.2, patience=10, seed=0)
@@ -161,6 +170,7 @@ def fit(
         "bounds": bounds,
         "curvature": curvature,
         "batch_size": batch_size,
+        "truncate": truncate,
         "max_epochs": max_epochs,
         "learning_rate": learning_rate,
         "clip_norm": clip_norm,

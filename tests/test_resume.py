@@ -64,6 +64,10 @@ class Counted(lc.Objective):
         self.evaluations.tick()
         return super().on_batch(theta, indices, perturbation)
 
+    def on_stretch(self, theta, examples, perturbation=None):
+        self.evaluations.tick()
+        return super().on_stretch(theta, examples, perturbation)
+
 
 def run(
     method,
@@ -150,6 +154,23 @@ def test_a_run_cut_at_every_evaluation_ends_in_the_same_bits(method, batch_size,
         cuts += 1
     assert_same_run(again, whole)
     assert cuts == whole[1].nfev - 1
+
+
+@batch_sizes
+@pytest.mark.parametrize("noise", [{}, {"input_noise": 0.1, "dropout": 0.2}], ids=["", "noise"])
+def test_a_state_that_was_carried_goes_on(batch_size, noise, tmp_path):
+    options = {"truncate": 3, "max_epochs": 3, **noise}
+    whole, path = run("adam", batch_size, **options), tmp_path / "run.npz"
+    for cut_at in range(1, whole[1].nfev + 1):
+        run("adam", batch_size, path=path, evaluations=Evaluations(cut_at), **options)
+        again = run("adam", batch_size, path=path, **options)
+        assert_same_run(again, whole)
+        for values, expected in zip(again[1].state[0], whole[1].state[0], strict=True):
+            np.testing.assert_array_equal(values, expected)
+        path.unlink()
+    for epochs in (1, 3):  # the second one goes on from the end
+        ended = run("adam", batch_size, path=path, **options | {"max_epochs": epochs})
+    np.testing.assert_array_equal(ended[1].state[0][0], whole[1].state[0][0])
 
 
 @batch_sizes
@@ -454,6 +475,7 @@ OTHERS = {
     ),
     "clipping": ({"clip_norm": None}, "clip_norm (0.5 in the file, None now)"),
     "options": ({"options": {"beta1": 0.5}}, "options.beta1 (0.9 in the file, 0.5 now)"),
+    "stretches": ({"truncate": 3}, "truncate (None in the file, 3 now)"),
     "seed": ({"seed": 1}, "seed (0 in the file, 1 now)"),
     "validation": ({"validation": None}, "validation (given in the file, None now)"),
 }
@@ -624,12 +646,28 @@ def cut_file(tmp_path):
     return path
 
 
-def test_a_hostile_state_is_refused(cut_file):
+def hostile_stretches(state):
+    """The same of a run by truncated BPTT."""
+    yield "source.step", -1
+    yield "source.step", 3
+    yield "source.step", 0.5
+    yield "source.ends", {}
+    yield "source.ends.0_0", np.zeros((2, 3))
+    yield "source.states.0_1", np.zeros((3, 3))
+    yield "source.states.0_1", np.full((2, 3), np.nan)
+    for name in state["source"]:
+        yield f"source.{name}", None
+
+
+@pytest.mark.parametrize(("truncate", "changes"), [(None, hostile), (3, hostile_stretches)])
+def test_a_hostile_state_is_refused(truncate, changes, tmp_path):
     from lstmcore import _archive, _run_file
 
-    header, arrays = _archive.read(cut_file, _run_file._FORMAT, _run_file._VERSION)
+    path = tmp_path / "run.npz"
+    run("adam", 2, path=path, evaluations=Evaluations(8), truncate=truncate)
+    header, arrays = _archive.read(path, _run_file._FORMAT, _run_file._VERSION)
     state = _run_file._with_arrays(header["state"], arrays)
-    for name, value in hostile(state):
+    for name, value in changes(state):
         *places, last = name.split(".")
         changed = inner = dict(state)
         for place in places:
@@ -638,9 +676,9 @@ def test_a_hostile_state_is_refused(cut_file):
         arrays = {}
         header["state"] = _run_file._without_arrays(changed, "", arrays)
         full = {"format": _run_file._FORMAT, "version": _run_file._VERSION, **header}
-        _archive.write(cut_file, full, arrays)
+        _archive.write(path, full, arrays)
         with pytest.raises(ValueError, match="checkpoint_path: expected the file of a run by "):
-            run("adam", 2, path=cut_file)
+            run("adam", 2, path=path, truncate=truncate)
 
 
 @pytest.mark.parametrize(("bits", "place"), [("MT19937", ("state", "pos")), ("Philox", ())])

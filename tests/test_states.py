@@ -162,6 +162,46 @@ def test_examples_take_and_copy_their_states(readout):
     assert net.prepare(**given).state is None
 
 
+@pytest.mark.parametrize("name, loss", zoo.with_losses(zoo.STREAMS))
+@pytest.mark.parametrize("dtype", zoo.DTYPES)
+def test_one_compiled_call_begins_with_the_states_and_hands_them_on(name, loss, dtype):
+    net = zoo.network(name, loss=loss, dtype=dtype)
+    given, state = data(net), state_of(net, len(LENGTHS))
+    for examples in (net.prepare(**given), net.prepare(**given, state=state)):
+        f, g, end = net.evaluate(None, examples, return_state=True)
+        plain = net.plain_objective(examples)
+        if plain is None:
+            assert any(layer.learns_states or layer.is_masked for layer in net.layers)
+            continue
+        for n_threads in (1, 2):
+            for gradient in (True, False):
+                f_plain, g_plain, end_plain = net.evaluate_plain(
+                    plain, net.params, examples, gradient, n_threads, return_state=True
+                )
+                assert f_plain == f
+                assert_same_states(end_plain, end)
+                if gradient:
+                    same_bits(g_plain, g)
+            f_plain, g_plain = net.evaluate_plain(plain, net.params, examples, True, n_threads)
+            assert f_plain == f
+            same_bits(g_plain, g)
+
+
+def test_states_whose_shape_a_user_has_changed_are_refused():
+    net = zoo.network("LSTM")
+    examples = net.prepare(**data(net), state=state_of(net, len(LENGTHS)))
+    objective = lc.Objective(net, examples)
+    examples.state[0][0].shape = (1, 24)
+    for call in (
+        objective,
+        lambda params: net.evaluate(params, examples),
+        lambda params: objective.gauss_newton(params, params),
+        lambda params: lc.Objective(net, examples, checkpoint=2).gauss_newton(params, params),
+    ):
+        with pytest.raises(ValueError, match=r"state\[0\]\[0\]: expected shape \(4, 6\)"):
+            call(net.params)
+
+
 def test_objectives_batches_and_fits_begin_with_the_states():
     net = zoo.network("LSTM")
     given, state = data(net), state_of(net, len(LENGTHS))

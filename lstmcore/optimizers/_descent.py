@@ -1,12 +1,12 @@
 """A run of one of the methods: an epoch is a step on all data, or one on each batch of them.
 
 Between two steps all that a run needs to go on is data: the parameters and the states of its parts,
-see `_run_file`. An epoch is recorded when
-the first evaluation after it has shown that its parameters have a finite loss, so that others are
-never the best.
+see `_run_file`. An epoch is recorded when the first evaluation after it has shown that its
+parameters have a finite loss, so that others are never the best.
 """
 
 from contextlib import nullcontext
+from copy import deepcopy
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from .._checks import (
     shaped,
 )
 from .._dispatch import kernels
+from .._examples import put_states
 from .._run import NOT_FINITE, Stop
 from .._run_file import Draws, plain_seed
 from ..objective import Objective
@@ -49,6 +50,7 @@ def drive(
     options,
     *,
     batch_size,
+    truncate,
     learning_rate,
     clip_norm,
     average,
@@ -69,7 +71,7 @@ def drive(
     tol : None
     options : dict
         Of the method.
-    batch_size, learning_rate, clip_norm, average, seed, **noise
+    batch_size, truncate, learning_rate, clip_norm, average, seed, **noise
         As `minimize` takes them.
     file : RunFile, optional
         The run is written to it, or goes on from it.
@@ -78,6 +80,7 @@ def drive(
     objective = run.objective
     given = {
         "batch_size": batch_size,
+        "truncate": truncate,
         "learning_rate": learning_rate,
         "clip_norm": clip_norm,
         "average": average,
@@ -90,10 +93,11 @@ def drive(
             )
     if batch_size is not None:
         batch_size = as_integer(batch_size, "batch_size", 1)
-        if not isinstance(objective, Objective):
+    for name in ("batch_size", "truncate"):
+        if given[name] is not None and not isinstance(objective, Objective):
             raise TypeError(
-                f"batch_size: expected None with an objective of one's own, got {batch_size}; an "
-                "lstmcore.Objective has batches"
+                f"{name}: expected None with an objective of one's own, got "
+                f"{describe(given[name])}; an lstmcore.Objective has batches"
             )
     rng = as_generator(seed)
     settings = {name: 0.0 if value is None else value for name, value in noise.items()}
@@ -101,10 +105,16 @@ def drive(
     if not noise.is_needed:
         noise = None
     average = None if average is None else Average(average, start.size)
-    if batch_size is None:
-        source = Whole(run, max_iter, noise, average)
+    if truncate is not None:
+        truncate = objective.net.check_truncate(truncate)
+        members = scored_members(objective, "truncate", truncate)
+        at_once = len(members) if batch_size is None else batch_size
+        source = Stretches(run, max_iter, members, at_once, truncate, rng, noise, average)
+    elif batch_size is not None:
+        members = scored_members(objective, "batch_size", batch_size)
+        source = Batches(run, max_iter, members, batch_size, rng, noise, average)
     else:
-        source = Batches(run, max_iter, batch_size, rng, noise, average)
+        source = Whole(run, max_iter, noise, average)
     is_own = not isinstance(objective, Objective)
     weight_slices = objective.net.weight_slices if is_own else objective.weight_slices
     update = UPDATES[method](method, options, start.size, source.dtype, weight_slices)
@@ -272,9 +282,11 @@ class Batches:
     ----------
     run : Run
     max_epochs : int
+    members : (M,) array of int
+        The sequences that have a weight.
     batch_size : int
     rng : numpy.random.Generator
-        Each epoch takes the sequences that have a weight in an order from it.
+        Each epoch takes the members in an order from it.
     noise : Noise or None
     average : Average or None
         Recorded in the place of the parameters at an epoch's end.
@@ -285,7 +297,7 @@ class Batches:
         As those of `Whole`.
     """
 
-    def __init__(self, run, max_epochs, batch_size, rng, noise, average):
+    def __init__(self, run, max_epochs, members, batch_size, rng, noise, average):
         objective = run.objective
         self.dtype = objective.net.dtype
         self.epoch, self._max_epochs = 0, max_epochs
@@ -293,12 +305,8 @@ class Batches:
         self._batch_size = batch_size
         self._rng = rng
         self._noise, self._average = noise, average
-        self._members = np.flatnonzero(objective.examples.sequence_weights() > 0)
-        if not len(self._members):
-            raise ValueError(
-                f"batch_size: expected None where no sequence has a weight, got {batch_size}"
-            )
-        self._count = -(-len(self._members) // batch_size)  # batches of an epoch
+        self._members = members
+        self._count = -(-len(members) // batch_size)  # batches of an epoch
         self._place = 0  # of the next batch
         self._order = None
         self._sums = 0.0, 0.0, 0.0  # over its batches: weight · loss, weight · norm, weight
@@ -307,20 +315,29 @@ class Batches:
     def part(self):
         return self._place / self._count
 
+    @property
+    def _batch(self):
+        """The sequences of the next batch."""
+        first = self._place * self._batch_size
+        return self._order[first : first + self._batch_size]
+
+    def _on_data(self, theta):
+        """Loss, gradient and weight of the data of the next step."""
+        if self._noise is None:
+            f, g, weight = self._objective.on_batch(theta, self._batch)
+        else:
+            f, g, weight = self._noise.on_batch(self._objective, theta, self._batch)
+        return f, as_gradient(g, theta), weight
+
     def evaluate(self, theta):
         """Loss, gradient and its norm, for the next step; records what has come to an end."""
-        first = self._place * self._batch_size
-        if first == 0:
+        is_first = self.part == 0
+        if is_first:
             self._order = self._rng.permutation(self._members)
-        batch = self._order[first : first + self._batch_size]
-        if self._noise is None:
-            f, g, weight = self._objective.on_batch(theta, batch)
-        else:
-            f, g, weight = self._noise.on_batch(self._objective, theta, batch)
-        g = as_gradient(g, theta)
+        f, g, weight = self._on_data(theta)
         norm = norm_of(g)
         self._run.count(f, np.isfinite(norm) or all_finite(g))
-        if first == 0:
+        if is_first:
             if self.epoch:
                 loss, norms, total = self._sums
                 reached = theta if self._average is None else self._average.mean
@@ -338,7 +355,7 @@ class Batches:
 
     def state(self):
         state = {"epoch": self.epoch, "place": self._place, "sums": np.array(self._sums)}
-        if self._place:  # else the evaluation draws another
+        if self.part:  # else the evaluation draws another
             state["order"] = self._order.astype(np.int64, copy=False)
         return state
 
@@ -348,9 +365,9 @@ class Batches:
         self._sums = tuple(
             shaped(as_real(state["sums"], "sums", np.float64), "sums", (3,)).tolist()
         )
-        if self.epoch + self._place > 0 and not self._sums[2] > 0:
+        if self.epoch + self.part > 0 and not self._sums[2] > 0:
             raise ValueError(f"sums: expected a weight above zero, got {self._sums[2]}")
-        if self._place:
+        if self.part:
             self._order = shaped(state["order"].astype(np.intp), "order", self._members.shape)
             if (np.sort(self._order) != self._members).any():
                 raise ValueError("order: expected all sequences that have a weight, got others")
@@ -363,6 +380,120 @@ class Batches:
             self.epoch += 1
 
 
+class Stretches(Batches):
+    """Truncated BPTT: a step on every stretch of a batch's sequences, first to last.
+
+    The state goes on from stretch to stretch; the gradient does not go back. A stretch in which
+    nothing has weight hands its state on and has no step. The states after the sequences' last
+    steps are `run.states`.
+
+    Parameters
+    ----------
+    run, max_epochs, members, batch_size, rng, noise, average
+        As of `Batches`.
+    truncate : int
+        Time steps of a stretch.
+    """
+
+    def __init__(self, run, max_epochs, members, batch_size, truncate, rng, noise, average):
+        super().__init__(run, max_epochs, members, batch_size, rng, noise, average)
+        self._truncate = truncate
+        self._step = 0  # the next one of the batch
+        self._state = self._state_after = None  # of the batch's sequences, around that step
+        self._taken, self._steps = None, ()  # the batch's examples; the stretches of each step
+        net, examples = self._objective.net, self._objective.examples
+        ends = examples.state
+        if ends is None:
+            nothing = np.zeros((len(examples), 0, net.input_size), net.dtype)
+            ends = net.predict(nothing, return_state=True)[1]
+        run.states = deepcopy(ends)
+
+    @property
+    def part(self):
+        return (self._place + self._step / max(len(self._steps), 1)) / self._count
+
+    def _on_data(self, theta):
+        if self._taken is None:
+            self._take_batch()
+        state, lengths = self._state, self._taken.batch.lengths
+        for t0, t1 in self._steps[self._step]:
+            examples = self._taken.stretch(t0, t1, state)
+            if self._noise is None:
+                f, g, weight, after = self._objective.on_stretch(theta, examples)
+            else:
+                f, g, weight, after = self._noise.on_stretch(self._objective, theta, examples)
+            there = lengths > t0
+            if there.all():
+                state = after
+            else:  # those that have ended keep theirs
+                state = deepcopy(state)
+                put_states(state, there, after)
+            if examples.total > 0:
+                scored = f, as_gradient(g, theta, "on_stretch"), weight
+        self._state_after = state
+        return scored
+
+    def _take_batch(self):
+        """Take the next batch, and find the stretches of each step: one of them has weight."""
+        self._taken = taken = self._objective.examples.take(self._batch)
+        self._steps, stretches = [], []
+        all_scored = taken.weights.all()
+        for t0 in range(0, taken.batch.max_length, self._truncate):
+            t1 = min(t0 + self._truncate, taken.batch.max_length)
+            stretches.append((t0, t1))
+            if all_scored or taken.weights[taken.batch.rows_between(t0, t1)].any():
+                self._steps.append(stretches)
+                stretches = []
+        self._steps[-1] += stretches
+
+    def state(self):
+        state = super().state() | {"step": self._step, "ends": _by_name(self._run.states)}
+        if self._step:
+            state["states"] = _by_name(self._state)
+        return state
+
+    def restore(self, state):
+        self._step = as_integer(state["step"], "step", 0)
+        super().restore(state)
+        put_states(
+            self._run.states, ..., self._as_states(state["ends"], len(self._objective.examples))
+        )
+        if self._step:
+            self._take_batch()
+            as_integer(self._step, "step", 0, len(self._steps) - 1)
+            self._state = self._as_states(state["states"], len(self._taken))
+
+    def _as_states(self, named, n):
+        """The reverse of `_by_name`, for so many sequences."""
+        states = tuple(
+            tuple(named[f"{k}_{j}"] for j in range(len(entry)))
+            for k, entry in enumerate(self._run.states)
+        )
+        return self._objective.net.check_state(states, n)
+
+    def advance(self):
+        """A step has been made."""
+        self._state = self._state_after
+        self._step += 1
+        if self._step == len(self._steps):
+            put_states(self._run.states, self._batch, self._state)
+            self._step, self._state, self._taken, self._steps = 0, None, None, ()
+            super().advance()
+
+
+def _by_name(states):
+    """States as a dict, for files."""
+    return {f"{k}_{j}": v for k, entry in enumerate(states) for j, v in enumerate(entry)}
+
+
+def scored_members(objective, name, value):
+    """The sequences that have a weight, of which batches are made because of an argument."""
+    members = np.flatnonzero(objective.examples.sequence_weights() > 0)
+    if not len(members):
+        raise ValueError(f"{name}: expected None where no sequence has a weight, got {value}")
+    return members
+
+
 def _epochs_done(state, max_epochs):
     """The epochs that a run in a file has done; raises if fewer are asked for."""
     epoch = as_integer(state["epoch"], "epoch", 0)
@@ -371,9 +502,9 @@ def _epochs_done(state, max_epochs):
     return epoch
 
 
-def as_gradient(g, theta):
-    """What `on_batch` gives, which a class derived from Objective may have of its own."""
-    name = "the gradient of on_batch"
+def as_gradient(g, theta, source="on_batch"):
+    """What a method of Objective gives, which a class derived from it may have of its own."""
+    name = f"the gradient of {source}"
     return np.ascontiguousarray(shaped(as_real(g, name, theta.dtype), name, theta.shape))
 
 

@@ -64,3 +64,11 @@ class Noise:
         if not self.is_of_data:  # which a subclass may have without an argument for it
             return objective.on_batch(theta, indices)
         return objective.on_batch(theta, indices, self._perturbations.draw(self._rng, len(indices)))
+
+    def on_stretch(self, objective, theta, examples):
+        """What `Objective.on_stretch` returns."""
+        theta = self.beside(theta)
+        if not self.is_of_data:
+            return objective.on_stretch(theta, examples)
+        draw = self._perturbations.draw(self._rng, len(examples))
+        return objective.on_stretch(theta, examples, draw)
