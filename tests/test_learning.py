@@ -172,14 +172,6 @@ def test_stretches_of_a_text_go_on_where_they_ended(rng, tmp_path):
     assert np.array_equal(np.column_stack([x, y[:, -1]]).ravel(), text.test[:192])
 
 
-def test_an_average_of_parameters_forgets_its_beginning():
-    import chorales
-
-    average = chorales.Average(0.5)
-    values = [average(np.array([v]))[0] for v in (1.0, 3.0, 5.0)]
-    assert values == pytest.approx([1.0, (0.5 * 1 + 3) / 1.5, (0.25 * 1 + 0.5 * 3 + 5) / 1.75])
-
-
 def test_every_task_has_what_the_commands_need():
     import all
     import runs

@@ -1,4 +1,4 @@
-"""One bit kept for 100 steps by a tanh RNN: L-BFGS beside Adam.
+"""One bit kept for 100 steps by a tanh RNN: L-BFGS, Adam, Hessian-free.
 
 python bench/learning/one_bit.py [--seeds 10] [--jobs 2] [--quick]
 """
@@ -18,6 +18,7 @@ DATA = None
 T = 100
 ADAM = {"method": "adam", "batch_size": 32, "learning_rate": 1e-3, "clip_norm": 1.0}
 LBFGS = {"method": "L-BFGS-B"}
+HESSIAN_FREE = {"method": "hessian-free", "max_iter": 40}
 VARIANTS = {
     "orthogonal start, L-BFGS": runs.Variant(10, 4, {**LBFGS, "max_iter": 200}),
     "orthogonal start, adam": runs.Variant(5, 4, {**ADAM, "max_epochs": 60}),
@@ -26,6 +27,10 @@ VARIANTS = {
     ),
     "start U(-0.2, 0.2), adam": runs.Variant(
         5, 4, {**ADAM, "max_epochs": 60, "start": ("uniform", 0.2)}
+    ),
+    "orthogonal start, hessian-free": runs.Variant(50, 10, HESSIAN_FREE, seeds=3),
+    "start U(-0.2, 0.2), hessian-free": runs.Variant(
+        50, 10, {**HESSIAN_FREE, "start": ("uniform", 0.2)}, seeds=3
     ),
 }
 PUBLISHED = [["Hessian-free, theano-hf (published)", "0.0", "", "4 cores for 8 hours"]]
@@ -42,6 +47,8 @@ def run(variant, seed, data=None, quick=False):
     start = options.pop("start", "orthogonal")
     if options["method"] == "adam":
         options["seed"] = seed
+    elif quick:
+        options["max_iter"] = min(options["max_iter"], 20)
     rng = np.random.default_rng(seed)
     learn, held_out, test = (sequences(rng, n) for n in (200 if quick else 1000, 500, 2000))
     net = lc.Network(

@@ -24,11 +24,12 @@ RECIPES = {
     "plain": {},
     "l2 1e-3": {"l2": 1e-3},
     "weight noise 0.1": {"weight_noise": 0.1},
-    "weight noise 0.1, l2 1e-3": {"weight_noise": 0.1, "l2": 1e-3},
     "input noise 0.6": {"input_noise": 0.6},
     "input noise 0.6, l2 1e-3": {"input_noise": 0.6, "l2": 1e-3},
     "dropout 0.3, l2 1e-3": {"dropout": 0.3, "l2": 1e-3},
-    "dropout 0.3, input noise 0.6": {"dropout": 0.3, "input_noise": 0.6},
+    "input noise 1, l2 1e-3": {"input_noise": 1.0, "l2": 1e-3},
+    "input noise 0.6, l2 1e-3, average 0.99": {"input_noise": 0.6, "l2": 1e-3, "average": 0.99},
+    "64 units, input noise 0.6, l2 1e-3": {"units": 64, "input_noise": 0.6, "l2": 1e-3},
 }
 VARIANTS = {name: runs.Variant(5, 4, recipe) for name, recipe in RECIPES.items()}
 PUBLISHED = [
@@ -46,7 +47,7 @@ def features(utterances):
     return [np.hstack([u, np.gradient(u, axis=0)]) for u in utterances]
 
 
-def train(X, y, seed, *, units=32, max_epochs=100, l2=0.0, **noise):
+def train(X, y, seed, *, units=32, max_epochs=100, l2=0.0, **options):
     net = lc.Network(
         [lc.LSTM(24, units, peepholes=True, bidirectional=True), lc.Dense(2 * units, SPEAKERS)],
         loss="cross_entropy",
@@ -65,7 +66,7 @@ def train(X, y, seed, *, units=32, max_epochs=100, l2=0.0, **noise):
         l2=l2,
         seed=seed,
         n_threads=1,
-        **noise,
+        **options,
     )
     return net
 
