@@ -9,8 +9,9 @@ every step of all 512 the symbols that may come next are the most active ones. A
 of the same paper): two marked numbers of 100 to 110 are to be added; wrong is an error above 0.04,
 on 2,560 fresh sequences. One thread; times are those of the process.
 
-The last line prints what a step costs: the update of 66,251 parameters alone, and all of a step of
-512 sequences of unequal lengths in a fit, beside the gradient of its batch.
+The last line prints what a step costs: the update of 66,251 parameters alone; an epoch's gradients
+with batches in random order and of similar lengths; and all of a step of 512 sequences of unequal
+lengths in a fit, beside the gradient of its batch.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import numpy as np
 
 import lstmcore as lc
 from lstmcore._dispatch import kernels
+from lstmcore.optimizers._average import Average
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "learning"))
 import adding as sums
@@ -98,6 +100,13 @@ def steps():
     for dtype in ("float32", "float64"):
         times = ", ".join(f"{name} {microseconds:.1f}" for name, microseconds in updates(dtype))
         print(f"update of 66251 parameters, {dtype}, us: {times}", flush=True)
+    for units, longest in ((6, 30), (6, 100), (64, 30), (64, 100)):
+        random, similar = similar_lengths(units, longest)
+        print(
+            f"an epoch's gradients, H={units}, up to {longest} steps, ms: {random:.1f} in random "
+            f"order, {similar:.1f} in batches of similar lengths",
+            flush=True,
+        )
     for units, batch_size in ((6, 1), (6, 32), (64, 32)):
         step, gradient = step_of(units, batch_size)
         print(
@@ -128,6 +137,8 @@ def updates(dtype):
                 lambda: kernels.rprop_update(theta, g, size, step, False, 1.2, 0.5, 0.0, 50.0)
             ),
         )
+    average = Average(0.99, theta.size)
+    yield "average", least_time(lambda: average.add(theta))
     yield "norm", least_time(lambda: kernels.sum_of_squares(g))
     yield "noise", least_time(lambda: kernels.add_noise(m, theta, 0.1, 1))
 
@@ -146,6 +157,24 @@ def step_of(units, batch_size):
         result, _ = timed(objective, "adam", batch_size=batch_size, max_epochs=4, seed=0)
         fits.append(1e6 * np.diff(result.history["time"]).sum() / (result.nfev - 1))
     return min(fits), gradients / len(batches)
+
+
+def similar_lengths(units, longest):
+    """Milliseconds of an epoch's gradients: batches in random order, and of similar lengths."""
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(length, 12)) for length in rng.integers(longest // 5, longest, 512)]
+    net = lc.Network([lc.LSTM(12, units), lc.Dense(units, 9)], dtype="float32", seed=0)
+    objective = lc.Objective(net, X, [x[:, :9] for x in X], n_threads=1)
+    theta, times = net.params.copy(), {"random": [], "similar": []}
+    for _ in range(15):
+        order = rng.permutation(512)
+        similar = order[np.argsort([len(X[k]) for k in order], kind="stable")]
+        for name, batches in (("random", order), ("similar", similar)):
+            began = time.process_time()
+            for batch in batches.reshape(-1, 32):
+                objective.on_batch(theta, batch)
+            times[name].append(time.process_time() - began)
+    return [1e3 * min(seconds) for seconds in times.values()]
 
 
 def least_time(call):

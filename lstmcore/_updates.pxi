@@ -66,19 +66,27 @@ cdef void run_rprop(Py_ssize_t n, double* theta, const double* g, double* size, 
                     double step_max) noexcept nogil:
     """iRprop+: size that of the next step of each parameter, step the last one or 0."""
     cdef Py_ssize_t j
-    cdef double slope, grown, shrunk, next_size, next_step
-    for j in range(n):
+    cdef double back = -1.0 if rose else 0.0
+    cdef double way, last, now, slope, grown, shrunk, taken
+    for j in range(n):  # without branches, so that compilers make vectors of it
+        way = sign(g[j])
+        last = step[j]
+        now = size[j]
         # of the last step: below 0 it goes on downhill, above 0 a minimum lies between
-        slope = step[j] * sign(g[j])
-        grown = eta_plus * size[j]
+        slope = last * way
+        grown = eta_plus * now
         grown = grown if grown < step_max else step_max
-        shrunk = eta_minus * size[j]
+        shrunk = eta_minus * now
         shrunk = shrunk if shrunk > step_min else step_min
-        next_size = grown if slope < 0.0 else (shrunk if slope > 0.0 else size[j])
-        next_step = -sign(g[j]) * next_size
-        theta[j] = theta[j] + (next_step if slope <= 0.0 else (-step[j] if rose else 0.0))
-        step[j] = 0.0 if slope > 0.0 else next_step
-        size[j] = next_size
+        now = grown if slope < 0.0 else now
+        now = shrunk if slope > 0.0 else now
+        taken = -way * now
+        taken = 0.0 if slope > 0.0 else taken
+        last = back * last
+        last = last if slope > 0.0 else taken
+        theta[j] = theta[j] + last
+        step[j] = taken
+        size[j] = now
 
 
 cdef enum:
