@@ -1122,8 +1122,28 @@ class Network(Fixed):
     def evaluate_plain(self, plain, params, examples, gradient, n_threads):
         """`evaluate` of the examples that `plain_objective` was given, or of their sum."""
         params = self._parameters.check(params, "params")
+        threads = self._plain_threads(examples, 2 if gradient else 1, n_threads)
+        rows = examples.batch.n_steps
+        of_loss = loss_threads(rows, self.output_size, self.dtype, n_threads)
+        g = np.empty(self.table.size, self.dtype) if gradient else None
+        workspace = self._pool.acquire()
+        f = plain(params, examples.scale, g, threads, of_loss, workspace.take)
+        self._pool.release(workspace)
+        return f, g
+
+    def outputs_plain(self, plain, params, examples, n_threads):
+        """`outputs` of the examples that `plain_objective` was given."""
+        params = self._parameters.check(params, "params")
+        threads = self._plain_threads(examples, 1, n_threads)
+        a = np.empty((examples.batch.n_steps, self.output_size), self.dtype)
+        workspace = self._pool.acquire()
+        plain.outputs(params, a, threads, workspace.take)
+        self._pool.release(workspace)
+        return a
+
+    def _plain_threads(self, examples, passes, n_threads):
+        """Threads for each direction of each layer."""
         batch, tokens = examples.batch, self.takes_tokens
-        passes = 2 if gradient else 1
         threads = []
         for layer in self.layers:
             n = layer.threads(
@@ -1136,12 +1156,7 @@ class Network(Fixed):
             )
             threads += [n] * layer.directions
             tokens = False
-        of_loss = loss_threads(batch.n_steps, self.output_size, self.dtype, n_threads)
-        g = np.empty(self.table.size, self.dtype) if gradient else None
-        workspace = self._pool.acquire()
-        f = plain(params, examples.scale, g, threads, of_loss, workspace.take)
-        self._pool.release(workspace)
-        return f, g
+        return threads
 
     def constant_loss(self, examples):
         """The loss of the best outputs that are the same for all terms of examples.
