@@ -39,7 +39,8 @@ class Products:
         point = self._point
         if point is None or not np.array_equal(point.theta, theta):
             # Another thread may look at the same time, and finds one or the other.
-            self._point = point = Point(theta.copy(), self.net, self.examples, *self._options)
+            data = self.net, self.examples, self._plain
+            self._point = point = Point(theta.copy(), *data, *self._options)
         return point
 
     def least_squares(self, theta, penalty):
@@ -71,9 +72,10 @@ class Point:
         The output pre-activations.
     """
 
-    def __init__(self, theta, net, examples, checkpoint, n_threads):
+    def __init__(self, theta, net, examples, plain, checkpoint, n_threads):
         self.theta = theta
-        self._net, self._examples, self._options = net, examples, (checkpoint, n_threads)
+        self._net, self._examples, self._plain = net, examples, plain
+        self._options = checkpoint, n_threads
         self._tapes = self._curvature = None
         if checkpoint is None:
             self._tapes = net.linearize(theta, examples, n_threads)
@@ -83,11 +85,13 @@ class Point:
 
     def push(self, v):
         """J v, rows as `a` has them."""
+        return differences(self._outputs, self.theta, v)
 
-        def outputs(theta):
-            return self._net.outputs(theta, self._examples, *self._options)
-
-        return differences(outputs, self.theta, v)
+    def _outputs(self, theta):
+        checkpoint, n_threads = self._options
+        if self._plain is not None:
+            return self._net.outputs_plain(self._plain, theta, self._examples, n_threads)
+        return self._net.outputs(theta, self._examples, checkpoint, n_threads)
 
     def pull(self, u):
         """Jᵀ u."""

@@ -209,6 +209,23 @@ cdef class PlainObjective:
                 unpack_blocks(part.plan, self.item_size, grad, <void* const*>addresses)
         return 0
 
+    cdef const Part* top(self) noexcept:
+        """The first direction of the last layer, whose rows are the network's outputs."""
+        cdef const Part* last = <const Part*>address(self.table) + self.n_parts - 1
+        return last + 1 - last.directions
+
+    def outputs(self, cnp.ndarray theta not None, cnp.ndarray a not None, list threads, take,
+                list initial=None):
+        """The output pre-activations at a vector of parameters, which is contiguous. OUT a: (N, K).
+
+        threads, take, initial : as for the loss
+        """
+        cdef object room = take(self.value_size + self.scratch(threads, False))
+        cdef char* memory = <char*>address(room)
+        self.run_layers(<char*>address(theta), memory, threads, False, initial, None)
+        memcpy(address(a), memory + self.top().y * self.item_size,
+               self.N * self.K * self.item_size)
+
     def __call__(self, cnp.ndarray theta not None, double scale, cnp.ndarray g, list threads,
                  int loss_threads, take, list initial=None, list final=None):
         """The loss at a vector of parameters, which is contiguous. OUT g, or None: its gradient.
@@ -224,11 +241,9 @@ cdef class PlainObjective:
         cdef Py_ssize_t size = self.size if training else self.value_size
         cdef object room = take(size + self.scratch(threads, training))
         cdef char* memory = <char*>address(room)
-        cdef const Part* last = <const Part*>address(self.table) + self.n_parts
         cdef Rows rows
         self.run_layers(<char*>address(theta), memory, threads, training, initial, final)
-        last -= (last - 1).directions
-        rows = rows_to_score(self.loss, memory + last.y * self.item_size, self.N, self.K,
+        rows = rows_to_score(self.loss, memory + self.top().y * self.item_size, self.N, self.K,
                              self.targets, self.weights, scale)
         value = loss_of_rows(&rows, self.item_size, loss_threads)
         if training:

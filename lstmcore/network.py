@@ -1126,8 +1126,37 @@ class Network(Fixed):
     def evaluate_plain(self, plain, params, examples, gradient, n_threads, return_state=False):
         """`evaluate` of the examples that `plain_objective` was given, or of their sum."""
         params = self._parameters.check(params, "params")
+        threads = self._plain_threads(examples, 2 if gradient else 1, n_threads)
+        rows = examples.batch.n_steps
+        of_loss = loss_threads(rows, self.output_size, self.dtype, n_threads)
+        g = np.empty(self.table.size, self.dtype) if gradient else None
+        states = ()
+        if return_state or examples.state is not None:
+            after = self._states.empty(examples.batch.size) if return_state else None
+            states = self._plain_states(examples), None if after is None else list(after)
+        workspace = self._pool.acquire()
+        f = plain(params, examples.scale, g, threads, of_loss, workspace.take, *states)
+        self._pool.release(workspace)
+        return (f, g, after) if return_state else (f, g)
+
+    def outputs_plain(self, plain, params, examples, n_threads):
+        """`outputs` of the examples that `plain_objective` was given."""
+        params = self._parameters.check(params, "params")
+        threads = self._plain_threads(examples, 1, n_threads)
+        a = np.empty((examples.batch.n_steps, self.output_size), self.dtype)
+        workspace = self._pool.acquire()
+        plain.outputs(params, a, threads, workspace.take, self._plain_states(examples))
+        self._pool.release(workspace)
+        return a
+
+    def _plain_states(self, examples):
+        """The initial states of examples for a `PlainObjective`; None for zero."""
+        state = self._state_of(examples)
+        return None if state is None else list(state)
+
+    def _plain_threads(self, examples, passes, n_threads):
+        """Threads for each direction of each layer."""
         batch, tokens = examples.batch, self.takes_tokens
-        passes = 2 if gradient else 1
         threads = []
         for layer in self.layers:
             n = layer.threads(
@@ -1140,17 +1169,7 @@ class Network(Fixed):
             )
             threads += [n] * layer.directions
             tokens = False
-        of_loss = loss_threads(batch.n_steps, self.output_size, self.dtype, n_threads)
-        g = np.empty(self.table.size, self.dtype) if gradient else None
-        states = ()
-        if return_state or examples.state is not None:
-            initial = self._state_of(examples)
-            after = self._states.empty(batch.size) if return_state else None
-            states = [None if state is None else list(state) for state in (initial, after)]
-        workspace = self._pool.acquire()
-        f = plain(params, examples.scale, g, threads, of_loss, workspace.take, *states)
-        self._pool.release(workspace)
-        return (f, g, after) if return_state else (f, g)
+        return threads
 
     def constant_loss(self, examples):
         """The loss of the best outputs that are the same for all terms of examples.
