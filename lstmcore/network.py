@@ -1142,15 +1142,15 @@ class Network(Fixed):
             tokens = False
         of_loss = loss_threads(batch.n_steps, self.output_size, self.dtype, n_threads)
         g = np.empty(self.table.size, self.dtype) if gradient else None
-        states = ()
-        if return_state or examples.state is not None:
-            initial = self._state_of(examples)
-            after = self._states.empty(batch.size) if return_state else None
-            states = [None if state is None else list(state) for state in (initial, after)]
+        initial = after = None
+        if examples.state is not None:
+            initial = list(self._state_of(examples))
+        if return_state:
+            after = list(self._states.empty(batch.size))
         workspace = self._pool.acquire()
-        f = plain(params, examples.scale, g, threads, of_loss, workspace.take, *states)
+        f = plain(params, examples.scale, g, threads, of_loss, workspace.take, initial, after)
         self._pool.release(workspace)
-        return (f, g, after) if return_state else (f, g)
+        return (f, g, tuple(after)) if return_state else (f, g)
 
     def constant_loss(self, examples):
         """The loss of the best outputs that are the same for all terms of examples.
