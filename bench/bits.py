@@ -258,11 +258,12 @@ def of_networks(digests):
                     digests.add(f"{case}/part", part)
                     digests.add(f"{case}/state", state)
                     digests.add(f"{case}/rest", net.predict(X, state=state, return_state=True))
-                    Y = make_targets(generator(case), net, part.shape[:-1])
+                    some, state = X[:, :3], net.predict(X[:, :1], return_state=True)[1]
                     options = {"state": state, "return_state": True}
-                    digests.add(f"{case}/rest, gradient", net.loss_and_grad(X, Y, **options))
-                    options |= {"return_dX": True, "return_dstate": True, "dstate": state}
-                    digests.add(f"{case}/rest, vjp", net.vjp(X, part, **options))
+                    Y = make_targets(generator(case), net, net.predict(some).shape[:-1])
+                    digests.add(f"{case}/from there", net.loss_and_grad(some, Y, **options))
+                    options |= {"return_dX": True, "return_dstate": True}
+                    digests.add(f"{case}/vjp", net.vjp(some, lambda y: y, **options))
                     steps_and_streams(digests, case, net, X, tokens)
         net = lc.Network(layers, seed=1)
         digests.add(f"{name}/start", net.params.copy())

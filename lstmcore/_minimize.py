@@ -540,8 +540,8 @@ def _loss_at(objective, result, truncate, enough):
     mean = result.fun - objective.penalty(result.x)  # over the epoch that has led there
     if mean <= enough:
         return mean
-    net, examples = objective.net, objective.examples
-    return net.evaluate(result.x, examples, gradient=False, checkpoint=truncate)[0]
+    params, examples = objective.params_of(result.x), objective.examples
+    return objective.net.evaluate(params, examples, gradient=False, checkpoint=truncate)[0]
 
 
 def _smaller_penalty(objective):

@@ -1130,14 +1130,12 @@ class Network(Fixed):
         rows = examples.batch.n_steps
         of_loss = loss_threads(rows, self.output_size, self.dtype, n_threads)
         g = np.empty(self.table.size, self.dtype) if gradient else None
-        states = ()
-        if return_state or examples.state is not None:
-            after = self._states.empty(examples.batch.size) if return_state else None
-            states = self._plain_states(examples), None if after is None else list(after)
+        initial = self._plain_states(examples)
+        after = list(self._states.empty(examples.batch.size)) if return_state else None
         workspace = self._pool.acquire()
-        f = plain(params, examples.scale, g, threads, of_loss, workspace.take, *states)
+        f = plain(params, examples.scale, g, threads, of_loss, workspace.take, initial, after)
         self._pool.release(workspace)
-        return (f, g, after) if return_state else (f, g)
+        return (f, g, tuple(after)) if return_state else (f, g)
 
     def outputs_plain(self, plain, params, examples, n_threads):
         """`outputs` of the examples that `plain_objective` was given."""

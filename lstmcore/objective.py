@@ -288,7 +288,7 @@ class Objective(Fixed):
         >>> bool(np.isclose(np.average(f, weights=weight), obj.fun(net.params), rtol=1e-14))
         True
         """
-        return self._on_part(theta, self.examples.take(indices), perturbation)
+        return self._on_part(theta, self.examples.take(indices), perturbation, False)
 
     def on_stretch(self, theta, examples, perturbation=None):
         """As `on_batch`, over some of the steps of some of the sequences, and the state after them.
@@ -322,10 +322,10 @@ class Objective(Fixed):
         >>> bool((state[0][0] == net.predict(x, return_state=True)[1][0][0]).all())
         True
         """
-        return self._on_part(theta, examples, perturbation, return_state=True)
+        return self._on_part(theta, examples, perturbation, True)
 
-    def _on_part(self, theta, examples, perturbation, **returned):
-        """What `on_batch` gives, and what else is to be returned."""
+    def _on_part(self, theta, examples, perturbation, return_state):
+        """What `on_batch` gives, and the state after if wanted."""
         params = self.params_of(theta)
         point, dropout = params, None
         if perturbation is not None:
@@ -336,9 +336,7 @@ class Objective(Fixed):
         if self._plain is not None and dropout is None:
             plain = self.net.plain_objective(examples)
         is_scored = examples.total > 0
-        f, g, *state = self._evaluate(
-            point, examples, gradient=is_scored, plain=plain, dropout=dropout, **returned
-        )
+        f, g, *state = self._evaluate(point, examples, is_scored, plain, dropout, return_state)
         if not is_scored:
             return 0.0, None, 0.0, *state
         if perturbation is not None:
@@ -586,11 +584,11 @@ class Objective(Fixed):
             g[...] = self.theta_of(gradient)
         return value
 
-    def _evaluate(self, params, examples, gradient, plain, dropout=None, **returned):
+    def _evaluate(self, params, examples, gradient, plain, dropout=None, return_state=False):
         keep_for_scipy()
         if plain is not None:
             return self.net.evaluate_plain(
-                plain, params, examples, gradient, self.n_threads, **returned
+                plain, params, examples, gradient, self.n_threads, return_state
             )
         return self.net.evaluate(
             params,
@@ -599,5 +597,5 @@ class Objective(Fixed):
             checkpoint=self.checkpoint,
             n_threads=self.n_threads,
             dropout=dropout,
-            **returned,
+            return_state=return_state,
         )

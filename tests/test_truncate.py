@@ -294,6 +294,14 @@ def test_characters_are_learnt_from_one_stream_cut_into_several():
     assert result.fun < 0.1  # nats for each letter; 3.3 without knowing any
 
 
+def test_frozen_blocks_stay_while_the_others_learn():
+    net = zoo.network("LSTM")
+    before = {name: values.copy() for name, values in net.blocks.items()}
+    lc.fit(net, **data(), frozen=["0.*"], method="adam", truncate=6, max_epochs=2, seed=0)
+    for name, values in net.blocks.items():
+        assert (values == before[name]).all() == name.startswith("0.")
+
+
 # ------------------------------------------------------------------------------------- memory
 
 
