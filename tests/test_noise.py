@@ -393,6 +393,31 @@ def test_units_are_dropped_for_whole_sequences_and_scaled(dtype):
     assert {float(x) for _, columns in perturbation.columns for x in columns} <= {0.0, 4.0}
 
 
+def test_frozen_blocks_are_disturbed_as_others_but_have_no_gradient():
+    whole = problem("stack", "float64", l2=0.1)
+    net, examples = whole.net, whole.examples
+    part = lc.Objective(net, examples, l2=0.1, frozen=["0.R", "*.b"])
+    perturbation = draw(whole)
+    f, g, weight = whole.on_batch(net.params, INDICES, perturbation)
+    theta = part.theta_of(net.params)
+    f_part, g_part, weight_part = part.on_batch(theta, INDICES, perturbation)
+    assert (f, weight) == (f_part, weight_part) and theta.size < net.params.size
+    np.testing.assert_array_equal(g_part, part.theta_of(g))
+    kept = net.blocks["0.R"].copy()
+    quiet_minimize(
+        part,
+        "adam",
+        batch_size=2,
+        max_epochs=2,
+        seed=0,
+        weight_noise=0.1,
+        input_noise=0.1,
+        dropout=0.2,
+        recurrent_dropout=0.2,
+    )
+    np.testing.assert_array_equal(net.blocks["0.R"], kept)
+
+
 def test_noise_on_inputs_is_that_of_the_key_and_leaves_the_data_alone():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(5, 9, 2))
