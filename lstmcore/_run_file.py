@@ -3,19 +3,19 @@
 Each part of a run that changes from step to step has two methods:
 
     state()          a dict of all that the part needs to go on: arrays, numbers, strings, None, and
-                     dicts of these. It may share memory with the part, as it is used before the
-                     next step. It is asked for before each one, so it should take little time.
+                     dicts of these. It is asked for before every evaluation, so it should take
+                     little time. Its arrays may be the part's own where steps write to them; not
+                     where evaluations do, which may be cut.
     restore(state)   the reverse, in a part made with the same arguments. A file may come from
                      anybody, so every entry is checked, above all what kernels will read.
 
-Whoever drives the run names its parts to `RunFile.open` and computes between two steps within
-`RunFile.at_rest`. What a part is made with belongs to the identity of the run: a file whose
-identity is another one is refused.
+Whoever drives the run names its parts to `RunFile.open`, and evaluates between two steps by what
+`RunFile.keeping` makes of its function. What a part is made with belongs to the identity of the
+run: a file of another one is refused.
 """
 
 import hashlib
 import time
-from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from math import isfinite
 from numbers import Integral, Real
@@ -81,20 +81,24 @@ class RunFile:
                 part.restore(state[name])
         return theta
 
-    @contextmanager
-    def at_rest(self, theta):
-        """Evaluate within: what is cut there can be done again, from the state at its beginning.
+    def keeping(self, evaluate):
+        """`evaluate`, a function of the parameters, that keeps the state at its beginning.
 
-        That is written if it is time; and by `close` if an exception ends the evaluation.
+        That is written if it is time; and by `close` if an exception ends the evaluation, which can
+        be done again from there.
         """
-        state = {"theta": theta} | {name: part.state() for name, part in self._parts.items()}
-        if time.monotonic() >= self._due:
-            self._write(state)
-        try:
-            yield
-        except BaseException:
-            self._rest = state
-            raise
+
+        def evaluate_or_keep(theta):
+            state = {"theta": theta} | {name: part.state() for name, part in self._parts.items()}
+            if time.monotonic() >= self._due:
+                self._write(state)
+            try:
+                return evaluate(theta)
+            except BaseException:
+                self._rest = state
+                raise
+
+        return evaluate_or_keep
 
     def close(self, left):
         """The run has ended: write its last state, and which parameters are left in the network."""

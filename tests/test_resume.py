@@ -251,6 +251,31 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_network(end, batch_size, t
     assert_same_run((net, result), (other, expected))
 
 
+@pytest.mark.parametrize("method", ["adam", "rprop", "L-BFGS-B", "trust-constr"])
+def test_a_run_interrupted_in_an_evaluation_goes_on(method, tmp_path):
+    path, batch_size = tmp_path / "run", 2 if method == "adam" else None
+    evaluations = Evaluations()
+    whole = run(method, batch_size, evaluations=evaluations)
+    for cut_at in range(2, evaluations.count + 1):
+        interrupted = Evaluations(cut_at, KeyboardInterrupt)
+        _, result = run(method, batch_size, path=path, evaluations=interrupted)
+        assert result.message == "interrupted from the keyboard"
+        assert_same_run(run(method, batch_size, path=path), whole)
+        path.unlink()
+
+
+@batch_sizes
+def test_a_schedule_that_looks_at_the_losses_goes_on(batch_size, tmp_path):
+    path, evaluations = tmp_path / "run.npz", Evaluations()
+    rate = lc.optimizers.WarmUp(1, lc.optimizers.Plateau(0.2, patience=1))
+    options = {"learning_rate": rate, "max_epochs": 8}
+    whole = run("adam", batch_size, evaluations=evaluations, **options)
+    for cut_at in range(2, evaluations.count + 1, 2):
+        run("adam", batch_size, path=path, evaluations=Evaluations(cut_at), **options)
+        assert_same_run(run("adam", batch_size, path=path, **options), whole)
+        path.unlink()
+
+
 @of_epochs
 def test_a_run_cut_while_it_is_polished_goes_on(method, batch_size, tmp_path):
     path, evaluations = tmp_path / "run.npz", Evaluations()

@@ -5,7 +5,6 @@ see `_run_file`. An epoch is recorded when the first evaluation after it has sho
 parameters have a finite loss, so that others are never the best.
 """
 
-from contextlib import nullcontext
 from copy import deepcopy
 
 import numpy as np
@@ -129,7 +128,6 @@ def drive(
     )
     with np.errstate(over="ignore"):  # beyond float32 it is infinite, and so is the loss
         theta = start.astype(source.dtype)
-    at_rest = nullcontext
     if file is not None:
         file.identity |= {
             "learning_rate": learning_rate,
@@ -138,26 +136,31 @@ def drive(
         }
         # The run is the last: what it has recorded is left as it is if another one's is refused.
         theta = file.open({"source": source, "step": step, "draws": Draws(rng), "run": run}, theta)
-        at_rest = file.at_rest
-    descend(source, step, theta, max_iter, at_rest)
+    descend(source, step, theta, max_iter, file)
 
 
-def descend(source, step, theta, max_epochs, at_rest):
+def descend(source, step, theta, max_epochs, file):
     """Steps until so many epochs are done, one after each evaluation; ends by `Stop`.
 
-    Whatever the run needs to go on stands in its parts and `theta` when an evaluation begins: the
-    evaluation is made within ``at_rest(theta)``.
+    Whatever the run needs to go on stands in its parts and `theta` when an evaluation begins.
     """
+
+    def evaluate(theta):
+        is_between = source.epoch > 0 and source.part == 0
+        if is_between and not all_finite(theta):
+            # The loss of saturated units may yet be finite.
+            raise Stop(f"the parameters are not finite in epoch {source.epoch}", NOT_FINITE)
+        answer = source.evaluate(theta)
+        if is_between:
+            step.end_epoch(source.epoch)
+        if source.epoch == max_epochs:
+            raise Stop(f"{max_epochs} epochs, as many as asked for", status=0, success=True)
+        return answer
+
+    if file is not None:
+        evaluate = file.keeping(evaluate)
     while True:
-        with at_rest(theta):
-            if source.part == 0 and source.epoch and not all_finite(theta):
-                # The loss of saturated units may yet be finite.
-                raise Stop(f"the parameters are not finite in epoch {source.epoch}", NOT_FINITE)
-            f, g, norm = source.evaluate(theta)
-            if source.epoch and not source.part:
-                step.end_epoch(source.epoch)
-            if source.epoch == max_epochs:
-                raise Stop(f"{max_epochs} epochs, as many as asked for", status=0, success=True)
+        f, g, norm = evaluate(theta)
         theta = source.room(theta)
         step(theta, f, g, norm, source.epoch + source.part)
         source.advance()
