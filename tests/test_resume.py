@@ -174,8 +174,10 @@ def test_a_state_that_was_carried_goes_on(batch_size, noise, tmp_path):
 
 
 @batch_sizes
-@pytest.mark.parametrize("names", [("weight_noise",), ("input_noise", "dropout"), NOISE])
-def test_noise_goes_on_too(names, batch_size, tmp_path):
+@pytest.mark.parametrize(
+    "names", [("weight_noise",), ("input_noise", "dropout"), NOISE, ("average",)]
+)
+def test_noise_and_averages_go_on_too(names, batch_size, tmp_path):
     options, path = dict.fromkeys(names, 0.05), tmp_path / "run.npz"
     whole = run("adam", batch_size, **options)
     for cut_at in range(1, whole[1].nfev + 1):
@@ -485,6 +487,24 @@ def test_the_file_is_written_at_the_start_now_and_then_and_at_the_end(every, tmp
     run("adam", path=tmp_path / "run.npz", checkpoint_every=every)
     assert written == ([0, 1, 2, 3, 4, 4] if every == 0 else [0, 4])
     assert os.listdir(tmp_path) == ["run.npz"]
+
+
+def test_a_disk_that_is_full_ends_the_run_and_leaves_the_file(tmp_path, monkeypatch):
+    from lstmcore import _run_file
+
+    path, before, write = tmp_path / "run.npz", [], _run_file.write
+
+    def failing(*args):
+        before.append(path.read_bytes() if path.exists() else None)
+        if len(before) == 5:
+            raise OSError("no space left on the disk")
+        write(*args)
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no space left"):
+        patched.setattr(_run_file, "write", failing)
+        run("adam", 2, path=path)
+    assert len(before) == 5 and path.read_bytes() == before[-1]
+    assert_same_run(run("adam", 2, path=path), run("adam", 2))
 
 
 # -------------------------------------------------------------------------------- is of this run
