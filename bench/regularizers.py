@@ -26,6 +26,8 @@ CASES = [
     {"dropout": 0.4},
     {"recurrent_dropout": 0.2},
     {"recurrent_dropout": 0.4},
+    {"recurrent_dropout": 0.6},
+    {"recurrent_dropout": 0.6, "weight_noise": 0.1},
     {"input_noise": 0.1},
     {"input_noise": 0.3},
     {"weight_noise": 0.2, "dropout": 0.2},
