@@ -669,6 +669,36 @@ def check_parts(case, rng, whole):
         side_by_side(case, x, whole[b], net.stream())
 
 
+def check_products(case, rng):
+    """Products through two chunks with their states add up to that of the whole."""
+    net, lengths = case.net, case.lengths
+    if case.reads_ahead:
+        return
+    dy, cuts = rng.normal(size=(len(lengths), net.output_size)), rng.integers(0, lengths + 1)
+    chunks = [[x[:cut] for x, cut in zip(case.x, cuts, strict=True)]]
+    chunks += [[x[cut:] for x, cut in zip(case.x, cuts, strict=True)]]
+    of_chunks = None, dy
+    if case.per_step:
+        dy = [rng.normal(size=(length, net.output_size)) for length in lengths]
+        of_chunks = [[d[:cut] for d, cut in zip(dy, cuts, strict=True)]]
+        of_chunks += [[d[cut:] for d, cut in zip(dy, cuts, strict=True)]]
+    g, dfirst, last = net.vjp(case.x, dy, return_dstate=True, return_state=True)
+    _, state = net.predict(chunks[0], return_state=True)
+    g_after, dstate, end = net.vjp(
+        chunks[1], of_chunks[1], state=state, return_dstate=True, return_state=True
+    )
+    g_before, dstate = net.vjp(chunks[0], of_chunks[0], dstate=dstate, return_dstate=True)
+    what = f"in two chunks, cut at {cuts.tolist()}: "
+    for got, wanted in zip(sum(end, ()), sum(last, ()), strict=True):
+        assert_same_rows([got], [wanted], f"{what}the last state")
+    tolerance = TOLERANCE[net.dtype.name]
+    pairs = [(g_before + g_after, g), *zip(sum(dstate, ()), sum(dfirst, ()), strict=True)]
+    for got, wanted in pairs:
+        scale = max(1.0, np.abs(g).max(initial=0.0), np.abs(wanted).max(initial=0.0))
+        error = np.abs(got - wanted).max(initial=0.0) / scale
+        assert error <= tolerance, f"{what}the product is off by {error:.1e}"
+
+
 def side_by_side(case, x, wanted, stream):
     """Step by step, by `step` and by `stream`; x is (B, T, ...) or one sequence."""
     single = x.ndim == case.x[0].ndim
@@ -804,6 +834,7 @@ def check_case(case, rng):
     check_one_hot(case, whole)
     check_batches(case, rng, whole)
     check_parts(case, rng, whole)
+    check_products(case, rng)
     form = forms[rng.integers(len(forms))]
     check_copies(case, form, whole, f, g)
     check_checkpoints(case, rng, form, f, g)
