@@ -112,6 +112,16 @@ def test_it_starts_where_it_is_told(method, given):
     assert result.history["loss"][0] == objective.fun(x0)
 
 
+@ways
+def test_it_leaves_frozen_blocks_alone(method, given):
+    net, (X, Y) = network(), data()
+    before = net.params.copy()
+    result = quiet(lc.fit, net, X, Y, l2=1e-3, frozen=["0.*"], method=method, max_iter=5, **given)
+    is_head = np.concatenate([np.full(b.size, b.name.startswith("1.")) for b in net.table])
+    np.testing.assert_array_equal(net.params != before, is_head)
+    assert result.x.size == is_head.sum() and result.fun < 0.9 * result.history["loss"][0]
+
+
 class Counting(lc.Objective):
     """An objective that says which of its products were asked for."""
 
