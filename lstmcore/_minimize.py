@@ -66,6 +66,7 @@ def minimize(
     bounds=None,
     curvature=None,
     batch_size=None,
+    batches=None,
     truncate=None,
     max_epochs=None,
     learning_rate=None,
@@ -136,6 +137,9 @@ def minimize(
     batch_size : int, optional
         Of adam, sgd and rmsprop with an `Objective`: the sequences of a batch. None is all data at
         every step.
+    batches : {"shuffled", "bucketed"}, optional
+        With `batch_size`: which sequences meet. By default any do; "bucketed" batches have
+        sequences of similar length. See the notes.
     truncate : int, optional
         Of the same: truncated BPTT, for long sequences. Every stretch of so many time steps of a
         batch is a step. The state goes on from one to the next, the gradient does not go back.
@@ -233,9 +237,11 @@ def minimize(
     Without `batch_size` an epoch is one step on the whole objective, in float64, and everything
     that is recorded means what it means with SciPy's methods. With `batch_size`
 
-    - each epoch takes all sequences in a new random order, so many at a time; the last batch may
-      have fewer. A sequence without weight is in no batch. Parameters and what the method keeps
-      have the network's dtype. One seed gives the same bits on any number of threads.
+    - each epoch takes all sequences in a new random order, so many at a time; if they are bucketed,
+      this order is cut into windows of 16 batches, each is sorted by length and cut into batches,
+      and the batches of all windows come in random order. The last batch may have fewer. A
+      sequence without weight is in no batch. Parameters and what the method keeps have the
+      network's dtype. One seed gives the same bits on any number of threads.
     - each step goes along the gradient of `Objective.on_batch`: the weighted mean over the batch's
       own terms, and all of the penalty. So a batch of small weights, or of short sequences, takes
       as large a step as another.
@@ -333,6 +339,7 @@ def minimize(
     n_polish = _as_polish(polish)
     of_epochs = {
         "batch_size": batch_size,
+        "batches": batches,
         "truncate": truncate,
         "max_epochs": max_epochs,
         "learning_rate": learning_rate,

@@ -27,6 +27,7 @@ def fit(
     bounds=None,
     curvature=None,
     batch_size=None,
+    batches=None,
     truncate=None,
     max_epochs=None,
     learning_rate=None,
@@ -62,7 +63,7 @@ def fit(
         shares in both parts.
     method, max_iter, tol, patience, target, callback, progress, options, bounds, curvature
         See `minimize`.
-    batch_size, truncate, max_epochs, learning_rate, clip_norm
+    batch_size, batches, truncate, max_epochs, learning_rate, clip_norm
         Of the methods adam, sgd, rmsprop and rprop: see `minimize` and its notes.
     weight_noise, input_noise, dropout, recurrent_dropout, average, polish
         Of the same.
@@ -170,6 +171,7 @@ def fit(
         "bounds": bounds,
         "curvature": curvature,
         "batch_size": batch_size,
+        "batches": batches,
         "truncate": truncate,
         "max_epochs": max_epochs,
         "learning_rate": learning_rate,

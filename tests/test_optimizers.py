@@ -508,6 +508,43 @@ def test_one_seed_is_one_run_for_any_number_of_threads(method, dtype):
     assert (runs[3][0] != runs[0][0]).any()
 
 
+class Watched(lc.Objective):
+    """Keeps the batches that it has been asked for."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.seen = []
+
+    def on_batch(self, theta, indices):
+        self.seen.append(indices.copy())
+        return super().on_batch(theta, indices)
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(150, 4), (7, 3), (2, 5)])
+def test_bucketed_batches_have_similar_lengths_and_every_sequence_once(count, batch_size):
+    lengths = np.random.default_rng(0).integers(1, 60, count)
+    X, Y = data(lengths=lengths)
+    watched = Watched(network(), X, Y)
+    runs = {}
+    for batches in ("bucketed", "shuffled"):
+        watched.seen.clear()
+        options = {"batch_size": batch_size, "batches": batches, "seed": 0, "max_epochs": 3}
+        quiet_minimize(watched, "adam", learning_rate=1e-3, **options)
+        runs[batches] = list(watched.seen)
+    n = -(-count // batch_size)
+    assert len(runs["bucketed"]) == 3 * n + 1
+    for first in range(0, 3 * n, n):
+        epoch = runs["bucketed"][first : first + n]
+        assert (np.sort(np.concatenate(epoch)) == np.arange(count)).all()
+        assert all(len(batch) == batch_size for batch in epoch[:-1])
+    if count == 150:
+        spread = {name: np.mean([np.ptp(lengths[b]) for b in run]) for name, run in runs.items()}
+        assert spread["bucketed"] < 0.15 * spread["shuffled"]
+        means = np.array([lengths[batch].mean() for batch in runs["bucketed"][:n]])
+        assert abs(np.corrcoef(means, np.arange(n))[0, 1]) < 0.5  # not short ones first
+        assert any((a != b).any() for a, b in zip(epoch, runs["bucketed"][:n], strict=True))
+
+
 def test_without_batch_size_steps_go_down_the_whole_objective():
     X, Y = data()
     net, objective = network(), lc.Objective(network(), X, Y, l2=0.01)
@@ -837,6 +874,8 @@ BAD = {
     "tol": ({"tol": 0.1}, "tol: expected None with adam, got 0.1; they end after max_epochs"),
     "bounds": ({"bounds": [(0, 1)]}, "bounds: expected None with adam, .*; L-BFGS-B, TNC"),
     "batch_size": ({"batch_size": 0}, "batch_size: expected an integer >= 1, got 0"),
+    "batches": ({"batches": "sorted", "batch_size": 2}, "batches: expected .*bucketed.*'sorted'"),
+    "batches alone": ({"batches": "bucketed"}, "batches: expected None without batch_size"),
     "batch_size real": ({"batch_size": 2.0}, "batch_size: expected an integer, got 2.0"),
     "max_epochs": ({"max_epochs": 0}, "max_epochs: expected an integer >= 1, got 0"),
     "rate": ({"learning_rate": 0}, "learning_rate: expected a number > 0, got 0"),

@@ -186,6 +186,18 @@ def test_noise_and_averages_go_on_too(names, batch_size, tmp_path):
         path.unlink()
 
 
+def test_bucketed_batches_go_on_too(tmp_path):
+    options, path = {"batches": "bucketed"}, tmp_path / "run.npz"
+    whole = run("adam", 2, **options)
+    for cut_at in range(1, whole[1].nfev + 1):
+        run("adam", 2, path=path, evaluations=Evaluations(cut_at), **options)
+        assert_same_run(run("adam", 2, path=path, **options), whole)
+        path.unlink()
+    run("adam", 2, path=path, evaluations=Evaluations(2), **options)
+    with pytest.raises(ValueError, match=r"checkpoint_path: .* differ: batches"):
+        run("adam", 2, path=path)
+
+
 @batch_sizes
 @pytest.mark.parametrize("warm", [False, True])
 def test_a_plateau_goes_on_too(batch_size, warm, tmp_path):

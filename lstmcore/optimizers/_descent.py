@@ -11,6 +11,7 @@ import numpy as np
 
 from .._checks import (
     all_finite,
+    as_choice,
     as_generator,
     as_integer,
     as_number,
@@ -30,6 +31,9 @@ from ._schedules import as_schedule
 from ._updates import UPDATES
 
 METHODS = tuple(UPDATES)
+# What `batches` may be, and how many of them are sorted at a time where they are bucketed.
+_ORDERS = ("shuffled", "bucketed")
+_WINDOW = 16
 WITH_BOUNDS = ()
 # What a smaller one of makes smaller steps.
 PACE = {method: update.PACE for method, update in UPDATES.items()}
@@ -49,6 +53,7 @@ def drive(
     options,
     *,
     batch_size,
+    batches,
     truncate,
     learning_rate,
     clip_norm,
@@ -70,7 +75,7 @@ def drive(
     tol : None
     options : dict
         Of the method.
-    batch_size, truncate, learning_rate, clip_norm, average, seed, **noise
+    batch_size, batches, truncate, learning_rate, clip_norm, average, seed, **noise
         As `minimize` takes them.
     file : RunFile, optional
         The run is written to it, or goes on from it.
@@ -79,6 +84,7 @@ def drive(
     objective = run.objective
     given = {
         "batch_size": batch_size,
+        "batches": batches,
         "truncate": truncate,
         "learning_rate": learning_rate,
         "clip_norm": clip_norm,
@@ -98,6 +104,10 @@ def drive(
                 f"{name}: expected None with an objective of one's own, got "
                 f"{describe(given[name])}; an lstmcore.Objective has batches"
             )
+    if batches is not None:
+        as_choice(batches, "batches", _ORDERS)
+        if batch_size is None:
+            raise ValueError(f"batches: expected None without batch_size, got {batches!r}")
     rng = as_generator(seed)
     settings = {name: 0.0 if value is None else value for name, value in noise.items()}
     noise = Noise(objective, rng, **settings)
@@ -108,10 +118,10 @@ def drive(
         truncate = objective.net.check_truncate(truncate)
         members = scored_members(objective, "truncate", truncate)
         at_once = len(members) if batch_size is None else batch_size
-        source = Stretches(run, max_iter, members, at_once, truncate, rng, noise, average)
+        source = Stretches(run, max_iter, members, at_once, batches, truncate, rng, noise, average)
     elif batch_size is not None:
         members = scored_members(objective, "batch_size", batch_size)
-        source = Batches(run, max_iter, members, batch_size, rng, noise, average)
+        source = Batches(run, max_iter, members, batch_size, batches, rng, noise, average)
     else:
         source = Whole(run, max_iter, noise, average)
     is_own = not isinstance(objective, Objective)
@@ -288,6 +298,8 @@ class Batches:
     members : (M,) array of int
         The sequences that have a weight.
     batch_size : int
+    batches : str or None
+        One of `_ORDERS`; None is "shuffled".
     rng : numpy.random.Generator
         Each epoch takes the members in an order from it.
     noise : Noise or None
@@ -300,12 +312,12 @@ class Batches:
         As those of `Whole`.
     """
 
-    def __init__(self, run, max_epochs, members, batch_size, rng, noise, average):
+    def __init__(self, run, max_epochs, members, batch_size, batches, rng, noise, average):
         objective = run.objective
         self.dtype = objective.net.dtype
         self.epoch, self._max_epochs = 0, max_epochs
         self._run, self._objective = run, objective
-        self._batch_size = batch_size
+        self._batch_size, self._batches = batch_size, batches
         self._rng = rng
         self._noise, self._average = noise, average
         self._members = members
@@ -324,6 +336,20 @@ class Batches:
         first = self._place * self._batch_size
         return self._order[first : first + self._batch_size]
 
+    def _bucketed(self, order):
+        """The members in an order in which sequences of a batch have similar lengths.
+
+        Windows of some batches are sorted by length, and cut into batches, which come in random
+        order. Only the last one may have fewer sequences.
+        """
+        lengths = self._objective.examples.batch.lengths
+        window = _WINDOW * self._batch_size
+        windows = (order[first : first + window] for first in range(0, len(order), window))
+        order = np.concatenate([w[np.argsort(lengths[w], kind="stable")] for w in windows])
+        whole = len(order) // self._batch_size * self._batch_size
+        batches = self._rng.permutation(order[:whole].reshape(-1, self._batch_size))
+        return np.concatenate([batches.ravel(), order[whole:]])
+
     def _on_data(self, theta):
         """Loss, gradient and weight of the data of the next step."""
         if self._noise is None:
@@ -337,6 +363,8 @@ class Batches:
         is_first = self.part == 0
         if is_first:
             self._order = self._rng.permutation(self._members)
+            if self._batches == "bucketed":
+                self._order = self._bucketed(self._order)
         f, g, weight = self._on_data(theta)
         norm = norm_of(g)
         self._run.count(f, np.isfinite(norm) or all_finite(g))
@@ -392,14 +420,16 @@ class Stretches(Batches):
 
     Parameters
     ----------
-    run, max_epochs, members, batch_size, rng, noise, average
+    run, max_epochs, members, batch_size, batches, rng, noise, average
         As of `Batches`.
     truncate : int
         Time steps of a stretch.
     """
 
-    def __init__(self, run, max_epochs, members, batch_size, truncate, rng, noise, average):
-        super().__init__(run, max_epochs, members, batch_size, rng, noise, average)
+    def __init__(
+        self, run, max_epochs, members, batch_size, batches, truncate, rng, noise, average
+    ):
+        super().__init__(run, max_epochs, members, batch_size, batches, rng, noise, average)
         self._truncate = truncate
         self._step = 0  # the next one of the batch
         self._state = self._state_after = None  # of the batch's sequences, around that step

@@ -119,6 +119,7 @@ class Rprop(Update):
     PACE = "option step0"
     REFUSED = (
         ("batch_size", "its steps go by the signs of the gradient of all data; adam has batches"),
+        ("batches", "it has none; adam has batches"),
         ("truncate", "its steps go by the signs of the gradient of all data; adam takes it"),
         ("learning_rate", "options={'step0': 0.0125} is the size of its first step"),
         ("clip_norm", "options={'step_max': 50.0} is the largest step of a parameter"),
