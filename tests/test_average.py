@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from small_runs import data
 
 import lstmcore as lc
 
@@ -14,12 +15,6 @@ validations = pytest.mark.parametrize("validates", [False, True])
 
 def network(dtype="float64"):
     return lc.Network([lc.LSTM(2, 3), lc.Dense(3, 1)], dtype=dtype, seed=0)
-
-
-def data(seed=1, lengths=(6, 9, 0, 4, 7)):
-    rng = np.random.default_rng(seed)
-    X = [rng.normal(size=(length, 2)) for length in lengths]
-    return X, [np.cumsum(x[:, :1], axis=0) / 3 for x in X]
 
 
 class Watched(lc.Objective):

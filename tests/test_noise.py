@@ -1,10 +1,9 @@
-"""What disturbs a run on purpose: noise on the parameters."""
-
-import warnings
+"""What disturbs a run on purpose: noise on parameters and inputs, dropout."""
 
 import numpy as np
 import pytest
 from scipy import stats
+from small_runs import data, network, quiet_fit, quiet_minimize
 
 import lstmcore as lc
 from lstmcore import _reference
@@ -15,28 +14,6 @@ METHODS = ["adam", "sgd", "rmsprop"]
 dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
 methods = pytest.mark.parametrize("method", METHODS)
 batch_sizes = pytest.mark.parametrize("batch_size", [None, 2])
-
-
-def network(dtype="float64", seed=0):
-    return lc.Network([lc.LSTM(2, 3, peepholes=True), lc.Dense(3, 1)], dtype=dtype, seed=seed)
-
-
-def data(seed=1, lengths=(6, 9, 0, 4, 7)):
-    rng = np.random.default_rng(seed)
-    X = [rng.normal(size=(length, 2)) for length in lengths]
-    return X, [np.cumsum(x[:, :1], axis=0) / 3 for x in X]
-
-
-def quiet_fit(*args, **kwargs):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", lc.ConvergenceWarning)
-        return lc.fit(*args, **kwargs)
-
-
-def quiet_minimize(*args, **kwargs):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", lc.ConvergenceWarning)
-        return lc.minimize(*args, **kwargs)
 
 
 class Linear:

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from small_runs import data, network, quiet_fit
 
 import lstmcore as lc
 
@@ -19,22 +20,6 @@ RUNS = {
 }
 methods = pytest.mark.parametrize("method", RUNS)
 dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
-
-
-def network(dtype="float64", seed=0):
-    return lc.Network([lc.LSTM(2, 3, peepholes=True), lc.Dense(3, 1)], dtype=dtype, seed=seed)
-
-
-def data(seed=1, lengths=(6, 9, 0, 4, 7)):
-    rng = np.random.default_rng(seed)
-    X = [rng.normal(size=(length, 2)) for length in lengths]
-    return X, [np.cumsum(x[:, :1], axis=0) / 3 for x in X]
-
-
-def quiet_fit(*args, **kwargs):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", lc.ConvergenceWarning)
-        return lc.fit(*args, **kwargs)
 
 
 def test_initial_params_are_those_of_a_new_network():

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from kill_runs import Series
+from small_runs import data, network
 
 import lstmcore as lc
 
@@ -22,16 +23,6 @@ of_epochs = pytest.mark.parametrize(
 )
 
 NOISE = "weight_noise", "input_noise", "dropout", "recurrent_dropout"
-
-
-def network(dtype="float64", seed=0):
-    return lc.Network([lc.LSTM(2, 3, peepholes=True), lc.Dense(3, 1)], dtype=dtype, seed=seed)
-
-
-def data(seed=1, lengths=(6, 9, 0, 4, 7)):
-    rng = np.random.default_rng(seed)
-    X = [rng.normal(size=(length, 2)) for length in lengths]
-    return X, [np.cumsum(x[:, :1], axis=0) / 3 for x in X]
 
 
 class Cut(Exception):

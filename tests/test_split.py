@@ -1,10 +1,10 @@
 """`fit` with `validation_split`, and the history as a table."""
 
 import csv
-import warnings
 
 import numpy as np
 import pytest
+from small_runs import quiet_fit
 
 import lstmcore as lc
 
@@ -17,12 +17,6 @@ def data(seed=1, n=20):
     rng = np.random.default_rng(seed)
     X = [rng.normal(size=(length, 2)) for length in rng.integers(1, 12, n)]
     return X, [np.cumsum(x[:, :1], axis=0) / 3 for x in X]
-
-
-def quiet_fit(*args, **kwargs):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", lc.ConvergenceWarning)
-        return lc.fit(*args, **kwargs)
 
 
 @pytest.mark.parametrize("form", ["list", "array", "examples"])
