@@ -45,11 +45,42 @@ VARIANTS = {
     "LSTM, noise 0.3": runs.Variant(
         80, 8, {"cell": lc.LSTM, "units": 200, "weight_noise": 0.3, "max_epochs": 200}
     ),
-    "GRU, noise 0.3": runs.Variant(
-        70, 8, {"cell": lc.GRU, "units": 200, "weight_noise": 0.3, "max_epochs": 200}
+    "LSTM, noise 0.1, recurrent dropout 0.6": runs.Variant(
+        50,
+        8,
+        {
+            "cell": lc.LSTM,
+            "units": 200,
+            "weight_noise": 0.1,
+            "recurrent_dropout": 0.6,
+            "max_epochs": 100,
+        },
+        seeds=3,
     ),
-    "tanh RNN, noise 0.1": runs.Variant(
-        40, 8, {"cell": lc.RNN, "units": 200, "weight_noise": 0.1, "max_epochs": 200}
+    "GRU, noise 0.05, recurrent dropout 0.5": runs.Variant(
+        30,
+        8,
+        {
+            "cell": lc.GRU,
+            "units": 200,
+            "weight_noise": 0.05,
+            "recurrent_dropout": 0.5,
+            "max_epochs": 70,
+        },
+        seeds=3,
+    ),
+    "tanh RNN, noise 0.03, recurrent dropout 0.3": runs.Variant(
+        25,
+        8,
+        {
+            "cell": lc.RNN,
+            "units": 200,
+            "weight_noise": 0.03,
+            "recurrent_dropout": 0.3,
+            "learning_rate": 2e-3,
+            "max_epochs": 150,
+        },
+        seeds=3,
     ),
 }
 
@@ -85,6 +116,7 @@ def run(variant, seed, data, quick=False):
     net = network(options.pop("cell"), options.pop("units"), seed, **layer)
     if quick:
         options["max_epochs"] = 15
+    rate = options.pop("learning_rate", RATE)
     pieces = chorales(data)
     learn, held_out, test = (
         lc.Objective(net, *forecasts(pieces[part]), n_threads=1)
@@ -95,7 +127,7 @@ def run(variant, seed, data, quick=False):
         learn,
         "adam",
         batch_size=2,
-        learning_rate=lc.optimizers.Cosine(RATE),
+        learning_rate=lc.optimizers.Cosine(rate),
         clip_norm=5.0,
         average=AVERAGE,
         patience=50,

@@ -147,3 +147,10 @@ def begin_lstm(lstm):
 def begin_linear(linear):
     torch.nn.init.xavier_uniform_(linear.weight)
     linear.bias.zero_()
+
+
+def warm_up():
+    """A step of an optimizer: the first one of a process imports PyTorch's compiler, for seconds."""
+    peer = Peer(2, 2, 2, bidirectional=False, l2=0.0, binary=False, dtype=torch.float32, seed=0)
+    batch = batch_of([np.zeros((3, 2))], [np.zeros(3, int)], peer.dtype)
+    peer.step(torch.optim.Adam(peer.parameters), batch)
