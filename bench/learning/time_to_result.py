@@ -22,7 +22,7 @@ network, the same data and a start of the same distribution. Chorales: LSTM(88, 
 validation loss is 8.45 nats a frame, looked at after every epoch. Vowels: BLSTM(24, 32), until the
 objective (l2 = 3e-3) is 0.0365. Reber: LSTM(7, 32), until all 512 strings are forecast without an
 error. Where it is never reached, the time is how long was tried. PyTorch pads: its packed sequences
-are slower. What it does once in a process, at its first step (seconds), is not counted.
+are slower. What it does once, at the first step of a process, is not counted.
 """
 SEEDS = 10
 DATA = "chorales"

@@ -150,7 +150,7 @@ def begin_linear(linear):
 
 
 def warm_up():
-    """A step of an optimizer: the first one of a process imports PyTorch's compiler, for seconds."""
+    """A step of an optimizer: the first of a process imports the compiler, which takes long."""
     peer = Peer(2, 2, 2, bidirectional=False, l2=0.0, binary=False, dtype=torch.float32, seed=0)
     batch = batch_of([np.zeros((3, 2))], [np.zeros(3, int)], peer.dtype)
     peer.step(torch.optim.Adam(peer.parameters), batch)
