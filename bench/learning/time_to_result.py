@@ -284,11 +284,15 @@ def table(results):
             [
                 f"{task}: {by}",
                 reached,
-                f"{typical:.1f} ({min(seconds):.1f} to {max(seconds):.1f})",
+                f"{digits(typical)} ({digits(min(seconds))} to {digits(max(seconds))})",
                 ratio,
             ]
         )
     return runs.markdown(["", "reached", "s: median (least, most)", "times lstmcore's best"], lines)
+
+
+def digits(seconds):
+    return f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.2f}"
 
 
 def picture(results, path):
