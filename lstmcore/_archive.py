@@ -46,7 +46,7 @@ _CHUNK = 1 << 18
 _NO_DATE = (1980, 1, 1, 0, 0, 0)  # one content, one sequence of bytes
 
 
-def write(path, header, arrays):
+def write(path, header, arrays, name="path"):
     """Write a header and arrays to one file.
 
     A reader sees the old file or the new one, never half of one: the bytes go to a temporary file
@@ -62,6 +62,8 @@ def write(path, header, arrays):
         Of what JSON holds; with "format" and "version".
     arrays : dict of str to ndarray
         float32, float64, int64 or uint8.
+    name : str
+        What errors call the path.
 
     Raises
     ------
@@ -71,13 +73,13 @@ def write(path, header, arrays):
         What is there is no file: a directory, a pipe, a device. The header is larger than `read`
         takes it.
     """
-    at_once(path, lambda file: write_to(file, header, arrays))
+    at_once(path, lambda file: write_to(file, header, arrays), name)
 
 
-def at_once(path, fill):
+def at_once(path, fill, name="path"):
     """Make a file of what ``fill(file)`` writes; `write` says how."""
-    path = as_path(path)
-    mode = _mode_of(path)
+    path = as_path(path, name)
+    mode = _mode_of(path, name)
     path = Path(os.path.realpath(path))  # a link stays one
     owner = f"{os.getpid()}-{os.urandom(6).hex()}"
     temporary = path.with_name(f".{path.name[:_MOST_OF_NAME]}.{owner}.tmp")
@@ -85,7 +87,7 @@ def at_once(path, fill):
     def create(name, flags):
         return os.open(name, flags, 0o666 if mode is None else mode)
 
-    _check_folder(path.parent)
+    _check_folder(path.parent, name)
     try:
         with open(temporary, "xb", opener=create) as file:
             if mode is not None:
@@ -101,7 +103,7 @@ def at_once(path, fill):
     _sync_directory(path.parent)
 
 
-def _mode_of(path):
+def _mode_of(path, name):
     """The permissions of the file that is there, or None; what is there and no file is refused."""
     try:
         mode = os.stat(path).st_mode
@@ -109,21 +111,21 @@ def _mode_of(path):
         return None
     if not stat.S_ISREG(mode):
         kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
-        raise ValueError(f"path: expected a file or a new name, got {path}, which is {kind}")
+        raise ValueError(f"{name}: expected a file or a new name, got {path}, which is {kind}")
     return stat.S_IMODE(mode)
 
 
-def _check_folder(folder):
+def _check_folder(folder, name):
     """Raise where no file can be made in a folder: the system's own words name a temporary file."""
     if not folder.is_dir():
         raise FileNotFoundError(
             errno.ENOENT,
-            "path: expected a name in a folder that is there; make the folder first",
+            f"{name}: expected a name in a folder that is there; make the folder first",
             str(folder),
         )
     if not os.access(folder, os.W_OK):
         raise PermissionError(
-            errno.EACCES, "path: expected a folder that one may write to", str(folder)
+            errno.EACCES, f"{name}: expected a folder that one may write to", str(folder)
         )
 
 

@@ -66,7 +66,7 @@ def drive(run, method, start, max_iter, tol, options):
             nit=run.recorder.nit,
             nfev=run.nfev,
             njev=run.nfev,
-            nhev=model.products,
+            nhev=run.nhev,
         )
 
     while True:
@@ -139,12 +139,10 @@ class _Model:
     ----------
     damping : float
         λ.
-    products : int
-        Products with G so far.
     """
 
     def __init__(self, product, damping, size):
-        self.damping, self.products = damping, 0
+        self.damping = damping
         self._product = product
         self._rng = np.random.default_rng(0)
         self._squares, self._weight = np.zeros(size), 0.0
@@ -171,7 +169,6 @@ class _Model:
             self.damping /= _GROWTH
 
     def _times(self, v):
-        self.products += 1
         return self._product(self._x, v)
 
     def solve(self, g, step, most):

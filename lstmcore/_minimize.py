@@ -364,7 +364,8 @@ def minimize(
         for name, value in of_epochs.items():
             if value is not None:
                 takers = ", ".join(optimizers.takers_of(name))
-                raise _not_of(method, name, value, f"{takers} take it")
+                given = polish if name == "polish" else value
+                raise _not_of(method, name, given, f"{takers} take it")
         max_iter = as_integer(_MAX_ITER if max_iter is None else max_iter, "max_iter", 1)
     tol = None if tol is None else as_number(tol, "tol", 0.0)
     every = as_number(checkpoint_every, "checkpoint_every", 0)
@@ -664,7 +665,7 @@ def _ended(run, start, stop):
     """The result of a run that was ended from within: what SciPy would say, were it asked."""
     from scipy.optimize import OptimizeResult
 
-    return OptimizeResult(
+    result = OptimizeResult(
         x=start,
         fun=np.nan,
         jac=np.full_like(start, np.nan),
@@ -675,6 +676,9 @@ def _ended(run, start, stop):
         nfev=run.nfev,
         njev=run.nfev,
     )
+    if run.nhev is not None:
+        result.nhev = run.nhev
+    return result
 
 
 def _callers_level():

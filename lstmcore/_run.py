@@ -72,6 +72,8 @@ class Run:
     objective, recorder
     nfev : int
         Evaluations of the objective, or of batches.
+    nhev : int or None
+        Products with curvature; None of a method that asks for none.
     n_nonfinite : int
         How many of them were not finite.
     unit : str
@@ -84,6 +86,7 @@ class Run:
         self.objective = objective
         self.recorder = recorder
         self.nfev = self.n_nonfinite = 0
+        self.nhev = None
         self.unit = "iterations"
         self.states = None
         self._validation = validation
@@ -136,8 +139,10 @@ class Run:
                 f"objective: expected it to have {name}(theta, v), as an lstmcore.Objective has, "
                 f"got {describe(self.objective)}"
             )
+        self.nhev = 0
 
         def checked(x, v):
+            self.nhev += 1
             name_of_it = f"objective's {name}"
             answer = shaped(as_real(product(x, v), name_of_it, np.float64), name_of_it, x.shape)
             if not np.isfinite(answer).all():

@@ -116,7 +116,7 @@ class RunFile:
             "left": self._left,
             "state": _without_arrays(state, "", arrays),
         }
-        write(self._path, header, arrays)
+        write(self._path, header, arrays, NAME)
         self._due = time.monotonic() + self._every
 
 

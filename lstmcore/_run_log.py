@@ -121,7 +121,8 @@ class RunLog:
         header = {"run": self._identity, "versions": self._versions}
         text = json.dumps(header, allow_nan=False).encode()
         whole = _LINE + len(text).to_bytes(_SUM, "little") + text + b"S" + _bytes(self.start)
-        at_once(self._path, lambda file: file.write(whole + _sum_bytes(zlib.crc32(whole))))
+        last = _sum_bytes(zlib.crc32(whole))
+        at_once(self._path, lambda file: file.write(whole + last), NAME)
 
     def _open(self):
         with refusing_file(self._path, self._identity):

@@ -1,9 +1,13 @@
 """`fit`: build the objective of a data set and minimize it."""
 
+import inspect
+from difflib import get_close_matches
+
 from . import optimizers
 from ._checks import as_generator, as_integer, as_positive, describe
 from ._minimize import minimize
 from ._restarts import minimize_anew
+from .network import Network
 from .objective import Objective
 
 __all__ = ["fit"]
@@ -143,6 +147,7 @@ def fit(
     True
     """
     n_restarts = as_integer(n_restarts, "n_restarts", 0)
+    _refuse_unknown(objective)
     check_finite = objective.get("check_finite", True)
     objective = Objective(net, X, Y, **objective)
     held = None
@@ -199,6 +204,20 @@ def fit(
     if held is not None:
         result.validation_indices = held
     return result
+
+
+def _refuse_unknown(names):
+    """Raise where a name is no argument of `fit` or of what it calls; else they would say so."""
+    known = {}
+    for function in (fit, Objective.__init__, Network.prepare):
+        known |= inspect.signature(function).parameters
+    for name in names:
+        if name not in known:
+            alike = get_close_matches(name, known, n=1)
+            such = f", such as {alike[0]}" if alike else ""
+            raise TypeError(
+                f"{name}: expected an argument of fit{such}; help(lstmcore.fit) names them"
+            )
 
 
 def _split(objective, share, rng):

@@ -482,9 +482,9 @@ def test_the_file_is_written_at_the_start_now_and_then_and_at_the_end(every, tmp
 
     written, write = [], _run_file.write
 
-    def counted(path, header, arrays):
+    def counted(path, header, *more):
         written.append(header["state"]["source"]["epoch"])
-        write(path, header, arrays)
+        write(path, header, *more)
 
     monkeypatch.setattr(_run_file, "write", counted)
     run("adam", path=tmp_path / "run.npz", checkpoint_every=every)
@@ -748,7 +748,7 @@ def test_a_place_beyond_a_generators_buffer_is_refused(bits, place, value):
     [
         (3, TypeError, "checkpoint_path: expected a str or a path, got 3"),
         ("a\0b", ValueError, "checkpoint_path: expected a name without a zero byte"),
-        ("nowhere/run.npz", FileNotFoundError, "a folder that is there"),
+        ("nowhere/run.npz", FileNotFoundError, "checkpoint_path: expected a name in a folder"),
         (".", IsADirectoryError, "directory"),
     ],
 )

@@ -48,7 +48,7 @@ def test_devices_directories_and_pipes_by_number_are_refused(tmp_path):
         os.close(writer)
     # The function that looks alone: were it wrong, save would take the device away.
     with pytest.raises(ValueError, match="got /dev/null, which is a device"):
-        _archive._mode_of("/dev/null")
+        _archive._mode_of("/dev/null", "path")
 
 
 @posix

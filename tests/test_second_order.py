@@ -315,6 +315,17 @@ def test_hessian_free_gives_the_same_bits_again():
     assert results[0].nhev == results[1].nhev > 5
 
 
+@pytest.mark.parametrize("method", ["hessian-free", "trust-krylov", "Newton-CG"])
+def test_a_run_that_was_stopped_has_counted_its_products(method):
+    def stop(_):
+        raise StopIteration
+
+    options = {} if method == "hessian-free" else {"curvature": "gauss_newton"}
+    result = quiet(lc.fit, network(), *data(), method=method, callback=stop, **options)
+    assert result.nit == 1 and result.nhev > 1
+    assert "nhev" not in lc.fit(network(), *data(), callback=stop)
+
+
 def test_hessian_free_ends_where_the_gradient_is_small_enough():
     objective = Quadratic(network())
     result = lc.minimize(objective, "hessian-free", tol=1e-3)

@@ -400,3 +400,17 @@ def test_a_validation_objective_of_another_network_is_refused():
 def test_something_else_than_a_network_is_refused():
     with pytest.raises(TypeError, match="net: expected a Network, got 'net'"):
         fit("net", *data())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("epochs", "epochs: expected an argument of fit, such as max_epochs; help"),
+        ("sample_weights", "sample_weights: expected an argument of fit, such as sample_weight;"),
+        ("lr", r"lr: expected an argument of fit; help\(lstmcore.fit\)"),
+    ],
+)
+def test_an_unknown_argument_is_named_with_the_nearest_one(name, words):
+    net = lc.Network([lc.Dense(1, 1)])
+    with pytest.raises(TypeError, match=f"^{words}"):
+        lc.fit(net, np.ones((2, 3, 1)), np.ones((2, 3)), **{name: 3})
