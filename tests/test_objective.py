@@ -176,7 +176,6 @@ CALLS = {
     "loss_and_grad": lambda net, *data, **wrong: net.loss_and_grad(*data, **wrong),
     "Objective": Objective,
     "check_gradient": lc.check_gradient,
-    "fit": lc.fit,
 }
 
 
