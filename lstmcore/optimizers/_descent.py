@@ -212,7 +212,8 @@ class Stepper:
         rate = None  # of a method without one
         if self._schedule is not None:
             rate = self._schedule(epoch, self._max_epochs)
-            rate = as_number(rate, f"learning_rate({epoch:.6g}, {self._max_epochs:.6g})", 0)
+            if not (type(rate) is float and 0.0 <= rate < np.inf):  # the name takes its time
+                rate = as_number(rate, f"learning_rate({epoch:.6g}, {self._max_epochs:.6g})", 0)
         clips = self._clip_norm is not None and norm > self._clip_norm
         self._update(theta, f, g, rate, self._clip_norm / norm if clips else 1.0)
         if self._average is not None:
@@ -537,6 +538,9 @@ def _epochs_done(state, max_epochs):
 
 def as_gradient(g, theta, source="on_batch"):
     """What a method of Objective gives, which a class derived from it may have of its own."""
+    is_array = type(g) is np.ndarray and g.flags.c_contiguous
+    if is_array and g.dtype == theta.dtype and g.shape == theta.shape:
+        return g
     name = f"the gradient of {source}"
     return np.ascontiguousarray(shaped(as_real(g, name, theta.dtype), name, theta.shape))
 
