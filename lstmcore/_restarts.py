@@ -5,6 +5,7 @@ from itertools import chain, islice
 import numpy as np
 
 from . import optimizers
+from ._archive import as_path
 from ._checks import as_integer, describe
 from ._minimize import ConvergenceWarning, held_warnings, minimize, warn
 from ._run import REACHED, STOPPED, params_of, theta_of
@@ -29,7 +30,7 @@ def minimize_anew(objective, n_restarts, n_jobs, rng, **arguments):
     rng : numpy.random.Generator
         The first run takes what it needs from it. Those after it have seeds spawned from its seed.
     **arguments
-        Of `minimize`.
+        Of `minimize`. Each run has a file of its own: checkpoint_path, a dot and its number.
 
     Returns
     -------
@@ -40,9 +41,11 @@ def minimize_anew(objective, n_restarts, n_jobs, rng, **arguments):
     if n_jobs == 0:
         raise ValueError("n_jobs: expected a number of processes, or -1 for all processors, got 0")
     net = objective.net
-    seeds = chain([None], _spawned(rng, n_restarts))
+    if arguments["checkpoint_path"] is not None:
+        arguments["checkpoint_path"] = as_path(arguments["checkpoint_path"], "checkpoint_path")
+    seeds = enumerate(chain([None], _spawned(rng, n_restarts)))
     if n_jobs == 1:
-        outcomes = ((seed, *_attempt(objective, seed, rng, arguments)) for seed in seeds)
+        outcomes = ((seed, *_attempt(objective, k, seed, rng, arguments)) for k, seed in seeds)
     else:
         outcomes = _in_processes(n_jobs, objective, seeds, rng, arguments)
 
@@ -82,8 +85,11 @@ def _spawned(rng, n):
     return (seed.spawn(1)[0] for _ in range(n))
 
 
-def _attempt(objective, seed, rng, arguments):
+def _attempt(objective, number, seed, rng, arguments):
     """A run's result, and the warnings that it would have given."""
+    path = arguments["checkpoint_path"]
+    if path is not None:
+        arguments = arguments | {"checkpoint_path": f"{path}.{number}"}
     if seed is not None:
         rng = np.random.default_rng(seed)
         arguments = arguments | {"x0": theta_of(objective, objective.net.initial_params(rng))}
@@ -111,8 +117,8 @@ def _in_processes(n_jobs, objective, seeds, rng, arguments):
     with Parallel(n_jobs) as parallel:
         n_jobs = effective_n_jobs(n_jobs)
         while some := list(islice(seeds, n_jobs)):
-            calls = (delayed(_attempt)(objective, seed, rng, arguments) for seed in some)
-            for seed, outcome in zip(some, parallel(calls), strict=True):
+            calls = (delayed(_attempt)(objective, k, seed, rng, arguments) for k, seed in some)
+            for (_, seed), outcome in zip(some, parallel(calls), strict=True):
                 yield seed, *outcome
 
 

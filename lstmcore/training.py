@@ -72,8 +72,9 @@ def fit(
     weight_noise, input_noise, dropout, recurrent_dropout, average, polish
         Of the same.
     checkpoint_path, checkpoint_every
-        A file from which the run goes on if it was cut: see `minimize` and its notes. `checkpoint`
-        is another thing: it bounds the memory of an evaluation.
+        A file from which the run goes on if it was cut: see `minimize` and its notes. With
+        `n_restarts` each run has a file of its own, whose name ends in a dot and its number.
+        `checkpoint` is another thing: it bounds the memory of an evaluation.
     n_restarts : int
         How many more runs follow the first one, each from fresh parameters, those of
         `Network.initial_params`. The best run's are left in the network: that of the lowest
@@ -191,11 +192,6 @@ def fit(
         "checkpoint_every": checkpoint_every,
     }
     if n_restarts:
-        if checkpoint_path is not None:
-            raise ValueError(
-                f"checkpoint_path: expected None with n_restarts, got {describe(checkpoint_path)}; "
-                "a file keeps one run"
-            )
         result = minimize_anew(objective, n_restarts, n_jobs, as_generator(seed), **arguments)
     else:
         if as_integer(n_jobs, "n_jobs") != 1:

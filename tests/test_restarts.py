@@ -239,3 +239,31 @@ def test_without_joblib_it_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "joblib", None)
     with pytest.raises(ImportError, match=r"^n_jobs: expected 1 where joblib is not installed"):
         lc.fit(network(), *data(), n_restarts=2, n_jobs=2)
+
+
+class Cut(Exception):
+    """Where a test cuts a run."""
+
+
+@methods
+def test_runs_that_were_cut_go_on_from_their_files(method, tmp_path):
+    X, Y = data()
+    options = {"method": method, "n_restarts": 2, "seed": 3, **RUNS[method]}
+    whole = network()
+    expected = quiet_fit(whole, X, Y, **options)
+    options["checkpoint_path"], calls = tmp_path / "run", []
+
+    def cut(now):
+        calls.append(now.nit)
+        if len(calls) > now.nit and now.nit == 2:  # of the second run
+            raise Cut
+
+    with pytest.raises(Cut):
+        quiet_fit(network(), X, Y, callback=cut, checkpoint_every=0, **options)
+    assert (tmp_path / "run.0").exists() and (tmp_path / "run.1").exists()
+    net = network()
+    result = quiet_fit(net, X, Y, **options)
+    np.testing.assert_array_equal(net.params, whole.params)
+    assert [run.value for run in result.restarts] == [run.value for run in expected.restarts]
+    assert [run.nfev for run in result.restarts] == [run.nfev for run in expected.restarts]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.0", "run.1", "run.2"]
