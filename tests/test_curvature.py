@@ -546,6 +546,22 @@ def test_the_penalty_of_a_subclass_counts(dtype):
         lasso.residuals(theta)
 
 
+@pytest.mark.parametrize("readout", ["all", "last"])
+@pytest.mark.parametrize("checkpoint", [None, 2])
+def test_products_begin_in_the_states_that_are_given(readout, checkpoint):
+    net, rng = network(readout=readout), np.random.default_rng(8)
+    start = net.predict(np.zeros((len(LENGTHS), 0, I)), return_state=True)[1]
+    state = tuple(tuple(rng.normal(size=values.shape) for values in entry) for entry in start)
+    obj = objective(net, state=state, checkpoint=checkpoint)
+    theta, (v,) = net.params.astype(float), directions(net, 1)
+    r, J = obj.residuals(theta), obj.jacobian(theta)
+    assert 0.5 * r @ r == pytest.approx(obj.fun(theta), rel=1e-13)
+    assert abs(obj.fun(theta) - objective(net).fun(theta)) > 1e-3
+    assert relative_error(J @ v, sixth_order(obj.residuals, theta, v)) < 1e-8
+    assert relative_error(J.T @ (J @ v), obj.gauss_newton(theta, v)) < 1e-8
+    assert relative_error(obj.hessp(theta, v), sixth_order(obj.grad, theta, v)) < 1e-6
+
+
 def test_the_penalty_counts_block_by_block():
     net, (v,) = network(), directions(network(), 1)
     plain = objective(net, l2=0)
