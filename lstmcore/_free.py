@@ -47,13 +47,8 @@ class Free(Fixed):
         self.size = int(is_free.sum())
         self.kept = params[~is_free]
         self._is_free = is_free
-        places = np.cumsum(is_free) - is_free  # in θ, of the free ones
-        stretches = [(part, is_free[part].any()) for part in weight_slices]
-        self.weight_slices = [
-            slice(int(places[part.start]), int(places[part.stop - 1] + is_free[part.stop - 1]))
-            for part, has_free in stretches
-            if has_free
-        ]
+        place = np.concatenate([[0], np.cumsum(is_free)]).tolist()  # in θ, of each parameter
+        self.weight_slices = [slice(place[part.start], place[part.stop]) for part in weight_slices]
 
     def params_of(self, theta):
         """All parameters, fresh, in the dtype of θ if it is float32, else in float64."""

@@ -2,6 +2,7 @@
 
 import inspect
 from difflib import get_close_matches
+from functools import cache
 
 from . import optimizers
 from ._checks import as_generator, as_integer, as_positive, describe
@@ -202,14 +203,18 @@ def fit(
     return result
 
 
+@cache
+def _arguments():
+    """The names of what `fit` takes, for itself, for the objective and for the data."""
+    functions = fit, Objective.__init__, Network.prepare
+    return [name for function in functions for name in inspect.signature(function).parameters]
+
+
 def _refuse_unknown(names):
     """Raise where a name is no argument of `fit` or of what it calls; else they would say so."""
-    known = {}
-    for function in (fit, Objective.__init__, Network.prepare):
-        known |= inspect.signature(function).parameters
     for name in names:
-        if name not in known:
-            alike = get_close_matches(name, known, n=1)
+        if name not in _arguments():
+            alike = get_close_matches(name, _arguments(), n=1)
             such = f", such as {alike[0]}" if alike else ""
             raise TypeError(
                 f"{name}: expected an argument of fit{such}; help(lstmcore.fit) names them"

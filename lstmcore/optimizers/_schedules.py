@@ -53,7 +53,19 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Cosine:
+class _Fall:
+    """From a rate at the first step to the last one."""
+
+    rate: float
+    last: float = 0.0
+
+    def __post_init__(self):
+        as_positive(self.rate, "rate")
+        as_number(self.last, "last", 0)
+
+
+@dataclass(frozen=True)
+class Cosine(_Fall):
     """A rate that falls along half a cosine until the last epoch (Loshchilov & Hutter 2017).
 
     Parameters
@@ -76,19 +88,12 @@ class Cosine:
     (0.5, 0.375, 0.25)
     """
 
-    rate: float
-    last: float = 0.0
-
-    def __post_init__(self):
-        as_positive(self.rate, "rate")
-        as_number(self.last, "last", 0)
-
     def __call__(self, epoch, max_epochs):
         return self.last + 0.5 * (self.rate - self.last) * (1.0 + cos(pi * epoch / max_epochs))
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(_Fall):
     """A rate that falls along a line until the last epoch.
 
     Parameters
@@ -105,13 +110,6 @@ class Linear:
     >>> schedule(0, 100), schedule(50, 100), schedule(100, 100)
     (0.5, 0.375, 0.25)
     """
-
-    rate: float
-    last: float = 0.0
-
-    def __post_init__(self):
-        as_positive(self.rate, "rate")
-        as_number(self.last, "last", 0)
 
     def __call__(self, epoch, max_epochs):
         return self.rate + (self.last - self.rate) * epoch / max_epochs
