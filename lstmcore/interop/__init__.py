@@ -1,0 +1,1 @@
+"""Networks from other libraries' files, and back: PyTorch, ONNX, Keras."""

@@ -1,0 +1,1 @@
+"""ONNX files: networks from them, and networks as them. Needs the package `onnx`."""
