@@ -160,12 +160,20 @@ class Follower:
         """Follow nodes, each of which stands behind those that it reads."""
         for node in nodes:
             try:
-                outputs = self._outputs(node, [self.value(name) for name in node.inputs])
+                outputs = self._outputs(node, [self._read_by(node, name) for name in node.inputs])
             except Refused as error:
                 self.refused.append((node, str(error)))
                 outputs = [Unknown()] * len(node.outputs)
             for name, value in zip(node.outputs, outputs, strict=False):
                 self._values[name] = value
+
+    def _read_by(self, node, name):
+        """A value that a node reads."""
+        try:
+            return self.value(name)
+        except Refused as error:
+            self.refused.append((node, str(error)))
+            return Unknown()
 
     def value(self, name):
         """What a value is; None for one that is left out."""
@@ -175,7 +183,7 @@ class Follower:
             array = self.graph.array(name)
             if array is not None:
                 self._values[name] = Known(array)
-            elif name in self.graph.inputs:
+            elif self.graph.input(name) is not None:
                 self._values[name] = self._input(name)
             elif self.graph.producer(name) is not None:
                 return Unknown()
@@ -187,7 +195,7 @@ class Follower:
 
     def _input(self, name):
         """An input of the graph: its last axis has the features, unless it holds integers."""
-        tensor = self.graph.inputs[name].type.tensor_type
+        tensor = self.graph.input(name).type.tensor_type
         is_integer = tensor.elem_type in _INTEGER_TYPES
         if not is_integer and tensor.elem_type not in _REAL_TYPES:
             raise Refused(f"reads the input {name!r}, which has neither numbers nor tokens")
@@ -395,7 +403,9 @@ class Follower:
         return x
 
     def _flipped(self, x, axis):
-        self._time_axis(x, axis, "reverses")
+        if len(x.axes[axis]) != 1:
+            raise Refused("reverses another axis than that of time")
+        x.axes[axis][0].take_as("time")
         if x.behind is not None:
             raise Refused("reverses padded sequences")
         return Stream(x.axes, x.units, x.behind, x.order, not x.is_flipped)

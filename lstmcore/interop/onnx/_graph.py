@@ -196,6 +196,12 @@ class Graph:
             return None
         return self._outer.producer(name)
 
+    def input(self, name):
+        """The input of a name as onnx.ValueInfoProto; None where no input has the name."""
+        if name in self.inputs or self._outer is None or name in self._producers:
+            return self.inputs.get(name)
+        return None if name in self._tensors else self._outer.input(name)
+
     def array(self, name):
         """The tensor of a name as an array; None where no tensor has the name."""
         if name in self._tensors:

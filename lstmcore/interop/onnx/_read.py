@@ -13,7 +13,7 @@ from .._common import build_network, choose_readout, prefixes
 from ._cells import KINDS
 from ._chain import Final, network_of
 from ._fold import Known
-from ._follow import Follower, OtherLayout
+from ._follow import Follower, OtherLayout, Unknown
 from ._graph import Graph, Refused, read_model
 from ._run import compare
 from ._stream import Stream
@@ -167,6 +167,8 @@ def _choose_output(graph, opset, output):
     outputs = [name for name in names if states[name] is None]
     if not outputs:  # states alone: the output of a layer, rather than its cells
         outputs = [name for name in names if states[name] == "h"][:1]
+    if len(outputs) > 1 and all(isinstance(follower.value(n), Unknown) for n in outputs):
+        raise ValueError(_message(follower.refused))
     if len(outputs) != 1:
         raise ValueError(
             f"output: expected one of {', '.join(outputs or names)}, for the graph has several "
