@@ -14,7 +14,7 @@ demo: .venv/installed
 	$(BIN)/python examples/japanese_vowels.py
 
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 # Random networks and hostile files by the thousand, runs killed at random moments: see
 # tests/sweep.py, tests/kill_runs.py.
@@ -41,7 +41,7 @@ test-debug: .venv/installed
 	LD_PRELOAD="$(call RUNTIME,libasan.so) $(call RUNTIME,libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	LSTMCORE_DEBUG=1 PYTHONPATH=$(CURDIR)/build/debug/site PYTHONSAFEPATH=1 \
-	$(BIN)/pytest --ignore=tests/ecosystem
+	$(BIN)/pytest -n auto --ignore=tests/ecosystem
 
 # The same tests on a Python without a global lock.
 test-freethreaded:
