@@ -43,12 +43,13 @@ test-debug: .venv/installed
 	LSTMCORE_DEBUG=1 PYTHONPATH=$(CURDIR)/build/debug/site PYTHONSAFEPATH=1 \
 	$(BIN)/pytest -n auto --ignore=tests/ecosystem
 
-# The same tests on a Python without a global lock.
+# The same tests on a Python without a global lock, for which few packages have wheels.
 test-freethreaded:
 	@test -n "$(FREE_THREADED)" || { echo "no python3.14t, python3.13t"; exit 1; }
 	$(FREE_THREADED) -m venv .venv-freethreaded
-	.venv-freethreaded/bin/pip install --quiet --prefer-binary --editable ".[test]"
-	.venv-freethreaded/bin/pytest
+	.venv-freethreaded/bin/pip install --quiet --prefer-binary --editable ".[parallel]" \
+		pytest hypothesis mpmath
+	.venv-freethreaded/bin/pytest --ignore=tests/ecosystem
 
 test-embedded: .venv/installed
 	$(BIN)/pytest -m embedded tests/embedded
