@@ -32,7 +32,8 @@ from ._readout import cut
 from ._states import States
 from ._workspace import Fresh, WorkspacePool
 from .cells import CELLS, Layer
-from .losses import LOSSES, SquaredError, find_loss, kernel_of, loss_threads
+from .losses import LOSSES, SquaredError, find_loss
+from .losses._compiled import kernel_of, loss_threads
 from .sequences import as_outputs, equal_lengths, make_batch, single_steps
 from .streaming import Stream
 
