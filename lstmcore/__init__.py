@@ -29,6 +29,7 @@ _LAZY = {
     "check_gradient": "gradcheck",
     "export_c": "export",
     "fit": "training",
+    "from_keras": "interop.keras",
     "gru_backward": "functional",
     "gru_forward": "functional",
     "load": "storage",
@@ -38,6 +39,7 @@ _LAZY = {
     "release_memory": "functional",
     "rnn_backward": "functional",
     "rnn_forward": "functional",
+    "to_keras": "interop.keras",
 }
 _SUBMODULES = ("datasets", "optimizers")
 
@@ -57,6 +59,7 @@ __all__ = [
     "datasets",
     "export_c",
     "fit",
+    "from_keras",
     "get_include",
     "get_num_threads",
     "gru_backward",
@@ -71,6 +74,7 @@ __all__ = [
     "rnn_forward",
     "set_num_threads",
     "show_config",
+    "to_keras",
 ]
 
 
