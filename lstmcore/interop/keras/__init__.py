@@ -5,6 +5,7 @@ What is read is data: classes are looked up in a table, never imported, and no c
 
 import os
 from collections.abc import Mapping
+from contextlib import contextmanager
 
 from ..._archive import as_path, refusing
 from ..._checks import as_choice, as_real_dtype, describe
@@ -124,7 +125,8 @@ def from_keras(
             layers, blocks = [], {}
             for k, item in enumerate(plan.items):
                 width = layers[-1].output_size if layers else None
-                layer, own = fill(item, of_node[id(item.node)], k, width)
+                with _naming_what_lacks():
+                    layer, own = fill(item, of_node[id(item.node)], k, width)
                 layers.append(layer)
                 blocks |= own
             return build_network(layers, blocks, loss=loss, readout=readout, dtype=dtype)
@@ -144,10 +146,19 @@ def _plan(source, given, version):
             version = Version.parse(said)
     if version is not None and version.numbers < (2,):
         raise ValueError(f"it is by Keras {version.text}; load it in Keras 2 and save it anew")
-    nodes, everything, apart = chain(config)
-    plan = Plan(nodes, version)
+    with _naming_what_lacks():
+        nodes, everything, apart = chain(config)
+        plan = Plan(nodes, version)
     place = {id(node): k for k, node in enumerate(everything)}
     return plan, everything, sorted(apart + plan.problems, key=lambda found: place[id(found[0])])
+
+
+@contextmanager
+def _naming_what_lacks():
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"its configuration lacks {error}") from error
 
 
 def _given_config(config):
@@ -176,6 +187,6 @@ def _given_version(text):
     if not isinstance(text, str):
         raise TypeError(f"keras_version: expected a str such as '2.4.0', got {describe(text)}")
     try:
-        return Version.parse(text if "." in text else f"{text}.0")
+        return Version.parse(text)
     except ValueError as error:
         raise ValueError(f"keras_version: {error}") from None

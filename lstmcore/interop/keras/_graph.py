@@ -98,6 +98,7 @@ def _connected(layer):
         return node
     if len(calls) != 1:
         node.trouble = f"it is called {len(calls)} times"
+    if not calls:
         return node
     call = calls[0]
     if isinstance(call, dict):  # Keras 3
@@ -110,7 +111,7 @@ def _connected(layer):
             if name == "mask":
                 node.masks += _tensors(value)
             elif _tensors(value):
-                node.trouble = f"it is called with {name}="
+                node.trouble = node.trouble or f"it is called with {name}="
     else:
         call = [call] if isinstance(call[0], str) else call
         for name, _, tensor, *rest in call:
@@ -119,7 +120,7 @@ def _connected(layer):
             given = [k for k, v in (rest[0] if rest else {}).items() if v is not None]
             given = [k for k in given if k != "training"]
             if given:
-                node.trouble = f"it is called with {given[0]}="
+                node.trouble = node.trouble or f"it is called with {given[0]}="
     return node
 
 

@@ -19,6 +19,7 @@ __all__ = ["Version", "open_source", "parse_config"]
 
 _MOST_JSON = 4 << 20  # bytes; a model of 1000 layers has 1 MB
 _MOST_DEFLATED = 8  # how many times an entry may be larger than what is stored of it
+_SPARE = 1 << 20  # bytes more, for HDF5 is mostly zeros where the model is small
 _LAYERS = ("layers", "_layer_checkpoint_dependencies")  # since Keras 3; of 2.12 to 2.15
 
 # What the groups of a class are called, and where in them its variables are.
@@ -43,7 +44,7 @@ class Version:
 
     @classmethod
     def parse(cls, text):
-        found = re.match(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(.*)", text, flags=re.DOTALL)
+        found = re.match(r"(\d{1,4})(?:\.(\d{1,4}))?(?:\.(\d{1,4}))?(.*)", text, flags=re.DOTALL)
         if found is None:
             raise ValueError(f"{text!r} is no version such as '3.4.1'")
         numbers = tuple(int(number or 0) for number in found.groups()[:3])
@@ -215,7 +216,7 @@ def _entry(archive, info, size):
     """The bytes of an entry; no more than the file of `size` bytes can back."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"entry {info.filename!r} is compressed in an unusual way")
-    if info.compress_size > size or info.file_size > _MOST_DEFLATED * info.compress_size:
+    if info.compress_size > size or info.file_size > _MOST_DEFLATED * info.compress_size + _SPARE:
         raise ValueError(f"entry {info.filename!r} is said to be larger than the file can hold")
     if info.filename.endswith(".json") and info.file_size > _MOST_JSON:
         raise ValueError(f"entry {info.filename!r} has {info.file_size} bytes")
