@@ -420,12 +420,13 @@ class Network(Fixed):
 
         Inputs: ``"X"``, float32 (B, T, I), or int64 (B, T) if the network `takes_tokens`;
         ``"lengths"``, int64 (B,). Output: ``"Y"``, what `predict` gives, zero where no step is,
-        float32 (B, T, K), or (B, K) if sequences are read out. B and T are free; without
-        ``lengths`` T is at least 1. With ``states`` there is an input for each array of the state
-        that `step` takes, float32 (B, H): ``"0.h"``, ``"0.c"`` of layer 0, zero at first, and
-        ``"total"`` or ``"largest"``, with ``"count"`` (B,), of a readout; outputs, in the same
-        order, have the names ``"0.h.next"``, .... What a learned state is at first is in the file's
-        metadata, as JSON, under the name of the input.
+        float32 (B, T, K), or (B, K) if sequences are read out. B and T >= 1 are free.
+
+        With ``states`` there is an input for each array of the state that `step` takes, float32
+        (B, H): ``"0.h"`` and ``"0.c"`` of layer 0, zero at first, and ``"total"`` or ``"largest"``,
+        with ``"count"`` (B,), of a readout. Outputs have the same order and the names
+        ``"0.h.next"``, .... What a learned state is at first is in the file's metadata, as JSON,
+        under the name of the input.
 
         Examples
         --------

@@ -65,7 +65,7 @@ class Graph:
         return self.constant(f"int64_{value}", np.array(value, np.int64))
 
     def number(self, value):
-        return self.constant(f"float32.{value!r}", np.float32(value))
+        return self.constant(f"float32.{value!r}", np.array(value, np.float32))
 
     def add(self, op, *inputs, outputs=None, **attributes):
         """A node; its value, or with `outputs` the values of those of its outputs that are wanted.
