@@ -128,7 +128,7 @@ class _Writer:
             opset_imports=[helper.make_opsetid("", _OPSET)],
             producer_name="lstmcore",
             producer_version=__version__,
-            doc_string=net.summary(),
+            doc_string=f"{net.summary()}\nAll numbers in this file are float32.",
         )
         helper.set_model_props(model, self._metadata)
         return model
