@@ -98,6 +98,15 @@ def test_a_gate_that_is_left_out_is_refused_where_no_gate_is_ever_1(activation):
         lc.Network(layers).to_onnx()
 
 
+@pytest.mark.parametrize("direction", ["reverse", "both"])
+@pytest.mark.parametrize("n_tokens, op", [(15, "OneHot"), (31, "Gather")])
+def test_many_tokens_are_looked_up_and_not_expanded(n_tokens, op, direction):
+    layers = [lc.GRU(n_tokens, 5, tokens=True, direction=direction)]
+    net = lc.Network(layers, readout="last", seed=0)
+    assert op in {node.op_type for node in onnx.load_from_string(net.to_onnx()).graph.node}
+    assert_same(net)
+
+
 def test_constants_that_are_nearly_equal_stay_apart():
     layers = [lc.Dense(1, 1, activation=("affine", 1.2345678, 1.2345679))]
     net = lc.Network(layers)

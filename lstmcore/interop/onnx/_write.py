@@ -181,11 +181,8 @@ class _Writer:
             if not layer.is_recurrent:
                 y = self._dense(k, layer, weights[0], y)
             else:
-                if k == 0 and layer.tokens:
-                    y = self._one_hot(y)
-                if not by_time:
-                    y, by_time = graph.add("Transpose", y, perm=[1, 0, 2]), True
-                y, final, initial = self._recurrent(k, layer, weights, y)
+                y, final, initial = self._recurrent(k, layer, weights, y, by_time)
+                by_time = True
             if k == net.body.stop - 1:
                 graph.scope = ""
                 if by_time and y:
@@ -200,11 +197,6 @@ class _Writer:
         if self._readout.per_step and self._has_lengths:
             y = graph.add("Where", self._is_step, y, graph.number(0.0))
         return y
-
-    def _one_hot(self, tokens):
-        graph = self._graph
-        values = graph.constant("off_on", np.array([0, 1], np.float32))
-        return graph.add("OneHot", tokens, graph.integer(self._net.input_size), values, axis=-1)
 
     def _constant(self, k, name, array):
         """One of layer k's tensors."""
@@ -233,18 +225,36 @@ class _Writer:
         parameters = [("alpha", alpha), ("beta", beta)][:n_parameters]
         return graph.add(op, y, **dict(parameters))
 
-    def _recurrent(self, k, layer, weights, x):
+    def _numbers(self, tokens, W):
+        """Tokens as numbers, and the weights (D, rows, features) by which they count.
+
+        Of few tokens one-hot vectors; else what each adds to the rows, which then has weight 1.
+        """
+        graph, (D, rows, I) = self._graph, W.shape
+        if I <= D * rows:
+            off_on = graph.constant("off_on", np.array([0, 1], np.float32))
+            return graph.add("OneHot", tokens, graph.integer(I), off_on, axis=-1), W
+        table = self._constant(0, "table", W.reshape(D * rows, I).T)
+        return graph.add("Gather", table, tokens, axis=0), np.eye(D * rows).reshape(D, rows, -1)
+
+    def _recurrent(self, k, layer, weights, x, by_time):
         """A layer's outputs (T, B, features), and final and initial h (D, B, H).
 
+        `by_time` says whether x is (T, B, features) as well, not (B, T, features) or tokens (B, T).
         "" stands for outputs and final states that nobody reads, and for an initial state of zero.
         """
         graph, readout = self._graph, self._readout
         is_read = k == self._net.body.stop - 1
         weights = [layer.masked(w) for w in weights]
         arrays = [arranged(layer, w) for w in weights]
+        W, *others = (np.stack(parts) for parts in zip(*arrays, strict=True))
+        if k == 0 and layer.tokens:
+            x, W = self._numbers(x, W)
+        if not by_time:
+            x = graph.add("Transpose", x, perm=[1, 0, 2])
         tensors = [
-            self._constant(k, name, np.stack(parts))
-            for name, parts in zip("WRBP", zip(*arrays, strict=True), strict=False)
+            self._constant(k, name, array)
+            for name, array in zip("WRBP", [W, *others], strict=False)
         ]
         initial = self._initial(k, layer, weights)
         y, *final = graph.add(
