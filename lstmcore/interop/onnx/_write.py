@@ -231,7 +231,7 @@ class _Writer:
         Of few tokens one-hot vectors; else what each adds to the rows, which then has weight 1.
         """
         graph, (D, rows, I) = self._graph, W.shape
-        if I <= D * rows:
+        if D * rows >= I:
             off_on = graph.constant("off_on", np.array([0, 1], np.float32))
             return graph.add("OneHot", tokens, graph.integer(I), off_on, axis=-1), W
         table = self._constant(0, "table", W.reshape(D * rows, I).T)
