@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from .gradcheck import check_gradient
     from .interop.keras import from_keras, to_keras
+    from .interop.onnx import from_onnx
     from .interop.torch import from_torch, to_torch
     from .objective import Objective
     from .scaling import Scaler, ScaleWarning
@@ -56,6 +57,7 @@ _LAZY = {
     "export_c": "export",
     "fit": "training",
     "from_keras": "interop.keras",
+    "from_onnx": "interop.onnx",
     "from_torch": "interop.torch",
     "gru_backward": "functional",
     "gru_forward": "functional",
@@ -88,6 +90,7 @@ __all__ = [
     "export_c",
     "fit",
     "from_keras",
+    "from_onnx",
     "from_torch",
     "get_include",
     "get_num_threads",

@@ -429,6 +429,67 @@ class Network(Fixed):
         """
         write(path, *describe_network(self.options, self.params))
 
+    def to_onnx(
+        self, path: Path | None = None, *, lengths: bool = False, states: bool = False
+    ) -> bytes | None:
+        """Write the network as an ONNX graph, for ONNX Runtime and what else reads these files.
+
+        Parameters
+        ----------
+        path : str or path-like, optional
+            Replaced at once if it exists. Without it the file's bytes are returned.
+        lengths : bool
+            The graph has an input ``"lengths"``, the steps of each sequence.
+        states : bool
+            The graph takes the states before the first step and gives those after the last one, so
+            that sequences may come in pieces. Not for layers that read in reverse.
+
+        Returns
+        -------
+        bytes or None
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came. One error names all that ONNX
+            cannot say: an LSTM with `gate_recurrence`, with blocks of cells and peepholes, with
+            ``output_peephole="before"``, or without a gate where the activation of gates is never
+            1; more than 2 GB of weights.
+        ImportError
+            onnx is not installed.
+
+        Notes
+        -----
+        The graph is of operator set 17 and computes in float32, whatever the network's dtype.
+
+        Inputs: ``"X"``, float32 (B, T, I), or int64 (B, T) if the network `takes_tokens`;
+        ``"lengths"``, int64 (B,). Output: ``"Y"``, what `predict` gives, zero where no step is,
+        float32 (B, T, K), or (B, K) if sequences are read out. B and T >= 1 are free.
+
+        With ``states`` there is an input for each array of the state that `step` takes, float32
+        (B, H): ``"0.h"`` and ``"0.c"`` of layer 0, zero at first, and ``"total"`` or ``"largest"``,
+        with ``"count"`` (B,), of a readout. Outputs have the same order and the names
+        ``"0.h.next"``, .... What a learned state is at first is in the file's metadata, as JSON,
+        under the name of the input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import onnxruntime
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(3, 8), lc.Dense(8, 2)], loss="cross_entropy", readout="mean",
+        ...                  dtype="float32", seed=0)
+        >>> session = onnxruntime.InferenceSession(net.to_onnx(lengths=True))
+        >>> X = np.random.default_rng(0).standard_normal((4, 10, 3), dtype=np.float32)
+        >>> lengths = np.array([10, 7, 1, 0])
+        >>> y, = session.run(None, {"X": X, "lengths": lengths})
+        >>> bool(np.allclose(y, net.predict(X, lengths), atol=1e-6))
+        True
+        """
+        from .interop.onnx._write import to_onnx  # needs onnx, which is imported when used
+
+        return to_onnx(self, path, lengths=lengths, states=states)
+
     # ------------------------------------------------------------------------------- outputs
 
     # Of a list the outputs are a list, or one array where sequences are read out.
