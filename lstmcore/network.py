@@ -33,9 +33,11 @@ from ._parameters import Parameters
 from ._penalty import Penalty
 from ._readout import cut
 from ._states import States
+from ._trace import Trace
 from ._workspace import Fresh, WorkspacePool
 from .cells import CELLS, Layer
-from .losses import LOSSES, SquaredError, find_loss, kernel_of, loss_threads
+from .losses import LOSSES, SquaredError, find_loss
+from .losses._compiled import kernel_of, loss_threads
 from .sequences import as_outputs, equal_lengths, make_batch, single_steps
 from .streaming import Stream
 
@@ -560,6 +562,142 @@ class Network(Fixed):
         if self._parts.readout.per_step:
             y = batch.arrange(y)
         return (y, state) if return_state else y
+
+    def trace(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        mask: npt.ArrayLike | None = None,
+        state: StateLike | None = None,
+        check_finite: bool = True,
+        n_threads: int | None = None,
+    ) -> dict[str, Any]:
+        """All gates, states and outputs of every layer at every step.
+
+        Parameters
+        ----------
+        X, lengths, mask, state, check_finite, n_threads
+            As in `predict`.
+
+        Returns
+        -------
+        dict of str to array
+            By the number of the layer and a name, each (B, T, n) and zero where no step is, or of a
+            list a list of (T_b, n) arrays:
+
+            - of an `LSTM` ``"0.i"``, ``"0.f"``, ``"0.g"``, ``"0.o"``, ``"0.c"`` and ``"0.h"``. A
+              gate that is left out is not there; a coupled f is. Gates of blocks of cells have H /
+              C columns, all else H.
+            - of a `GRU` ``"0.r"``, ``"0.z"``, ``"0.n"`` and ``"0.h"``; of an `RNN` ``"0.h"``.
+            - of a layer of two directions ``"0.forward.i"`` and ``"0.backward.i"``, and so on. What
+              a direction in reverse had at a step of the sequence is at that step.
+            - of a `Dense` layer or an `Embedding` ``"1.y"``, after the layer's own activation;
+              (B, K) after a readout.
+            - ``"readout"``, (B, H), what is read out, if anything is; and ``"y"``, what `predict`
+              gives, the same bits.
+
+            Gates are after their activation. All arrays are fresh.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(3, 8), lc.Dense(8, 2)], readout="last", seed=0)
+        >>> X = np.random.default_rng(0).standard_normal((4, 10, 3))
+        >>> trace = net.trace(X)
+        >>> for name, values in trace.items():
+        ...     print(name, values.shape)
+        0.i (4, 10, 8)
+        0.f (4, 10, 8)
+        0.g (4, 10, 8)
+        0.o (4, 10, 8)
+        0.c (4, 10, 8)
+        0.h (4, 10, 8)
+        readout (4, 8)
+        1.y (4, 2)
+        y (4, 2)
+        >>> bool(np.allclose(trace["0.h"], trace["0.o"] * np.tanh(trace["0.c"])))
+        True
+        """
+        check_finite = as_flag(check_finite, "check_finite")
+        n_threads = as_threads(n_threads)
+        tokens = self.takes_tokens
+        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
+        state = self._as_state(state, "state", batch, check_finite)
+        trace, workspace = self._trace(batch, state, n_threads)
+        values = trace.values(self._output)
+        self._pool.release(workspace)
+        return values
+
+    def trace_gradient(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        n_threads: int | None = None,
+        **data: Unpack[Data],
+    ) -> dict[str, Any]:
+        """The loss's derivative by the outputs h of every recurrent layer, at every step.
+
+        It is all of the derivative: that of what the layers above make of h(t), and of what the
+        layer's own later steps do. How it fades from the end of a sequence to its beginning is how
+        far back the network can learn: `lstmcore.plot_gradients` shows it.
+
+        Parameters
+        ----------
+        X, Y, lengths, **data
+            The data: see `prepare`.
+        n_threads : int, optional
+            Of the forward pass; by default a choice by the size of the work.
+
+        Returns
+        -------
+        dict of str to array
+            By the names of `trace` that end in ``".h"``, and in their form; from the last layer to
+            the first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came.
+
+        Notes
+        -----
+        BPTT goes back a step at a time here, which takes far longer than `loss_and_grad`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.RNN(1, 4), lc.Dense(4, 1)], readout="last", seed=0)
+        >>> dh = net.trace_gradient(np.ones((2, 20, 1)), np.zeros((2, 1)))["0.h"]
+        >>> dh.shape
+        (2, 20, 4)
+        >>> early, late = np.linalg.norm(dh[0, 0]), np.linalg.norm(dh[0, -1])
+        >>> bool(early < late)
+        True
+        """
+        n_threads = as_threads(n_threads)
+        examples = self.prepare(X, Y, lengths, **data)
+        state = self._state_of(examples)
+        trace, workspace = self._trace(examples.batch, state, n_threads)
+        found = trace.gradients(Terms(self._loss, examples, n_threads))
+        self._pool.release(workspace)
+        return found
+
+    def _trace(self, batch, state, n_threads):
+        """A `Trace`, and the workspace that it is in."""
+        workspace = self._pool.acquire()
+        packed = self._parameters.packed().arrays
+        chains = self._chains(self._parameters.weights, packed, workspace, n_threads)
+        return Trace(*chains, self._parts.readout, batch, *self._parts_of(state)), workspace
 
     def step(
         self,

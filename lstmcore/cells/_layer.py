@@ -58,6 +58,8 @@ class Layer(Fixed):
         Units of one direction.
     direction : {"forward", "reverse", "both"}
     directions : {1, 2}
+    prefixes : tuple of str
+        For each direction what the names of all that belongs to it begin with.
     tokens : bool
         Whether it takes integer tokens, one-hot vectors by their index.
     reads_ahead : bool
@@ -104,6 +106,7 @@ class Layer(Fixed):
         self.reads_ahead = self.direction != "forward"
         self.reversals = _REVERSED[self.direction]
         self.directions = len(self.reversals)
+        self.prefixes = ("",) if self.directions == 1 else ("forward.", "backward.")
         self.input_size = cell.inputs
         self.hidden_size = cell.units
         self.output_size = self.directions * cell.units
@@ -143,11 +146,9 @@ class Layer(Fixed):
 
     def blocks(self) -> list[Block]:
         """All blocks, direction by direction, named as in ``"W"`` or ``"forward.W"``."""
-        if self.directions == 1:
-            return list(self._blocks)
         return [
-            replace(block, name=f"{direction}.{block.name}")
-            for direction in ("forward", "backward")
+            replace(block, name=prefix + block.name)
+            for prefix in self.prefixes
             for block in self._blocks
         ]
 
