@@ -137,7 +137,7 @@ def wrong(net: lc.Network, X: Array) -> None:
     _, _, _ = net.loss_and_grad(X, X)  # type: ignore[misc]
     print(net.predict(X).shap)  # type: ignore[attr-defined]
     print(net.parameters)  # type: ignore[attr-defined]
-    net.parms = net.params  # type: ignore[attr-defined]
+    net.theta = net.params  # type: ignore[attr-defined]
     net.params = None  # type: ignore[assignment]
     lc.load(3)  # type: ignore[arg-type]
     print(lc.predict)  # type: ignore[attr-defined]
