@@ -28,6 +28,7 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	PATH=$(CURDIR)/$(BIN):$$PATH cython-lint lstmcore bench tests
+	$(BIN)/mypy
 	$(BIN)/python .ci/check_text.py
 
 # The peers have an environment of their own: .venv-bench/bin/python bench/run.py --full
@@ -62,7 +63,7 @@ dist: .venv/installed
 
 clean:
 	rm -rf build dist .venv .venv-bench .venv-freethreaded *.egg-info
-	rm -rf .pytest_cache .ruff_cache .hypothesis
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	rm -f lstmcore/_*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
