@@ -5,7 +5,10 @@ What computes outputs goes through `Network._forward`, the loss and its gradient
 without touching `Network.params`.
 """
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -33,9 +36,35 @@ from ._states import States
 from ._trace import Trace
 from ._workspace import Fresh, WorkspacePool
 from .cells import CELLS, Layer
-from .losses import LOSSES, SquaredError, find_loss, kernel_of, loss_threads
+from .losses import LOSSES, SquaredError, find_loss
+from .losses._compiled import kernel_of, loss_threads
 from .sequences import as_outputs, equal_lengths, make_batch, single_steps
 from .streaming import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Literal
+
+    import numpy.typing as npt
+    from typing_extensions import Unpack
+
+    from ._params import BlockTable
+    from ._types import (
+        Array,
+        Data,
+        LossKeywords,
+        LossLike,
+        OutputUnits,
+        Path,
+        PredictOptions,
+        Readout,
+        Reduction,
+        Seed,
+        State,
+        StateLike,
+        Strength,
+    )
+    from .cells import Weights
 
 __all__ = ["Network"]
 
@@ -126,6 +155,15 @@ class Network(Fixed):
     True
     """
 
+    layers: tuple[Layer, ...]
+    readout: Readout
+    dtype: np.dtype[Any]
+    body: slice
+    head: slice
+    input_size: int
+    output_size: int
+    takes_tokens: bool
+
     _instead = "build a new one: Network(**net.options | {...})"
     _fixed = (
         "layers",
@@ -138,7 +176,14 @@ class Network(Fixed):
         "takes_tokens",
     )
 
-    def __init__(self, layers, loss="squared_error", readout="all", dtype="float64", seed=None):
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        loss: LossLike = "squared_error",
+        readout: Readout = "all",
+        dtype: npt.DTypeLike = "float64",
+        seed: Seed = None,
+    ) -> None:
         self._build(layers, loss, readout, dtype, seed)
         self._warn_of_a_second_activation()
 
@@ -206,19 +251,19 @@ class Network(Fixed):
         loss.target_size(self.output_size)
 
     @property
-    def table(self):
+    def table(self) -> BlockTable:
         return self._parameters.table
 
     @property
-    def weight_slices(self):
+    def weight_slices(self) -> tuple[slice, ...]:
         return tuple(self._parameters.weight_slices)
 
     @property
-    def params(self):
+    def params(self) -> Array:
         return self._parameters.shown
 
     @params.setter
-    def params(self, value):
+    def params(self, value: npt.ArrayLike) -> None:
         value = self._parameters.check(value, "params")
         flat = self._parameters.flat
         if not flat.flags.writeable:
@@ -228,7 +273,7 @@ class Network(Fixed):
             )
         flat[...] = value
 
-    def initial_params(self, seed=None):
+    def initial_params(self, seed: Seed = None) -> Array:
         """Fresh initial parameters, those of ``Network(**net.options, seed=seed)``.
 
         Parameters
@@ -250,23 +295,23 @@ class Network(Fixed):
         return self.table.start(as_generator(seed), self.dtype)
 
     @property
-    def blocks(self):
+    def blocks(self) -> Mapping[str, Array]:
         return self._parameters.blocks()
 
     @property
-    def weights(self):
+    def weights(self) -> list[list[Weights]]:
         return self._parameters.views(self._parameters.flat)
 
     @property
-    def loss_name(self):
+    def loss_name(self) -> str:
         return self._loss.name
 
     @property
-    def output_units(self):
+    def output_units(self) -> OutputUnits:
         return self._output.name
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         """The constructor's arguments but for the seed; layers and losses as objects.
 
         A loss that its name alone can find is its name.
@@ -281,19 +326,19 @@ class Network(Fixed):
             "dtype": self.dtype.name,
         }
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return self.options | {"params": self.params}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self._build(**state)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         options = self.options
         layers = ", ".join(map(repr, options.pop("layers")))
         rest = ", ".join(f"{name}={value!r}" for name, value in options.items())
         return f"Network([{layers}], {rest})"
 
-    def summary(self):
+    def summary(self) -> str:
         """A table of the layers, their outputs and their parameters.
 
         Returns
@@ -328,7 +373,7 @@ class Network(Fixed):
         ]
         return "\n".join(line.rstrip() for line in lines)
 
-    def frozen(self):
+    def frozen(self) -> Network:
         """A copy of the network whose parameters are read-only.
 
         Its calls do not look whether parameters have changed, which saves the most where a call is
@@ -354,12 +399,12 @@ class Network(Fixed):
         copy._parameters.freeze()
         return copy
 
-    def release_memory(self):
+    def release_memory(self) -> None:
         """Free the memory that the network keeps between calls."""
         self._pool.clear()
         self._parameters.release_memory()
 
-    def save(self, path):
+    def save(self, path: Path) -> None:
         """Write the network to one file, for `lstmcore.load`.
 
         Parameters
@@ -387,17 +432,68 @@ class Network(Fixed):
 
     # ------------------------------------------------------------------------------- outputs
 
+    # Of a list the outputs are a list, or one array where sequences are read out.
+    @overload
     def predict(
         self,
-        X,
-        lengths=None,
+        X: list[Any] | tuple[Any, ...],
+        lengths: npt.ArrayLike | None = ...,
         *,
-        mask=None,
-        state=None,
-        return_state=False,
-        check_finite=True,
-        n_threads=None,
-    ):
+        return_state: Literal[False] = ...,
+        **options: Unpack[PredictOptions],
+    ) -> Any: ...
+
+    @overload
+    def predict(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: Literal[False] = ...,
+        **options: Unpack[PredictOptions],
+    ) -> Array: ...
+
+    @overload
+    def predict(
+        self,
+        X: list[Any] | tuple[Any, ...],
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: Literal[True],
+        **options: Unpack[PredictOptions],
+    ) -> tuple[Any, State]: ...
+
+    @overload
+    def predict(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: Literal[True],
+        **options: Unpack[PredictOptions],
+    ) -> tuple[Array, State]: ...
+
+    @overload
+    def predict(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: bool,
+        **options: Unpack[PredictOptions],
+    ) -> Any: ...
+
+    def predict(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        mask: npt.ArrayLike | None = None,
+        state: StateLike | None = None,
+        return_state: bool = False,
+        check_finite: bool = True,
+        n_threads: int | None = None,
+    ) -> Any:
         """Outputs after the output activation.
 
         Parameters
@@ -467,7 +563,16 @@ class Network(Fixed):
             y = batch.arrange(y)
         return (y, state) if return_state else y
 
-    def trace(self, X, lengths=None, *, mask=None, state=None, check_finite=True, n_threads=None):
+    def trace(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        mask: npt.ArrayLike | None = None,
+        state: StateLike | None = None,
+        check_finite: bool = True,
+        n_threads: int | None = None,
+    ) -> dict[str, Any]:
         """All gates, states and outputs of every layer at every step.
 
         Parameters
@@ -530,7 +635,15 @@ class Network(Fixed):
         self._pool.release(workspace)
         return values
 
-    def trace_gradient(self, X, Y, lengths=None, *, n_threads=None, **data):
+    def trace_gradient(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        n_threads: int | None = None,
+        **data: Unpack[Data],
+    ) -> dict[str, Any]:
         """The loss's derivative by the outputs h of every recurrent layer, at every step.
 
         It is all of the derivative: that of what the layers above make of h(t), and of what the
@@ -586,7 +699,14 @@ class Network(Fixed):
         chains = self._chains(self._parameters.weights, packed, workspace, n_threads)
         return Trace(*chains, self._parts.readout, batch, *self._parts_of(state)), workspace
 
-    def step(self, x, state=None, *, check_finite=True, n_threads=None):
+    def step(
+        self,
+        x: npt.ArrayLike,
+        state: StateLike | None = None,
+        *,
+        check_finite: bool = True,
+        n_threads: int | None = None,
+    ) -> tuple[Array, State]:
         """Outputs of one time step.
 
         Parameters
@@ -633,12 +753,12 @@ class Network(Fixed):
         batch = single_steps(x)
         if state is not None:
             state = self._states.check(state, None if single else batch.size, check_finite)
-        y, state = self._predict(batch, state, True, n_threads)
+        y, after = self._predict(batch, state, True, n_threads)
         if single:
-            return y[0], tuple(tuple(values[0] for values in entry) for entry in state)
-        return y, state
+            return y[0], tuple(tuple(values[0] for values in entry) for entry in after)
+        return y, after
 
-    def stream(self, batch_size=1, *, check_finite=True):
+    def stream(self, batch_size: int = 1, *, check_finite: bool = True) -> Stream:
         """An object that takes one step a call and keeps the state in between.
 
         Parameters
@@ -664,19 +784,52 @@ class Network(Fixed):
 
     # ------------------------------------------------------------------------------ the loss
 
+    @overload
     def loss_and_grad(
         self,
-        X,
-        Y,
-        lengths=None,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
         *,
-        return_state=False,
-        l2=0.0,
-        l1=0.0,
-        checkpoint=None,
-        n_threads=None,
-        **data,
-    ):
+        return_state: Literal[False] = ...,
+        **options: Unpack[LossKeywords],
+    ) -> tuple[float, Array]: ...
+
+    @overload
+    def loss_and_grad(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: Literal[True],
+        **options: Unpack[LossKeywords],
+    ) -> tuple[float, Array, State]: ...
+
+    @overload
+    def loss_and_grad(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: bool,
+        **options: Unpack[LossKeywords],
+    ) -> Any: ...
+
+    def loss_and_grad(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        return_state: bool = False,
+        l2: Strength = 0.0,
+        l1: Strength = 0.0,
+        checkpoint: int | None = None,
+        n_threads: int | None = None,
+        **data: Unpack[Data],
+    ) -> Any:
         """The objective and its gradient at `params`.
 
         The objective is the weighted mean of the loss over all scored terms (steps, or sequences if
@@ -738,19 +891,52 @@ class Network(Fixed):
         examples = self.prepare(X, Y, lengths, **data)
         return self._objective(examples, (l2, l1), True, return_state, checkpoint, n_threads)
 
+    @overload
     def loss(
         self,
-        X,
-        Y,
-        lengths=None,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
         *,
-        return_state=False,
-        l2=0.0,
-        l1=0.0,
-        checkpoint=None,
-        n_threads=None,
-        **data,
-    ):
+        return_state: Literal[False] = ...,
+        **options: Unpack[LossKeywords],
+    ) -> float: ...
+
+    @overload
+    def loss(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: Literal[True],
+        **options: Unpack[LossKeywords],
+    ) -> tuple[float, State]: ...
+
+    @overload
+    def loss(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: bool,
+        **options: Unpack[LossKeywords],
+    ) -> Any: ...
+
+    def loss(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        return_state: bool = False,
+        l2: Strength = 0.0,
+        l1: Strength = 0.0,
+        checkpoint: int | None = None,
+        n_threads: int | None = None,
+        **data: Unpack[Data],
+    ) -> Any:
         """The objective alone; arguments as in `loss_and_grad`.
 
         Returns
@@ -767,22 +953,52 @@ class Network(Fixed):
         )
         return (f, *state) if state else f
 
+    @overload
     def vjp(
         self,
-        X,
-        dy,
-        lengths=None,
+        X: npt.ArrayLike,
+        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        lengths: npt.ArrayLike | None = ...,
         *,
-        mask=None,
-        state=None,
-        dstate=None,
-        return_dX=False,
-        return_dstate=False,
-        return_state=False,
-        checkpoint=None,
-        check_finite=True,
-        n_threads=None,
-    ):
+        dstate: StateLike | None = ...,
+        return_dX: Literal[False] = ...,
+        return_dstate: Literal[False] = ...,
+        return_state: Literal[False] = ...,
+        checkpoint: int | None = ...,
+        **options: Unpack[PredictOptions],
+    ) -> Array: ...
+
+    @overload
+    def vjp(
+        self,
+        X: npt.ArrayLike,
+        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        dstate: StateLike | None = ...,
+        return_dX: bool = ...,
+        return_dstate: bool = ...,
+        return_state: bool = ...,
+        checkpoint: int | None = ...,
+        **options: Unpack[PredictOptions],
+    ) -> Any: ...
+
+    def vjp(
+        self,
+        X: npt.ArrayLike,
+        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        mask: npt.ArrayLike | None = None,
+        state: StateLike | None = None,
+        dstate: StateLike | None = None,
+        return_dX: bool = False,
+        return_dstate: bool = False,
+        return_state: bool = False,
+        checkpoint: int | None = None,
+        check_finite: bool = True,
+        n_threads: int | None = None,
+    ) -> Any:
         """The gradient of anything that is computed from the outputs, by BPTT.
 
         With L a function of what `predict` gives, and dy = dL/d(outputs), it is dL/d(parameters):
@@ -916,18 +1132,18 @@ class Network(Fixed):
 
     def prepare(
         self,
-        X,
-        Y,
-        lengths=None,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
         *,
-        mask=None,
-        sample_weight=None,
-        step_weight=None,
-        class_weight=None,
-        reduction="mean",
-        state=None,
-        check_finite=True,
-    ):
+        mask: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+        step_weight: npt.ArrayLike | None = None,
+        class_weight: Literal["balanced"] | Mapping[int, float] | npt.ArrayLike | None = None,
+        reduction: Reduction = "mean",
+        state: StateLike | None = None,
+        check_finite: bool = True,
+    ) -> Examples:
         """Check and arrange data once that will be evaluated often.
 
         Every call that takes data takes them in these arguments.
@@ -1017,9 +1233,9 @@ class Network(Fixed):
         )
         if class_weight is not None:
             weights = self._weigh_classes(weights, class_weight, targets)
-        terms = "steps" if whole is None else "sequences"
-        state = self._as_state(state, "state", batch, check_finite)
-        return Examples(batch, targets, terms, weights, reduction, self._form, state)
+        terms: Literal["steps", "sequences"] = "steps" if whole is None else "sequences"
+        before = self._as_state(state, "state", batch, check_finite)
+        return Examples(batch, targets, terms, weights, reduction, self._form, before)
 
     def _weigh_classes(self, weights, class_weight, targets):
         classes = self._loss.classes(targets, self.output_size)
@@ -1033,15 +1249,15 @@ class Network(Fixed):
 
     def evaluate(
         self,
-        params,
-        examples,
+        params: npt.ArrayLike | None,
+        examples: Examples,
         *,
-        gradient=True,
-        return_state=False,
-        checkpoint=None,
-        n_threads=None,
-        dropout=None,
-    ):
+        gradient: bool = True,
+        return_state: bool = False,
+        checkpoint: int | None = None,
+        n_threads: int | None = None,
+        dropout: list[Array | None] | None = None,
+    ) -> tuple[Any, ...]:
         """The loss of examples, and its gradient, at any parameters; without a penalty.
 
         Parameters
@@ -1289,7 +1505,7 @@ class Network(Fixed):
             tokens = False
         return threads
 
-    def constant_loss(self, examples):
+    def constant_loss(self, examples: Examples) -> float | None:
         """The loss of the best outputs that are the same for all terms of examples.
 
         Returns
@@ -1310,11 +1526,19 @@ class Network(Fixed):
             a = np.full((rows, K), constants, self.dtype)
             return self._loss.value_and_delta(a, targets, weights, lengths)[0]
 
-    def least_loss(self, examples):
+    def least_loss(self, examples: Examples) -> float:
         """The loss of outputs that are at their targets, as far as the loss says; most often 0."""
         return self._loss.least_value(examples.targets, examples.weights * examples.scale)
 
-    def penalty(self, theta, l2, g=None, *, l1=0.0, start=0.0):
+    def penalty(
+        self,
+        theta: npt.ArrayLike | None,
+        l2: Strength,
+        g: Array | None = None,
+        *,
+        l1: Strength = 0.0,
+        start: float = 0.0,
+    ) -> float:
         """The penalty Σ (l2/2 w² + l1 |w|) at any parameters, and its gradient.
 
         A number counts the weights w: the blocks W, R, p and Q; not biases, not initial states. A
@@ -1349,7 +1573,7 @@ class Network(Fixed):
         """
         return self.make_penalty(l2, l1)(theta, g, start)
 
-    def make_penalty(self, l2, l1=0.0):
+    def make_penalty(self, l2: Strength, l1: Strength = 0.0) -> Penalty:
         """`penalty` with these strengths, checked once.
 
         Returns
