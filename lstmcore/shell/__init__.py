@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .._version import __version__
-from . import _check, _models
+from . import _check, _models, _train
 
 __all__ = ["main"]
 
@@ -21,6 +21,7 @@ Train small recurrent networks, look at them, convert them and deploy them.
 
   {program} info model.npz                       what is in a model file
   {program} export model.npz build/              C99 without dependencies
+  {program} train data.csv model.npz --label kind  a model and how good it is
   {program} check                                does this installation compute what it should?
 
 {program} COMMAND --help says more, with examples.
@@ -105,7 +106,7 @@ def _parser(program):
     )
     parser.add_argument("--version", action="version", version=f"lstmcore {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (_models, _check):
+    for module in (_models, _train, _check):
         for name, (summary, text, add_arguments, run) in module.COMMANDS.items():
             command = commands.add_parser(
                 name, help=summary, description=text.format(program=program), **layout

@@ -37,7 +37,7 @@ def failing(capsys, *arguments):
 # ---------------------------------------------------------------------------------------- in common
 
 
-@pytest.mark.parametrize("command", [[], ["info"], ["export"], ["check"]], ids=str)
+@pytest.mark.parametrize("command", [[], ["info"], ["export"], ["check"], ["train"]], ids=str)
 def test_help_shows_examples(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])
