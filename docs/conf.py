@@ -1,8 +1,8 @@
 """The documentation's settings: `make docs` builds it into build/docs.
 
-The pages are Markdown that also reads well on a code host. So they link to files, as
-``../CHANGELOG.md`` or ``../lstmcore/training.py``; `lead_inside` turns such links to the pages that
-this site has of them.
+The pages are Markdown that also reads well on a code host, and whose examples doctest runs. So they
+link to files, as ``../CHANGELOG.md`` or ``../lstmcore/training.py``, where this site has pages, and
+an example ends with an empty line. `adapt` changes both.
 """
 
 import posixpath
@@ -45,8 +45,11 @@ LINK = re.compile(r"\]\(((?:\.\./)+[^)#\s]+)\)")
 SCRIPT = re.compile(r"\.\./examples/gallery/(\w+)\.py")
 
 
-def lead_inside(app, docname, source):
-    """Replace links to files by links to the pages that stand for them."""
+END_OF_EXAMPLE = re.compile(r"\n\n```$", flags=re.MULTILINE)
+
+
+def adapt(app, docname, source):
+    """Lead links to files to the pages that stand for them; trim the examples."""
     folder = posixpath.dirname(docname)
 
     def page(match):
@@ -55,7 +58,7 @@ def lead_inside(app, docname, source):
             return f"](/gallery/{script[1]}.rst)"
         return f"](/{PAGES[target]})" if target in PAGES else match[0]
 
-    source[0] = LINK.sub(page, source[0])
+    source[0] = END_OF_EXAMPLE.sub("\n```", LINK.sub(page, source[0]))
 
 
 # ---------------------------------------------------------------------------------- reference
@@ -139,4 +142,4 @@ linkcheck_timeout = 20
 
 
 def setup(app):
-    app.connect("source-read", lead_inside)
+    app.connect("source-read", adapt)
