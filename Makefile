@@ -16,7 +16,7 @@ demo: .venv/installed
 	$(BIN)/python examples/japanese_vowels.py
 
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 # Random networks and hostile files by the thousand, runs killed at random moments: see
 # tests/sweep.py, tests/kill_runs.py.
@@ -56,14 +56,15 @@ test-debug: .venv/installed
 	LD_PRELOAD="$(call RUNTIME,libasan.so) $(call RUNTIME,libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	LSTMCORE_DEBUG=1 PYTHONPATH=$(CURDIR)/build/debug/site PYTHONSAFEPATH=1 \
-	$(BIN)/pytest --ignore=tests/ecosystem
+	$(BIN)/pytest -n auto --ignore=tests/ecosystem
 
-# The same tests on a Python without a global lock.
+# The same tests on a Python without a global lock, for which few packages have wheels.
 test-freethreaded:
 	@test -n "$(FREE_THREADED)" || { echo "no python3.14t, python3.13t"; exit 1; }
 	$(FREE_THREADED) -m venv .venv-freethreaded
-	.venv-freethreaded/bin/pip install --quiet --prefer-binary --editable ".[test]"
-	.venv-freethreaded/bin/pytest
+	.venv-freethreaded/bin/pip install --quiet --prefer-binary --editable ".[parallel]" \
+		pytest hypothesis mpmath
+	.venv-freethreaded/bin/pytest --ignore=tests/ecosystem
 
 test-embedded: .venv/installed
 	$(BIN)/pytest -m embedded tests/embedded

@@ -11,7 +11,7 @@ from pathlib import Path
 
 WHEEL_LIMIT = 2_000_000
 NOT_IN_SDIST = {".gitignore"}
-IN_WHEEL = {".py", ".so", ".pyd", ".pxd", ".h", ".c", ".csv", ".npz", ".txt"}
+IN_WHEEL = {".py", ".pyi", ".typed", ".so", ".pyd", ".pxd", ".h", ".c", ".csv", ".npz", ".txt"}
 
 
 def check(holds, complaint):

@@ -1,5 +1,7 @@
 """`Fixed`: objects that stay as they were made, for arrays and kernels rely on what they say."""
 
+from __future__ import annotations
+
 
 class Fixed:
     """Attributes are set once, while an object is made; what setting one again raises says why not.
@@ -10,8 +12,8 @@ class Fixed:
 
     __slots__ = ()
 
-    _instead = None
-    _fixed = None  # names; None is all attributes
+    _instead: str | None = None
+    _fixed: tuple[str, ...] | None = None  # names; None is all attributes
 
     def __setattr__(self, name, value):
         self._refuse_fixed(name)

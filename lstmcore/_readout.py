@@ -49,8 +49,8 @@ class Readout:
         1 their mean so far, 2 their maximum so far.
     """
 
-    name = None
-    summary = None
+    name: str | None = None
+    summary: str | None = None
     per_step = False
     sees_steps = True
     sees_final = False

@@ -5,7 +5,10 @@ What computes outputs goes through `Network._forward`, the loss and its gradient
 without touching `Network.params`.
 """
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -30,11 +33,38 @@ from ._parameters import Parameters
 from ._penalty import Penalty
 from ._readout import cut
 from ._states import States
+from ._trace import Trace
 from ._workspace import Fresh, WorkspacePool
 from .cells import CELLS, Layer
-from .losses import LOSSES, SquaredError, find_loss, kernel_of, loss_threads
+from .losses import LOSSES, SquaredError, find_loss
+from .losses._compiled import kernel_of, loss_threads
 from .sequences import as_outputs, equal_lengths, make_batch, single_steps
 from .streaming import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Literal
+
+    import numpy.typing as npt
+    from typing_extensions import Unpack
+
+    from ._params import BlockTable
+    from ._types import (
+        Array,
+        Data,
+        LossKeywords,
+        LossLike,
+        OutputUnits,
+        Path,
+        PredictOptions,
+        Readout,
+        Reduction,
+        Seed,
+        State,
+        StateLike,
+        Strength,
+    )
+    from .cells import Weights
 
 __all__ = ["Network"]
 
@@ -125,6 +155,15 @@ class Network(Fixed):
     True
     """
 
+    layers: tuple[Layer, ...]
+    readout: Readout
+    dtype: np.dtype[Any]
+    body: slice
+    head: slice
+    input_size: int
+    output_size: int
+    takes_tokens: bool
+
     _instead = "build a new one: Network(**net.options | {...})"
     _fixed = (
         "layers",
@@ -137,7 +176,14 @@ class Network(Fixed):
         "takes_tokens",
     )
 
-    def __init__(self, layers, loss="squared_error", readout="all", dtype="float64", seed=None):
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        loss: LossLike = "squared_error",
+        readout: Readout = "all",
+        dtype: npt.DTypeLike = "float64",
+        seed: Seed = None,
+    ) -> None:
         self._build(layers, loss, readout, dtype, seed)
         self._warn_of_a_second_activation()
 
@@ -205,19 +251,19 @@ class Network(Fixed):
         loss.target_size(self.output_size)
 
     @property
-    def table(self):
+    def table(self) -> BlockTable:
         return self._parameters.table
 
     @property
-    def weight_slices(self):
+    def weight_slices(self) -> tuple[slice, ...]:
         return tuple(self._parameters.weight_slices)
 
     @property
-    def params(self):
+    def params(self) -> Array:
         return self._parameters.shown
 
     @params.setter
-    def params(self, value):
+    def params(self, value: npt.ArrayLike) -> None:
         value = self._parameters.check(value, "params")
         flat = self._parameters.flat
         if not flat.flags.writeable:
@@ -227,7 +273,7 @@ class Network(Fixed):
             )
         flat[...] = value
 
-    def initial_params(self, seed=None):
+    def initial_params(self, seed: Seed = None) -> Array:
         """Fresh initial parameters, those of ``Network(**net.options, seed=seed)``.
 
         Parameters
@@ -249,23 +295,23 @@ class Network(Fixed):
         return self.table.start(as_generator(seed), self.dtype)
 
     @property
-    def blocks(self):
+    def blocks(self) -> Mapping[str, Array]:
         return self._parameters.blocks()
 
     @property
-    def weights(self):
+    def weights(self) -> list[list[Weights]]:
         return self._parameters.views(self._parameters.flat)
 
     @property
-    def loss_name(self):
+    def loss_name(self) -> str:
         return self._loss.name
 
     @property
-    def output_units(self):
+    def output_units(self) -> OutputUnits:
         return self._output.name
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         """The constructor's arguments but for the seed; layers and losses as objects.
 
         A loss that its name alone can find is its name.
@@ -280,19 +326,19 @@ class Network(Fixed):
             "dtype": self.dtype.name,
         }
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return self.options | {"params": self.params}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self._build(**state)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         options = self.options
         layers = ", ".join(map(repr, options.pop("layers")))
         rest = ", ".join(f"{name}={value!r}" for name, value in options.items())
         return f"Network([{layers}], {rest})"
 
-    def summary(self):
+    def summary(self) -> str:
         """A table of the layers, their outputs and their parameters.
 
         Returns
@@ -327,7 +373,7 @@ class Network(Fixed):
         ]
         return "\n".join(line.rstrip() for line in lines)
 
-    def frozen(self):
+    def frozen(self) -> Network:
         """A copy of the network whose parameters are read-only.
 
         Its calls do not look whether parameters have changed, which saves the most where a call is
@@ -353,12 +399,12 @@ class Network(Fixed):
         copy._parameters.freeze()
         return copy
 
-    def release_memory(self):
+    def release_memory(self) -> None:
         """Free the memory that the network keeps between calls."""
         self._pool.clear()
         self._parameters.release_memory()
 
-    def save(self, path):
+    def save(self, path: Path) -> None:
         """Write the network to one file, for `lstmcore.load`.
 
         Parameters
@@ -386,17 +432,68 @@ class Network(Fixed):
 
     # ------------------------------------------------------------------------------- outputs
 
+    # Of a list the outputs are a list, or one array where sequences are read out.
+    @overload
     def predict(
         self,
-        X,
-        lengths=None,
+        X: list[Any] | tuple[Any, ...],
+        lengths: npt.ArrayLike | None = ...,
         *,
-        mask=None,
-        state=None,
-        return_state=False,
-        check_finite=True,
-        n_threads=None,
-    ):
+        return_state: Literal[False] = ...,
+        **options: Unpack[PredictOptions],
+    ) -> Any: ...
+
+    @overload
+    def predict(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: Literal[False] = ...,
+        **options: Unpack[PredictOptions],
+    ) -> Array: ...
+
+    @overload
+    def predict(
+        self,
+        X: list[Any] | tuple[Any, ...],
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: Literal[True],
+        **options: Unpack[PredictOptions],
+    ) -> tuple[Any, State]: ...
+
+    @overload
+    def predict(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: Literal[True],
+        **options: Unpack[PredictOptions],
+    ) -> tuple[Array, State]: ...
+
+    @overload
+    def predict(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: bool,
+        **options: Unpack[PredictOptions],
+    ) -> Any: ...
+
+    def predict(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        mask: npt.ArrayLike | None = None,
+        state: StateLike | None = None,
+        return_state: bool = False,
+        check_finite: bool = True,
+        n_threads: int | None = None,
+    ) -> Any:
         """Outputs after the output activation.
 
         Parameters
@@ -466,7 +563,150 @@ class Network(Fixed):
             y = batch.arrange(y)
         return (y, state) if return_state else y
 
-    def step(self, x, state=None, *, check_finite=True, n_threads=None):
+    def trace(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        mask: npt.ArrayLike | None = None,
+        state: StateLike | None = None,
+        check_finite: bool = True,
+        n_threads: int | None = None,
+    ) -> dict[str, Any]:
+        """All gates, states and outputs of every layer at every step.
+
+        Parameters
+        ----------
+        X, lengths, mask, state, check_finite, n_threads
+            As in `predict`.
+
+        Returns
+        -------
+        dict of str to array
+            By the number of the layer and a name, each (B, T, n) and zero where no step is, or of a
+            list a list of (T_b, n) arrays:
+
+            - of an `LSTM` ``"0.i"``, ``"0.f"``, ``"0.g"``, ``"0.o"``, ``"0.c"`` and ``"0.h"``. A
+              gate that is left out is not there; a coupled f is. Gates of blocks of cells have H /
+              C columns, all else H.
+            - of a `GRU` ``"0.r"``, ``"0.z"``, ``"0.n"`` and ``"0.h"``; of an `RNN` ``"0.h"``.
+            - of a layer of two directions ``"0.forward.i"`` and ``"0.backward.i"``, and so on. What
+              a direction in reverse had at a step of the sequence is at that step.
+            - of a `Dense` layer or an `Embedding` ``"1.y"``, after the layer's own activation;
+              (B, K) after a readout.
+            - ``"readout"``, (B, H), what is read out, if anything is; and ``"y"``, what `predict`
+              gives, the same bits.
+
+            Gates are after their activation. All arrays are fresh.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(3, 8), lc.Dense(8, 2)], readout="last", seed=0)
+        >>> X = np.random.default_rng(0).standard_normal((4, 10, 3))
+        >>> trace = net.trace(X)
+        >>> for name, values in trace.items():
+        ...     print(name, values.shape)
+        0.i (4, 10, 8)
+        0.f (4, 10, 8)
+        0.g (4, 10, 8)
+        0.o (4, 10, 8)
+        0.c (4, 10, 8)
+        0.h (4, 10, 8)
+        readout (4, 8)
+        1.y (4, 2)
+        y (4, 2)
+        >>> bool(np.allclose(trace["0.h"], trace["0.o"] * np.tanh(trace["0.c"])))
+        True
+        """
+        check_finite = as_flag(check_finite, "check_finite")
+        n_threads = as_threads(n_threads)
+        tokens = self.takes_tokens
+        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
+        state = self._as_state(state, "state", batch, check_finite)
+        trace, workspace = self._trace(batch, state, n_threads)
+        values = trace.values(self._output)
+        self._pool.release(workspace)
+        return values
+
+    def trace_gradient(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        n_threads: int | None = None,
+        **data: Unpack[Data],
+    ) -> dict[str, Any]:
+        """The loss's derivative by the outputs h of every recurrent layer, at every step.
+
+        It is all of the derivative: that of what the layers above make of h(t), and of what the
+        layer's own later steps do. How it fades from the end of a sequence to its beginning is how
+        far back the network can learn: `lstmcore.plot_gradients` shows it.
+
+        Parameters
+        ----------
+        X, Y, lengths, **data
+            The data: see `prepare`.
+        n_threads : int, optional
+            Of the forward pass; by default a choice by the size of the work.
+
+        Returns
+        -------
+        dict of str to array
+            By the names of `trace` that end in ``".h"``, and in their form; from the last layer to
+            the first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came.
+
+        Notes
+        -----
+        BPTT goes back a step at a time here, which takes far longer than `loss_and_grad`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.RNN(1, 4), lc.Dense(4, 1)], readout="last", seed=0)
+        >>> dh = net.trace_gradient(np.ones((2, 20, 1)), np.zeros((2, 1)))["0.h"]
+        >>> dh.shape
+        (2, 20, 4)
+        >>> early, late = np.linalg.norm(dh[0, 0]), np.linalg.norm(dh[0, -1])
+        >>> bool(early < late)
+        True
+        """
+        n_threads = as_threads(n_threads)
+        examples = self.prepare(X, Y, lengths, **data)
+        state = self._state_of(examples)
+        trace, workspace = self._trace(examples.batch, state, n_threads)
+        found = trace.gradients(Terms(self._loss, examples, n_threads))
+        self._pool.release(workspace)
+        return found
+
+    def _trace(self, batch, state, n_threads):
+        """A `Trace`, and the workspace that it is in."""
+        workspace = self._pool.acquire()
+        packed = self._parameters.packed().arrays
+        chains = self._chains(self._parameters.weights, packed, workspace, n_threads)
+        return Trace(*chains, self._parts.readout, batch, *self._parts_of(state)), workspace
+
+    def step(
+        self,
+        x: npt.ArrayLike,
+        state: StateLike | None = None,
+        *,
+        check_finite: bool = True,
+        n_threads: int | None = None,
+    ) -> tuple[Array, State]:
         """Outputs of one time step.
 
         Parameters
@@ -513,12 +753,12 @@ class Network(Fixed):
         batch = single_steps(x)
         if state is not None:
             state = self._states.check(state, None if single else batch.size, check_finite)
-        y, state = self._predict(batch, state, True, n_threads)
+        y, after = self._predict(batch, state, True, n_threads)
         if single:
-            return y[0], tuple(tuple(values[0] for values in entry) for entry in state)
-        return y, state
+            return y[0], tuple(tuple(values[0] for values in entry) for entry in after)
+        return y, after
 
-    def stream(self, batch_size=1, *, check_finite=True):
+    def stream(self, batch_size: int = 1, *, check_finite: bool = True) -> Stream:
         """An object that takes one step a call and keeps the state in between.
 
         Parameters
@@ -544,19 +784,52 @@ class Network(Fixed):
 
     # ------------------------------------------------------------------------------ the loss
 
+    @overload
     def loss_and_grad(
         self,
-        X,
-        Y,
-        lengths=None,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
         *,
-        return_state=False,
-        l2=0.0,
-        l1=0.0,
-        checkpoint=None,
-        n_threads=None,
-        **data,
-    ):
+        return_state: Literal[False] = ...,
+        **options: Unpack[LossKeywords],
+    ) -> tuple[float, Array]: ...
+
+    @overload
+    def loss_and_grad(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: Literal[True],
+        **options: Unpack[LossKeywords],
+    ) -> tuple[float, Array, State]: ...
+
+    @overload
+    def loss_and_grad(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: bool,
+        **options: Unpack[LossKeywords],
+    ) -> Any: ...
+
+    def loss_and_grad(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        return_state: bool = False,
+        l2: Strength = 0.0,
+        l1: Strength = 0.0,
+        checkpoint: int | None = None,
+        n_threads: int | None = None,
+        **data: Unpack[Data],
+    ) -> Any:
         """The objective and its gradient at `params`.
 
         The objective is the weighted mean of the loss over all scored terms (steps, or sequences if
@@ -618,19 +891,52 @@ class Network(Fixed):
         examples = self.prepare(X, Y, lengths, **data)
         return self._objective(examples, (l2, l1), True, return_state, checkpoint, n_threads)
 
+    @overload
     def loss(
         self,
-        X,
-        Y,
-        lengths=None,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
         *,
-        return_state=False,
-        l2=0.0,
-        l1=0.0,
-        checkpoint=None,
-        n_threads=None,
-        **data,
-    ):
+        return_state: Literal[False] = ...,
+        **options: Unpack[LossKeywords],
+    ) -> float: ...
+
+    @overload
+    def loss(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: Literal[True],
+        **options: Unpack[LossKeywords],
+    ) -> tuple[float, State]: ...
+
+    @overload
+    def loss(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: bool,
+        **options: Unpack[LossKeywords],
+    ) -> Any: ...
+
+    def loss(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        return_state: bool = False,
+        l2: Strength = 0.0,
+        l1: Strength = 0.0,
+        checkpoint: int | None = None,
+        n_threads: int | None = None,
+        **data: Unpack[Data],
+    ) -> Any:
         """The objective alone; arguments as in `loss_and_grad`.
 
         Returns
@@ -647,22 +953,52 @@ class Network(Fixed):
         )
         return (f, *state) if state else f
 
+    @overload
     def vjp(
         self,
-        X,
-        dy,
-        lengths=None,
+        X: npt.ArrayLike,
+        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        lengths: npt.ArrayLike | None = ...,
         *,
-        mask=None,
-        state=None,
-        dstate=None,
-        return_dX=False,
-        return_dstate=False,
-        return_state=False,
-        checkpoint=None,
-        check_finite=True,
-        n_threads=None,
-    ):
+        dstate: StateLike | None = ...,
+        return_dX: Literal[False] = ...,
+        return_dstate: Literal[False] = ...,
+        return_state: Literal[False] = ...,
+        checkpoint: int | None = ...,
+        **options: Unpack[PredictOptions],
+    ) -> Array: ...
+
+    @overload
+    def vjp(
+        self,
+        X: npt.ArrayLike,
+        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        dstate: StateLike | None = ...,
+        return_dX: bool = ...,
+        return_dstate: bool = ...,
+        return_state: bool = ...,
+        checkpoint: int | None = ...,
+        **options: Unpack[PredictOptions],
+    ) -> Any: ...
+
+    def vjp(
+        self,
+        X: npt.ArrayLike,
+        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        mask: npt.ArrayLike | None = None,
+        state: StateLike | None = None,
+        dstate: StateLike | None = None,
+        return_dX: bool = False,
+        return_dstate: bool = False,
+        return_state: bool = False,
+        checkpoint: int | None = None,
+        check_finite: bool = True,
+        n_threads: int | None = None,
+    ) -> Any:
         """The gradient of anything that is computed from the outputs, by BPTT.
 
         With L a function of what `predict` gives, and dy = dL/d(outputs), it is dL/d(parameters):
@@ -796,18 +1132,18 @@ class Network(Fixed):
 
     def prepare(
         self,
-        X,
-        Y,
-        lengths=None,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
         *,
-        mask=None,
-        sample_weight=None,
-        step_weight=None,
-        class_weight=None,
-        reduction="mean",
-        state=None,
-        check_finite=True,
-    ):
+        mask: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+        step_weight: npt.ArrayLike | None = None,
+        class_weight: Literal["balanced"] | Mapping[int, float] | npt.ArrayLike | None = None,
+        reduction: Reduction = "mean",
+        state: StateLike | None = None,
+        check_finite: bool = True,
+    ) -> Examples:
         """Check and arrange data once that will be evaluated often.
 
         Every call that takes data takes them in these arguments.
@@ -897,9 +1233,9 @@ class Network(Fixed):
         )
         if class_weight is not None:
             weights = self._weigh_classes(weights, class_weight, targets)
-        terms = "steps" if whole is None else "sequences"
-        state = self._as_state(state, "state", batch, check_finite)
-        return Examples(batch, targets, terms, weights, reduction, self._form, state)
+        terms: Literal["steps", "sequences"] = "steps" if whole is None else "sequences"
+        before = self._as_state(state, "state", batch, check_finite)
+        return Examples(batch, targets, terms, weights, reduction, self._form, before)
 
     def _weigh_classes(self, weights, class_weight, targets):
         classes = self._loss.classes(targets, self.output_size)
@@ -913,15 +1249,15 @@ class Network(Fixed):
 
     def evaluate(
         self,
-        params,
-        examples,
+        params: npt.ArrayLike | None,
+        examples: Examples,
         *,
-        gradient=True,
-        return_state=False,
-        checkpoint=None,
-        n_threads=None,
-        dropout=None,
-    ):
+        gradient: bool = True,
+        return_state: bool = False,
+        checkpoint: int | None = None,
+        n_threads: int | None = None,
+        dropout: list[Array | None] | None = None,
+    ) -> tuple[Any, ...]:
         """The loss of examples, and its gradient, at any parameters; without a penalty.
 
         Parameters
@@ -1169,7 +1505,7 @@ class Network(Fixed):
             tokens = False
         return threads
 
-    def constant_loss(self, examples):
+    def constant_loss(self, examples: Examples) -> float | None:
         """The loss of the best outputs that are the same for all terms of examples.
 
         Returns
@@ -1190,11 +1526,19 @@ class Network(Fixed):
             a = np.full((rows, K), constants, self.dtype)
             return self._loss.value_and_delta(a, targets, weights, lengths)[0]
 
-    def least_loss(self, examples):
+    def least_loss(self, examples: Examples) -> float:
         """The loss of outputs that are at their targets, as far as the loss says; most often 0."""
         return self._loss.least_value(examples.targets, examples.weights * examples.scale)
 
-    def penalty(self, theta, l2, g=None, *, l1=0.0, start=0.0):
+    def penalty(
+        self,
+        theta: npt.ArrayLike | None,
+        l2: Strength,
+        g: Array | None = None,
+        *,
+        l1: Strength = 0.0,
+        start: float = 0.0,
+    ) -> float:
         """The penalty ``Σ (l2/2 w² + l1 |w|)`` at any parameters, and its gradient.
 
         A number counts the weights w: the blocks W, R, p and Q; not biases, not initial states. A
@@ -1229,7 +1573,7 @@ class Network(Fixed):
         """
         return self.make_penalty(l2, l1)(theta, g, start)
 
-    def make_penalty(self, l2, l1=0.0):
+    def make_penalty(self, l2: Strength, l1: Strength = 0.0) -> Penalty:
         """`penalty` with these strengths, checked once.
 
         Returns
