@@ -1,8 +1,6 @@
 """`Network`: a chain of layers, a readout, a loss, and one flat vector of parameters.
 
-What computes outputs goes through `Network._forward`, the loss and its gradient through
-`Network.evaluate`; the parameters are an argument there, so that optimizers can ask for any point
-without touching `Network.params`.
+Here are the names, the checks and what they say to users; `Network.passes` computes.
 """
 
 from __future__ import annotations
@@ -13,8 +11,6 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from ._archive import write
-from ._bptt import Evaluation, Linearization, Products, Terms
-from ._chain import Chain
 from ._checks import (
     as_choice,
     as_flag,
@@ -30,15 +26,13 @@ from ._examples import Examples, check_weights, weigh_classes
 from ._fixed import Fixed
 from ._outputs import OUTPUTS
 from ._parameters import Parameters
+from ._passes import Passes
 from ._penalty import Penalty
 from ._readout import cut
 from ._states import States
-from ._trace import Trace
-from ._workspace import Fresh, WorkspacePool
 from .cells import CELLS, Layer
-from .losses import LOSSES, SquaredError, find_loss
-from .losses._compiled import kernel_of, loss_threads
-from .sequences import as_outputs, equal_lengths, make_batch, single_steps
+from .losses import LOSSES, find_loss
+from .sequences import as_outputs, make_batch, single_steps
 from .streaming import Stream
 
 if TYPE_CHECKING:
@@ -167,6 +161,7 @@ class Network(Fixed):
     _instead = "build a new one: Network(**net.options | {...})"
     _fixed = (
         "layers",
+        "passes",
         "readout",
         "dtype",
         "body",
@@ -209,15 +204,19 @@ class Network(Fixed):
         rng = as_generator(seed) if params is None else None
         self._parameters = Parameters(self.layers, self.dtype, rng, params)
         self._states = States(parts, self.dtype)
-        self._pool = WorkspacePool(self.dtype)
+        self.passes = Passes(
+            self.layers,
+            parts,
+            self._loss,
+            self._output,
+            self._parameters,
+            self._states,
+            self.dtype,
+        )
         # What examples depend on: those of a network of another form would be misread.
         self._form = (
             f"input_size {self.input_size}, output_size {self.output_size}, "
             f"loss={self.options['loss']!r}, readout={readout!r}, dtype={self.dtype.name!r}"
-        )
-        # Whether `PlainPass` can do all there is to do; and beside the loss `PlainObjective`.
-        self._is_plain = parts.readout.per_step and not any(
-            layer.learns_states for layer in self.layers
         )
 
     def _warn_of_a_second_activation(self):
@@ -401,7 +400,7 @@ class Network(Fixed):
 
     def release_memory(self) -> None:
         """Free the memory that the network keeps between calls."""
-        self._pool.clear()
+        self.passes.release_memory()
         self._parameters.release_memory()
 
     def save(self, path: Path) -> None:
@@ -549,7 +548,7 @@ class Network(Fixed):
         check_finite = as_flag(check_finite, "check_finite")
         n_threads = as_threads(n_threads)
         if lengths is mask is state is None and return_state is False:
-            y = self._predict_plain(X, check_finite, n_threads)
+            y = self.passes.predict_plain(X, check_finite, n_threads)
             if y is not None:
                 return y
         tokens = self.takes_tokens
@@ -558,7 +557,7 @@ class Network(Fixed):
         state = self._as_state(state, "state", batch, check_finite)
         if return_state:
             self._states.refuse_reading_ahead("return_state")
-        y, state = self._predict(batch, state, return_state, n_threads)
+        y, state = self.passes.predict(batch, state, return_state, n_threads)
         if self._parts.readout.per_step:
             y = batch.arrange(y)
         return (y, state) if return_state else y
@@ -630,10 +629,7 @@ class Network(Fixed):
         tokens = self.takes_tokens
         batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
         state = self._as_state(state, "state", batch, check_finite)
-        trace, workspace = self._trace(batch, state, n_threads)
-        values = trace.values(self._output)
-        self._pool.release(workspace)
-        return values
+        return self.passes.trace(batch, state, n_threads)
 
     def trace_gradient(
         self,
@@ -686,18 +682,7 @@ class Network(Fixed):
         """
         n_threads = as_threads(n_threads)
         examples = self.prepare(X, Y, lengths, **data)
-        state = self._state_of(examples)
-        trace, workspace = self._trace(examples.batch, state, n_threads)
-        found = trace.gradients(Terms(self._loss, examples, n_threads))
-        self._pool.release(workspace)
-        return found
-
-    def _trace(self, batch, state, n_threads):
-        """A `Trace`, and the workspace that it is in."""
-        workspace = self._pool.acquire()
-        packed = self._parameters.packed().arrays
-        chains = self._chains(self._parameters.weights, packed, workspace, n_threads)
-        return Trace(*chains, self._parts.readout, batch, *self._parts_of(state)), workspace
+        return self.passes.trace_gradient(examples, n_threads)
 
     def step(
         self,
@@ -753,7 +738,7 @@ class Network(Fixed):
         batch = single_steps(x)
         if state is not None:
             state = self._states.check(state, None if single else batch.size, check_finite)
-        y, after = self._predict(batch, state, True, n_threads)
+        y, after = self.passes.predict(batch, state, True, n_threads)
         if single:
             return y[0], tuple(tuple(values[0] for values in entry) for entry in after)
         return y, after
@@ -1091,44 +1076,30 @@ class Network(Fixed):
                 self._states.refuse_reading_ahead(name)
         if return_dX and batch.x.values.dtype != self.dtype:
             raise ValueError("return_dX: expected False where X is tokens, got True")
-        score = self._products(dy, batch, check_finite)
-
-        g = np.empty(self.table.size, self.dtype)
-        dX = np.zeros((batch.n_steps, self.input_size), self.dtype) if return_dX else None
-        dfinal, dentry = self._parts_of(dstate)
-        workspace = self._pool.acquire()
-        packed = self._parameters.packed().arrays
-        body, head = self._chains(self._parameters.weights, packed, workspace, n_threads)
-        evaluation, after = self._evaluation(
-            body, head, batch, score, checkpoint, state, return_state
+        return self.passes.vjp(
+            self._as_dy(dy, batch, check_finite),
+            batch,
+            state,
+            dstate,
+            return_dX=return_dX,
+            return_dstate=return_dstate,
+            return_state=return_state,
+            checkpoint=checkpoint,
+            n_threads=n_threads,
         )
-        evaluation.value_and_gradient(self._parameters.views(g), dfinal, dentry, dX)
-        more = []
-        if return_dX:
-            more.append(batch.arrange(dX))
-        if return_dstate:
-            more.append(self._dstate_of(evaluation))
-        if return_state:
-            more.append(self._with_entry(after, evaluation.reading))
-        self._pool.release(workspace)
-        return (g, *more) if more else g
 
-    def _products(self, dy, batch, check_finite):
-        """The checked dL/dy of `vjp`."""
+    def _as_dy(self, dy, batch, check_finite):
+        """The dL/dy of `vjp` as rows, or as a function of rows that gives such, checked."""
         per_step, K = self._parts.readout.per_step, self.output_size
 
         def as_rows(dy):
             return as_outputs(dy, batch, K, per_step, self.dtype, check_finite, "dy")
 
-        def of_outputs(y):
-            return as_rows(dy(batch.arrange(y) if per_step else y))
-
         if callable(dy):
-            return Products(self._output, of_outputs)
+            return lambda y: as_rows(dy(batch.arrange(y) if per_step else y))
         if dy is None:
-            rows = batch.n_steps if per_step else batch.size
-            return Products(self._output, np.zeros((rows, K), self.dtype))
-        return Products(self._output, as_rows(dy))
+            return np.zeros((batch.n_steps if per_step else batch.size, K), self.dtype)
+        return as_rows(dy)
 
     def prepare(
         self,
@@ -1288,65 +1259,12 @@ class Network(Fixed):
             self._states.refuse_reading_ahead("return_state")
         checkpoint = self.check_checkpoint(checkpoint)
         n_threads = as_threads(n_threads)
-        self._check_examples(examples)
+        self.check_examples(examples)
         if dropout is not None:
             self._check_dropout(dropout, len(examples))
-        parameters = self._parameters
-        body, head, workspace = self._chains_at(params, n_threads, dropout)
-        score = Terms(self._loss, examples, n_threads)
-        evaluation, after = self._evaluation(
-            body, head, examples.batch, score, checkpoint, self._state_of(examples), return_state
+        return self.passes.evaluate(
+            params, examples, gradient, return_state, checkpoint, n_threads, dropout
         )
-        if gradient:
-            g = np.empty(self.table.size, self.dtype)
-            f = evaluation.value_and_gradient(parameters.views(g))
-        else:
-            f, g = evaluation.value(), None
-        if return_state:
-            after = self._with_entry(after, evaluation.reading)
-        self._pool.release(workspace)
-        return (f, g, after) if return_state else (f, g)
-
-    def _evaluation(self, body, head, batch, score, checkpoint, state, return_state):
-        """An `Evaluation`, and the layers' states after it if wanted, which it will overwrite."""
-        initial, entry = self._parts_of(state)
-        after = final = None
-        if return_state:
-            after = self._states.empty(batch.size)
-            final, _ = self._parts_of(after)
-        readout = self._parts.readout
-        evaluation = Evaluation(
-            body, head, readout, batch, score, checkpoint, initial, entry, final
-        )
-        return evaluation, after
-
-    def _state_of(self, examples):
-        """Their states as arrays that nobody else has, whose shapes stay; None where none is given.
-
-        Those in the examples are in users' hands.
-        """
-        if examples.state is None:
-            return None
-        return self._states.check(examples.state, examples.batch.size, False)
-
-    def _parts_of(self, state):
-        """The states of the layers that see time steps, and the entry of the readout."""
-        if state is None:
-            return None, None
-        return [[entry] for entry in state[self.body]], (*state[len(self.layers) :], None)[0]
-
-    def _with_entry(self, state, reading):
-        """The layers' states with the entry that a readout has after a reading, if it has one."""
-        entry = None if reading is None else reading.entry()
-        return state if entry is None else (*state, entry)
-
-    def _dstate_of(self, evaluation):
-        dstate = [tuple(values.copy() for values in entry) for (entry,) in evaluation.dstates]
-        dstate += [()] * len(self.layers[self.head])
-        dentry = None if evaluation.reading is None else evaluation.reading.dentry()
-        return tuple(dstate) if dentry is None else (*dstate, dentry)
-
-    # What `_curvature.Products` asks for, with arguments that it has checked.
 
     def exact(self, examples):
         """The network in float64, and examples for it; both as they are where that is its dtype."""
@@ -1355,62 +1273,8 @@ class Network(Fixed):
         net = Network._of(self.options | {"dtype": "float64"}, self.params)
         return net, examples.astype(net.dtype, net._form)
 
-    @property
-    def is_least_squares(self):
-        """Whether the loss is half a sum of squares."""
-        return kernel_of(self._loss) == SquaredError.code
-
-    def curvature(self, a, examples):
-        """`Loss.curvature` of examples at outputs a, whatever weighs them included."""
-        lengths = examples.batch.lengths if self._loss.terms == "sequences" else None
-        weights = examples.weights * examples.scale
-        return self._loss.curvature(a, examples.targets, weights, lengths)
-
-    def outputs(self, params, examples, checkpoint, n_threads):
-        """The output pre-activations of examples at any parameters: fresh rows (N, K) or (B, K)."""
-        evaluation, workspace = self._evaluation_at(params, examples, None, checkpoint, n_threads)
-        a = evaluation.outputs().copy()
-        self._pool.release(workspace)
-        return a
-
-    def linearize(self, params, examples, n_threads):
-        """The outputs of examples at any parameters, with the tapes kept: a `Linearization`."""
-        body, head, _ = self._chains_at(params, n_threads)
-        initial = self._parts_of(self._state_of(examples))
-        options = self._parts.readout, examples.batch, self._pool, *initial
-        return Linearization(body, head, *options)
-
-    def pull(self, params, examples, u, checkpoint, n_threads):
-        """The derivative of those outputs, transposed, times rows u: Jᵀu, fresh."""
-        score = Products(OUTPUTS["identity"], u)
-        evaluation, workspace = self._evaluation_at(params, examples, score, checkpoint, n_threads)
-        g = np.empty(self.table.size, self.dtype)
-        evaluation.value_and_gradient(self._parameters.views(g))
-        self._pool.release(workspace)
-        return g
-
-    def pull_from(self, linearization, u):
-        """As `pull`, at the parameters of a `Linearization`."""
-        g = np.empty(self.table.size, self.dtype)
-        linearization.pull(u, self._parameters.views(g))
-        return g
-
-    def _evaluation_at(self, params, examples, score, checkpoint, n_threads):
-        """An `Evaluation` at any parameters, and the workspace that it is in."""
-        body, head, workspace = self._chains_at(params, n_threads)
-        options = score, checkpoint, self._state_of(examples), False
-        evaluation, _ = self._evaluation(body, head, examples.batch, *options)
-        return evaluation, workspace
-
-    def _chains_at(self, params, n_threads, dropout=None):
-        """`_chains` at any parameters, and the workspace that they are in."""
-        parameters = self._parameters
-        weights = parameters.weights_at(params)
-        workspace = self._pool.acquire()
-        packed = parameters.pack(weights, workspace.take)
-        return *self._chains(weights, packed, workspace, n_threads, dropout), workspace
-
-    def _check_examples(self, examples):
+    def check_examples(self, examples):
+        """Raise where examples are none that this network has prepared, or one of its form."""
         if not isinstance(examples, Examples):
             raise TypeError(f"examples: expected Examples, got {describe(examples)}")
         if examples.form != self._form:
@@ -1434,76 +1298,6 @@ class Network(Fixed):
                     f"dropout[{k}]: expected {self.dtype.name} numbers of shape {shape}, got "
                     f"{describe(factors)}"
                 )
-
-    def plain_objective(self, examples):
-        """What evaluates examples in one compiled call, for `evaluate_plain`; None if nothing does.
-
-        The network's parameters are not in it.
-        """
-        self._check_examples(examples)
-        code = kernel_of(self._loss)
-        if not self._is_plain or code is None or any(layer.is_masked for layer in self.layers):
-            return None
-        batch = examples.batch
-        return kernels.PlainObjective(
-            [layer.kernel_cell(self.dtype) for layer in self.layers],
-            [layer.reversals for layer in self.layers],
-            self._parameters.offsets,
-            x=batch.x.values[...],
-            x_first=batch.x.first[...],
-            order=batch.order[...],
-            lengths=batch.ranked[...],
-            first=batch.first[...],
-            loss=code,
-            targets=examples.targets.values[...],
-            weights=examples.weights[...],
-        )
-
-    def evaluate_plain(self, plain, params, examples, gradient, n_threads, return_state=False):
-        """`evaluate` of the examples that `plain_objective` was given, or of their sum."""
-        params = self._parameters.check(params, "params")
-        threads = self._plain_threads(examples, 2 if gradient else 1, n_threads)
-        rows = examples.batch.n_steps
-        of_loss = loss_threads(rows, self.output_size, self.dtype, n_threads)
-        g = np.empty(self.table.size, self.dtype) if gradient else None
-        initial = self._plain_states(examples)
-        after = list(self._states.empty(examples.batch.size)) if return_state else None
-        workspace = self._pool.acquire()
-        f = plain(params, examples.scale, g, threads, of_loss, workspace.take, initial, after)
-        self._pool.release(workspace)
-        return (f, g, tuple(after)) if return_state else (f, g)
-
-    def outputs_plain(self, plain, params, examples, n_threads):
-        """`outputs` of the examples that `plain_objective` was given."""
-        params = self._parameters.check(params, "params")
-        threads = self._plain_threads(examples, 1, n_threads)
-        a = np.empty((examples.batch.n_steps, self.output_size), self.dtype)
-        workspace = self._pool.acquire()
-        plain.outputs(params, a, threads, workspace.take, self._plain_states(examples))
-        self._pool.release(workspace)
-        return a
-
-    def _plain_states(self, examples):
-        """The initial states of examples for a `PlainObjective`; None for zero."""
-        state = self._state_of(examples)
-        return None if state is None else list(state)
-
-    def _plain_threads(self, examples, passes, n_threads):
-        """Threads for each direction of each layer."""
-        batch, tokens = examples.batch, self.takes_tokens
-        threads = []
-        for layer in self.layers:
-            n = layer.threads(
-                n_threads,
-                self.dtype,
-                batch.n_steps,
-                batch.max_length,
-                tokens=tokens,
-                passes=passes,
-            )
-            threads += [n] * layer.directions
-            tokens = False
-        return threads
 
     def constant_loss(self, examples: Examples) -> float | None:
         """The loss of the best outputs that are the same for all terms of examples.
@@ -1639,28 +1433,6 @@ class Network(Fixed):
             return f"with the loss {self.loss_name!r}, whose terms are whole sequences"
         return None
 
-    # ---------------------------------------------------------------- forward and backward
-
-    def _predict_plain(self, X, check_finite, n_threads):
-        """`_predict` where nothing is to be arranged, converted or reported, else None.
-
-        It is what most calls ask for, and all else that they do takes twice a short sequence's
-        arithmetic.
-        """
-        if not self._is_plain:
-            return None
-        plain = self._parameters.packed().plain_pass(self._output.code)
-        shape = plain.shape_of(X)
-        if shape is None or (check_finite and not kernels.all_finite(X)):
-            return None
-        B, T = shape
-        threads = [layer.threads(n_threads, self.dtype, B * T, T) for layer in self.layers]
-        workspace = self._pool.acquire()
-        order, lengths, _, _ = equal_lengths(B, T)
-        y = plain(X, order, lengths, threads, workspace.take)
-        self._pool.release(workspace)
-        return y
-
     def check_state(self, state, n):
         """A state of so many sequences, checked, as arrays of the network's dtype."""
         return self._states.check(state, n, True)
@@ -1671,54 +1443,6 @@ class Network(Fixed):
             return None
         self._states.refuse_reading_ahead(name)
         return self._states.check(state, batch.size, check_finite, name)
-
-    def _predict(self, batch, state, return_state, n_threads):
-        """Outputs as rows, and the state if wanted."""
-        workspace = self._pool.acquire()
-        packed = self._parameters.packed().arrays
-        body, head = self._chains(self._parameters.weights, packed, workspace, n_threads)
-        y, state = self._forward(body, head, batch, state, return_state)
-        self._output.apply(y)
-        self._pool.release(workspace)
-        return y, state
-
-    def _chains(self, weights, packed, workspace, n_threads, dropout=None):
-        """The layers that see time steps, and those after the readout."""
-        return [
-            Chain(
-                self.layers[part],
-                weights[part],
-                packed[part],
-                workspace,
-                n_threads,
-                None if dropout is None else dropout[part],
-            )
-            for part in (self.body, self.head)
-        ]
-
-    def _forward(self, body, head, batch, state, return_state):
-        """Output pre-activations, and the state after if wanted.
-
-        The pre-activations are fresh rows (N, K), or (B, K) if read out.
-        """
-        readout = self._parts.readout
-        memory = Fresh(self.dtype) if readout.per_step else body.workspace
-        initial, entry = self._parts_of(state)
-        reading = readout(body.layers[-1], batch, memory, entry)
-        if initial is None:
-            initial = body.initial(batch.size)
-        after, final = None, None
-        if return_state:
-            after = self._states.empty(batch.size)
-            final, _ = self._parts_of(after)
-        elif readout.sees_final:
-            final = body.state_arrays(batch.size)
-        y = reading.room(batch)
-        body.forward(batch, initial, y, final)
-        reading.take(y, batch, final and final[-1])
-        if return_state:
-            after = self._with_entry(after, reading)
-        return head.forward_rows(reading.read())[0], after
 
 
 def _check_layers(layers):

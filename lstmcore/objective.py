@@ -165,7 +165,8 @@ class Objective(Fixed):
         self._curvature = None
 
     def _make_plain(self):
-        return None if self.checkpoint else self.net.plain_objective(self.examples)
+        self.net.check_examples(self.examples)
+        return None if self.checkpoint else self.net.passes.plain_objective(self.examples)
 
     def __getstate__(self) -> dict[str, Any]:
         penalty = self._penalty.strengths
@@ -363,7 +364,7 @@ class Objective(Fixed):
             examples = perturbation.examples(examples)
         plain = None
         if self._plain is not None and dropout is None:
-            plain = self.net.plain_objective(examples)
+            plain = self.net.passes.plain_objective(examples)
         is_scored = examples.total > 0
         f, g, *state = self._evaluate(point, examples, is_scored, plain, dropout, return_state)
         if not is_scored:
@@ -544,7 +545,7 @@ class Objective(Fixed):
         return LinearOperator(shape, matvec=push, rmatvec=pull, dtype=np.float64)
 
     def _least_squares(self, theta, name):
-        if not self.net.is_least_squares:
+        if not self.net.passes.is_least_squares:
             raise TypeError(
                 f"{name}: expected the loss 'squared_error', which is a sum of squares, got "
                 f"{self.net.loss_name!r}; gauss_newton serves scipy.optimize.minimize with any loss"
@@ -616,7 +617,7 @@ class Objective(Fixed):
     def _evaluate(self, params, examples, gradient, plain, dropout=None, return_state=False):
         keep_for_scipy()
         if plain is not None:
-            return self.net.evaluate_plain(
+            return self.net.passes.evaluate_plain(
                 plain, params, examples, gradient, self.n_threads, return_state
             )
         return self.net.evaluate(
