@@ -59,8 +59,8 @@ class OfErrors(Loss):
 class Huber(OfErrors):
     """Squared error that turns linear, so that outliers count less, with identity outputs.
 
-    With e = y - z, sum_k of 1/2 e^2 where |e| <= delta, and of delta (|e| - delta/2) beyond
-    (Huber 1964); delta = e, cut at -delta and delta.
+    With e = y - z, sum_k of 1/2 e^2 where ``|e| <= delta``, and of ``delta (|e| - delta/2)``
+    beyond (Huber 1964); delta = e, cut at -delta and delta.
 
     Parameters
     ----------
