@@ -8,12 +8,15 @@ methods of `optimizers` count epochs: they take arguments that the others are re
 way round.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +31,25 @@ from ._run_log import LoggedRun, RunLog
 from .network import Network
 from .objective import Objective
 from .scaling import ScaleWarning, scale_complaint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Literal
+
+    import numpy.typing as npt
+
+    from ._types import (
+        BoundsLike,
+        Intermediate,
+        Method,
+        ObjectiveLike,
+        Path,
+        Result,
+        Schedule,
+        Seed,
+        ValidationLike,
+        Vector,
+    )
 
 __all__ = ["ConvergenceWarning", "minimize"]
 
@@ -51,36 +73,36 @@ class ConvergenceWarning(UserWarning):
 
 
 def minimize(
-    objective,
-    method="L-BFGS-B",
+    objective: ObjectiveLike,
+    method: Method = "L-BFGS-B",
     *,
-    max_iter=None,
-    tol=None,
-    validation=None,
-    patience=None,
-    target=None,
-    callback=None,
-    progress=False,
-    options=None,
-    x0=None,
-    bounds=None,
-    curvature=None,
-    batch_size=None,
-    batches=None,
-    truncate=None,
-    max_epochs=None,
-    learning_rate=None,
-    clip_norm=None,
-    seed=None,
-    weight_noise=None,
-    input_noise=None,
-    dropout=None,
-    recurrent_dropout=None,
-    average=None,
-    polish=None,
-    checkpoint_path=None,
-    checkpoint_every=30.0,
-):
+    max_iter: int | None = None,
+    tol: float | None = None,
+    validation: ValidationLike | Callable[[Vector], float] | None = None,
+    patience: int | None = None,
+    target: float | None = None,
+    callback: Callable[[Intermediate], object] | None = None,
+    progress: bool = False,
+    options: Mapping[str, Any] | None = None,
+    x0: npt.ArrayLike | None = None,
+    bounds: BoundsLike | None = None,
+    curvature: Literal["gauss_newton", "hessian"] | None = None,
+    batch_size: int | None = None,
+    batches: Literal["shuffled", "bucketed"] | None = None,
+    truncate: int | None = None,
+    max_epochs: int | None = None,
+    learning_rate: float | Schedule | None = None,
+    clip_norm: float | None = None,
+    seed: Seed = None,
+    weight_noise: float | None = None,
+    input_noise: float | None = None,
+    dropout: float | None = None,
+    recurrent_dropout: float | None = None,
+    average: float | None = None,
+    polish: bool | int | None = None,
+    checkpoint_path: Path | None = None,
+    checkpoint_every: float = 30.0,
+) -> Result:
     """Minimize an objective of a network's parameters, and leave the best ones in the network.
 
     However it ends (converged, out of iterations, stopped, interrupted from the keyboard, at a
@@ -352,7 +374,7 @@ def minimize(
         "average": average,
         "polish": n_polish,
     }
-    kept = {}
+    kept: dict[str, Any] = {}
     if method in optimizers.METHODS:
         for name, value in {"max_iter": max_iter, "tol": tol}.items():
             if value is not None:
@@ -383,10 +405,10 @@ def minimize(
     start = theta_of(objective, net.params).astype(np.float64)
     if x0 is not None:
         start = shaped(as_real(x0, "x0", float), "x0", start.shape).copy()
-    bounds = _as_bounds(bounds, method, start.size)
-    if bounds is not None:
-        start = np.clip(start, *bounds.T)
-        kept["bounds"] = bounds
+    box = _as_bounds(bounds, method, start.size)
+    if box is not None:
+        start = np.clip(start, *box.T)
+        kept["bounds"] = box
     if curvature is not None:
         if method not in _scipy_methods.WITH_CURVATURE:
             way_out = f"{', '.join(_scipy_methods.WITH_CURVATURE)} take it"
@@ -401,7 +423,7 @@ def minimize(
 
     recorder = Recorder(validation is not None, patience, bar)
     run = Run(objective, recorder, validation, callback, target)
-    file = None
+    file: RunFile | RunLog | None = None
     if checkpoint_path is not None:
         checkpoint_path = os.path.abspath(as_path(checkpoint_path, "checkpoint_path"))
         identity = {
@@ -440,7 +462,7 @@ def minimize(
     result.n_nonfinite = run.n_nonfinite
     if run.states is not None:
         result.state = run.states
-    complaint = _complaint(method, objective, result, bounds, truncate, checkpoint_path)
+    complaint = _complaint(method, objective, result, box, truncate, checkpoint_path)
     if complaint is not None:
         warn(complaint, ConvergenceWarning)
     return result
