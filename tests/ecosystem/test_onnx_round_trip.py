@@ -48,16 +48,39 @@ def assert_same_network(again, net):
                 assert own is read is None or own.tobytes() == read.tobytes()
 
 
+def in_float32(net):
+    """The network as a file has it."""
+    rounded = lc.Network(**net.options | {"dtype": "float32"})
+    rounded.params = net.params
+    return rounded
+
+
+def forms(net):
+    """The options that a network can be written with."""
+    yield {}
+    yield {"lengths": True}
+    if not any(layer.reads_ahead for layer in net.layers):
+        yield {"states": True}
+        yield {"lengths": True, "states": True}
+
+
 @zoo.cases(RECURRENT)
 def test_a_network_comes_back_as_it_was(name, readout, dtype):
-    net = zoo.network(name, readout=readout, dtype="float32")
-    for options in ({}, {"lengths": True}):
+    net = zoo.network(name, readout=readout, dtype=dtype)
+    same = {readout, "last"} if readout == "last_step" else {readout}  # where it is the same
+    for options in forms(net):
+        if "states" in options and any(layer.learns_states for layer in net.layers):
+            continue
         again = lc.from_onnx(net.to_onnx(**options), verify=False)
-        assert_same_network(again, net)
-        is_last = readout == "last_step" and again.readout == "last"
-        assert again.readout == readout or (
-            is_last and not net.layers[net.body.stop - 1].reads_ahead
-        )
+        assert again.readout in same
+        assert_same_network(again, in_float32(net))
+
+
+def test_a_network_whose_states_come_in_begins_in_zero():
+    net = zoo.network("learned states", dtype="float32")
+    again = lc.from_onnx(net.to_onnx(states=True))
+    assert not again.layers[0].learns_states
+    np.testing.assert_array_equal(again.blocks["0.R"], net.blocks["0.R"])
 
 
 @pytest.mark.parametrize("loss", zoo.LOSSES)
