@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .interop.onnx import from_onnx
     from .interop.torch import from_torch, to_torch
     from .objective import Objective
+    from .plots import plot_gates, plot_gradients, plot_history
     from .scaling import Scaler, ScaleWarning
     from .storage import load
     from .training import fit
@@ -65,6 +66,9 @@ _LAZY = {
     "lstm_backward": "functional",
     "lstm_forward": "functional",
     "minimize": "_minimize",
+    "plot_gates": "plots",
+    "plot_gradients": "plots",
+    "plot_history": "plots",
     "release_memory": "functional",
     "rnn_backward": "functional",
     "rnn_forward": "functional",
@@ -101,6 +105,9 @@ __all__ = [
     "lstm_forward",
     "minimize",
     "optimizers",
+    "plot_gates",
+    "plot_gradients",
+    "plot_history",
     "release_memory",
     "rnn_backward",
     "rnn_forward",

@@ -90,8 +90,6 @@ class Network(Fixed):
 
     Attributes
     ----------
-    All but `params` are read-only: a new network is built from `options`.
-
     params : (P,) array
         All parameters, layer by layer (direction by direction), each W, R, b, p, Q, h0, c0 as far
         as it has them. Write into it, or assign a vector to copy it in.
@@ -121,6 +119,8 @@ class Network(Fixed):
 
     Notes
     -----
+    All attributes but `params` are read-only: a new network is built from `options`.
+
     Initial weights are Glorot-uniform (W) and orthogonal (R), gate by gate, and all else is zero
     but the forget gate's bias, unless a layer's options say otherwise. A seed means the same start,
     to the bit, on every processor, system and build, and in float32 the same rounded. What else is
@@ -1394,7 +1394,7 @@ class Network(Fixed):
         l1: Strength = 0.0,
         start: float = 0.0,
     ) -> float:
-        """The penalty Σ (l2/2 w² + l1 |w|) at any parameters, and its gradient.
+        """The penalty ``Σ (l2/2 w² + l1 |w|)`` at any parameters, and its gradient.
 
         A number counts the weights w: the blocks W, R, p and Q; not biases, not initial states. A
         mapping counts the blocks that it names, whatever they are, each with a strength of its own.
@@ -1407,7 +1407,7 @@ class Network(Fixed):
             Strength >= 0. A name is one of `blocks`, as ``"0.R"``, or a pattern of some, as
             ``"*.W"``; of several for one block the last one holds, and a block without one has 0.
         g : (P,) array, optional
-            The gradient is added to it; of |w| it is the sign, 0 where w is 0.
+            The gradient is added to it; of ``|w|`` it is the sign, 0 where w is 0.
         l1 : float or mapping of str to float
             As l2.
         start : float

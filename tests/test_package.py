@@ -263,7 +263,9 @@ def test_examples_in_docstrings_run(name):
 
 
 @pytest.mark.parametrize(
-    "path", sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")]), ids=lambda path: path.name
+    "path",
+    sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")]),
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
 )
 def test_examples_in_documents_run(path):
     text = path.read_text(encoding="utf-8")

@@ -28,7 +28,7 @@ def session(model):
 
 
 def make(nodes, arrays, inputs, outputs, opset=17):
-    """A model. inputs, outputs : {name: shape}; names of integers begin with "int64" or "int32"."""
+    """A model. inputs and outputs : {name: shape}; int64 and int32 at the front name integers."""
 
     def info(name, shape):
         kind = TensorProto.INT64 if name.startswith("int64") else TensorProto.FLOAT

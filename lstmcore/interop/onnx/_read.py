@@ -241,7 +241,7 @@ class RecurrentNode(namedtuple("RecurrentNode", "name layer blocks computed")):
         As the graph has it; inside of a subgraph behind the names of what it is in.
     layer : LSTM, GRU or RNN
     blocks : dict of str to ndarray
-        As `Network.blocks` of a network of this layer has them.
+        By their names in the layer: "W", or "forward.W" with two directions.
     computed : tuple of str
         The values of the graph that give its initial states, as far as they are no known numbers.
         The layer begins in zero where these come in.
@@ -262,8 +262,9 @@ class RecurrentNode(namedtuple("RecurrentNode", "name layer blocks computed")):
         -------
         Network
         """
-        dtype = self.blocks[next(iter(self.blocks))].dtype
-        return build_network([self.layer], self.blocks, loss=loss, readout=readout, dtype=dtype)
+        blocks = {f"0.{name}": array for name, array in self.blocks.items()}
+        dtype = next(iter(blocks.values())).dtype
+        return build_network([self.layer], blocks, loss=loss, readout=readout, dtype=dtype)
 
 
 def recurrent_nodes(
