@@ -5,6 +5,7 @@ that it does not matter how an exporter writes a thing.
 """
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -183,6 +184,8 @@ class Follower:
             array = self.graph.array(name)
             if array is not None:
                 self._values[name] = Known(array)
+            elif name in self.graph.states:
+                self._values[name] = self._state(name)
             elif self.graph.input(name) is not None:
                 self._values[name] = self._input(name)
             elif self.graph.producer(name) is not None:
@@ -219,6 +222,17 @@ class Follower:
         self.inputs[name] = link
         units = link.units
         return Stream(tuple(axes), units if features is not None else units.reshape(()))
+
+    def _state(self, name):
+        """An input that is a state, as it is at first; the same for all sequences of the batch."""
+        tensor = self.graph.inputs[name].type.tensor_type
+        if tensor.elem_type not in _REAL_TYPES:
+            raise Refused(f"reads the state {name!r}, which has no real numbers")
+        sizes = [max(1, dim.dim_value) for dim in tensor.shape.dim]
+        if len(sizes) > 6:
+            raise Refused(f"reads the state {name!r}, which has {len(sizes)} axes")
+        self.budget.spend(prod(sizes))
+        return Known(np.zeros(sizes, np.float32))
 
     def _axis(self, name, k, declared):
         if declared > 0:
@@ -598,6 +612,8 @@ class Follower:
             raise Refused("computes with an order of sequences")
         if node.op == "Max" and not y.first.any() and y.is_fixed:
             return self._activated(node, x, "relu")
+        if self._begins_readout(node, x, y):
+            return x
         if node.op not in ("Add", "Sub", "Mul", "Div"):
             raise Refused("compares outputs with numbers, which no layer does")
         if node.op == "Div" and not is_reversed:
@@ -615,6 +631,16 @@ class Follower:
             with np.errstate(all="ignore"):
                 constants = 1.0 / constants.astype(np.float64)
         return self._affine(node, x, constants, None)
+
+    def _begins_readout(self, node, x, y):
+        """Whether x is a readout and y what it begins with: a sum of 0, a maximum of -inf."""
+        link, _ = self.chain.resolve(x.units)
+        begins = {("Add", "sum"): 0.0, ("Max", "max"): -np.inf}
+        first = begins.get((node.op, link.how)) if isinstance(link, Read) else None
+        if first is None or not all(np.all(own == first) for own in y.both):
+            return False
+        shape = self._aligned(x, y).shape
+        return all(n in (1, size) for n, size in zip(shape, x.units.shape, strict=True))
 
     def _mean_of_sum(self, node, x, count):
         """The mean over time, where a sum over time is divided by the number of steps."""
@@ -962,6 +988,8 @@ class Follower:
             raise Refused("chooses between values in a way that is not known")
         if isinstance(condition, Lengths) and condition.what == "n > 0":
             return self._where_steps_are(x, y)
+        if isinstance(condition, Known) and all(own.all() for own in condition.both):
+            return x
         if not isinstance(condition, Steps) or not isinstance(y, Known) or y.first.size != 1:
             raise Refused("chooses between values by something else than lengths")
         if y.first.dtype.kind != "f":
@@ -1190,6 +1218,7 @@ _OF_LENGTHS = {
     ("Max", "n - 1", 0.0): "max(n - 1, 0)",
     ("Sub", "n", 1.0): "n - 1",
     ("Add", "n", -1.0): "n - 1",
+    ("Add", "n", 0.0): "n",
     ("Greater", "n", 0.0): "n > 0",
 }
 _VERBS = {"Mul": "multiplies", "Div": "divides", "Max": "compares", "Less": "compares"}

@@ -167,6 +167,9 @@ class Graph:
     inputs : dict of str to onnx.ValueInfoProto
         Those that are not initial values.
     outputs : list of str
+    states : set of str
+        Inputs that are states, zero at first: those NAME beside which there is an output
+        ``NAME.next``, as `Network.to_onnx` writes them.
     n_numbers : int
         How many numbers the tensors of the file hold, about.
     """
@@ -178,6 +181,7 @@ class Graph:
         self.nodes = [Node(node, self) for node in proto.node]
         self.inputs = {v.name: v for v in proto.input if v.name not in self._tensors}
         self.outputs = [value.name for value in proto.output]
+        self.states = {name for name in self.inputs if f"{name}.next" in self.outputs}
         self._producers = {}
         for node in self.nodes:
             for name in filter(None, node.outputs):

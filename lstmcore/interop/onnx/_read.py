@@ -157,7 +157,8 @@ def _choose_output(graph, opset, output):
                 f"{', '.join(graph.outputs[:5]) or 'none'}, got {output!r}"
             )
         return output
-    names = [name for name in graph.outputs if graph.producer(name) is not None]
+    after = {f"{name}.next" for name in graph.states}
+    names = [n for n in graph.outputs if n not in after and graph.producer(n) is not None]
     if len(names) <= 1:
         if not names:
             raise ValueError("source: expected a graph with an output that a node gives, got none")

@@ -140,6 +140,9 @@ class _Data:
             return self._array.astype(dtype)
         if name == self._follower.lengths:
             return self.lengths.astype(dtype)
+        if name in self._follower.graph.states:
+            sizes = [dim.dim_value or len(self.X) for dim in value.type.tensor_type.shape.dim]
+            return np.zeros(sizes, dtype)
         link = self._follower.inputs[name]
         return np.zeros([self._size(axis, link.size) for axis in link.axes], dtype)
 
