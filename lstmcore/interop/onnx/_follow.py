@@ -77,9 +77,14 @@ class Lengths:
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """Which steps are there: t < n, over axes of which one is free."""
+    """Which steps are there: t < n, with 1 and 0 or -inf or as truth values.
+
+    The axis of time has its sizes in place of an `Axis`.
+    """
 
     axes: tuple
+    name: str
+    order: object = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -487,7 +492,7 @@ class Follower:
         """Read all steps out."""
         time = self._time_axis(x, axis, "reads out")
         link, places = self.chain.source_of(x.units)
-        read = self.chain.read(link, how, time, node.title)
+        read = self.chain.read(link, how, time, x.behind is not None, node.title)
         axes = [own for k, own in enumerate(x.axes) if k != axis]
         return Stream(tuple(axes), places + read.first, None, x.order)
 
@@ -656,13 +661,15 @@ class Follower:
         link, places = self.chain.resolve(x.units)
         if not isinstance(link, Read) or link.how != "sum":
             return None
+        if link.is_masked != isinstance(count, Lengths):
+            return None
         if isinstance(count, Known):
             is_count = [
                 np.all(own == size) for own, size in zip(count.both, link.time.sizes, strict=True)
             ]
-            if self.lengths or not all(is_count):
+            if not all(is_count):
                 return None
-        mean = self.chain.read(link.parent, "mean", link.time, node.title)
+        mean = self.chain.read(link.parent, "mean", link.time, link.is_masked, node.title)
         return x.with_units(places + mean.first)
 
     def _two_streams(self, node, x, y):
@@ -953,6 +960,10 @@ class Follower:
     def _with_lengths(self, node, values):
         """Arithmetic and comparisons with lengths, as far as readouts need them."""
         x, y = values
+        if isinstance(x, Steps):
+            x, y = y, x
+        if node.op == "Mul" and isinstance(x, Stream) and isinstance(y, Steps):
+            return self._masked(x, y, 0.0)
         if node.op == "Div" and isinstance(x, Stream) and isinstance(y, Lengths):
             axes = [None] * (x.n_axes - len(y.axes)) + list(y.axes)
             batch = [k for k, own in enumerate(axes) if own is not None]
@@ -988,7 +999,35 @@ class Follower:
                 raise Refused("compares lengths with something else than steps")
         made = list(axes)
         made[places[0]] = tuple(own.size for own in steps.both)
-        return Steps(tuple(made))
+        return Steps(tuple(made), n.name, n.order)
+
+    def _masked(self, x, steps, number):
+        """x where a step is, elsewhere a number."""
+        axes = [None] * (x.n_axes - len(steps.axes)) + list(steps.axes)
+        if len(axes) != x.n_axes or x.order is not steps.order or x.is_flipped:
+            raise Refused("masks steps of other sequences")
+        for own, axis in zip(axes, x.axes, strict=True):
+            if own is None:
+                continue
+            role = "batch" if isinstance(own[0], Axis) else "time"
+            if axis is None or len(axis) != 1 or axis[0].role not in (None, role):
+                raise Refused(f"masks another axis than that of {role}")
+            if role == "time" and axis[0].sizes != own:
+                raise Refused("masks steps of another number")
+        self._take_lengths(steps.name, x)
+        behind = {0.0: "zero", -np.inf: "-inf"}.get(number, "any")
+        return Stream(x.axes, x.units, behind, x.order, x.is_flipped)
+
+    def _take_lengths(self, name, x):
+        """Note which input has the lengths. All that reads ahead before x must have been told."""
+        if self.lengths not in (None, name):
+            raise Refused("takes other lengths than what is before it")
+        self.lengths = name
+        link = self.chain.link_of(x.units.ravel()[0]) if x.units.size else None
+        while link is not None:
+            if isinstance(link, Recurrent) and link.layer.reads_ahead and not link.has_lengths:
+                raise Refused(f"takes lengths that {link.title}, which reads in reverse, does not")
+            link = link.parent
 
     def _do_Where(self, node, values):
         condition, x, y = values
@@ -1003,13 +1042,7 @@ class Follower:
             raise Refused("chooses between values by something else than lengths")
         if y.first.dtype.kind != "f":
             raise Refused("expected a number for steps that are not there")
-        (where,) = (a for a in condition.axes if a is not None and isinstance(a[0], int))
-        free = [own[0] for own in x.axes if own is not None and len(own) == 1]
-        if not any(axis.role != "batch" and axis.sizes == where for axis in free):
-            raise Refused("chooses between values by steps of another number")
-        number = float(y.first.ravel()[0])
-        behind = {0.0: "zero", -np.inf: "-inf"}.get(number, "any")
-        return Stream(x.axes, x.units, behind, x.order, x.is_flipped)
+        return self._masked(x, condition, float(y.first.ravel()[0]))
 
     def _where_steps_are(self, x, y):
         """Of sequences without steps the readout's own value, which `y` must be."""
@@ -1036,6 +1069,7 @@ class Follower:
             raise Refused("takes something else than the last step of each sequence")
         if x.order is not n.order or x.axes[0] is None or x.axes[0][0].role != "batch":
             raise Refused("takes something else than the last step of each sequence")
+        self._take_lengths(n.name, x)
         return self._read(node, x, 1, "last_step")
 
     # ---------------------------------------------------------------------- recurrent layers
@@ -1140,7 +1174,7 @@ class Follower:
             options = {**layer.options, "direction": turned, "bidirectional": False}
             layer = type(layer)(**options)
         link, layer, blocks = self._taken_in(X.units.ravel(), layer, blocks)
-        made = self.chain.add(Recurrent(link, layer, blocks, learned, node.title))
+        made = self.chain.add(Recurrent(link, layer, blocks, learned, has_lengths, node.title))
         behind = "zero" if has_lengths else None
         batch = X.axes[roles.index("batch")]
         D, H = layer.directions, layer.hidden_size
@@ -1188,9 +1222,7 @@ class Follower:
         n = self._lengths_of(lengths)
         if n.what != "n" or n.order is not X.order:
             raise Refused("is given the lengths of sequences in another order")
-        if self.lengths not in (None, n.name):
-            raise Refused("is given other lengths than the layer before it")
-        self.lengths = n.name
+        self._take_lengths(n.name, X)
         return True
 
 
@@ -1213,7 +1245,7 @@ def _check_inputs(node, opset):
 
 def _with_axes(x, axes):
     if isinstance(x, Steps):
-        return Steps(tuple(axes))
+        return Steps(tuple(axes), x.name, x.order)
     return Lengths(tuple(axes), x.what, x.name, x.order)
 
 
