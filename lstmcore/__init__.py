@@ -53,6 +53,7 @@ _LAZY = {
     "check_gradient": "gradcheck",
     "export_c": "export",
     "fit": "training",
+    "from_torch": "interop.torch",
     "gru_backward": "functional",
     "gru_forward": "functional",
     "load": "storage",
@@ -62,6 +63,7 @@ _LAZY = {
     "release_memory": "functional",
     "rnn_backward": "functional",
     "rnn_forward": "functional",
+    "to_torch": "interop.torch",
 }
 _SUBMODULES = ("datasets", "optimizers")
 
@@ -81,6 +83,7 @@ __all__ = [
     "datasets",
     "export_c",
     "fit",
+    "from_torch",
     "get_include",
     "get_num_threads",
     "gru_backward",
@@ -95,6 +98,7 @@ __all__ = [
     "rnn_forward",
     "set_num_threads",
     "show_config",
+    "to_torch",
 ]
 
 

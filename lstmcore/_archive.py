@@ -28,6 +28,7 @@ __all__ = [
     "MAX_HEADER",
     "as_path",
     "at_once",
+    "check_stored",
     "fill",
     "only_once",
     "open_archive",
@@ -192,6 +193,7 @@ def read(path, format, version):
         Not such a file, or damaged, of whatever type the parsers raise. See `refusing`.
     """
     with open_archive(path) as (archive, entries):
+        check_stored(archive, entries)
         _check_entries(entries)
         header = json.loads(
             archive.read(_HEADER), object_pairs_hook=only_once, parse_constant=_refuse_constant
@@ -246,24 +248,28 @@ def as_path(path, name="path"):
 
 @contextmanager
 def open_archive(path):
-    """Open a zip archive of uncompressed entries.
+    """Open a zip archive. What is read of it, `check_stored` must have passed.
 
     Returns
     -------
     archive : zipfile.ZipFile
     entries : dict of str to zipfile.ZipInfo
-        No name twice, and in sum no more bytes than the file has.
+        No name twice.
     """
     with _Reader(io.FileIO(as_path(path))) as file, zipfile.ZipFile(file) as archive:
         entries = {info.filename: info for info in archive.infolist()}
         if len(entries) != len(archive.infolist()):
             raise ValueError("two entries with one name")
-        for name, info in entries.items():
-            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-                raise ValueError(f"entry {name!r} is compressed")
-        if sum(info.file_size for info in entries.values()) > file.size:
-            raise ValueError("its entries are said to be larger than the file")
         yield archive, entries
+
+
+def check_stored(archive, entries):
+    """Raise unless entries are uncompressed, and in sum no larger than the file."""
+    for name, info in entries.items():
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+            raise ValueError(f"entry {name!r} is compressed")
+    if sum(info.file_size for info in entries.values()) > archive.fp.size:
+        raise ValueError("its entries are said to be larger than the file")
 
 
 class _Reader(io.BufferedReader):
