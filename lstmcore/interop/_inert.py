@@ -143,15 +143,18 @@ def unpickle(program):
     Traceback (most recent call last):
     ValueError: it names builtins.print, and nothing in a file is run; ...
     """
+    if not program.endswith(_STOP):
+        raise ValueError("it ends early")
     machine = _Machine(program)
     while True:
-        code = machine.take(1)
-        if code == b".":
+        code = program[machine.at]
+        machine.at += 1
+        if code == _STOP[0]:
             (result,) = machine.stack
             return result
-        run = _INSTRUCTIONS.get(code)
+        run = _RUN.get(code)
         if run is None:
-            raise ValueError(f"the instruction {code!r}, which torch.save does not write")
+            raise ValueError(f"the instruction {code:#x}, which torch.save does not write")
         run(machine)
 
 
@@ -162,23 +165,23 @@ class _Machine:
         self.stack = []
         self.below = []  # the stacks under marks
         self.kept = {}
+        self.at = 0
         self._program = program
-        self._at = 0
 
     def take(self, size):
         """The next bytes of the program."""
-        start, self._at = self._at, self._at + size
-        if self._at > len(self._program):
+        start, self.at = self.at, self.at + size
+        if self.at > len(self._program):
             raise ValueError("it ends early")
-        return self._program[start : self._at]
+        return self._program[start : self.at]
 
     def number(self, form):
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
     def line(self):
-        end = self._program.index(b"\n", self._at)
-        text = self.take(end - self._at).decode()
-        self._at += 1
+        end = self._program.index(b"\n", self.at)
+        text = self.take(end - self.at).decode()
+        self.at += 1
         return text
 
     def since_mark(self):
@@ -275,6 +278,7 @@ def _push(value):
     return run
 
 
+_STOP = b"."
 _INSTRUCTIONS = {
     b"\x80": lambda m: m.take(1),  # the version of what follows
     b"\x95": lambda m: m.take(8),  # how many bytes follow
@@ -316,6 +320,9 @@ _INSTRUCTIONS = {
     b"b": _build,
     b"Q": _storage,
 }
+
+
+_RUN = {code[0]: run for code, run in _INSTRUCTIONS.items()}
 
 
 def _as_str(value):

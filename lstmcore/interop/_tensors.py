@@ -33,6 +33,9 @@ from ._inert import Tensor, unpickle
 
 __all__ = ["choose_entry", "read_tensors", "write_safetensors"]
 
+# Bytes of a pickle: a byte may become an object, which takes a microsecond and some hundred bytes.
+_MOST_PICKLED = 1 << 19
+
 # Storages and tensors that share their numbers, as tied weights do, and are not one array here.
 _MOST_COPIES = 4
 
@@ -168,16 +171,17 @@ def _read_archive(path, entry):
                 "and save its state_dict()"
             )
         check_stored(archive, entries)
-        if entries[found[0]].file_size > MAX_HEADER:
+        if entries[found[0]].file_size > _MOST_PICKLED:
             raise ValueError(
                 f"it has {entries[found[0]].file_size} bytes beside the numbers of its tensors, "
-                f"and {MAX_HEADER} are read; torch.save(model.state_dict(), path) writes fewer"
+                f"and {_MOST_PICKLED} are read; torch.save(model.state_dict(), path) writes fewer"
             )
         tensors = choose_entry(
             unpickle(archive.read(found[0])), lambda value: isinstance(value, Tensor), entry
         )
         order = _byte_order(archive, entries, f"{root}byteorder")
-        storages, room = {}, _Room(sum(info.file_size for info in entries.values()))
+        held = (info.file_size for name, info in entries.items() if name.startswith(f"{root}data/"))
+        storages, room = {}, _Room(sum(held))
         result = {}
         for name, tensor in tensors.items():
             key = tensor.storage.key
@@ -272,6 +276,8 @@ def _read_safetensors(path):
             raise ValueError(f"a header of {length} bytes; at most {MAX_HEADER} are read")
         header = json.loads(file.read(length), object_pairs_hook=only_once)
         header.pop("__metadata__", None)
+        if not header:
+            raise ValueError("it holds no tensors")
         parts = {name: _part(name, spec) for name, spec in header.items()}
         end = 0
         for part in sorted(parts.values(), key=lambda part: (part.start, part.end)):

@@ -4,6 +4,8 @@ What a state dict says: which modules there are, in which order they were made, 
 numbers of their tensors. What it does not say is asked for and never guessed.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import reprlib
@@ -11,15 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .._archive import as_path
 from .._checks import as_choice, as_flag, as_ndarray, describe, not_real, shaped
 from ..cells import GRU, LSTM, RNN, Dense, Embedding, Layer, reorder
 from ..cells._options import as_activation
-from ..losses import Loss
 from ..network import Network
 from ._common import (
     MOST_ZEROS,
@@ -34,6 +35,11 @@ from ._common import (
     two_biases,
 )
 from ._tensors import choose_entry, read_tensors, write_safetensors
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+    from .._types import Activation, LossLike, Path, Readout
 
 __all__ = ["from_torch", "to_torch"]
 
@@ -59,16 +65,16 @@ _FREE = {"bidirectional", "forget_bias", "update_bias", "tokens"} | {
 
 
 def from_torch(
-    source: str | os.PathLike | Mapping[str, ArrayLike],
+    source: Path | Mapping[str, Any],
     *,
-    layers: Sequence | None = None,
-    readout: str | None = None,
-    loss: "str | Loss | None" = None,
-    nonlinearity: str | None = None,
+    layers: Sequence[Activation] | None = None,
+    readout: Readout | None = None,
+    loss: LossLike | None = None,
+    nonlinearity: Literal["tanh", "relu"] | None = None,
     tokens: bool | None = None,
     entry: str | None = None,
-    ignore: "str | Sequence[str]" = (),
-    dtype: str | None = None,
+    ignore: str | Sequence[str] = (),
+    dtype: DTypeLike | None = None,
 ) -> Network:
     """A network with the weights of a PyTorch model.
 
@@ -554,11 +560,8 @@ def _unit_part(size, activation, module):
 
 
 def to_torch(
-    net: Network,
-    path: "str | os.PathLike | None" = None,
-    *,
-    names: "Sequence[str] | None" = None,
-) -> "dict[str, np.ndarray]":
+    net: Network, path: Path | None = None, *, names: Sequence[str] | None = None
+) -> dict[str, NDArray[Any]]:
     """A network's weights as a state dict of PyTorch.
 
     It needs no PyTorch.
