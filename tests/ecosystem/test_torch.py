@@ -426,3 +426,104 @@ def test_files_have_the_ending_of_their_form(tmp_path):
         lc.to_torch(net, tmp_path / "net.pt")
     with pytest.raises(TypeError, match="net: expected a Network, got 3"):
         lc.to_torch(3)
+
+
+# ------------------------------------------------------------------------- where PyTorch is there
+
+
+def modules():
+    """Models, how they are read, and their inputs: functions of PyTorch's modules."""
+    return {
+        "LSTM": lambda nn: nn.LSTM(3, 5, batch_first=True),
+        "LSTM, three layers, both directions": lambda nn: nn.LSTM(
+            3, 4, num_layers=3, bidirectional=True, batch_first=True, dropout=0.5
+        ),
+        "LSTM without biases": lambda nn: nn.LSTM(3, 5, bias=False, batch_first=True),
+        "LSTM, one unit": lambda nn: nn.LSTM(1, 1, batch_first=True),
+        "GRU": lambda nn: nn.GRU(3, 5, batch_first=True),
+        "GRU, two layers, both directions": lambda nn: nn.GRU(
+            2, 7, num_layers=2, bidirectional=True, batch_first=True
+        ),
+        "GRU without biases": lambda nn: nn.GRU(3, 5, bias=False, batch_first=True),
+        "RNN": lambda nn: nn.RNN(3, 5, batch_first=True),
+        "RNN, relu, both directions": lambda nn: nn.RNN(
+            3, 5, nonlinearity="relu", bidirectional=True, batch_first=True
+        ),
+        "Linear": lambda nn: nn.Linear(3, 5),
+    }
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", modules())
+def test_a_module_and_its_import_agree(name, dtype):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module = modules()[name](torch.nn).to(getattr(torch, dtype)).eval()
+    x = torch.randn(4, 6, next(iter(module.parameters())).shape[1], dtype=getattr(torch, dtype))
+    options = {}
+    if name.startswith("RNN"):
+        options["nonlinearity"] = "relu" if "relu" in name else "tanh"
+    net = lc.from_torch(module.state_dict(), **options)
+    tolerance = {"float64": 1e-12, "float32": 1e-5}[dtype]
+    with torch.no_grad():
+        outputs = module(x)
+    y = outputs[0] if isinstance(outputs, tuple) else outputs
+    np.testing.assert_allclose(net.predict(x.numpy()), y.numpy(), rtol=0, atol=tolerance)
+    if isinstance(outputs, tuple):  # each module's last states
+        h = outputs[1][0] if isinstance(outputs[1], tuple) else outputs[1]
+        last = lc.from_torch(module.state_dict(), readout="last", **options).predict(x.numpy())
+        h = torch.cat(list(h[-2:] if module.bidirectional else h[-1:]), dim=1)
+        np.testing.assert_allclose(last, h.numpy(), rtol=0, atol=tolerance)
+
+
+def test_tensors_are_read_as_they_are():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    options = {"layers": ["0", "relu", "2"]}
+    net = lc.from_torch(model.state_dict(), **options)
+    with_gradients = dict(model.named_parameters())
+    assert all(parameter.requires_grad for parameter in with_gradients.values())
+    assert same(lc.from_torch(with_gradients, **options), net)
+    half = model.to(torch.bfloat16).state_dict()
+    expected = {name: tensor.float().numpy() for name, tensor in half.items()}
+    assert same(lc.from_torch(half, **options), lc.from_torch(expected, **options))
+    with pytest.raises(TypeError, match=r"got 'Sequential' object; source.state_dict\(\) is one"):
+        lc.from_torch(model)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
+def test_pytorch_reads_what_is_written(name, tmp_path):
+    torch = pytest.importorskip("torch")
+    layers = [
+        getattr(lc, name)(3, 4, bidirectional=True),
+        getattr(lc, name)(8, 4, bidirectional=True),
+    ]
+    net = lc.Network([*layers, lc.Dense(8, 2)], seed=0)
+    net.params = np.random.default_rng(0).standard_normal(net.params.size)
+    arrays = lc.to_torch(net, tmp_path / "net.safetensors", names=["rnn", "rnn", "fc"])
+    model = torch.nn.Module()
+    model.rnn = getattr(torch.nn, name)(3, 4, num_layers=2, bidirectional=True, batch_first=True)
+    model.fc = torch.nn.Linear(8, 2)
+    model.double().load_state_dict({key: torch.from_numpy(a) for key, a in arrays.items()})
+    x = torch.randn(2, 5, 3, dtype=torch.float64)
+    with torch.no_grad():
+        y = model.fc(model.rnn(x)[0]).numpy()
+    np.testing.assert_allclose(net.predict(x.numpy()), y, rtol=0, atol=1e-12)
+    safetensors = pytest.importorskip("safetensors.torch")
+    model.load_state_dict(safetensors.load_file(tmp_path / "net.safetensors"))
+    with torch.no_grad():
+        assert (model.fc(model.rnn(x)[0]).numpy() == y).all()
+
+
+def test_files_of_an_installed_pytorch_are_read(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "model.pt"
+    module = torch.nn.LSTM(3, 4)
+    net = lc.from_torch(module.state_dict())
+    for options in ({}, {"pickle_protocol": 3}, {"pickle_protocol": 5}):
+        torch.save(module.state_dict(), path, **options)
+        assert same(lc.from_torch(path), net)
+    torch.save(module, path)
+    with pytest.raises(ValueError, match=r"it names torch.nn.modules.rnn.LSTM, and"):
+        lc.from_torch(path)
