@@ -21,6 +21,7 @@ test: .venv/installed
 sweep: .venv/installed
 	$(BIN)/python tests/sweep.py networks
 	$(BIN)/python tests/sweep.py files
+	$(BIN)/python tests/sweep.py torch
 	$(BIN)/python tests/kill_runs.py
 
 lint: .venv/installed

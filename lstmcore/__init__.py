@@ -54,6 +54,7 @@ _LAZY = {
     "export_c": "export",
     "fit": "training",
     "from_keras": "interop.keras",
+    "from_torch": "interop.torch",
     "gru_backward": "functional",
     "gru_forward": "functional",
     "load": "storage",
@@ -64,6 +65,7 @@ _LAZY = {
     "rnn_backward": "functional",
     "rnn_forward": "functional",
     "to_keras": "interop.keras",
+    "to_torch": "interop.torch",
 }
 _SUBMODULES = ("datasets", "optimizers")
 
@@ -84,6 +86,7 @@ __all__ = [
     "export_c",
     "fit",
     "from_keras",
+    "from_torch",
     "get_include",
     "get_num_threads",
     "gru_backward",
@@ -99,6 +102,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "to_keras",
+    "to_torch",
 ]
 
 

@@ -12,7 +12,7 @@ from ..._checks import as_choice, as_real_dtype, describe
 from ..._readout import READOUTS
 from ...losses import Loss, find_loss
 from ...network import Network
-from .._common import build_network
+from .._common import build_network, choose_dtype
 from ._graph import chain
 from ._misfit import refuse
 from ._read import Plan, fill, has_weights
@@ -109,7 +109,7 @@ def from_keras(
         dtype = as_real_dtype(dtype)
     with open(name, "rb") as file:
         with refusing(path, _WHAT):
-            source = open_source(file)
+            source = open_source(file, name)
             plan, everything, problems = _plan(source, given, version)
         if problems:
             refuse(
@@ -129,6 +129,7 @@ def from_keras(
                     layer, own = fill(item, of_node[id(item.node)], k, width)
                 layers.append(layer)
                 blocks |= own
+            dtype = choose_dtype(dtype, [array for own in arrays for array in own])
             return build_network(layers, blocks, loss=loss, readout=readout, dtype=dtype)
 
 

@@ -471,14 +471,8 @@ def _fill_recurrent(item, arrays, k):
         W = _folded(item, kernel.T)
         order = ORDERS["keras"][layer.cell.kind]
         own = one_direction(layer.cell, order, W, recurrent.T, *biases)
-        # sums of biases are of float64: what was one number stays as wide as it was
-        own = {name: value.astype(_wider(arrays), copy=False) for name, value in own.items()}
         blocks.update({prefix + name: value for name, value in own.items()})
     return layer, blocks
-
-
-def _wider(arrays):
-    return np.result_type(*arrays)
 
 
 def _reset_after(item, said, bias, units):
