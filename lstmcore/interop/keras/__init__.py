@@ -113,8 +113,8 @@ def from_keras(
             plan, everything, problems = _plan(source, given, version)
         if problems:
             refuse(
-                f"path: expected layers that are a chain and that a Network has, got {name}, with "
-                "others",
+                f"path: expected a chain of layers that a Network has, got {name}, in which these "
+                "do not fit",
                 [(f"{node.name!r} ({node.kind})", why) for node, why in problems],
             )
         loss, readout = plan.choose_loss(loss), plan.choose_readout(readout)
