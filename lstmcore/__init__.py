@@ -40,7 +40,11 @@ if TYPE_CHECKING:
         rnn_forward,
     )
     from .gradcheck import check_gradient
+    from .interop.keras import from_keras, to_keras
+    from .interop.onnx import from_onnx
+    from .interop.torch import from_torch, to_torch
     from .objective import Objective
+    from .plots import plot_gates, plot_gradients, plot_history
     from .scaling import Scaler, ScaleWarning
     from .storage import load
     from .training import fit
@@ -54,6 +58,7 @@ _LAZY = {
     "export_c": "export",
     "fit": "training",
     "from_keras": "interop.keras",
+    "from_onnx": "interop.onnx",
     "from_torch": "interop.torch",
     "gru_backward": "functional",
     "gru_forward": "functional",
@@ -61,6 +66,9 @@ _LAZY = {
     "lstm_backward": "functional",
     "lstm_forward": "functional",
     "minimize": "_minimize",
+    "plot_gates": "plots",
+    "plot_gradients": "plots",
+    "plot_history": "plots",
     "release_memory": "functional",
     "rnn_backward": "functional",
     "rnn_forward": "functional",
@@ -86,6 +94,7 @@ __all__ = [
     "export_c",
     "fit",
     "from_keras",
+    "from_onnx",
     "from_torch",
     "get_include",
     "get_num_threads",
@@ -96,6 +105,9 @@ __all__ = [
     "lstm_forward",
     "minimize",
     "optimizers",
+    "plot_gates",
+    "plot_gradients",
+    "plot_history",
     "release_memory",
     "rnn_backward",
     "rnn_forward",
