@@ -26,6 +26,7 @@ _LAZY = {
     "Objective": "objective",
     "ScaleWarning": "scaling",
     "Scaler": "scaling",
+    "as_sequences": "layouts",
     "check_gradient": "gradcheck",
     "export_c": "export",
     "fit": "training",
@@ -38,8 +39,10 @@ _LAZY = {
     "release_memory": "functional",
     "rnn_backward": "functional",
     "rnn_forward": "functional",
+    "windows": "layouts",
 }
-_SUBMODULES = ("datasets", "optimizers")
+# Not all of them in __all__: who imports everything need not have scikit-learn.
+_SUBMODULES = ("datasets", "estimators", "optimizers")
 
 __all__ = [
     "GRU",
@@ -53,6 +56,7 @@ __all__ = [
     "ScaleWarning",
     "Scaler",
     "__version__",
+    "as_sequences",
     "check_gradient",
     "datasets",
     "export_c",
@@ -71,6 +75,7 @@ __all__ = [
     "rnn_forward",
     "set_num_threads",
     "show_config",
+    "windows",
 ]
 
 

@@ -98,7 +98,7 @@ class Examples(Fixed):
         sequences = np.repeat(np.arange(len(self)), self.batch.lengths)
         return np.bincount(sequences, weights, minlength=len(self))
 
-    def split(self, share, rng):
+    def split(self, share, rng, labels=None):
         """Two parts of the sequences that have a weight, at random.
 
         Where each sequence has a class, both parts have all classes in nearly the same shares.
@@ -108,6 +108,8 @@ class Examples(Fixed):
         share : float
             Of the second part, > 0 and < 1; each part has one sequence or more.
         rng : numpy.random.Generator
+        labels : (B,) array of int, optional
+            The sequences' classes; by default the targets, where they are labels.
 
         Returns
         -------
@@ -120,8 +122,10 @@ class Examples(Fixed):
             raise ValueError(
                 f"validation_split: expected two sequences or more that have weight, got {n}"
             )
-        if self.terms == "sequences" and self.targets_are_labels:
-            members = members[np.argsort(self.targets.values[members], kind="stable")]
+        if labels is None and self.terms == "sequences" and self.targets_are_labels:
+            labels = self.targets.values
+        if labels is not None:
+            members = members[np.argsort(labels[members], kind="stable")]
         m = min(max(round(share * n), 1), n - 1)
         # every n/m-th one: of a class that has k of n, between k m / n - 1 and k m / n + 1
         second = np.sort(members[(np.arange(m) * n + rng.integers(n)) // m])
