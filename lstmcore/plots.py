@@ -179,7 +179,7 @@ def plot_gates(
     heights = [_height(values) for values in panels.values()]
     figure = plt.figure(figsize=(8, 0.8 + sum(heights)), layout="constrained")
     grid = figure.add_gridspec(len(panels), 1, height_ratios=heights)
-    first = None
+    first: Any = None
     for k, (name, values) in enumerate(panels.items()):
         over_time = values.ndim == 2
         ax = figure.add_subplot(grid[k], sharex=first if over_time else None, label=name)

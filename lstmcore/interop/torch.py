@@ -357,7 +357,7 @@ class _Part:
     """A layer, and the blocks of each of its directions."""
 
     layer: Layer
-    blocks: list
+    blocks: list[Any]
 
 
 @dataclass
@@ -365,7 +365,7 @@ class _Step:
     """A module of the forward pass, and the activations behind it."""
 
     module: _Module
-    activations: list
+    activations: list[Any]
 
 
 def _modules_of(tensors):

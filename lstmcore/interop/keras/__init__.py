@@ -6,10 +6,12 @@ What is read is data: classes are looked up in a table, never imported, and no c
 import os
 from collections.abc import Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from ..._archive import as_path, refusing
 from ..._checks import as_choice, as_real_dtype, describe
 from ..._readout import READOUTS
+from ...cells import Layer
 from ...losses import Loss, find_loss
 from ...network import Network
 from .._common import build_network, choose_dtype
@@ -25,9 +27,9 @@ _WHAT = "a model of Keras"
 
 
 def from_keras(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     *,
-    config: str | os.PathLike | Mapping | None = None,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     keras_version: str | None = None,
     readout: str | None = None,
     loss: str | Loss | None = None,
@@ -122,7 +124,8 @@ def from_keras(
             kinds = [(node.kind, has_weights(node)) for node in everything]
             arrays = source.weights.of(kinds)
             of_node = {id(node): own for node, own in zip(everything, arrays, strict=True)}
-            layers, blocks = [], {}
+            layers: list[Layer] = []
+            blocks: dict[str, Any] = {}
             for k, item in enumerate(plan.items):
                 width = layers[-1].output_size if layers else None
                 with _naming_what_lacks():
