@@ -359,7 +359,7 @@ class _Part:
     """A layer, and the blocks of each of its directions."""
 
     layer: Layer
-    blocks: list
+    blocks: list[dict[str, Any]]
 
 
 @dataclass
@@ -367,7 +367,7 @@ class _Step:
     """A module of the forward pass, and the activations behind it."""
 
     module: _Module
-    activations: list
+    activations: list[Any]
 
 
 def _modules_of(tensors):
