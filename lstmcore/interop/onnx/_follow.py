@@ -1195,9 +1195,10 @@ def _check_inputs(node, opset):
         raise Refused(f"is no operation of operator set {opset}") from error
     if not schema.min_input <= len(node.inputs) <= schema.max_input:
         raise Refused(f"expected {schema.min_input} inputs or more, got {len(node.inputs)}")
-    single = defs.OpSchema.FormalParameterOption.Single
-    for given, formal in zip(node.inputs, schema.inputs, strict=False):
-        if not given and formal.option == single:
+    optional = defs.OpSchema.FormalParameterOption.Optional
+    for k, given in enumerate(node.inputs):
+        formal = schema.inputs[min(k, len(schema.inputs) - 1)]  # the last may come several times
+        if not given and formal.option != optional:
             raise Refused(f"lacks its input {formal.name}")
 
 
