@@ -135,6 +135,7 @@ def _opset(model):
     return versions[0]
 
 
+@np.errstate(all="ignore")  # NaN and infinity of a file stay what they are
 def _followed(graph, opset, names, linear_before_reset):
     """A `Follower` that has followed what the values `names` come from, and these nodes."""
     nodes = graph.needed_for(names)
@@ -215,6 +216,7 @@ def _message(refused):
     )
 
 
+@np.errstate(all="ignore")
 def _network(follower, stream, output, dtype, loss=None):
     try:
         if stream.order is not None:
@@ -346,6 +348,7 @@ def _inner_graphs(path, graph, folder):
                 yield f"{path}{name}/{attribute.name}/", Graph(attribute.g, folder, graph)
 
 
+@np.errstate(all="ignore")
 def _recurrent_node(path, found):
     layer, own = found.layer, [dict(blocks) for blocks in found.blocks]
     if found.learned is not None:

@@ -160,6 +160,7 @@ def _place(axes, role):
     return places[0] if places else None
 
 
+@np.errstate(invalid="ignore")
 def _refuse_difference(here, there, stream, lengths):
     batch, time = _place(stream.axes, "batch"), _place(stream.axes, "time")
     units = [k for k, axis in enumerate(stream.axes) if axis is None]
@@ -174,8 +175,7 @@ def _refuse_difference(here, there, stream, lengths):
     if lengths is not None and time is not None:
         is_step = np.arange(here.shape[1]) < lengths[:, None]
         here, there = here[is_step], there[is_step]
-    with np.errstate(invalid="ignore"):
-        error = np.abs(here - there)
+    error = np.abs(here - there)
     error[(here == there) | (np.isnan(here) & np.isnan(there))] = 0
     largest = np.max(np.abs(there), initial=1e-6, where=np.isfinite(there))
     if not np.all(error <= _TOLERANCE * largest):
