@@ -77,7 +77,7 @@ def read_cell(node, arrays, linear_before_reset=None):
         Of each direction, by their names in the layer.
     """
     kind = node.op
-    unknown = sorted(set(node.attributes()) - _KNOWN, key=str)  # bytes, where they are no text
+    unknown = sorted(set(node.attributes()) - _KNOWN)
     if unknown:
         raise Refused(f"has the attribute {unknown[0][:40]!r}, which is not known")
     direction = directions_of(node)
