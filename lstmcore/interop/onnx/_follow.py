@@ -1197,7 +1197,7 @@ def _check_inputs(node, opset):
         raise Refused(f"expected {schema.min_input} inputs or more, got {len(node.inputs)}")
     optional = defs.OpSchema.FormalParameterOption.Optional
     for k, given in enumerate(node.inputs):
-        formal = schema.inputs[min(k, len(schema.inputs) - 1)]  # the last may come several times
+        formal = schema.inputs[min(k, len(schema.inputs) - 1)]  # the last may be any number of them
         if not given and formal.option != optional:
             raise Refused(f"lacks its input {formal.name}")
 
