@@ -75,6 +75,7 @@ def _run(parser, program, arguments):
             sys.stdout.flush()  # what --help has written
         said = f"{program} {arguments.command}"
         with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
             warnings.showwarning = lambda message, *_: _say(f"{said}: note: {message}")
             code = arguments.run(arguments)
         sys.stdout.flush()
