@@ -1,6 +1,7 @@
 # Every target does its own set-up in .venv; all that is needed is Python >= 3.10 and a C compiler.
 #   make demo      train on real speech data, test accuracy and a plot
 #   make test      build and run the tests
+#   make docs      the documentation's site
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +9,8 @@ SOURCES := setup.py pyproject.toml $(wildcard lstmcore/*.p[yx][xdi] lstmcore/*.h
 RUNTIME = $(shell gcc -print-file-name=$(1))
 FREE_THREADED ?= $(firstword $(shell command -v python3.14t python3.13t))
 
-.PHONY: demo test sweep lint bench test-debug test-freethreaded test-embedded dist clean
+.PHONY: demo test sweep lint bench docs linkcheck
+.PHONY: test-debug test-freethreaded test-embedded dist clean
 
 demo: .venv/installed
 	$(BIN)/python examples/japanese_vowels.py
@@ -21,17 +23,32 @@ test: .venv/installed
 sweep: .venv/installed
 	$(BIN)/python tests/sweep.py networks
 	$(BIN)/python tests/sweep.py files
+	$(BIN)/python tests/sweep.py torch
 	$(BIN)/python tests/kill_runs.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	PATH=$(CURDIR)/$(BIN):$$PATH cython-lint lstmcore bench tests
+	$(BIN)/mypy
 	$(BIN)/python .ci/check_text.py
 
 # The peers have an environment of their own: .venv-bench/bin/python bench/run.py --full
 bench: .venv-bench/installed
 	.venv-bench/bin/python bench/run.py --quick
+
+# The site, in build/docs/html. A warning is an error: a link to nowhere, a public name without a
+# page, an example of the gallery that does not run.
+SPHINX = .venv-docs/bin/sphinx-build -W --keep-going -n -q -d build/docs/doctrees
+
+docs: .venv-docs/installed
+	rm -rf docs/api/generated docs/api/backreferences docs/gallery build/docs/html
+	$(SPHINX) -b html docs build/docs/html
+	@echo "build/docs/html/index.html"
+
+# The links to other sites, which needs the net.
+linkcheck: .venv-docs/installed
+	$(SPHINX) -b linkcheck docs build/docs/links
 
 # The same tests on a build with bounds checks and sanitizers. Python itself leaks by design; the
 # compiled packages of tests/ecosystem are not ours to check.
@@ -60,8 +77,9 @@ dist: .venv/installed
 	$(BIN)/python -m build --outdir dist .
 
 clean:
-	rm -rf build dist .venv .venv-bench .venv-freethreaded *.egg-info
-	rm -rf .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist .venv .venv-bench .venv-docs .venv-freethreaded *.egg-info
+	rm -rf docs/api/generated docs/api/backreferences docs/gallery docs/sg_execution_times.rst
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	rm -f lstmcore/_*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -69,6 +87,11 @@ clean:
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --requirement bench/requirements.txt
 	.venv-bench/bin/pip install --quiet --editable .
+	touch $@
+
+.venv-docs/installed: $(SOURCES)
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --editable ".[docs]"
 	touch $@
 
 # pip is quiet about warnings of the build, so what was built is shown.

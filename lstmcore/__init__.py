@@ -40,6 +40,9 @@ if TYPE_CHECKING:
         rnn_forward,
     )
     from .gradcheck import check_gradient
+    from .interop.keras import from_keras, to_keras
+    from .interop.onnx import from_onnx
+    from .interop.torch import from_torch, to_torch
     from .objective import Objective
     from .plots import plot_gates, plot_gradients, plot_history
     from .scaling import Scaler, ScaleWarning
@@ -54,6 +57,9 @@ _LAZY = {
     "check_gradient": "gradcheck",
     "export_c": "export",
     "fit": "training",
+    "from_keras": "interop.keras",
+    "from_onnx": "interop.onnx",
+    "from_torch": "interop.torch",
     "gru_backward": "functional",
     "gru_forward": "functional",
     "load": "storage",
@@ -66,6 +72,8 @@ _LAZY = {
     "release_memory": "functional",
     "rnn_backward": "functional",
     "rnn_forward": "functional",
+    "to_keras": "interop.keras",
+    "to_torch": "interop.torch",
 }
 _SUBMODULES = ("datasets", "optimizers")
 
@@ -85,6 +93,9 @@ __all__ = [
     "datasets",
     "export_c",
     "fit",
+    "from_keras",
+    "from_onnx",
+    "from_torch",
     "get_include",
     "get_num_threads",
     "gru_backward",
@@ -102,6 +113,8 @@ __all__ = [
     "rnn_forward",
     "set_num_threads",
     "show_config",
+    "to_keras",
+    "to_torch",
 ]
 
 

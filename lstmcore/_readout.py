@@ -3,13 +3,19 @@
 A further readout is one more class in `READOUTS`.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ._checks import as_choice
 from ._dispatch import kernels
 from .sequences import Rows
+
+if TYPE_CHECKING:
+    from .cells import Layer
 
 __all__ = ["READOUTS", "Parts", "cut"]
 
@@ -331,7 +337,7 @@ class Parts:
         The `Readout`.
     """
 
-    layers: tuple
+    layers: tuple[Layer, ...]
     body: slice
     head: slice
     readout: type

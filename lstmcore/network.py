@@ -90,8 +90,6 @@ class Network(Fixed):
 
     Attributes
     ----------
-    All but `params` are read-only: a new network is built from `options`.
-
     params : (P,) array
         All parameters, layer by layer (direction by direction), each W, R, b, p, Q, h0, c0 as far
         as it has them. Write into it, or assign a vector to copy it in.
@@ -121,6 +119,8 @@ class Network(Fixed):
 
     Notes
     -----
+    All attributes but `params` are read-only: a new network is built from `options`.
+
     Initial weights are Glorot-uniform (W) and orthogonal (R), gate by gate, and all else is zero
     but the forget gate's bias, unless a layer's options say otherwise. A seed means the same start,
     to the bit, on every processor, system and build, and in float32 the same rounded. What else is
@@ -428,6 +428,67 @@ class Network(Fixed):
         True
         """
         write(path, *describe_network(self.options, self.params))
+
+    def to_onnx(
+        self, path: Path | None = None, *, lengths: bool = False, states: bool = False
+    ) -> bytes | None:
+        """Write the network as an ONNX graph, for ONNX Runtime and what else reads these files.
+
+        Parameters
+        ----------
+        path : str or path-like, optional
+            Replaced at once if it exists. Without it the file's bytes are returned.
+        lengths : bool
+            The graph has an input ``"lengths"``, the steps of each sequence.
+        states : bool
+            The graph takes the states before the first step and gives those after the last one, so
+            that sequences may come in pieces. Not for layers that read in reverse.
+
+        Returns
+        -------
+        bytes or None
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came. One error names all that ONNX
+            cannot say: an LSTM with `gate_recurrence`, with blocks of cells and peepholes, with
+            ``output_peephole="before"``, or without a gate where the activation of gates is never
+            1; more than 2 GB of weights.
+        ImportError
+            onnx is not installed.
+
+        Notes
+        -----
+        The graph is of operator set 17 and computes in float32, whatever the network's dtype.
+
+        Inputs: ``"X"``, float32 (B, T, I), or int64 (B, T) if the network `takes_tokens`;
+        ``"lengths"``, int64 (B,). Output: ``"Y"``, what `predict` gives, zero where no step is,
+        float32 (B, T, K), or (B, K) if sequences are read out. B and T >= 1 are free.
+
+        With ``states`` there is an input for each array of the state that `step` takes, float32
+        (B, H): ``"0.h"`` and ``"0.c"`` of layer 0, zero at first, and ``"total"`` or ``"largest"``,
+        with ``"count"`` (B,), of a readout. Outputs have the same order and the names
+        ``"0.h.next"``, .... What a learned state is at first is in the file's metadata, as JSON,
+        under the name of the input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import onnxruntime
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(3, 8), lc.Dense(8, 2)], loss="cross_entropy", readout="mean",
+        ...                  dtype="float32", seed=0)
+        >>> session = onnxruntime.InferenceSession(net.to_onnx(lengths=True))
+        >>> X = np.random.default_rng(0).standard_normal((4, 10, 3), dtype=np.float32)
+        >>> lengths = np.array([10, 7, 1, 0])
+        >>> y, = session.run(None, {"X": X, "lengths": lengths})
+        >>> bool(np.allclose(y, net.predict(X, lengths), atol=1e-6))
+        True
+        """
+        from .interop.onnx._write import to_onnx  # needs onnx, which is imported when used
+
+        return to_onnx(self, path, lengths=lengths, states=states)
 
     # ------------------------------------------------------------------------------- outputs
 
@@ -1333,7 +1394,7 @@ class Network(Fixed):
         l1: Strength = 0.0,
         start: float = 0.0,
     ) -> float:
-        """The penalty Σ (l2/2 w² + l1 |w|) at any parameters, and its gradient.
+        """The penalty ``Σ (l2/2 w² + l1 |w|)`` at any parameters, and its gradient.
 
         A number counts the weights w: the blocks W, R, p and Q; not biases, not initial states. A
         mapping counts the blocks that it names, whatever they are, each with a strength of its own.
@@ -1346,7 +1407,7 @@ class Network(Fixed):
             Strength >= 0. A name is one of `blocks`, as ``"0.R"``, or a pattern of some, as
             ``"*.W"``; of several for one block the last one holds, and a block without one has 0.
         g : (P,) array, optional
-            The gradient is added to it; of |w| it is the sign, 0 where w is 0.
+            The gradient is added to it; of ``|w|`` it is the sign, 0 where w is 0.
         l1 : float or mapping of str to float
             As l2.
         start : float

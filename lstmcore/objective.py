@@ -34,6 +34,8 @@ __all__ = ["Objective"]
 class Objective(Fixed):
     """The objective of a network on a data set, as a function of its parameter vector θ.
 
+    ::
+
         f(θ) = sum(w · loss) / sum(w) + l2 / 2 · ‖weights‖² + l1 · Σ |weights|
 
     over the scored terms: steps, or sequences where the network reads them out. The penalty counts
@@ -65,8 +67,6 @@ class Objective(Fixed):
 
     Attributes
     ----------
-    All are read-only: ``Objective(obj.net, obj.examples, l2=...)`` is one with another `l2`.
-
     net : Network
     examples : Examples
         The data as prepared; they may share memory with X, which must then stay as it is.

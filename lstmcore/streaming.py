@@ -42,8 +42,6 @@ class Stream(Fixed, Runner):
 
     Attributes
     ----------
-    All but `state` are read-only.
-
     batch_size : int
     check_finite : bool
     state : tuple
@@ -62,6 +60,8 @@ class Stream(Fixed, Runner):
 
     Notes
     -----
+    All attributes but `state` are read-only.
+
     The weights are those of the network when the stream was made, arranged once; `refresh` takes
     the network's parameters anew. A step of an array of the network's dtype without gaps costs
     least; anything else is converted first, and so are all steps of a network that takes tokens.

@@ -146,6 +146,8 @@ class Layer(Fixed):
 
     def blocks(self) -> list[Block]:
         """All blocks, direction by direction, named as in ``"W"`` or ``"forward.W"``."""
+        if self.directions == 1:
+            return list(self._blocks)
         return [
             replace(block, name=prefix + block.name)
             for prefix in self.prefixes

@@ -22,6 +22,7 @@ from ..network import Network
 __all__ = [
     "ORDERS",
     "build_network",
+    "choose_dtype",
     "choose_loss",
     "choose_readout",
     "import_extra",
@@ -128,6 +129,32 @@ def choose_readout(readout, said=None):
     return as_choice(readout, "readout", READOUTS)
 
 
+def choose_dtype(dtype, arrays):
+    """The dtype that the user asks for; or float32 where no array of the file is wider.
+
+    Parameters
+    ----------
+    dtype : {None, "float64", "float32"}
+    arrays : iterable of ndarray
+        The file's own, before biases are summed in float64.
+
+    Returns
+    -------
+    numpy.dtype
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> choose_dtype(None, [np.ones(2, np.float32), np.ones(2, np.float16)])
+    dtype('float32')
+    >>> choose_dtype("float64", [np.ones(2, np.float32)])
+    dtype('float64')
+    """
+    if dtype is None:
+        dtype = "float32" if all(array.dtype.itemsize <= 4 for array in arrays) else "float64"
+    return as_real_dtype(dtype)
+
+
 def prefixes(k, layer):
     """What the names of the blocks of layer k begin with, for each direction.
 
@@ -212,7 +239,7 @@ def two_biases(cell, order, b, bR=None):
     return reorder(b, cell, order), reorder(recurrent, cell, order)
 
 
-def build_network(layers, blocks, *, loss, readout, dtype=None, names=None):
+def build_network(layers, blocks, *, loss, readout, dtype, names=None):
     """A network of layers with weights that are given.
 
     Parameters
@@ -223,8 +250,8 @@ def build_network(layers, blocks, *, loss, readout, dtype=None, names=None):
         all that the layers have and no others. None is zeros.
     loss, readout
         As `Network` takes them.
-    dtype : {None, "float64", "float32"}
-        None is float32 if no array has wider numbers, else float64. NaN stays NaN.
+    dtype : dtype
+        Of `choose_dtype`. Numbers that are not finite stay as they are.
     names : mapping of str to str, optional
         What the file calls a block, for errors.
 
@@ -236,7 +263,8 @@ def build_network(layers, blocks, *, loss, readout, dtype=None, names=None):
     --------
     >>> import numpy as np, lstmcore as lc
     >>> blocks = {"0.W": np.ones((1, 2), np.float32), "0.b": None}
-    >>> net = build_network([lc.Dense(2, 1)], blocks, loss="squared_error", readout="all")
+    >>> net = build_network([lc.Dense(2, 1)], blocks, loss="squared_error", readout="all",
+    ...                     dtype="float32")
     >>> net.predict(np.array([[[1.0, 2.0]]]))
     array([[[3.]]], dtype=float32)
     """
@@ -255,10 +283,6 @@ def build_network(layers, blocks, *, loss, readout, dtype=None, names=None):
             f"none for {reprlib.repr(missing)}"
         )
     given = {name: np.asarray(value) for name, value in blocks.items() if value is not None}
-    if dtype is None:
-        is_narrow = all(array.dtype.itemsize <= 4 for array in given.values())
-        dtype = "float32" if given and is_narrow else "float64"
-    dtype = as_real_dtype(dtype)
     for block in table:  # all of them before memory is taken
         if block.name in given:
             shaped(given[block.name], _said(block.name, names), block.shape)

@@ -1,10 +1,22 @@
 """Losses that a kernel computes."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .._checks import describe
 from .._dispatch import choose_threads, kernels
 from ._loss import Loss, by_output, mean_target, of_each_output, weighted_sum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    import numpy.typing as npt
+
+    from .._types import Array, Vector
 
 _WORK_OF_OUTPUT = 32  # multiply-adds that score one of them, with its exponential
 
@@ -12,9 +24,11 @@ _WORK_OF_OUTPUT = 32  # multiply-adds that score one of them, with its exponenti
 class Compiled(Loss):
     """A loss that has a kernel, which writes delta over the pre-activations."""
 
-    code = None  # of the kernel
+    code: int | None = None  # of the kernel
 
-    def value_and_delta(self, a, targets, weights, lengths=None):
+    def value_and_delta(
+        self, a: Array, targets: Any, weights: Vector, lengths: npt.NDArray[np.intp] | None = None
+    ) -> tuple[float, Array]:
         return kernels.loss_rows(self.code, a, targets.values, weights, 1.0, 1), a
 
 
@@ -38,10 +52,12 @@ class SquaredError(Compiled):
     separable = True
     code = 0
 
-    def curvature(self, a, targets, weights, lengths=None):
+    def curvature(
+        self, a: Array, targets: Any, weights: Vector, lengths: npt.NDArray[np.intp] | None = None
+    ) -> Callable[[Vector], Vector]:
         return of_each_output(by_output(weights))
 
-    def best_constant(self, targets, weights, n_outputs):
+    def best_constant(self, targets: Any, weights: Vector, n_outputs: int) -> Vector | None:
         return mean_target(targets, weights)
 
 
@@ -56,7 +72,7 @@ class CrossEntropy(Compiled):
     code = 1
     _hint = "number the classes from 0 to K-1, as np.unique(Y, return_inverse=True)[1] does"
 
-    def target_size(self, n_outputs):
+    def target_size(self, n_outputs: int) -> int:
         if n_outputs == 1:
             raise ValueError(
                 "loss: expected 'binary_cross_entropy' for one output, got 'cross_entropy': the "
@@ -96,7 +112,9 @@ class CrossEntropy(Compiled):
         targets[scored] = labels
         return targets
 
-    def curvature(self, a, targets, weights, lengths=None):
+    def curvature(
+        self, a: Array, targets: Any, weights: Vector, lengths: npt.NDArray[np.intp] | None = None
+    ) -> Callable[[Vector], Vector]:
         y = np.exp(a - a.max(axis=1, keepdims=True))
         y /= y.sum(axis=1, keepdims=True)
         y_weighted = weights[:, None] * y
@@ -106,10 +124,10 @@ class CrossEntropy(Compiled):
 
         return product
 
-    def classes(self, targets, n_outputs):
+    def classes(self, targets: Any, n_outputs: int) -> tuple[npt.NDArray[np.intp], int] | None:
         return (targets.values, n_outputs) if targets.values.ndim == 1 else None
 
-    def best_constant(self, targets, weights, n_outputs):
+    def best_constant(self, targets: Any, weights: Vector, n_outputs: int) -> Vector | None:
         values = targets.values
         if values.ndim == weights.ndim:
             counts = np.bincount(values.ravel(), weights.ravel(), n_outputs)
@@ -140,17 +158,19 @@ class BinaryCrossEntropy(Compiled):
             )
         return targets
 
-    def curvature(self, a, targets, weights, lengths=None):
+    def curvature(
+        self, a: Array, targets: Any, weights: Vector, lengths: npt.NDArray[np.intp] | None = None
+    ) -> Callable[[Vector], Vector]:
         tail = np.exp(-np.abs(a))  # y (1 - y), without a difference that cancels
         return of_each_output(by_output(weights) * (tail / (1.0 + tail) ** 2))
 
-    def classes(self, targets, n_outputs):
+    def classes(self, targets: Any, n_outputs: int) -> tuple[npt.NDArray[np.intp], int] | None:
         values = targets.values
         if n_outputs == 1 and ((values == 0) | (values == 1)).all():
             return values[:, 0].astype(np.intp), 2
         return None
 
-    def best_constant(self, targets, weights, n_outputs):
+    def best_constant(self, targets: Any, weights: Vector, n_outputs: int) -> Vector | None:
         mean = mean_target(targets, weights)
         with np.errstate(divide="ignore"):
             return np.clip(np.log(mean) - np.log1p(-mean), -80, 80)
@@ -192,17 +212,19 @@ class Poisson(Compiled):
             )
         return targets
 
-    def curvature(self, a, targets, weights, lengths=None):
+    def curvature(
+        self, a: Array, targets: Any, weights: Vector, lengths: npt.NDArray[np.intp] | None = None
+    ) -> Callable[[Vector], Vector]:
         each = np.broadcast_to(by_output(weights), a.shape)
         with np.errstate(over="ignore"):  # what weighs nothing counts nothing, however large
             y = np.exp(a, where=each > 0, out=np.zeros_like(a))
         return of_each_output(each * y)
 
-    def best_constant(self, targets, weights, n_outputs):
+    def best_constant(self, targets: Any, weights: Vector, n_outputs: int) -> Vector | None:
         mean = mean_target(targets, weights)
         return np.log(np.maximum(mean, np.finfo(np.float32).tiny))
 
-    def least_value(self, targets, weights):
+    def least_value(self, targets: Any, weights: Vector) -> float:
         z = targets.values.astype(np.float64)
         terms = z - np.multiply(z, np.log(z, where=z > 0, out=np.zeros_like(z)))
         return weighted_sum(terms, weights)

@@ -1,9 +1,21 @@
 """`FunctionLoss`: a plain function as a loss."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .._checks import as_real, describe, format_shape
 from ._loss import Loss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    import numpy.typing as npt
+
+    from .._types import Array, Vector
 
 
 class FunctionLoss(Loss):
@@ -55,7 +67,7 @@ class FunctionLoss(Loss):
 
     output = "identity"
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[[Array, Array], tuple[Any, Any]]) -> None:
         if not callable(function) or isinstance(function, (type, Loss)):
             raise TypeError(
                 "function: expected a function of (outputs, targets) that returns (value, "
@@ -65,19 +77,21 @@ class FunctionLoss(Loss):
         self.name = getattr(function, "__name__", type(function).__name__)
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         return {"function": self.function}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return self.name
 
-    def target_size(self, n_outputs):
+    def target_size(self, n_outputs: int) -> int | None:
         return None
 
     def _convert(self, Y, scored, size, dtype, check_finite, batch):
         return super()._convert(Y, scored, size, np.dtype(np.float64), check_finite, batch)
 
-    def value_and_delta(self, a, targets, weights, lengths=None):
+    def value_and_delta(
+        self, a: Array, targets: Any, weights: Vector, lengths: npt.NDArray[np.intp] | None = None
+    ) -> tuple[float, Array]:
         scored = np.flatnonzero(weights)
         outputs = a[scored].astype(np.float64, copy=False)
         a[...] = 0

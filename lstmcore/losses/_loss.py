@@ -1,5 +1,9 @@
 """`Loss`: what every loss has, and what their mathematics share."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .._checks import (
@@ -11,6 +15,16 @@ from .._checks import (
 )
 from ..sequences import refuse_nonfinite_rows
 from ._targets import TermTargets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    import numpy.typing as npt
+
+    from .._types import Array, Vector
+    from ..sequences import Batch
+    from ._targets import Targets
 
 TERMS = ("steps", "sequences")
 
@@ -59,13 +73,13 @@ class Loss:
     True
     """
 
-    name = None
-    output = None
-    terms = "steps"
-    separable = False
-    _hint = ""  # how names of classes become targets
+    name: Any = None
+    output: Any = None
+    terms: str = "steps"
+    separable: bool = False
+    _hint: str = ""  # how names of classes become targets
 
-    def __init_subclass__(cls, **options):
+    def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         # Another loss has another curvature, other best constants, perhaps targets of another form,
         # and says anew whether it takes weights of outputs.
@@ -75,15 +89,15 @@ class Loss:
                     setattr(cls, name, getattr(Loss, name))
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         """The constructor's arguments: ``type(loss)(**loss.options)`` is an equal loss."""
         return {}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
         return f"{type(self).__name__}({options})"
 
-    def target_size(self, n_outputs):
+    def target_size(self, n_outputs: int) -> int | None:
         """How many numbers the target of one term has.
 
         Parameters
@@ -103,7 +117,16 @@ class Loss:
         """
         return n_outputs
 
-    def prepare(self, Y, batch, n_outputs, per_sequence, dtype, check_finite=True, scored=None):
+    def prepare(
+        self,
+        Y: npt.ArrayLike,
+        batch: Batch,
+        n_outputs: int,
+        per_sequence: bool,
+        dtype: npt.DTypeLike,
+        check_finite: bool = True,
+        scored: npt.NDArray[np.bool_] | None = None,
+    ) -> Targets:
         """Check the targets and align them with the kernels' output, once per data set.
 
         Parameters
@@ -160,7 +183,9 @@ class Loss:
         values = self._convert(values, scored, size, np.dtype(dtype), check_finite, rows_of)
         return TermTargets(values)
 
-    def value_and_delta(self, a, targets, weights, lengths=None):
+    def value_and_delta(
+        self, a: Array, targets: Any, weights: Vector, lengths: npt.NDArray[np.intp] | None = None
+    ) -> tuple[float, Array]:
         """Weighted sum of the loss over the batch, and its derivative at the pre-activations.
 
         Parameters
@@ -185,7 +210,9 @@ class Loss:
         """
         raise NotImplementedError
 
-    def curvature(self, a, targets, weights, lengths=None):
+    def curvature(
+        self, a: Array, targets: Any, weights: Vector, lengths: npt.NDArray[np.intp] | None = None
+    ) -> Callable[[Vector], Vector]:
         """The loss's second derivative at the outputs, H_L, for Gauss-Newton's G = Jᵀ H_L J.
 
         Parameters
@@ -219,7 +246,7 @@ class Loss:
 
         return product
 
-    def best_constant(self, targets, weights, n_outputs):
+    def best_constant(self, targets: Any, weights: Vector, n_outputs: int) -> Vector | None:
         """The output pre-activations of the lowest loss among those that are the same everywhere.
 
         `minimize` says so where a fit has come no further.
@@ -239,7 +266,7 @@ class Loss:
         """
         return None
 
-    def least_value(self, targets, weights):
+    def least_value(self, targets: Any, weights: Vector) -> float:
         """The value where outputs are at their targets, which none is below: 0 if not said.
 
         `minimize` compares what is above it.
@@ -255,7 +282,7 @@ class Loss:
         """
         return 0.0
 
-    def classes(self, targets, n_outputs):
+    def classes(self, targets: Any, n_outputs: int) -> tuple[npt.NDArray[np.intp], int] | None:
         """The class of each term, for `class_weight`.
 
         Parameters

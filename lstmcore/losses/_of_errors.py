@@ -1,9 +1,21 @@
 """Losses that are functions of the error at each output: `Huber`, `Quantile`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .._checks import as_number
 from ._loss import Loss, by_output, of_each_output, weighted_sum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    import numpy.typing as npt
+
+    from .._types import Array, Vector
 
 _SMALL_ERROR = 1e-3  # of the mean error: what `Quantile.curvature` adds to each
 
@@ -18,7 +30,9 @@ class OfErrors(Loss):
         """The function, and its derivative, of each error (N, K)."""
         raise NotImplementedError
 
-    def value_and_delta(self, a, targets, weights, lengths=None):
+    def value_and_delta(
+        self, a: Array, targets: Any, weights: Vector, lengths: npt.NDArray[np.intp] | None = None
+    ) -> tuple[float, Array]:
         with np.errstate(over="ignore", invalid="ignore"):
             error = np.subtract(a, targets.values, dtype=np.float64)
             error[weights == 0] = 0.0  # whatever such a row holds counts nothing
@@ -34,7 +48,9 @@ class OfErrors(Loss):
         """
         raise NotImplementedError
 
-    def curvature(self, a, targets, weights, lengths=None):
+    def curvature(
+        self, a: Array, targets: Any, weights: Vector, lengths: npt.NDArray[np.intp] | None = None
+    ) -> Callable[[Vector], Vector]:
         error = a - targets.values
         error[weights == 0] = 0.0
         return of_each_output(by_output(weights) * self._bend(error))
@@ -43,8 +59,8 @@ class OfErrors(Loss):
 class Huber(OfErrors):
     """Squared error that turns linear, so that outliers count less, with identity outputs.
 
-    With e = y - z, sum_k of 1/2 e^2 where |e| <= delta, and of delta (|e| - delta/2) beyond
-    (Huber 1964); delta = e, cut at -delta and delta.
+    With e = y - z, sum_k of 1/2 e^2 where ``|e| <= delta``, and of ``delta (|e| - delta/2)``
+    beyond (Huber 1964); delta = e, cut at -delta and delta.
 
     Parameters
     ----------
@@ -69,13 +85,13 @@ class Huber(OfErrors):
 
     name = "huber"
 
-    def __init__(self, delta=1.0):
+    def __init__(self, delta: float = 1.0) -> None:
         self.delta = as_number(delta, "delta")
         if not self.delta > 0:
             raise ValueError(f"delta: expected a number > 0, got {self.delta}")
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         return {"delta": self.delta}
 
     def _value_and_slope(self, error):
@@ -85,7 +101,7 @@ class Huber(OfErrors):
     def _bend(self, error):
         return self.delta / np.maximum(np.abs(error), self.delta)
 
-    def best_constant(self, targets, weights, n_outputs):
+    def best_constant(self, targets: Any, weights: Vector, n_outputs: int) -> Vector | None:
         z = targets.values.astype(np.float64)
         each = np.broadcast_to(weights.T, z.T.shape)
         return np.array(list(map(self._center, z.T, each)))
@@ -140,9 +156,10 @@ class Quantile(OfErrors):
 
     name = "quantile"
 
-    def __init__(self, q=0.5):
+    def __init__(self, q: float | Sequence[float] = 0.5) -> None:
         several = isinstance(q, (list, tuple, np.ndarray))
-        checked = [as_number(each, "q") for each in (q if several else [q])]
+        each_of: Any = q if several else [q]
+        checked = [as_number(each, "q") for each in each_of]
         for each in checked:
             if not 0 < each < 1:
                 raise ValueError(f"q: expected numbers between 0 and 1, got {each}")
@@ -151,10 +168,10 @@ class Quantile(OfErrors):
         self.q = tuple(checked) if several else checked[0]
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         return {"q": list(self.q) if isinstance(self.q, tuple) else self.q}
 
-    def target_size(self, n_outputs):
+    def target_size(self, n_outputs: int) -> int:
         if not isinstance(self.q, tuple):
             return n_outputs
         if n_outputs != len(self.q):
@@ -175,7 +192,7 @@ class Quantile(OfErrors):
         size += _SMALL_ERROR * size.mean()
         return np.divide(0.5, size, out=np.zeros_like(size), where=size > 0)
 
-    def best_constant(self, targets, weights, n_outputs):
+    def best_constant(self, targets: Any, weights: Vector, n_outputs: int) -> Vector | None:
         z = np.broadcast_to(targets.values, (len(weights), n_outputs))
         order = np.argsort(z, axis=0, kind="stable")
         each = np.broadcast_to(weights.T, z.T.shape).T

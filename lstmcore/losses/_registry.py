@@ -1,5 +1,9 @@
 """The losses by their names."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .._checks import as_choice, describe
 from .._outputs import OUTPUTS
 from ._compiled import BinaryCrossEntropy, CrossEntropy, Poisson, SquaredError
@@ -7,13 +11,20 @@ from ._function import FunctionLoss
 from ._loss import TERMS, Loss
 from ._of_errors import Huber, Quantile
 
-LOSSES = {
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    from .._types import LossLike
+
+    L = TypeVar("L", bound=Loss)
+
+LOSSES: dict[str, Any] = {
     loss.name: loss
     for loss in (SquaredError, CrossEntropy, BinaryCrossEntropy, Poisson, Huber, Quantile)
 }
 
 
-def register(loss):
+def register(loss: type[L]) -> type[L]:
     """Make a loss known by its name: to ``Network(loss="name")`` and to `lstmcore.load`.
 
     Parameters
@@ -42,7 +53,7 @@ def register(loss):
     return loss
 
 
-def find_loss(loss):
+def find_loss(loss: LossLike) -> Loss:
     """A loss given as an object, a function, or by the name of one that needs no options."""
     if isinstance(loss, type) and issubclass(loss, Loss):
         raise TypeError(
