@@ -96,9 +96,7 @@ def plot_history(
     if "validation_loss" in history:
         held = np.asarray(history["validation_loss"], float)
         curves.append(held)
-        ax.plot(
-            held, color=_COLOURS[1], marker=_marker(held), markersize=3, label="validation loss"
-        )
+        ax.plot(held, color=_colour(first + 1), label=f"{label}validation loss", **style)
         if np.isfinite(held).any():
             best = int(np.nanargmin(held))
             ax.plot(
