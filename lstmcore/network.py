@@ -1334,7 +1334,7 @@ class Network(Fixed):
         net = Network._of(self.options | {"dtype": "float64"}, self.params)
         return net, examples.astype(net.dtype, net._form)
 
-    def check_examples(self, examples):
+    def check_examples(self, examples: Examples) -> None:
         """Raise where examples are none that this network has prepared, or one of its form."""
         if not isinstance(examples, Examples):
             raise TypeError(f"examples: expected Examples, got {describe(examples)}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -32,6 +31,7 @@ from ._common import (
     one_direction,
     prefixes,
     refuse_more_layers,
+    short,
     two_biases,
 )
 from ._tensors import choose_entry, read_tensors, write_safetensors
@@ -191,12 +191,12 @@ def _tensors_of(source, entry):
         hint = "; source.state_dict() is one" if hasattr(source, "state_dict") else ""
         raise TypeError(f"source: expected a path or a state dict, got {describe(source)}{hint}")
     try:
-        tensors = choose_entry(source, lambda value: hasattr(value, "__array__"), entry)
+        tensors = choose_entry(dict(source), lambda value: hasattr(value, "__array__"), entry)
     except ValueError as error:
         raise ValueError(
             f"source: expected a state dict, got {describe(source)}: {error}"
         ) from None
-    return {name: _as_array(value, f"source[{name!r}]") for name, value in tensors.items()}
+    return {name: _as_array(value, f"source[{short(name)}]") for name, value in tensors.items()}
 
 
 def _as_array(value, name):
@@ -231,9 +231,8 @@ class _Module:
         self.own = {key: tensors[key] for key in own}
 
     def __repr__(self):
-        shapes = [f"{key} {array.shape}" for key, array in self.tensors.items()]
-        more = ", ..." * (len(shapes) > 2)
-        return f"{self.name!r} with {', '.join(shapes[:2])}{more}"
+        shapes = [f"{short(self.full(key))} {array.shape}" for key, array in self.tensors.items()]
+        return ", ".join(shapes[:2]) + ", ..." * (len(shapes) > 2)
 
     def full(self, key):
         """A tensor's name with the prefix."""
@@ -241,7 +240,7 @@ class _Module:
 
     def said(self, key):
         """A tensor as errors call it."""
-        return f"source[{self.full(key)!r}]"
+        return f"source[{short(self.full(key))}]"
 
 
 class _Matrix(_Module):
@@ -291,7 +290,7 @@ class _Recurrent(_Module):
             if nonlinearity is None:
                 raise ValueError(
                     "nonlinearity: expected 'tanh', which is PyTorch's default, or 'relu', for a "
-                    f"state dict does not say which the RNN {self.name!r} has, got None"
+                    f"state dict does not say which the RNN {short(self.name)} has, got None"
                 )
             options["activation"] = nonlinearity
         parts = []
@@ -320,11 +319,13 @@ class _Recurrent(_Module):
         if projections:
             raise ValueError(
                 "source: expected an LSTM without proj_size, for lstmcore's has none, got "
-                f"{self.full(projections[0])!r}"
+                f"{short(self.full(projections[0]))}"
             )
         for key in expected:
             if key not in self.own:
-                raise ValueError(f"source: expected {self.full(key)!r}, got {self!r} without it")
+                raise ValueError(
+                    f"source: expected {short(self.full(key))}, got {self!r} without it"
+                )
         return n_layers, suffixes
 
     def _kind(self, suffix):
@@ -394,7 +395,7 @@ def _ignored(tensors, ignore):
         if not found:
             raise ValueError(
                 f"ignore: expected names of tensors, or patterns of some, got {pattern!r}; there "
-                f"are {reprlib.repr(list(tensors))}"
+                f"are {short(list(tensors))}"
             )
         names |= found
     return names
@@ -445,7 +446,7 @@ def _said_steps(modules, layers):
             continue
         activation = _as_activation(item, f"layers[{k}]", modules)
         if not steps:
-            raise ValueError(f"layers[0]: expected one of {list(modules)}, got {item!r}")
+            raise ValueError(f"layers[0]: expected one of {short(list(modules))}, got {item!r}")
         if activation in _UNITS and k < len(layers) - 1:
             raise ValueError(f"layers[{k}]: expected {item!r} in the last place alone")
         steps[-1].activations.append(activation)
@@ -467,8 +468,7 @@ def _as_activation(item, name, modules):
         return as_activation(item, name)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"{error}; or a module of the state dict, of which there are "
-            f"{reprlib.repr(list(modules))}"
+            f"{error}; or a module of the state dict, of which there are {short(list(modules))}"
         ) from None
 
 
@@ -477,7 +477,7 @@ def _refuse_unused(tensors, steps, ignored):
     unused = [name for name in tensors if name not in used and name not in ignored]
     if unused:
         raise ValueError(
-            f"source: expected no tensors but those of layers, got {reprlib.repr(unused)}; "
+            f"source: expected no tensors but those of layers, got {short(unused)}; "
             "ignore= names those to leave out"
         )
 
@@ -489,9 +489,9 @@ def _parts_of(steps, tokens, nonlinearity):
         module, is_first = step.module, not parts
         if not is_first and module.input_size != parts[-1].layer.output_size:
             raise ValueError(
-                f"source: expected {module.name!r} to take {parts[-1].layer.output_size} numbers, "
-                f"which {says!r} gives, got {module!r}; layers= says in which order the model "
-                "calls its modules"
+                f"source: expected {short(module.name)} to take the "
+                f"{parts[-1].layer.output_size} numbers that {short(says)} gives, got {module!r}; "
+                "layers= says in which order the model calls its modules"
             )
         activations = [activation for activation in step.activations if activation != "identity"]
         inside = activations.pop(0) if module.is_linear and activations else "identity"
@@ -540,8 +540,8 @@ def _refuse_unsaid_activations(steps):
                 example.append("relu")
         raise ValueError(
             "layers: expected an activation, or 'identity' for none, between "
-            f"{' and '.join(map(repr, unsaid[0]))}, for a state dict does not say which; "
-            f"as in layers={reprlib.repr(example)}"
+            f"{' and '.join(map(short, unsaid[0]))}, for a state dict does not say which; "
+            f"as in layers={short(example)}"
         )
 
 
@@ -549,8 +549,8 @@ def _unit_part(size, activation, module):
     """A layer that is nothing but an activation."""
     if size * size > MOST_ZEROS:
         raise ValueError(
-            f"layers: expected no {activation!r} behind {module.name!r}, which has {size} outputs "
-            "and no weights that it could be an activation of"
+            f"layers: expected no {activation!r} behind {short(module.name)}, whose {size} outputs "
+            "are too many for a layer of this activation alone"
         )
     layer = Dense(size, size, activation=activation, bias=False)
     return _Part(layer, [{"W": np.eye(size, dtype=np.float32)}])

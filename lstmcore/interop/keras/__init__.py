@@ -12,7 +12,7 @@ from ..._checks import as_choice, as_real_dtype, describe
 from ..._readout import READOUTS
 from ...losses import Loss, find_loss
 from ...network import Network
-from .._common import build_network
+from .._common import build_network, choose_dtype
 from ._graph import chain
 from ._misfit import refuse
 from ._read import Plan, fill, has_weights
@@ -109,12 +109,12 @@ def from_keras(
         dtype = as_real_dtype(dtype)
     with open(name, "rb") as file:
         with refusing(path, _WHAT):
-            source = open_source(file)
+            source = open_source(file, name)
             plan, everything, problems = _plan(source, given, version)
         if problems:
             refuse(
-                f"path: expected layers that are a chain and that a Network has, got {name}, with "
-                "others",
+                f"path: expected a chain of layers that a Network has, got {name}, in which these "
+                "do not fit",
                 [(f"{node.name!r} ({node.kind})", why) for node, why in problems],
             )
         loss, readout = plan.choose_loss(loss), plan.choose_readout(readout)
@@ -129,6 +129,7 @@ def from_keras(
                     layer, own = fill(item, of_node[id(item.node)], k, width)
                 layers.append(layer)
                 blocks |= own
+            dtype = choose_dtype(dtype, [array for own in arrays for array in own])
             return build_network(layers, blocks, loss=loss, readout=readout, dtype=dtype)
 
 
