@@ -24,10 +24,10 @@ def test_the_commands_of_the_page(tmp_path, monkeypatch, capsys):
     (script,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     (tmp_path / "make_tables.py").write_text(script, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    commands = re.findall(r"```console\n\$ (.*?)\n(.*?)```", text, flags=re.DOTALL)
+    commands = re.findall(r"```console\n\$ ((?:.*\\\n)*.*)\n((?s:.*?))```", text)
     assert len(commands) >= 7
     for command, wanted in commands:
-        program, *arguments = shlex.split(command)
+        program, *arguments = shlex.split(command.replace("\\\n", " "))
         if program == "python":
             subprocess.run([sys.executable, *arguments], check=True, timeout=60)
             got = ""
