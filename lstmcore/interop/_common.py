@@ -31,6 +31,7 @@ __all__ = [
     "prefixes",
     "refuse_larger",
     "refuse_more_layers",
+    "short",
     "two_biases",
 ]
 
@@ -46,6 +47,10 @@ MOST_LAYERS = 1000
 
 # Numbers of one block that a file leaves out because they are zero: biases, which are vectors.
 MOST_ZEROS = 1 << 22
+
+_short = reprlib.Repr()
+_short.maxstring = 60
+short = _short.repr  # of names and lists of names, which in a file may be of any length
 
 # The loss whose output units are the activation that a file ends with.
 _LOSSES = {
@@ -104,13 +109,14 @@ def choose_loss(activation, loss=None):
     if loss is None:
         loss = loss_of(activation)
     units = find_loss(loss).output
-    if activation == units:
+    if units == activation:
         return loss, "identity"
-    has_units = activation in _LOSSES
-    if has_units and (units != "identity" or activation != "logistic"):
+    only_outputs = activation in ("softmax", "exponential")  # layers have no such activations
+    if only_outputs or (units != "identity" and activation != "identity"):
+        expected = activation if activation in _LOSSES else "identity"
         raise ValueError(
-            f"loss: expected one with {activation} outputs, which the file has, such as "
-            f"{loss_of(activation)!r}, got {describe(loss)}, which has {units} outputs"
+            f"loss: expected one with {expected} outputs, for the model ends with {activation!r}, "
+            f"such as {loss_of(activation)!r}, got {describe(loss)}, which has {units} outputs"
         )
     return loss, activation
 
@@ -279,8 +285,8 @@ def build_network(layers, blocks, *, loss, readout, dtype, names=None):
     missing = [block.name for block in table if block.name not in blocks]
     if unknown or missing:
         raise ValueError(
-            f"blocks: expected those of the layers, got {reprlib.repr(unknown)} beside them and "
-            f"none for {reprlib.repr(missing)}"
+            f"blocks: expected those of the layers, got {short(unknown)} beside them and none for "
+            f"{short(missing)}"
         )
     given = {name: np.asarray(value) for name, value in blocks.items() if value is not None}
     for block in table:  # all of them before memory is taken

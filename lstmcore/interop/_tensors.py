@@ -13,7 +13,6 @@ far as bytes back them, and whatever is not such a file is a ValueError.
 
 import json
 import os
-import reprlib
 from dataclasses import dataclass
 from math import prod
 
@@ -29,6 +28,7 @@ from .._archive import (
     open_archive,
     refusing,
 )
+from ._common import short
 from ._inert import Tensor, unpickle
 
 __all__ = ["choose_entry", "read_tensors", "write_safetensors"]
@@ -138,22 +138,25 @@ def choose_entry(value, is_tensor, entry=None):
 
     if entry is None and is_state_dict(value):
         return value
-    entries = {}
-    if isinstance(value, dict):
-        entries = {
-            key: item for key, item in value.items() if type(key) is str and is_state_dict(item)
-        }
+    value = value if isinstance(value, dict) else {}
+    entries = {key: item for key, item in value.items() if type(key) is str and is_state_dict(item)}
     if entry is not None and entry in entries:
         return entries[entry]
     if entry is None and len(entries) == 1:
         return next(iter(entries.values()))
     if not entries:
+        others = [key for key, item in value.items() if not is_tensor(item)]
+        if 0 < len(others) < len(value):
+            raise ValueError(
+                f"it holds tensors, and as {short(others)} other things; a state dict has tensors "
+                "alone"
+            )
         raise ValueError(
             "it holds no state dict, a dict of tensors by name; torch.save(model.state_dict(), "
             "path) writes one"
         )
-    which = "several state dicts" if entry is None else f"no state dict {reprlib.repr(entry)}"
-    raise ValueError(f"it holds {which}; expected entry= one of {reprlib.repr(list(entries))}")
+    which = "several state dicts" if entry is None else f"no state dict {short(entry)}"
+    raise ValueError(f"it holds {which}; expected entry= one of {short(list(entries))}")
 
 
 # ------------------------------------------------------------------------------- torch.save
@@ -208,7 +211,7 @@ def _byte_order(archive, entries, name):
 def _read_storage(archive, entries, name, storage, order):
     """A storage, and its numbers as an array."""
     if storage.kind not in _STORAGES:
-        raise ValueError(f"numbers of the unknown kind {reprlib.repr(storage.kind)}")
+        raise ValueError(f"numbers of the unknown kind {short(storage.kind)}")
     if name not in entries:
         raise ValueError(f"no entry {name!r}")
     dtype = _dtype(_STORAGES[storage.kind], order)
@@ -243,8 +246,7 @@ def _view(tensor, values, name):
         is_within = last < size and prod(shape) <= size
     if not is_within:
         raise ValueError(
-            f"{reprlib.repr(name)} of shape {reprlib.repr(shape)} lies outside its storage of "
-            f"{size} numbers"
+            f"{short(name)} of shape {short(shape)} lies outside its storage of {size} numbers"
         )
     strides = [stride * values.itemsize for stride in strides]
     return np.lib.stride_tricks.as_strided(values[offset:], shape, strides, writeable=False)
@@ -260,7 +262,7 @@ class _Room:
         self._left -= prod(shape) * itemsize
         if self._left < 0:
             raise ValueError(
-                f"with {reprlib.repr(name)} its tensors have more than {_MOST_COPIES} times the "
+                f"with {short(name)} its tensors have more than {_MOST_COPIES} times the "
                 "numbers that it holds"
             )
 
@@ -290,7 +292,7 @@ def _read_safetensors(path):
         for name, part in parts.items():
             values = np.empty(part.shape, _dtype(_SAFETENSORS[part.kind]))
             file.seek(8 + length + part.start)
-            fill(file, values, f"tensor {reprlib.repr(name)}")
+            fill(file, values, f"tensor {short(name)}")
             result[name] = _widen(values, part.kind)
         return result
 
@@ -300,7 +302,7 @@ class _Part:
     """Where a tensor lies in a safetensors file."""
 
     kind: str
-    shape: tuple
+    shape: tuple[int, ...]
     start: int
     end: int
 
@@ -308,14 +310,14 @@ class _Part:
 def _part(name, spec):
     kind, shape, (start, end) = spec["dtype"], spec["shape"], spec["data_offsets"]
     if kind not in _SAFETENSORS:
-        raise ValueError(f"{reprlib.repr(name)} has numbers of the kind {reprlib.repr(kind)}")
+        raise ValueError(f"{short(name)} has numbers of the kind {short(kind)}")
     numbers = (start, end, *shape)
     if not all(type(n) is int and n >= 0 for n in numbers) or len(shape) > 32:
-        raise ValueError(f"{reprlib.repr(name)} has sizes that are none")
+        raise ValueError(f"{short(name)} has sizes that are none")
     if 0 not in shape and max(shape, default=1) > end:
-        raise ValueError(f"{reprlib.repr(name)} has a size that is larger than the file")
+        raise ValueError(f"{short(name)} has a size that is larger than the file")
     if prod(shape) * _dtype(_SAFETENSORS[kind]).itemsize != end - start:
-        raise ValueError(f"{reprlib.repr(name)} has {end - start} bytes for shape {shape}")
+        raise ValueError(f"{short(name)} has {end - start} bytes for shape {shape}")
     return _Part(kind, tuple(shape), start, end)
 
 

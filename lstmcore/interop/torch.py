@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from .._activations import ACTIVATIONS
 from .._archive import as_path
 from .._checks import as_choice, as_flag, as_ndarray, describe, not_real, shaped
 from ..cells import GRU, LSTM, RNN, Dense, Embedding, Layer, reorder
@@ -32,6 +32,7 @@ from ._common import (
     one_direction,
     prefixes,
     refuse_more_layers,
+    short,
     two_biases,
 )
 from ._tensors import choose_entry, read_tensors, write_safetensors
@@ -191,12 +192,12 @@ def _tensors_of(source, entry):
         hint = "; source.state_dict() is one" if hasattr(source, "state_dict") else ""
         raise TypeError(f"source: expected a path or a state dict, got {describe(source)}{hint}")
     try:
-        tensors = choose_entry(source, lambda value: hasattr(value, "__array__"), entry)
+        tensors = choose_entry(dict(source), lambda value: hasattr(value, "__array__"), entry)
     except ValueError as error:
         raise ValueError(
             f"source: expected a state dict, got {describe(source)}: {error}"
         ) from None
-    return {name: _as_array(value, f"source[{name!r}]") for name, value in tensors.items()}
+    return {name: _as_array(value, f"source[{short(name)}]") for name, value in tensors.items()}
 
 
 def _as_array(value, name):
@@ -231,9 +232,8 @@ class _Module:
         self.own = {key: tensors[key] for key in own}
 
     def __repr__(self):
-        shapes = [f"{key} {array.shape}" for key, array in self.tensors.items()]
-        more = ", ..." * (len(shapes) > 2)
-        return f"{self.name!r} with {', '.join(shapes[:2])}{more}"
+        shapes = [f"{short(self.full(key))} {array.shape}" for key, array in self.tensors.items()]
+        return ", ".join(shapes[:2]) + ", ..." * (len(shapes) > 2)
 
     def full(self, key):
         """A tensor's name with the prefix."""
@@ -241,7 +241,7 @@ class _Module:
 
     def said(self, key):
         """A tensor as errors call it."""
-        return f"source[{self.full(key)!r}]"
+        return f"source[{short(self.full(key))}]"
 
 
 class _Matrix(_Module):
@@ -280,7 +280,8 @@ class _Recurrent(_Module):
 
     @property
     def input_size(self):
-        return next(a for key, a in self.own.items() if key.startswith("weight_ih")).shape[-1]
+        key = next(key for key in self.own if key.startswith("weight_ih"))
+        return shaped(self.own[key], self.said(key), ("rows", "inputs")).shape[1]
 
     def parts(self, activation, tokens, nonlinearity):
         """A layer for each of the stack."""
@@ -291,7 +292,7 @@ class _Recurrent(_Module):
             if nonlinearity is None:
                 raise ValueError(
                     "nonlinearity: expected 'tanh', which is PyTorch's default, or 'relu', for a "
-                    f"state dict does not say which the RNN {self.name!r} has, got None"
+                    f"state dict does not say which the RNN {short(self.name)} has, got None"
                 )
             options["activation"] = nonlinearity
         parts = []
@@ -320,11 +321,13 @@ class _Recurrent(_Module):
         if projections:
             raise ValueError(
                 "source: expected an LSTM without proj_size, for lstmcore's has none, got "
-                f"{self.full(projections[0])!r}"
+                f"{short(self.full(projections[0]))}"
             )
         for key in expected:
             if key not in self.own:
-                raise ValueError(f"source: expected {self.full(key)!r}, got {self!r} without it")
+                raise ValueError(
+                    f"source: expected {short(self.full(key))}, got {self!r} without it"
+                )
         return n_layers, suffixes
 
     def _kind(self, suffix):
@@ -356,7 +359,7 @@ class _Part:
     """A layer, and the blocks of each of its directions."""
 
     layer: Layer
-    blocks: list
+    blocks: list[dict[str, Any]]
 
 
 @dataclass
@@ -364,7 +367,7 @@ class _Step:
     """A module of the forward pass, and the activations behind it."""
 
     module: _Module
-    activations: list
+    activations: list[Any]
 
 
 def _modules_of(tensors):
@@ -390,11 +393,13 @@ def _ignored(tensors, ignore):
     patterns = [ignore] if isinstance(ignore, str) else list(ignore)
     names = set()
     for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f"ignore: expected names of tensors, got {describe(pattern)}")
         found = {name for name in tensors if fnmatchcase(name, pattern)}
         if not found:
             raise ValueError(
                 f"ignore: expected names of tensors, or patterns of some, got {pattern!r}; there "
-                f"are {reprlib.repr(list(tensors))}"
+                f"are {short(list(tensors))}"
             )
         names |= found
     return names
@@ -445,7 +450,9 @@ def _said_steps(modules, layers):
             continue
         activation = _as_activation(item, f"layers[{k}]", modules)
         if not steps:
-            raise ValueError(f"layers[0]: expected one of {list(modules)}, got {item!r}")
+            raise ValueError(
+                f"layers[0]: expected one of the modules {short(list(modules))}, got {item!r}"
+            )
         if activation in _UNITS and k < len(layers) - 1:
             raise ValueError(f"layers[{k}]: expected {item!r} in the last place alone")
         steps[-1].activations.append(activation)
@@ -460,16 +467,14 @@ def _as_activation(item, name, modules):
             "logarithm is what the model gives"
         )
     if isinstance(item, str):
+        known = [*ACTIVATIONS, *_ACTIVATIONS, "softmax"]
+        if item not in known:
+            raise ValueError(
+                f"{name}: expected one of the modules {short(list(modules))} or of the activations "
+                f"{', '.join(known)}, got {describe(item)}"
+            )
         item = _ACTIVATIONS.get(item, item)
-    if item in _UNITS:
-        return item
-    try:
-        return as_activation(item, name)
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"{error}; or a module of the state dict, of which there are "
-            f"{reprlib.repr(list(modules))}"
-        ) from None
+    return item if item in _UNITS else as_activation(item, name)
 
 
 def _refuse_unused(tensors, steps, ignored):
@@ -477,27 +482,26 @@ def _refuse_unused(tensors, steps, ignored):
     unused = [name for name in tensors if name not in used and name not in ignored]
     if unused:
         raise ValueError(
-            f"source: expected no tensors but those of layers, got {reprlib.repr(unused)}; "
+            f"source: expected no tensors but those of layers, got {short(unused)}; "
             "ignore= names those to leave out"
         )
 
 
 def _parts_of(steps, tokens, nonlinearity):
     """The layers of a forward pass, with their blocks."""
-    parts, says = [], "the network's inputs"
-    for step in steps:
-        module, is_first = step.module, not parts
-        if not is_first and module.input_size != parts[-1].layer.output_size:
+    parts = []
+    for k, step in enumerate(steps):
+        module = step.module
+        if k and module.input_size != parts[-1].layer.output_size:
             raise ValueError(
-                f"source: expected {module.name!r} to take {parts[-1].layer.output_size} numbers, "
-                f"which {says!r} gives, got {module!r}; layers= says in which order the model "
-                "calls its modules"
+                f"source: expected {short(module.name)} to take the "
+                f"{parts[-1].layer.output_size} numbers that {short(steps[k - 1].module.name)} "
+                f"gives, got {module!r}; layers= says in which order the model calls its modules"
             )
         activations = [activation for activation in step.activations if activation != "identity"]
         inside = activations.pop(0) if module.is_linear and activations else "identity"
-        parts += module.parts(inside, bool(tokens and is_first), nonlinearity)
+        parts += module.parts(inside, bool(tokens) and k == 0, nonlinearity)
         parts += [_unit_part(parts[-1].layer.output_size, a, module) for a in activations]
-        says = module.name
     if nonlinearity is not None and not any(isinstance(part.layer, RNN) for part in parts):
         raise ValueError(
             f"nonlinearity: expected None where no module is an RNN, got {nonlinearity!r}"
@@ -540,8 +544,8 @@ def _refuse_unsaid_activations(steps):
                 example.append("relu")
         raise ValueError(
             "layers: expected an activation, or 'identity' for none, between "
-            f"{' and '.join(map(repr, unsaid[0]))}, for a state dict does not say which; "
-            f"as in layers={reprlib.repr(example)}"
+            f"{' and '.join(map(short, unsaid[0]))}, for a state dict does not say which; "
+            f"as in layers={short(example)}"
         )
 
 
@@ -549,8 +553,8 @@ def _unit_part(size, activation, module):
     """A layer that is nothing but an activation."""
     if size * size > MOST_ZEROS:
         raise ValueError(
-            f"layers: expected no {activation!r} behind {module.name!r}, which has {size} outputs "
-            "and no weights that it could be an activation of"
+            f"layers: expected no {activation!r} behind {short(module.name)}, whose {size} outputs "
+            "are too many for a layer of this activation alone"
         )
     layer = Dense(size, size, activation=activation, bias=False)
     return _Part(layer, [{"W": np.eye(size, dtype=np.float32)}])
@@ -629,8 +633,11 @@ def _places(layers, names):
     """For each layer the name of its module, and its place in the module's stack."""
     if names is None:
         return [(str(k), 0) for k in range(len(layers))]
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    if isinstance(names, str) or not isinstance(names, Sequence):
         raise TypeError(f"names: expected a list of str, got {describe(names)}")
+    for k, name in enumerate(names):
+        if not isinstance(name, str):
+            raise TypeError(f"names[{k}]: expected a str, got {describe(name)}")
     if len(names) != len(layers):
         raise ValueError(f"names: expected {len(layers)}, one for each layer, got {len(names)}")
     places = []

@@ -32,16 +32,17 @@ def test_a_loss_may_be_an_object():
 
 
 @pytest.mark.parametrize(
-    "activation, loss",
+    "activation, loss, expected",
     [
-        ("softmax", "squared_error"),
-        ("softmax", "binary_cross_entropy"),
-        ("exponential", "squared_error"),
-        ("logistic", "cross_entropy"),
+        ("softmax", "squared_error", "softmax"),
+        ("softmax", "binary_cross_entropy", "softmax"),
+        ("exponential", "squared_error", "exponential"),
+        ("logistic", "cross_entropy", "logistic"),
+        ("tanh", "cross_entropy", "identity"),
     ],
 )
-def test_a_loss_that_would_change_the_outputs_is_refused(activation, loss):
-    with pytest.raises(ValueError, match=f"loss: expected one with {activation} outputs"):
+def test_a_loss_that_would_change_the_outputs_is_refused(activation, loss, expected):
+    with pytest.raises(ValueError, match=f"loss: expected one with {expected} outputs"):
         _common.choose_loss(activation, loss)
 
 

@@ -117,7 +117,7 @@ def test_dtype_readout_and_loss_may_be_chosen(models):
     path = models / "keras_2_15.h5"
     net = lc.from_keras(path, dtype="float64", readout="mean", loss=lc.losses.Huber(0.1))
     assert (net.dtype, net.readout, net.loss_name) == ("float64", "mean", "huber")
-    assert (net.params == lc.from_keras(path).params).all()
+    assert (net.params.astype("float32") == lc.from_keras(path).params).all()
     net = lc.from_keras(models / "functional.keras", loss="squared_error")
     assert net.layers[-1].options["activation"] == "logistic"
     with pytest.raises(ValueError, match="loss: expected one with softmax outputs"):
@@ -295,7 +295,7 @@ def misfits(path, config, **options):
     with pytest.raises(ValueError) as caught:
         lc.from_keras(archive(path, config, **options))
     first, *lines = str(caught.value).splitlines()
-    assert first.startswith("path: expected layers that are a chain and that a Network has, got ")
+    assert first.startswith("path: expected a chain of layers that a Network has, got ")
     return [line.strip() for line in lines]
 
 
@@ -319,7 +319,9 @@ ALONE = {
         layer("RNN", cell=layer("StackedRNNCells")),
         "RNN of StackedRNNCells, of which only LSTM, GRU and SimpleRNN as layers are known",
     ),
-    "own class": (layer("pkg>Mine"), "no layer that a Network has"),
+    "own class": (layer("Mine"), "no layer that a Network has"),
+    "model": (layer("Sequential", layers=[]), "a model within the model"),
+    "TensorFlow": (layer("TFOpLambda"), "TFOpLambda, an operation of TensorFlow"),
     "Embedding": (layer("Embedding", input_dim=3, output_dim=2), "it is not the first layer"),
     "Masking": (
         layer("Masking", mask_value=0.0),
@@ -486,6 +488,11 @@ TOGETHER = {
         1,
         "softmax before it, which a Network has as output units alone",
     ),
+    "softmax below a layer of activation": (
+        [layer("GRU", **RNN), layer("Softmax"), layer("ReLU")],
+        2,
+        "softmax before it, which a Network has as output units alone",
+    ),
     "an activation of the inputs": (
         [layer("ReLU"), layer("GRU", **RNN)],
         0,
@@ -500,6 +507,16 @@ def test_layers_that_do_not_go_together_are_named(name, tmp_path):
     kind = layers[place]["class_name"]
     expected = [f"'{kind}' ({kind}): {why}"]
     assert misfits(tmp_path / "m.keras", sequential(INPUT, *layers)) == expected
+
+
+def test_classes_that_are_called_like_those_of_keras_are_not_taken_for_them(tmp_path):
+    for own, name in (
+        ({"registered_name": "mine>LSTM"}, "mine>LSTM"),
+        ({"module": "mine.layers"}, "mine.layers.LSTM"),
+    ):
+        config = sequential(INPUT, layer("LSTM", **RNN) | own)
+        expected = [f"'LSTM' ({name}): no layer that a Network has"]
+        assert misfits(tmp_path / "m.keras", config) == expected
 
 
 def test_one_error_names_every_layer_that_does_not_fit(tmp_path):
@@ -547,6 +564,15 @@ def functional(*layers):
             "output_layers": [[entries[-1]["name"], 0, 0]],
         },
     }
+
+
+def test_names_in_a_file_may_be_anything(tmp_path):
+    wrong = layer("Con\nv") | {"config": {"name": "\x1b[1m" * 1000}}
+    lines = misfits(tmp_path / "m.keras", sequential(INPUT, *[wrong] * 60))
+    assert len(lines) == 51 and lines[-1] == "and 10 more"
+    assert max(map(len, lines)) < 300 and all(map(str.isprintable, lines))
+    lines = misfits(tmp_path / "m.keras", sequential(INPUT, layer("Con\nv")))
+    assert lines == [r"'Con\nv' (Con\nv): no layer that a Network has"]
 
 
 def test_layers_beside_a_chain_are_named(tmp_path):
@@ -785,6 +811,7 @@ def test_weights_that_are_missing_are_named(tmp_path):
 HOSTILE_CONFIGS = {
     "no JSON": ("{", "Expecting property name"),
     "a list": ("[]", "no JSON object"),
+    "empty": ({}, "a model of the class None"),
     "deep": ('{"config":' + "[" * 100_000, "recursion"),
     "a number of digits": ('{"class_name": ' + "9" * 100_000 + "}", "digits"),
     "no layers": ({"class_name": "Sequential", "config": {}}, "lacks 'layers'"),
@@ -793,7 +820,8 @@ HOSTILE_CONFIGS = {
     "no units": (sequential(INPUT, layer("LSTM")), "its configuration lacks 'units'"),
     "units": (sequential(INPUT, layer("LSTM", units=10**30)), "kernel of shape"),
     "units of text": (sequential(INPUT, layer("LSTM", units="2" * 99)), "kernel of shape"),
-    "no class": (sequential({"class_name": 3, "config": {}}), "without class_name and config"),
+    "no class": (sequential({"class_name": 3, "config": {}}), "whose class is no text"),
+    "no options": (sequential({"class_name": "LSTM", "config": 3}), "without config"),
     "many layers": (sequential(*[layer("Dropout")] * 2000), "at most 1000 layers"),
     "two outputs": (
         {

@@ -1173,6 +1173,19 @@ def test_a_million_features_are_not_made(is_cheap):
         lc.from_onnx(model)
 
 
+def test_an_input_that_may_come_several_times_is_not_left_out():
+    model = folded([("Concat", ["one", ""], ["h"], {"axis": 1})], {"one": np.ones((1, 1, 4))})
+    with pytest.raises(ValueError, match="Concat 'h' lacks its input inputs"):
+        lc.from_onnx(model)
+
+
+def test_names_that_are_no_text_are_refused():
+    data = recurrent("GRU", direction="forward").SerializeToString()
+    data = data.replace(b"direction", b"directio\xff").replace(b"hidden_size", b"hidden\xffsize")
+    with pytest.raises(ValueError, match="expected names that are text in UTF-8"):
+        lc.from_onnx(data)
+
+
 def test_cycles_are_refused(is_cheap):
     nodes = [("Add", ["b", "h"], ["a"], {}), ("Add", ["a", "a"], ["b"], {})]
     model = folded(nodes, {})

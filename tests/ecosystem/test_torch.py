@@ -120,7 +120,7 @@ def test_layers_says_another_order():
         lc.from_torch(source)
     assert repr(layers(source, layers=["lstm", "fc"])) == "(LSTM(2, 3), Dense(3, 2))"
     source = lstm("b", 3, 4) | lstm("a", 2, 3)
-    with pytest.raises(ValueError, match=r"expected 'a' to take 4 numbers, which 'b' gives, got"):
+    with pytest.raises(ValueError, match=r"expected 'a' to take the 4 numbers that 'b' gives, got"):
         lc.from_torch(source)
     assert repr(layers(source, layers=["a", "b"])) == "(LSTM(2, 3), LSTM(3, 4))"
 
@@ -187,7 +187,7 @@ def test_the_nonlinearity_is_asked_for():
 def test_tokens_tell_an_embedding_from_a_linear_module_where_shapes_do_not():
     embedding = state(e__weight=(7, 3)) | lstm("lstm", 3, 4)
     assert repr(layers(embedding)[0]) == "Embedding(7, 3)"
-    with pytest.raises(ValueError, match="tokens: expected True for the Embedding 'e'"):
+    with pytest.raises(ValueError, match=r"tokens: expected True for the Embedding 'e.weight'"):
         lc.from_torch(embedding, tokens=False)
     projection = state(e__weight=(3, 7)) | lstm("lstm", 3, 4)
     said = ["e", "identity", "lstm"]
@@ -195,7 +195,9 @@ def test_tokens_tell_an_embedding_from_a_linear_module_where_shapes_do_not():
     one_hot = layers(projection, layers=said, tokens=True)[0]
     assert repr(one_hot) == "Dense(7, 3, bias=False, tokens=True)"
     either = state(e__weight=(3, 3)) | lstm("lstm", 3, 4)
-    with pytest.raises(ValueError, match=r"tokens: expected True where 'e' .* is an Embedding"):
+    with pytest.raises(
+        ValueError, match=r"tokens: expected True where 'e.weight' .* is an Embedding"
+    ):
         lc.from_torch(either, layers=said)
     assert repr(layers(either, tokens=True)[0]) == "Embedding(3, 3)"
     assert repr(layers(either, layers=said, tokens=False)[0]) == "Dense(3, 3, bias=False)"
@@ -216,7 +218,7 @@ def test_the_readout_is_all_unless_another_is_asked_for():
 
 def test_tensors_that_are_not_used_are_named():
     source = lstm("lstm", 2, 3) | linear("fc", 3, 2) | state(conv__weight=(2, 2, 3), scale=2)
-    message = r"got others too: 'conv' with weight \(2, 2, 3\); '' with scale \(2,\); layers= says"
+    message = r"got others too: 'conv.weight' \(2, 2, 3\); 'scale' \(2,\); layers= says"
     with pytest.raises(ValueError, match=message):
         lc.from_torch(source)
     with pytest.raises(
@@ -249,7 +251,7 @@ def without(source, name):
 BAD = {
     "half a layer": (
         without(lstm("lstm", 2, 3), "lstm.weight_hh_l0"),
-        "expected 'lstm.weight_hh_l0', got 'lstm' with .* without it",
+        "expected 'lstm.weight_hh_l0', got 'lstm.weight_ih_l0' .* without it",
     ),
     "one bias of two": (
         without(lstm("lstm", 2, 3), "lstm.bias_ih_l0"),
@@ -283,6 +285,14 @@ BAD = {
         lstm("a", 2, 3) | lstm("a", 4, 3, "_l1"),
         r"source\['a.weight_ih_l1'\]: expected shape \(12, 3\), got \(12, 4\)",
     ),
+    "weights that are no matrix": (
+        lstm("a", 2, 3) | state(a__weight_ih_l0=()),
+        r"source\['a.weight_ih_l0'\]: expected shape \(rows, inputs\), got \(\)",
+    ),
+    "recurrent weights that are no matrix": (
+        lstm("a", 2, 3) | state(a__weight_hh_l0=12),
+        r"source\['a.weight_hh_l0'\]: expected shape \(rows, H\), got \(12,\)",
+    ),
     "no units": (
         state(a__weight_ih_l0=(0, 2), a__weight_hh_l0=(0, 0)),
         r"source\['a.weight_hh_l0'\]: expected shape",
@@ -304,6 +314,24 @@ def test_a_state_dict_that_is_none_is_refused(case):
         lc.from_torch(source)
 
 
+@pytest.mark.parametrize("name", ["a\nb.weight", "\x1b[31m.weight", "x" * 100_000 + ".weight"])
+def test_names_in_errors_are_short_and_in_one_line(name):
+    for source in ({name: np.ones((2, 2, 2))}, {name: np.ones((2, 2))}, {name: np.ones(2)}):
+        source |= lstm("lstm", 3, 4)
+        for options in ({}, {"layers": ["lstm"]}, {"ignore": "none"}, {"layers": ["x"]}):
+            with pytest.raises(ValueError) as caught:
+                lc.from_torch(source, **options)
+            assert str(caught.value).isprintable()
+            assert len(str(caught.value)) < 500
+
+
+def test_things_that_are_no_tensors_are_named():
+    with pytest.raises(
+        ValueError, match=r"it holds tensors, and as \['a._extra_state'\] other thi"
+    ):
+        lc.from_torch(linear("a", 2, 3) | {"a._extra_state": None})
+
+
 def test_entries_are_chosen_by_name():
     entries = {"model": linear("a", 2, 3), "average": linear("a", 2, 4), "epoch": 3}
     assert layers(entries, entry="average")[0].output_size == 4
@@ -321,8 +349,14 @@ def test_entries_are_chosen_by_name():
         ({"source": 3}, TypeError, "source: expected a path or a state dict, got 3"),
         ({"layers": "lstm"}, TypeError, "layers: expected a list of names of modules"),
         ({"layers": []}, ValueError, "layers: expected modules, got none"),
-        ({"layers": ["relu", "lstm"]}, ValueError, r"layers\[0\]: expected one of \['lstm'\]"),
-        ({"layers": ["lstm", "fc"]}, ValueError, r"got 'fc'; or a module of the state dict"),
+        ({"layers": ["relu", "lstm"]}, ValueError, r"layers\[0\]: expected one of the modules \["),
+        (
+            {"layers": ["lstm", "fc"]},
+            ValueError,
+            r"layers\[1\]: expected one of the modules \['lstm'\] or of the activations identity, ",
+        ),
+        ({"layers": ["lstm", ("elu", -1)]}, ValueError, r"layers\[1\]: 'elu' needs alpha >= 0"),
+        ({"ignore": [3]}, TypeError, "ignore: expected names of tensors, got 3"),
         ({"layers": ["lstm", 3]}, TypeError, r"layers\[1\]: expected the name of an activation"),
         ({"tokens": 1}, TypeError, "tokens: expected True or False, got 1"),
         ({"readout": "first"}, ValueError, "readout: expected one of all, last"),
@@ -383,6 +417,8 @@ def test_layers_under_one_name_are_a_stack():
     "names, error, message",
     [
         ("abc", TypeError, "names: expected a list of str, got 'abc'"),
+        ({"a", "b", "c"}, TypeError, "names: expected a list of str, got 'set' object"),
+        (["a", "b", 3], TypeError, r"names\[2\]: expected a str, got 3"),
         (["a", "b"], ValueError, "names: expected 3, one for each layer, got 2"),
         (
             ["a", "a", "b"],

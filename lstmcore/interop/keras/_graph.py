@@ -1,10 +1,11 @@
 """From a model's configuration to its layers, one after the other, as far as they are a chain."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from .._common import refuse_more_layers
 
-__all__ = ["Node", "chain"]
+__all__ = ["Node", "chain", "class_of"]
 
 _MASK_OPERATIONS = ("NotEqual", "Any")  # by which Keras 3 says in a graph what it masks
 _MASKING = ("Masking", "Embedding")
@@ -32,10 +33,10 @@ class Node:
 
     name: str
     kind: str
-    options: dict
-    sources: list = field(default_factory=list)
-    masks: list = field(default_factory=list)
-    arguments: list = field(default_factory=list)
+    options: dict[str, Any]
+    sources: list[str] = field(default_factory=list)
+    masks: list[str] = field(default_factory=list)
+    arguments: list[Any] = field(default_factory=list)
     trouble: str | None = None
 
 
@@ -80,10 +81,23 @@ def chain(config):
     return nodes, everything, _apart(nodes, everything, by_name)
 
 
+def class_of(layer):
+    """The name of a layer's class, with what it is registered under if it is somebody's own."""
+    kind, registered = layer["class_name"], layer.get("registered_name")
+    module = layer.get("module")
+    if not isinstance(kind, str):
+        raise ValueError("a layer whose class is no text")
+    if isinstance(registered, str) and ">" in registered:
+        return registered
+    if isinstance(module, str) and module.partition(".")[0] not in ("keras", "tf_keras"):
+        return f"{module}.{kind}"
+    return kind
+
+
 def _node(layer):
-    kind, options = layer["class_name"], layer["config"]
-    if not isinstance(kind, str) or not isinstance(options, dict):
-        raise ValueError("a layer without class_name and config")
+    kind, options = class_of(layer), layer["config"]
+    if not isinstance(options, dict):
+        raise ValueError("a layer without config")
     name = options.get("name", layer.get("name", kind))
     return Node(str(name), kind, options)
 

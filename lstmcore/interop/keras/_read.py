@@ -1,12 +1,14 @@
 """From a chain of Keras's layers to layers, readout and weights of a `Network`."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ...cells import GRU, LSTM, RNN, Dense, Embedding
 from .._common import ORDERS, choose_loss, choose_readout, one_direction, prefixes
 from ._activations import OUTPUTS_ONLY, activation_of, layer_activation
+from ._graph import Node, class_of
 from ._misfit import Misfit
 
 __all__ = ["Plan", "fill"]
@@ -34,14 +36,14 @@ _BOTH_WAYS_EQUAL = (
     "reset_after",
     "return_sequences",
 )
-_PYTHON = {"Lambda", "SlicingOpLambda", "TFOpLambda"}
+_OF_TENSORFLOW = {"SlicingOpLambda", "TFOpLambda"}
+_MODELS = {"Functional", "Model", "Sequential"}
 
 
 def has_weights(node):
     """Whether a layer has weights, by its class."""
     if node.kind == "TimeDistributed":
-        inner = node.options.get("layer")
-        return isinstance(inner, dict) and inner.get("class_name") == "Dense"
+        return class_of(node.options["layer"]) == "Dense"
     return node.kind in _RECURRENT or node.kind in ("Bidirectional", "Dense", "Embedding")
 
 
@@ -64,9 +66,9 @@ class Item:
         It has an activation alone, and no weights in the file.
     """
 
-    node: object
+    node: Node
     make: type
-    options: dict
+    options: dict[str, Any]
     use_bias: bool = True
     fold: float | None = None
     is_identity: bool = False
@@ -86,14 +88,13 @@ class Plan:
     items : list of Item
     readout : str or None
         What the chain says.
-    activation : str or tuple
-        The last, for the loss.
     problems : list of (Node, str)
     """
 
     def __init__(self, nodes, version):
         self._version = version
         self.items, self.readout, self.problems = [], None, []
+        self._rank = None  # of the inputs, where it is said
         self._has_steps = True  # whether there is an axis of time
         self._merged = None  # what the sum of two directions is to be multiplied by
         self._tail = None  # (node, activation) behind all layers that is none of the last one's
@@ -109,7 +110,10 @@ class Plan:
                 self.problems.append((node, str(misfit)))
                 self._unsure = True
         if not self._unsure:
-            self._end(nodes)
+            try:
+                self._end()
+            except Misfit as misfit:
+                self.problems.append((nodes[-1], str(misfit)))
 
     def _take(self, node):
         kind, options = node.kind, node.options
@@ -142,15 +146,12 @@ class Plan:
     def _check_input(self, node):
         """Raise where the shape of the inputs has no axis of time."""
         shape = node.options.get("batch_shape", node.options.get("batch_input_shape"))
-        rank = len(shape) if isinstance(shape, list) else None
-        if node.kind == "InputLayer":
-            self._rank = rank
-        elif rank is None:
-            rank = getattr(self, "_rank", None)
+        if isinstance(shape, list):
+            self._rank = len(shape)
         expected = 2 if node.kind == "Embedding" else 3
-        if has_weights(node) and rank is not None and rank != expected:
+        if has_weights(node) and self._rank not in (None, expected):
             axes = "(batch, time)" if expected == 2 else "(batch, time, features)"
-            raise Misfit(f"its inputs have {rank} axes, and those of a Network are {axes}")
+            self._refuse(f"its inputs have {self._rank} axes, and those of a Network are {axes}")
 
     def _add(self, item):
         self._add_tail()
@@ -184,8 +185,8 @@ class Plan:
         self._open = self.items[-1] if activation == "identity" else None
 
     def _time_distributed(self, node):
-        inner = node.options.get("layer")
-        kind, options = inner["class_name"], inner["config"]
+        inner = node.options["layer"]
+        kind, options = class_of(inner), inner["config"]
         if not self._has_steps:
             self._refuse("there are no time steps any more")
         if kind == "Dense":
@@ -247,14 +248,14 @@ class Plan:
 
     def _bidirectional(self, node):
         inner = node.options["layer"]
-        kind, options = inner["class_name"], inner["config"]
+        kind, options = class_of(inner), inner["config"]
         if kind not in _RECURRENT:
             raise Misfit(f"it holds {_why_not(kind, options)}")
         backward = node.options.get("backward_layer")
         if backward is not None:
             other = backward["config"]
             differs = [key for key in _BOTH_WAYS_EQUAL if other.get(key) != options.get(key)]
-            if backward["class_name"] != kind or differs:
+            if class_of(backward) != kind or differs:
                 raise Misfit(f"its directions differ in {differs[0] if differs else 'their class'}")
             if not other.get("go_backwards"):
                 raise Misfit("its backward layer does not read backwards")
@@ -327,19 +328,19 @@ class Plan:
             behind.append(item)
         return behind
 
-    def _end(self, nodes):
-        last = nodes[-1] if nodes else None
+    def _end(self):
         if not self.items:
             raise ValueError("a model without any layer that has weights")
-        why = None
         if self._tail is not None and self._tail[1] not in (*OUTPUTS_ONLY, "logistic"):
             self._add_tail()
         if self._merged is not None:
-            why = "the sum of its directions goes into no further layer whose weights could take it"
-        elif self._turned:
-            why = "its outputs come in the reverse order of time: go_backwards, return_sequences"
-        if why:
-            self.problems.append((last, why))
+            raise Misfit(
+                "the sum of its directions goes into no further layer whose weights could take it"
+            )
+        if self._turned:
+            raise Misfit(
+                "its outputs come in the reverse order of time: go_backwards, return_sequences"
+            )
 
     def choose_loss(self, loss):
         """What `_common.choose_loss` gives; the activation of the last Dense is then set."""
@@ -387,13 +388,17 @@ def _refuse_quantized(options):
 
 
 def _why_not(kind, options):
-    if kind in _PYTHON:
-        return f"{kind}, which is Python code, and none is run"
+    if kind == "Lambda":
+        return "Lambda, which is Python code, and none is run"
+    if kind in _OF_TENSORFLOW:
+        return f"{kind}, an operation of TensorFlow"
+    if kind in _MODELS:
+        return "a model within the model"
     if kind == "CuDNNGRU":
         return "CuDNNGRU, whose weights are in an order that was not always the same"
     if kind == "RNN":
         cell = options.get("cell")
-        cell = cell.get("class_name") if isinstance(cell, dict) else "several cells"
+        cell = class_of(cell) if isinstance(cell, dict) else "several cells"
         return f"RNN of {cell}, of which only LSTM, GRU and SimpleRNN as layers are known"
     return "no layer that a Network has"
 
@@ -471,14 +476,8 @@ def _fill_recurrent(item, arrays, k):
         W = _folded(item, kernel.T)
         order = ORDERS["keras"][layer.cell.kind]
         own = one_direction(layer.cell, order, W, recurrent.T, *biases)
-        # sums of biases are of float64: what was one number stays as wide as it was
-        own = {name: value.astype(_wider(arrays), copy=False) for name, value in own.items()}
         blocks.update({prefix + name: value for name, value in own.items()})
     return layer, blocks
-
-
-def _wider(arrays):
-    return np.result_type(*arrays)
 
 
 def _reset_after(item, said, bias, units):

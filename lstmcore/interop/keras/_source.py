@@ -6,13 +6,17 @@
 ``.h5`` of weights  the same without model_config
 """
 
+from __future__ import annotations
+
 import io
 import json
 import os
 import re
 import zipfile
 from dataclasses import dataclass
+from typing import Any
 
+from ..._archive import open_archive
 from ._hdf5 import SIGNATURE, File
 
 __all__ = ["Version", "open_source", "parse_config"]
@@ -20,6 +24,15 @@ __all__ = ["Version", "open_source", "parse_config"]
 _MOST_JSON = 4 << 20  # bytes; a model of 1000 layers has 1 MB
 _MOST_DEFLATED = 8  # how many times an entry may be larger than what is stored of it
 _SPARE = 1 << 20  # bytes more, for HDF5 is mostly zeros where the model is small
+_CHUNK = 1 << 18
+# Weights that are kept in another way.
+_UNREAD = {
+    "model.weights.npz": (
+        "its weights are pickled, in model.weights.npz, and pickles are not read; save it without "
+        "weights_format"
+    ),
+    "model.weights.json": "its weights are in several files; save it without max_shard_size",
+}
 _LAYERS = ("layers", "_layer_checkpoint_dependencies")  # since Keras 3; of 2.12 to 2.15
 
 # What the groups of a class are called, and where in them its variables are.
@@ -39,7 +52,7 @@ class Version:
     """A version of Keras: "2.2.4-tf" has the numbers (2, 2, 4), and is that of TensorFlow."""
 
     text: str
-    numbers: tuple
+    numbers: tuple[int, ...]
     of_tensorflow: bool
 
     @classmethod
@@ -64,9 +77,9 @@ class Source:
     weights : ByName or ByOrder
     """
 
-    config: dict | None
+    config: dict[str, Any] | None
     version: str | None
-    weights: object
+    weights: ByName | ByOrder
 
 
 class ByName:
@@ -172,58 +185,56 @@ def _texts(group, name):
     return texts
 
 
-def open_source(file):
-    """The `Source` in an open binary file.
+def open_source(file, path):
+    """The `Source` in an open binary file, which stays open until the weights are read.
 
     Raises
     ------
     Exception
         Of any type, if it is none.
     """
-    size = os.fstat(file.fileno()).st_size
     start = file.read(8)
     if start[:4] == b"PK\x03\x04":
-        return _of_archive(file, size)
+        return _of_archive(path)
     if start == SIGNATURE:
-        return _of_hdf5(File(file, size).root)
+        return _of_hdf5(File(file, os.fstat(file.fileno()).st_size).root)
     raise ValueError("neither a zip archive nor an HDF5 file")
 
 
-def _of_archive(file, size):
-    with zipfile.ZipFile(file) as archive:
-        entries = {info.filename: info for info in archive.infolist()}
+def _of_archive(path):
+    with open_archive(path) as (archive, entries):
         if "config.json" not in entries:
             raise ValueError("an archive without config.json")
-        config = parse_config(_entry(archive, entries["config.json"], size))
-        version = None
+        config, version = parse_config(_entry(archive, entries["config.json"])), None
         if "metadata.json" in entries:
-            metadata = parse_config(_entry(archive, entries["metadata.json"], size))
+            metadata = parse_config(_entry(archive, entries["metadata.json"]))
             version = _as_version(metadata.get("keras_version"))
+        for name, why in _UNREAD.items():
+            if name in entries:
+                raise ValueError(why)
         if "model.weights.h5" not in entries:
-            if "model.weights.npz" in entries:
-                raise ValueError(
-                    "its weights are pickled, in model.weights.npz, and pickles are not read; "
-                    "save it without weights_format"
-                )
-            if "model.weights.json" in entries:
-                raise ValueError("its weights are in several files; save it without max_shard_size")
             raise ValueError("an archive without model.weights.h5")
-        data = _entry(archive, entries["model.weights.h5"], size)
-        return Source(config, version, ByName(_with_layers(File(io.BytesIO(data), len(data)).root)))
+        data = _entry(archive, entries["model.weights.h5"])
+    return Source(config, version, ByName(_with_layers(File(io.BytesIO(data), len(data)).root)))
 
 
-def _entry(archive, info, size):
-    """The bytes of an entry; no more than the file of `size` bytes can back."""
+def _entry(archive, info):
+    """The bytes of an entry; no more than the file can back."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"entry {info.filename!r} is compressed in an unusual way")
-    if info.compress_size > size or info.file_size > _MOST_DEFLATED * info.compress_size + _SPARE:
+    most = _MOST_DEFLATED * info.compress_size + _SPARE
+    if info.compress_size > archive.fp.size or info.file_size > most:
         raise ValueError(f"entry {info.filename!r} is said to be larger than the file can hold")
     if info.filename.endswith(".json") and info.file_size > _MOST_JSON:
         raise ValueError(f"entry {info.filename!r} has {info.file_size} bytes")
+    data = bytearray(info.file_size)
     with archive.open(info) as entry:
-        data = entry.read(info.file_size + 1)
-    if len(data) != info.file_size:
-        raise ValueError(f"entry {info.filename!r} has another size than is said")
+        for first in range(0, len(data), _CHUNK):
+            part = memoryview(data)[first : first + _CHUNK]
+            if entry.readinto(part) != len(part):
+                raise ValueError(f"entry {info.filename!r} ends early")
+        if entry.read(1):  # the end, where the checksum is compared
+            raise ValueError(f"entry {info.filename!r} goes on behind its end")
     return data
 
 
