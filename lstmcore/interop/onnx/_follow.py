@@ -189,9 +189,7 @@ class Follower(Axes, Arithmetic, Counting, Layers):
             return self._recurrent(node, values)
         method = getattr(self, f"_do_{node.op}", None) or _METHODS.get(node.op)
         if method is None and node.op not in FOLDED:
-            raise Refused(
-                _WHY_NOT.get(node.op, "is no layer, and nothing that a layer can take in")
-            )
+            raise Refused(_WHY_NOT.get(node.op, "is no layer and no part of one"))
         _check_inputs(node, self.opset)
         if any(isinstance(value, Unknown) for value in values):
             return [Unknown()] * len(node.outputs)

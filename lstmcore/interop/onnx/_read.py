@@ -211,8 +211,8 @@ def _message(refused):
     return (
         "source: expected a graph that is a chain of layers, got nodes that are none:\n"
         + "\n".join(lines)
-        + "\noutput= reads the graph up to another value, "
-        "lstmcore.interop.onnx.recurrent_nodes(source) its recurrent layers alone"
+        + "\noutput= reads a graph up to another value, "
+        "interop.onnx.recurrent_nodes its recurrent layers"
     )
 
 
@@ -230,8 +230,8 @@ def _network(follower, stream, output, dtype, loss=None):
     except Refused as error:
         raise ValueError(
             f"source: expected a graph that is a chain of layers, but its output {output!r}: "
-            f"{error}; output= reads the graph up to another value, "
-            "lstmcore.interop.onnx.recurrent_nodes(source) its recurrent layers alone"
+            f"{error}; output= reads a graph up to another value, interop.onnx.recurrent_nodes its "
+            "recurrent layers"
         ) from error
 
 
