@@ -28,7 +28,7 @@ _METHODS = {
     **dict.fromkeys(("Identity", "Dropout"), "_same"),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Max", "Less", "Greater"), "_arithmetic"),
     **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceSum"), "_reduce"),
-    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), "_global_pool"),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "AveragePool", "MaxPool"), "_pool"),
     **dict.fromkeys(ACTIVATIONS, "_activation"),
     "LogSoftmax": "_do_Softmax",
 }

@@ -180,6 +180,10 @@ class Axes:
         axis = axis_of(node.get("axis", "i", 0), x.n_axes)
         if isinstance(indices, Order):
             return self._ordered(x, axis, indices)
+        return self._taken(node, x, axis, indices)
+
+    def _taken(self, node, x, axis, indices):
+        """Entries of an axis by their indices."""
         if not isinstance(indices, Known) or indices.first.dtype.kind not in "iu":
             raise Refused("takes entries by computed indices")
         if x.axes[axis] is None:
@@ -318,9 +322,17 @@ class Axes:
         units = self._combined(node, columns, [scale] * len(columns))
         return x.with_units(units, [a for k, a in enumerate(x.axes) if k != axis])
 
-    def _global_pool(self, node, values):
+    def _pool(self, node, values):
+        """The mean or maximum over all axes behind the second, with windows of their lengths."""
         x = self._stream(values[0])
-        how = "mean" if node.op == "GlobalAveragePool" else "max"
+        how = "mean" if node.op.endswith("AveragePool") else "max"
+        windows = node.get("kernel_shape", "ints")
+        for axis in range(2, x.n_axes):
+            window = windows[axis - 2] if windows and len(windows) == x.n_axes - 2 else None
+            if windows and not window == x.sizes(0)[axis] == x.sizes(1)[axis]:
+                raise Refused("pools over windows of some steps")
+        if any(node.get("pads", "ints", [])) or node.get("auto_pad", "s", "NOTSET") != "NOTSET":
+            raise Refused("pools over padding")
         for axis in reversed(range(2, x.n_axes)):
             x = self._reduced(node, x, axis, how).unsqueezed([axis])
         return x
