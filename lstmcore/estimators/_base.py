@@ -197,13 +197,13 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         targets = self._scaled(net, targets, self._spread(weights, sequences), not goes_on)
         examples = self._examples(net, sequences, terms, targets, weights)
         train, score = examples, None
-        of_minimize = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+        if not (max_iter is None and goes_on):  # else another epoch has another order of batches
+            self._memory = {}
+            self._rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
         if self.early_stopping:
-            train, score = self._hold_out(net, examples, sequences, targets, weights, of_minimize)
+            train, score = self._hold_out(net, examples, sequences, targets, weights)
         arguments = arguments_of(self, len(train), 1 if max_iter is None else max_iter)
         method = arguments["method"]
-        if max_iter is None or not goes_on:
-            self._memory = self._memory if goes_on and hasattr(self, "_memory") else {}
         if max_iter is None:
             arguments["memory"] = self._memory
         patience = None
@@ -211,7 +211,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         if max_iter is not None and (is_epochs or self.early_stopping):
             patience = Patience(self.n_iter_no_change, self.tol)
         if is_epochs or self.n_restarts > 1:
-            arguments["seed"] = of_minimize
+            arguments["seed"] = self._rng
         with _minimize.held_warnings(_WAY_OUT) as held:
             result = fit(
                 net,
@@ -228,11 +228,17 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         self.n_outputs_ = net.output_size
         self.out_activation_ = net.output_units
         self._record(result, score is not None, goes_on and max_iter is None)
-        if is_epochs and max_iter is not None and result.nit >= max_iter and result.status == 0:
-            text = f"{method} has not converged in {max_iter} epochs; {_WAY_OUT}"
-            held.append((text, _minimize.ConvergenceWarning))
-        for message, category in held:
-            is_of_convergence = category is _minimize.ConvergenceWarning
+        if max_iter is None:  # one epoch does not converge
+            held = [entry for entry in held if entry[1] is not _minimize.ConvergenceWarning]
+        self._warn(held, is_epochs and max_iter is not None and result.nit >= max_iter)
+
+    def _warn(self, held, has_done_all_epochs):
+        """Give the warnings of a run; of convergence in scikit-learn's category."""
+        complains = [category is _minimize.ConvergenceWarning for _, category in held]
+        if has_done_all_epochs and not any(complains):
+            text = f"{self.solver} has not converged in {self.max_iter} epochs; {_WAY_OUT}"
+            _minimize.warn(text, ConvergenceWarning)
+        for (message, category), is_of_convergence in zip(held, complains, strict=True):
             _minimize.warn(message, ConvergenceWarning if is_of_convergence else category)
 
     def _callback(self, net, patience, told):
@@ -326,9 +332,9 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
             raise ValueError("sample_weight: expected some weight above zero, got none")
         return weights
 
-    def _hold_out(self, net, examples, sequences, targets, weights, rng):
+    def _hold_out(self, net, examples, sequences, targets, weights):
         """The examples to train on, and what scores parameters on the others."""
-        kept, held = examples.split(self.validation_fraction, rng, self._strata(targets))
+        kept, held = examples.split(self.validation_fraction, self._rng, self._strata(targets))
         if len(held) < 2:
             raise ValueError(
                 f"validation_fraction: expected a share of two sequences or more, got "
@@ -384,9 +390,16 @@ class PerSequence:
         """y, with one entry for each sequence."""
         y = as_ndarray(y, "y")
         if y.ndim == 0 or len(y) != len(sequences):
-            got = len(y) if y.ndim else describe(y[()])
+            got = len(y) if y.ndim else describe(y.item())
+            way_out = ""
+            if sequences.form == "table":
+                way_out = (
+                    "; where the rows of X are the steps of several sequences, "
+                    'as_sequences(X, "concatenated", lengths) makes a list of these'
+                )
             raise ValueError(
-                f"y: expected {len(sequences)} targets, one for each sequence of X, got {got}"
+                f"y: expected {len(sequences)} targets, one for each sequence of X, got "
+                f"{got}{way_out}"
             )
         return y
 
@@ -463,7 +476,7 @@ class PerStep:
             entry = as_ndarray(entry, f"y[{b}]")
             padded = sequences.values.shape[1] if sequences.form != "list" else length
             if entry.ndim == 0 or len(entry) not in (length, padded):
-                got = describe(entry[()]) if entry.ndim == 0 else len(entry)
+                got = describe(entry.item()) if entry.ndim == 0 else len(entry)
                 raise ValueError(
                     f"y[{b}]: expected {length} targets, one for each step of X[{b}], got {got}"
                 )
