@@ -10,8 +10,8 @@ import zipfile
 from pathlib import Path
 
 WHEEL_LIMIT = 2_000_000
-NOT_IN_SDIST = {".gitignore"}
-IN_WHEEL = {".py", ".so", ".pyd", ".pxd", ".h", ".c", ".csv", ".npz", ".txt"}
+NOT_IN_SDIST = {".gitignore", ".pre-commit-config.yaml"}
+IN_WHEEL = {".py", ".pyi", ".typed", ".so", ".pyd", ".pxd", ".h", ".c", ".csv", ".npz", ".txt"}
 
 
 def check(holds, complaint):
@@ -30,7 +30,8 @@ def main(dist):
 
     with tarfile.open(sdists[0]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    missing = sorted(tracked - NOT_IN_SDIST - names)
+    of_repository = {name for name in tracked if name.startswith(".github/")} | NOT_IN_SDIST
+    missing = sorted(tracked - of_repository - names)
     check(not missing, f"the sdist lacks {missing}")
     check(not any(name.endswith((".so", ".pyc")) for name in names), "binaries in the sdist")
 

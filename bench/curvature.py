@@ -89,9 +89,9 @@ def check(objective, theta, u, v):
     net, examples = objective.net.exact(objective.examples)
     twin = lc.Objective(net, examples, l2=objective.l2, n_threads=1)
     H = difference(objective.hessp(theta, v), exact(twin.grad, theta, v))
-    a_dot = exact(lambda theta: net.outputs(theta, examples, None, 1), theta, v)
-    product = net.curvature(net.outputs(theta, examples, None, 1), examples)
-    wanted = net.pull(theta, examples, product(a_dot), None, 1)
+    a_dot = exact(lambda theta: net.passes.outputs(theta, examples, None, 1), theta, v)
+    product = net.passes.curvature(net.passes.outputs(theta, examples, None, 1), examples)
+    wanted = net.passes.pull(theta, examples, product(a_dot), None, 1)
     for part in net.weight_slices:
         wanted[part] += objective.l2 * v[part]
     G = objective.gauss_newton(theta, v)

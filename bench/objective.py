@@ -39,7 +39,7 @@ def case(I, H, K, loss, B, T):
     f_wanted, g_wanted = net.evaluate(None, objective.examples, n_threads=1)
     assert f == f_wanted and (g == g_wanted).all(), "the compiled call differs"
 
-    plain = net.plain_objective(objective.examples)
+    plain = net.passes.plain_objective(objective.examples)
     memory, scale = {}, objective.examples.scale
 
     def take(n):

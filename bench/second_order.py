@@ -71,7 +71,7 @@ if __name__ == "__main__":
     for make, seconds in TASKS:
         print(f"{make.__doc__} {seconds:g} s")
         for method in METHODS:
-            if method == "least_squares" and not make(0).net.is_least_squares:
+            if method == "least_squares" and not make(0).net.passes.is_least_squares:
                 continue
             values = [fit(make(seed), method, seconds) for seed in SEEDS]
             print(f"    {method:14}", "  ".join(f"{value:.2e}" for value in values), flush=True)

@@ -11,8 +11,11 @@ A network is a chain of layers, a loss and one flat vector of parameters; SciPy 
 True
 """
 
+from __future__ import annotations
+
 import importlib
 import os
+from typing import TYPE_CHECKING
 
 from ._dispatch import C_API as _C_API  # noqa: F401  (where lstmcore_import of lstmcore.h looks)
 from ._dispatch import get_num_threads, set_num_threads, show_config
@@ -20,7 +23,32 @@ from ._version import __version__
 from .cells import GRU, LSTM, RNN, Dense, Embedding
 from .network import Network
 
-# What imports SciPy or is not needed by everyone is imported when it is first used.
+# What imports SciPy or is not needed by everyone is imported when it is first used; type checkers
+# and editors are told of it here.
+if TYPE_CHECKING:
+    from . import datasets, optimizers
+    from . import losses as losses
+    from ._minimize import ConvergenceWarning, minimize
+    from .export import export_c
+    from .functional import (
+        gru_backward,
+        gru_forward,
+        lstm_backward,
+        lstm_forward,
+        release_memory,
+        rnn_backward,
+        rnn_forward,
+    )
+    from .gradcheck import check_gradient
+    from .interop.keras import from_keras, to_keras
+    from .interop.onnx import from_onnx
+    from .interop.torch import from_torch, to_torch
+    from .objective import Objective
+    from .plots import plot_gates, plot_gradients, plot_history
+    from .scaling import Scaler, ScaleWarning
+    from .storage import load
+    from .training import fit
+
 _LAZY = {
     "ConvergenceWarning": "_minimize",
     "Objective": "objective",
@@ -30,15 +58,23 @@ _LAZY = {
     "check_gradient": "gradcheck",
     "export_c": "export",
     "fit": "training",
+    "from_keras": "interop.keras",
+    "from_onnx": "interop.onnx",
+    "from_torch": "interop.torch",
     "gru_backward": "functional",
     "gru_forward": "functional",
     "load": "storage",
     "lstm_backward": "functional",
     "lstm_forward": "functional",
     "minimize": "_minimize",
+    "plot_gates": "plots",
+    "plot_gradients": "plots",
+    "plot_history": "plots",
     "release_memory": "functional",
     "rnn_backward": "functional",
     "rnn_forward": "functional",
+    "to_keras": "interop.keras",
+    "to_torch": "interop.torch",
     "windows": "layouts",
 }
 # Not all of them in __all__: who imports everything need not have scikit-learn.
@@ -61,6 +97,9 @@ __all__ = [
     "datasets",
     "export_c",
     "fit",
+    "from_keras",
+    "from_onnx",
+    "from_torch",
     "get_include",
     "get_num_threads",
     "gru_backward",
@@ -70,16 +109,21 @@ __all__ = [
     "lstm_forward",
     "minimize",
     "optimizers",
+    "plot_gates",
+    "plot_gradients",
+    "plot_history",
     "release_memory",
     "rnn_backward",
     "rnn_forward",
     "set_num_threads",
     "show_config",
+    "to_keras",
+    "to_torch",
     "windows",
 ]
 
 
-def get_include():
+def get_include() -> str:
     """
     Return the directory of ``lstmcore.h``, for compilers: see docs/c_api.md.
 
@@ -97,15 +141,17 @@ def get_include():
     return os.path.join(os.path.dirname(__file__), "include")
 
 
-def __getattr__(name):
-    if name in _SUBMODULES:
-        return importlib.import_module(f".{name}", __name__)
-    if name in _LAZY:
-        value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a checker would take any name at all to be there
+
+    def __getattr__(name):
+        if name in _SUBMODULES:
+            return importlib.import_module(f".{name}", __name__)
+        if name in _LAZY:
+            value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+            globals()[name] = value
+            return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

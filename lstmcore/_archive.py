@@ -10,6 +10,7 @@ with bytes, and whatever is not such a file is a `ValueError`.
 """
 
 import errno
+import io
 import json
 import os
 import re
@@ -23,10 +24,21 @@ import numpy as np
 
 from ._checks import describe
 
-__all__ = ["at_once", "read", "refusing", "write"]
+__all__ = [
+    "MAX_HEADER",
+    "as_path",
+    "at_once",
+    "check_stored",
+    "fill",
+    "only_once",
+    "open_archive",
+    "read",
+    "refusing",
+    "write",
+]
 
 _HEADER = "lstmcore.json"
-_MAX_HEADER = 1 << 20
+MAX_HEADER = 1 << 20  # bytes of what describes a file's arrays: it takes more as Python's objects
 _MAGIC = b"\x93NUMPY\x01\x00"
 # What NumPy writes of an array in C order. It is matched and not evaluated, which may take memory
 # and print warnings.
@@ -132,9 +144,9 @@ def _check_folder(folder, name):
 def write_to(file, header, arrays):
     """The bytes that `write` puts into a file, to an open one."""
     text = json.dumps(header, indent=1, allow_nan=False)
-    if len(text) > _MAX_HEADER:
+    if len(text) > MAX_HEADER:
         raise ValueError(
-            f"header: expected at most {_MAX_HEADER} bytes, for a file with more is not read, got "
+            f"header: expected at most {MAX_HEADER} bytes, for a file with more is not read, got "
             f"{len(text)}; fewer layers and shorter options of the loss take less"
         )
     with _Archive(file, "w", zipfile.ZIP_STORED) as archive:
@@ -180,10 +192,11 @@ def read(path, format, version):
     Exception
         Not such a file, or damaged, of whatever type the parsers raise. See `refusing`.
     """
-    with open(as_path(path), "rb") as file, zipfile.ZipFile(file) as archive:
-        entries = _checked_entries(archive, os.fstat(file.fileno()).st_size)
+    with open_archive(path) as (archive, entries):
+        check_stored(archive, entries)
+        _check_entries(entries)
         header = json.loads(
-            archive.read(_HEADER), object_pairs_hook=_only_once, parse_constant=_refuse_constant
+            archive.read(_HEADER), object_pairs_hook=only_once, parse_constant=_refuse_constant
         )
         if header.pop("format") != format:
             raise ValueError("another format")
@@ -233,30 +246,63 @@ def as_path(path, name="path"):
     return text
 
 
-def _checked_entries(archive, size):
-    """The archive's entries by name, none with more bytes than the file has."""
-    entries = {info.filename: info for info in archive.infolist()}
-    if _HEADER not in entries:
-        raise ValueError(f"no entry {_HEADER}")
-    if len(entries) != len(archive.infolist()):
-        raise ValueError("two entries with one name")
+@contextmanager
+def open_archive(path):
+    """Open a zip archive. What is read of it, `check_stored` must have passed.
+
+    Returns
+    -------
+    archive : zipfile.ZipFile
+    entries : dict of str to zipfile.ZipInfo
+        No name twice.
+    """
+    with _Reader(io.FileIO(as_path(path))) as file, zipfile.ZipFile(file) as archive:
+        entries = {info.filename: info for info in archive.infolist()}
+        if len(entries) != len(archive.infolist()):
+            raise ValueError("two entries with one name")
+        yield archive, entries
+
+
+def check_stored(archive, entries):
+    """Raise unless entries are uncompressed, and in sum no larger than the file."""
     for name, info in entries.items():
-        if name != _HEADER and not name.endswith(".npy"):
-            raise ValueError(f"entry {name!r} is no array")
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise ValueError(f"entry {name!r} is compressed")
-    if sum(info.file_size for info in entries.values()) > size:
+    if sum(info.file_size for info in entries.values()) > archive.fp.size:
         raise ValueError("its entries are said to be larger than the file")
-    if entries[_HEADER].file_size > _MAX_HEADER:
+
+
+class _Reader(io.BufferedReader):
+    """An archive's file. Its directory is read at once, and takes more as Python's objects."""
+
+    def __init__(self, raw):
+        super().__init__(raw)
+        self.size = os.fstat(raw.fileno()).st_size
+
+    def read(self, size=-1):
+        if size is None or size < 0:
+            size = self.size - self.tell()
+        if size > MAX_HEADER:
+            raise ValueError(f"a directory of {size} bytes")
+        return super().read(size)
+
+
+def _check_entries(entries):
+    """Raise unless there are a header and arrays."""
+    if _HEADER not in entries:
+        raise ValueError(f"no entry {_HEADER}")
+    for name in entries:
+        if name != _HEADER and not name.endswith(".npy"):
+            raise ValueError(f"entry {name!r} is no array")
+    if entries[_HEADER].file_size > MAX_HEADER:
         raise ValueError(f"{_HEADER} has {entries[_HEADER].file_size} bytes")
-    return entries
 
 
-def _only_once(pairs):
+def only_once(pairs):
     """A JSON object; one that says something twice says nothing."""
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError(f"a name stands twice in {_HEADER}")
+        raise ValueError("a name stands twice in what describes its arrays")
     return value
 
 
@@ -279,11 +325,16 @@ def _read_array(archive, name):
         if prod(shape) * dtype.itemsize != size:
             raise ValueError(f"entry {name!r} has {size} bytes for shape {shape}")
         values = np.empty(shape, dtype)
-        view = values.reshape(-1).view(np.uint8).data
-        for first in range(0, size, _CHUNK):
-            if entry.readinto(view[first : first + _CHUNK]) != len(view[first : first + _CHUNK]):
-                raise ValueError(f"entry {name!r} ends early")
+        fill(entry, values, f"entry {name!r}")
     return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+def fill(file, values, name):
+    """Read a contiguous array's bytes from an open file; `name` is what errors call them."""
+    view = values.reshape(-1).view(np.uint8).data
+    for first in range(0, len(view), _CHUNK):
+        if file.readinto(view[first : first + _CHUNK]) != len(view[first : first + _CHUNK]):
+            raise ValueError(f"{name} ends early")
 
 
 def _parse_shape(text):

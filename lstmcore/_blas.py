@@ -20,7 +20,7 @@ _NEAR = 12  # frames between an evaluation and the method that asks for it, at m
 
 _lock = threading.Lock()
 _within = 0
-_found = {}  # by the first to enter: file of a library -> number of threads
+_found: dict[str, int] = {}  # by the first to enter: file of a library -> number of threads
 
 if hasattr(os, "register_at_fork"):  # so that no child finds it locked by a thread it has not
     os.register_at_fork(

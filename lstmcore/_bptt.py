@@ -21,7 +21,7 @@ import numpy as np
 
 from ._checks import describe, rows_contiguous
 from ._dispatch import kernels
-from .losses import kernel_of, loss_threads
+from .losses._compiled import kernel_of, loss_threads
 from .sequences import Rows
 
 

@@ -61,6 +61,11 @@ cdef inline Py_ssize_t gru_bias_row(const Plan* p, int product, int vector,
     return gru_row(p, product, vector, unit)
 
 
+cdef tuple gru_fields(const Plan* p):
+    """What the slots of a row of the tape hold, in their order, by the names of the twin."""
+    return ("r", "z", "n", "h", "m")[:p.slots]
+
+
 cdef void gru_start(const Plan* p, const vec* z, vec* tape) noexcept nogil:
     """The row of the tape that stands for the state before the first step."""
     cdef Py_ssize_t u

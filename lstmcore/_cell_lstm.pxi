@@ -152,6 +152,13 @@ cdef void lstm_unpack(const Plan* p, const vec* grad, vec* dp, vec* dQ) noexcept
 
 # ---- the tape -----------------------------------------------------------------------------------
 
+cdef tuple lstm_fields(const Plan* p):
+    """What the slots of a row of the tape hold, in their order, by the names of the twin."""
+    gates = {p.i: "i", p.f: "f", p.g: "g", p.o: "o"}
+    names = [gates[place] for place in range(p.products[0].vectors)] + ["c", "hc"]
+    return (*names, "h") if p.h != ABSENT else tuple(names)
+
+
 cdef void lstm_start(const Plan* p, const vec* z, const vec* c, vec* tape) noexcept nogil:
     """The row of the tape that stands for the state before the first step: b_o = 1, h(c) = h."""
     cdef Py_ssize_t u, n = p.groups

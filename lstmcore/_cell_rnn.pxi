@@ -17,6 +17,11 @@ cdef void dense_plan(Plan* p) noexcept nogil:
     add_product(p, 0, 1, 0, 0, 0, ABSENT, 1)
 
 
+cdef tuple rnn_fields(const Plan* p):
+    """What the slots of a row of the tape hold, by the names of the twin."""
+    return ("h",)[:p.slots]
+
+
 cdef inline void rnn_start(const Plan* p, const vec* z, vec* tape) noexcept nogil:
     """The row of the tape that stands for the state before the first step."""
     cdef Py_ssize_t u

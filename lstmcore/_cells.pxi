@@ -84,6 +84,15 @@ cdef void cell_start(const Plan* p, const vec* z, const vec* c, vec* tape) noexc
         rnn_start(p, z, tape)
 
 
+cdef tuple cell_fields(const Plan* p):
+    """What the slots of a row of the tape hold, in their order, by the names of the twin."""
+    if p.cell.kind == LSTM:
+        return lstm_fields(p)
+    if p.cell.kind == GRU:
+        return gru_fields(p)
+    return rnn_fields(p)
+
+
 cdef void cell_recall(const Plan* p, Py_ssize_t rows, const vec* tape, const vec* previous,
                       vec* z) noexcept nogil:
     """OUT z: the recurrent inputs of a step, out of its rows of the tape and those before it."""

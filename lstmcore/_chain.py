@@ -30,13 +30,13 @@ class Chain:
         self.layers = layers
         self.workspace = workspace
         self._weights = weights
-        self._packed = packed
+        self.packed = packed
         self._n_threads = n_threads
         self._dropout = dropout
 
     def within(self, workspace):
         """The same layers at the same weights for another call, in memory of its own."""
-        return Chain(self.layers, self._weights, self._packed, workspace, self._n_threads)
+        return Chain(self.layers, self._weights, self.packed, workspace, self._n_threads)
 
     @property
     def output_size(self):
@@ -88,7 +88,7 @@ class Chain:
             if k:
                 self._drop(k, x.values, batch)
             tape = layer.forward(
-                self._packed[k],
+                self.packed[k],
                 x,
                 batch,
                 initial[k],
@@ -126,7 +126,7 @@ class Chain:
                 below.values.fill(0)
             x, tape = tapes[k]
             self.layers[k].backward(
-                self._packed[k],
+                self.packed[k],
                 tape,
                 x,
                 batch,

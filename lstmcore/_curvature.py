@@ -31,7 +31,7 @@ class Products:
     def __init__(self, net, examples, checkpoint, n_threads):
         self.net, self.examples = net.exact(examples)
         self._options = checkpoint, n_threads
-        self._plain = None if checkpoint else self.net.plain_objective(self.examples)
+        self._plain = None if checkpoint else self.net.passes.plain_objective(self.examples)
         self._point = None
 
     def at(self, theta):
@@ -39,7 +39,7 @@ class Products:
         point = self._point
         if point is None or not np.array_equal(point.theta, theta):
             # Another thread may look at the same time, and finds one or the other.
-            data = self.net, self.examples, self._plain
+            data = self.net.passes, self.examples, self._plain
             self._point = point = Point(theta.copy(), *data, *self._options)
         return point
 
@@ -52,14 +52,10 @@ class Products:
         return differences(self._gradient, theta, v)
 
     def _gradient(self, theta):
-        checkpoint, n_threads = self._options
+        passes, (checkpoint, n_threads) = self.net.passes, self._options
         if self._plain is not None:
-            f_and_g = self.net.evaluate_plain(self._plain, theta, self.examples, True, n_threads)
-        else:
-            f_and_g = self.net.evaluate(
-                theta, self.examples, checkpoint=checkpoint, n_threads=n_threads
-            )
-        return f_and_g[1]
+            return passes.evaluate_plain(self._plain, theta, self.examples, True, n_threads)[1]
+        return passes.evaluate(theta, self.examples, True, False, checkpoint, n_threads)[1]
 
 
 class Point:
@@ -72,16 +68,16 @@ class Point:
         The output pre-activations.
     """
 
-    def __init__(self, theta, net, examples, plain, checkpoint, n_threads):
+    def __init__(self, theta, passes, examples, plain, checkpoint, n_threads):
         self.theta = theta
-        self._net, self._examples, self._plain = net, examples, plain
+        self._passes, self._examples, self._plain = passes, examples, plain
         self._options = checkpoint, n_threads
         self._tapes = self._curvature = None
         if checkpoint is None:
-            self._tapes = net.linearize(theta, examples, n_threads)
+            self._tapes = passes.linearize(theta, examples, n_threads)
             self.a = self._tapes.a
         else:
-            self.a = net.outputs(theta, examples, checkpoint, n_threads)
+            self.a = passes.outputs(theta, examples, checkpoint, n_threads)
 
     def push(self, v):
         """J v, rows as `a` has them."""
@@ -90,19 +86,19 @@ class Point:
     def _outputs(self, theta):
         checkpoint, n_threads = self._options
         if self._plain is not None:
-            return self._net.outputs_plain(self._plain, theta, self._examples, n_threads)
-        return self._net.outputs(theta, self._examples, checkpoint, n_threads)
+            return self._passes.outputs_plain(self._plain, theta, self._examples, n_threads)
+        return self._passes.outputs(theta, self._examples, checkpoint, n_threads)
 
     def pull(self, u):
         """Jᵀ u."""
         if self._tapes is not None:
-            return self._net.pull_from(self._tapes, u)
-        return self._net.pull(self.theta, self._examples, u, *self._options)
+            return self._passes.pull_from(self._tapes, u)
+        return self._passes.pull(self.theta, self._examples, u, *self._options)
 
     def gauss_newton(self, v):
         """Jᵀ H_L J v."""
         if self._curvature is None:
-            self._curvature = self._net.curvature(self.a, self._examples)
+            self._curvature = self._passes.curvature(self.a, self._examples)
         return self.pull(np.ascontiguousarray(self._curvature(self.push(v))))
 
 

@@ -208,7 +208,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def set_num_threads(n_threads):
+def set_num_threads(n_threads: int) -> None:
     """
     Set the most threads that a call uses when it is not told how many.
 
@@ -242,7 +242,7 @@ def set_num_threads(n_threads):
     _limit = _checked(n_threads)
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """
     Return the most threads that a call uses when it is not told how many.
 
@@ -284,7 +284,7 @@ def choose_threads(work, dtype, n_threads=None):
     return 1 if _forked else _at_most(n_threads)
 
 
-def show_config():
+def show_config() -> None:
     """
     Print versions, the build of the kernels in use, its vector width and the threads.
 

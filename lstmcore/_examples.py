@@ -1,6 +1,9 @@
 """`Examples`: what a network learns from, checked and arranged once and evaluated often."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +19,15 @@ from ._checks import (
 )
 from ._fixed import Fixed, read_only
 from .sequences import refuse_nonfinite_rows
+
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    import numpy.typing as npt
+
+    from ._types import Reduction, State, Vector
+    from .losses import Targets
+    from .sequences import Batch
 
 _WEIGHT = np.dtype(np.float64)
 
@@ -46,9 +58,28 @@ class Examples(Fixed):
         The initial states that were given, one for each sequence.
     """
 
+    batch: Batch
+    targets: Any  # of the loss's own kind
+    terms: Literal["steps", "sequences"]
+    weights: Vector
+    reduction: Reduction
+    total: float
+    scale: float
+    form: str
+    state: State | None
+
     _instead = "prepare the data anew, or `take` some of the sequences"
 
-    def __init__(self, batch, targets, terms, weights, reduction, form, state=None):
+    def __init__(
+        self,
+        batch: Batch,
+        targets: Targets,
+        terms: Literal["steps", "sequences"],
+        weights: Vector,
+        reduction: Reduction,
+        form: str,
+        state: State | None = None,
+    ) -> None:
         with np.errstate(over="ignore"):
             total = float(weights_of_terms(weights).sum())
         if reduction == "mean" and not 0 < total < np.inf:
@@ -69,7 +100,7 @@ class Examples(Fixed):
             scale=1.0 / total if reduction == "mean" else 1.0,
         )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.batch.size
 
     def __reduce__(self):
@@ -77,7 +108,7 @@ class Examples(Fixed):
         options = self.terms, self.weights, self.reduction, self.form, self.state
         return Examples, (self.batch, self.targets, *options)
 
-    def summed(self):
+    def summed(self) -> Examples:
         """The same examples, whose loss is the sum and not the mean."""
         parts = self.batch, self.targets, self.terms, self.weights
         return Examples(*parts, "sum", self.form, self.state)
@@ -90,7 +121,7 @@ class Examples(Fixed):
         batch, targets = self.batch.astype(dtype), self.targets.astype(dtype)
         return Examples(batch, targets, self.terms, self.weights, self.reduction, form, state)
 
-    def sequence_weights(self):
+    def sequence_weights(self) -> npt.NDArray[Any]:
         """The sum of the weights of each sequence's terms, (B,)."""
         weights = weights_of_terms(self.weights)
         if self.terms == "sequences":
@@ -98,7 +129,9 @@ class Examples(Fixed):
         sequences = np.repeat(np.arange(len(self)), self.batch.lengths)
         return np.bincount(sequences, weights, minlength=len(self))
 
-    def split(self, share, rng, labels=None):
+    def split(
+        self, share: float, rng: np.random.Generator, labels: npt.NDArray[np.integer] | None = None
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Two parts of the sequences that have a weight, at random.
 
         Where each sequence has a class, both parts have all classes in nearly the same shares.
@@ -132,12 +165,12 @@ class Examples(Fixed):
         return np.setdiff1d(np.arange(len(self)), second), second
 
     @property
-    def targets_are_labels(self):
+    def targets_are_labels(self) -> bool:
         """Whether each term's target is the number of a class."""
         values = getattr(self.targets, "values", None)
         return isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu"
 
-    def take(self, indices):
+    def take(self, indices: npt.NDArray[Any]) -> Examples:
         """The examples of some of the sequences; a mean is the mean over these alone."""
         terms = self.batch.rows_of(indices) if self.terms == "steps" else indices
         return Examples(
@@ -150,7 +183,7 @@ class Examples(Fixed):
             take_states(self.state, indices),
         )
 
-    def stretch(self, t0, t1, state=None):
+    def stretch(self, t0: int, t1: int, state: State | None = None) -> Examples:
         """The examples of the steps t0 to t1, as sequences of their own; terms must be steps.
 
         Parameters

@@ -1,5 +1,9 @@
 """`Fixed`: objects that stay as they were made, for arrays and kernels rely on what they say."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 
 class Fixed:
     """Attributes are set once, while an object is made; what setting one again raises says why not.
@@ -10,16 +14,18 @@ class Fixed:
 
     __slots__ = ()
 
-    _instead = None
-    _fixed = None  # names; None is all attributes
+    _instead: str | None = None
+    _fixed: tuple[str, ...] | None = None  # names; None is all attributes
 
-    def __setattr__(self, name, value):
-        self._refuse_fixed(name)
-        super().__setattr__(name, value)
+    if not TYPE_CHECKING:  # a checker would take any name at all to be there
 
-    def __delattr__(self, name):
-        self._refuse_fixed(name)
-        super().__delattr__(name)
+        def __setattr__(self, name, value):
+            self._refuse_fixed(name)
+            super().__setattr__(name, value)
+
+        def __delattr__(self, name):
+            self._refuse_fixed(name)
+            super().__delattr__(name)
 
     def _refuse_fixed(self, name):
         known = getattr(type(self), name, None)

@@ -83,6 +83,22 @@ def sizes(CellPlan cell not None):
     return cell.plan.packed, cell.plan.tape_row, cell.plan.packed
 
 
+def split_records(CellPlan cell not None, cnp.ndarray records not None):
+    """The fields of rows of the tape (n, sizes[1]) by name, as the twin calls them: fresh (n, H).
+
+    A gate that the cells of a block share has a column for each block. Of what the twin keeps, a
+    row lacks what follows from the rest: gates without weights of their own, and most often h.
+    """
+    cdef const Plan* p = &cell.plan
+    cdef Py_ssize_t n = cnp.PyArray_DIM(records, 0)
+    slots = (<object>records).reshape(n, p.groups, p.slots, p.lanes)
+    fields = {}
+    for k, name in enumerate(cell_fields(p)):
+        shared = p.cell.block_size if name in ("i", "f", "o") else 1
+        fields[name] = slots[:, :, k].reshape(n, p.padded)[:, :p.cell.units:shared]
+    return fields
+
+
 def scratch_size(CellPlan cell not None, Py_ssize_t B, int n_threads, bint training, bint with_dx):
     """Numbers of scratch memory that forward and, if training, backward take."""
     return scratch_numbers(&cell.plan, cell.item_size, B, n_threads, training, with_dx)

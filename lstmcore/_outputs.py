@@ -32,7 +32,7 @@ class OutputUnits:
     name: str
     code: int
     c_name: str
-    range: tuple
+    range: tuple[float, float]
 
     def apply(self, a):
         """Overwrite the rows of pre-activations a (N, K) with the outputs."""

@@ -38,9 +38,9 @@ class Block:
     """
 
     name: str
-    shape: tuple
+    shape: tuple[int, ...]
     kind: str
-    start: Callable = field(compare=False)  # two that draw the same are not equal
+    start: Callable[..., np.ndarray] = field(compare=False)  # two that draw the same are not equal
     offset: int = 0
 
     @property
@@ -244,8 +244,8 @@ class Start:
         Numbers above zero, which must be given.
     """
 
-    draw: Callable
-    parameters: tuple = ()
+    draw: Callable[..., np.ndarray]
+    parameters: tuple[str, ...] = ()
 
 
 # What `W_start` and `R_start` of layers may be.

@@ -3,13 +3,19 @@
 A further readout is one more class in `READOUTS`.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ._checks import as_choice
 from ._dispatch import kernels
 from .sequences import Rows
+
+if TYPE_CHECKING:
+    from .cells import Layer
 
 __all__ = ["READOUTS", "Parts", "cut"]
 
@@ -49,8 +55,8 @@ class Readout:
         1 their mean so far, 2 their maximum so far.
     """
 
-    name = None
-    summary = None
+    name: str | None = None
+    summary: str | None = None
     per_step = False
     sees_steps = True
     sees_final = False
@@ -331,7 +337,7 @@ class Parts:
         The `Readout`.
     """
 
-    layers: tuple
+    layers: tuple[Layer, ...]
     body: slice
     head: slice
     readout: type

@@ -3,21 +3,27 @@
 It knows nothing of how a method finds its points.
 """
 
+from __future__ import annotations
+
 import csv
 import sys
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ._archive import as_path
 from ._checks import as_integer, as_real, shaped
 
+if TYPE_CHECKING:
+    from ._types import Path
+
 # What is recorded of the start and of every iteration.
 COLUMNS = ("loss", "gradient_norm", "validation_loss", "evaluations", "time")
 
 
-class History(dict):
+class History(dict[str, np.ndarray]):
     """What has been recorded of a run: a dict of arrays, an entry for the start and each iteration.
 
     Examples
@@ -36,7 +42,7 @@ class History(dict):
     ('iteration', 'loss', 'gradient_norm', 'evaluations', 'time')
     """
 
-    def to_csv(self, path):
+    def to_csv(self, path: Path) -> None:
         """Write a table, a line for the start and each iteration; numbers keep all their digits.
 
         Parameters

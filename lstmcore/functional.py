@@ -3,7 +3,10 @@
 The caller owns the parameters and the state; nothing is kept but what the tape holds.
 """
 
+from __future__ import annotations
+
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +22,13 @@ from ._checks import (
 from ._workspace import WorkspacePool
 from .cells import GRU, LSTM, RNN, Weights
 from .sequences import Rows, equal_lengths, make_batch, refuse_nonfinite_rows
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import numpy.typing as npt
+
+    from ._types import Activation, Array, OutputPeephole
 
 __all__ = [
     "gru_backward",
@@ -79,30 +89,30 @@ class Tape:
 
 
 def lstm_forward(
-    x,
-    W,
-    R,
-    b,
-    p=None,
-    h0=None,
-    c0=None,
+    x: npt.ArrayLike,
+    W: npt.ArrayLike,
+    R: npt.ArrayLike,
+    b: npt.ArrayLike,
+    p: npt.ArrayLike | None = None,
+    h0: npt.ArrayLike | None = None,
+    c0: npt.ArrayLike | None = None,
     *,
-    Q=None,
-    tokens=False,
-    lengths=None,
-    output_peephole="now",
-    input_gate=True,
-    forget_gate=True,
-    output_gate=True,
-    coupled=False,
-    block_size=1,
-    gate_activation="logistic",
-    cell_activation="tanh",
-    output_activation="tanh",
-    save=True,
-    check_finite=True,
-    n_threads=None,
-):
+    Q: npt.ArrayLike | None = None,
+    tokens: bool = False,
+    lengths: npt.ArrayLike | None = None,
+    output_peephole: OutputPeephole = "now",
+    input_gate: bool = True,
+    forget_gate: bool = True,
+    output_gate: bool = True,
+    coupled: bool = False,
+    block_size: int = 1,
+    gate_activation: Activation = "logistic",
+    cell_activation: Activation = "tanh",
+    output_activation: Activation = "tanh",
+    save: bool = True,
+    check_finite: bool = True,
+    n_threads: int | None = None,
+) -> tuple[Array | Any, tuple[Array, Array], Tape | Any]:
     """An LSTM layer over a batch of sequences, equations (4.2)-(4.10) of Graves (2012).
 
     Parameters
@@ -183,7 +193,15 @@ def lstm_forward(
     )
 
 
-def lstm_backward(dh, tape, dhT=None, dcT=None, n_threads=None, *, check_finite=True):
+def lstm_backward(
+    dh: npt.ArrayLike | None,
+    tape: Tape,
+    dhT: npt.ArrayLike | None = None,
+    dcT: npt.ArrayLike | None = None,
+    n_threads: int | None = None,
+    *,
+    check_finite: bool = True,
+) -> dict[str, Array]:
     """BPTT through `lstm_forward`, equations (4.11)-(4.16) of Graves (2012).
 
     Parameters
@@ -225,19 +243,19 @@ def lstm_backward(dh, tape, dhT=None, dcT=None, n_threads=None, *, check_finite=
 
 
 def rnn_forward(
-    x,
-    W,
-    R,
-    b,
-    h0=None,
+    x: npt.ArrayLike,
+    W: npt.ArrayLike,
+    R: npt.ArrayLike,
+    b: npt.ArrayLike,
+    h0: npt.ArrayLike | None = None,
     *,
-    tokens=False,
-    lengths=None,
-    activation="tanh",
-    save=True,
-    check_finite=True,
-    n_threads=None,
-):
+    tokens: bool = False,
+    lengths: npt.ArrayLike | None = None,
+    activation: Activation = "tanh",
+    save: bool = True,
+    check_finite: bool = True,
+    n_threads: int | None = None,
+) -> tuple[Array | Any, Array, Tape | Any]:
     """A simple recurrent layer over a batch, equations (3.30), (3.31) of Graves (2012).
 
     Parameters
@@ -303,7 +321,14 @@ def rnn_forward(
     return h, hT, tape
 
 
-def rnn_backward(dh, tape, dhT=None, n_threads=None, *, check_finite=True):
+def rnn_backward(
+    dh: npt.ArrayLike | None,
+    tape: Tape,
+    dhT: npt.ArrayLike | None = None,
+    n_threads: int | None = None,
+    *,
+    check_finite: bool = True,
+) -> dict[str, Array]:
     """BPTT through `rnn_forward`, equations (3.33)-(3.35) of Graves (2012).
 
     Parameters
@@ -343,22 +368,22 @@ def rnn_backward(dh, tape, dhT=None, n_threads=None, *, check_finite=True):
 
 
 def gru_forward(
-    x,
-    W,
-    R,
-    b,
-    bR=None,
-    h0=None,
+    x: npt.ArrayLike,
+    W: npt.ArrayLike,
+    R: npt.ArrayLike,
+    b: npt.ArrayLike,
+    bR: npt.ArrayLike | None = None,
+    h0: npt.ArrayLike | None = None,
     *,
-    reset_after=True,
-    tokens=False,
-    lengths=None,
-    gate_activation="logistic",
-    cell_activation="tanh",
-    save=True,
-    check_finite=True,
-    n_threads=None,
-):
+    reset_after: bool = True,
+    tokens: bool = False,
+    lengths: npt.ArrayLike | None = None,
+    gate_activation: Activation = "logistic",
+    cell_activation: Activation = "tanh",
+    save: bool = True,
+    check_finite: bool = True,
+    n_threads: int | None = None,
+) -> tuple[Array | Any, Array, Tape | Any]:
     """A GRU layer over a batch of sequences, equations (G1)-(G5) of docs/equations.md.
 
     Parameters
@@ -426,7 +451,14 @@ def gru_forward(
     return h, hT, tape
 
 
-def gru_backward(dh, tape, dhT=None, n_threads=None, *, check_finite=True):
+def gru_backward(
+    dh: npt.ArrayLike | None,
+    tape: Tape,
+    dhT: npt.ArrayLike | None = None,
+    n_threads: int | None = None,
+    *,
+    check_finite: bool = True,
+) -> dict[str, Array]:
     """BPTT through `gru_forward`, equations (G6)-(G9) of docs/equations.md.
 
     Parameters
@@ -467,7 +499,7 @@ def gru_backward(dh, tape, dhT=None, n_threads=None, *, check_finite=True):
     return _backward(GRU, dh, tape, {"dhT": dhT}, check_finite, n_threads)
 
 
-def release_memory():
+def release_memory() -> None:
     """Free the memory that functions of arrays keep between calls, up to 128 MB in each dtype.
 
     It belongs to the process: to `lstm_forward`, `lstm_backward` and their like, in all threads.

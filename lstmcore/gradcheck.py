@@ -1,10 +1,20 @@
 """`check_gradient`: is the gradient the gradient? Block by block, against central differences."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ._checks import as_integer, as_number, describe
 from .network import Network
 from .objective import Objective
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from typing_extensions import Unpack
+
+    from ._types import CheckedObjective
 
 __all__ = ["check_gradient"]
 
@@ -12,7 +22,17 @@ __all__ = ["check_gradient"]
 _STENCIL = ((1, 2 / 3), (-1, -2 / 3), (2, -1 / 12), (-2, 1 / 12))
 
 
-def check_gradient(net, X, Y, lengths=None, *, step=1e-4, max_entries=None, seed=0, **objective):
+def check_gradient(
+    net: Network,
+    X: npt.ArrayLike,
+    Y: npt.ArrayLike,
+    lengths: npt.ArrayLike | None = None,
+    *,
+    step: float = 1e-4,
+    max_entries: int | None = None,
+    seed: int = 0,
+    **objective: Unpack[CheckedObjective],
+) -> dict[str, float]:
     """Compare the gradient at `net.params` with central differences of the objective.
 
     Parameters

@@ -1,17 +1,16 @@
 """`Network`: a chain of layers, a readout, a loss, and one flat vector of parameters.
 
-What computes outputs goes through `Network._forward`, the loss and its gradient through
-`Network.evaluate`; the parameters are an argument there, so that optimizers can ask for any point
-without touching `Network.params`.
+Here are the names, the checks and what they say to users; `Network.passes` computes.
 """
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 from ._archive import write
-from ._bptt import Evaluation, Linearization, Products, Terms
-from ._chain import Chain
 from ._checks import (
     as_choice,
     as_flag,
@@ -27,14 +26,39 @@ from ._examples import Examples, check_weights, weigh_classes
 from ._fixed import Fixed
 from ._outputs import OUTPUTS
 from ._parameters import Parameters
+from ._passes import Passes
 from ._penalty import Penalty
 from ._readout import cut
 from ._states import States
-from ._workspace import Fresh, WorkspacePool
 from .cells import CELLS, Layer
-from .losses import LOSSES, SquaredError, find_loss, kernel_of, loss_threads
-from .sequences import as_outputs, equal_lengths, make_batch, single_steps
+from .losses import LOSSES, find_loss
+from .sequences import as_outputs, make_batch, single_steps
 from .streaming import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Literal
+
+    import numpy.typing as npt
+    from typing_extensions import Unpack
+
+    from ._params import BlockTable
+    from ._types import (
+        Array,
+        Data,
+        LossKeywords,
+        LossLike,
+        OutputUnits,
+        Path,
+        PredictOptions,
+        Readout,
+        Reduction,
+        Seed,
+        State,
+        StateLike,
+        Strength,
+    )
+    from .cells import Weights
 
 __all__ = ["Network"]
 
@@ -45,32 +69,31 @@ class Network(Fixed):
     Parameters
     ----------
     layers : sequence of Layer
-        `RNN`, `LSTM`, `GRU` and `Dense` in any order; each takes what the one before it gives. The
-        first may be an `Embedding`.
+        `RNN`, `LSTM`, `GRU` and `Dense` layers in any order. Each takes as many numbers as the one
+        before it gives. The first may be an `Embedding`.
     loss : str, Loss or function
         "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber" or "quantile".
-        It also fixes the output activation: identity, softmax (of two outputs or more), logistic,
-        exponential, identity, identity. Where a loss has options, an object of its class in
-        `lstmcore.losses`, as ``Huber(delta=0.1)`` or ``Quantile([0.1, 0.9])``. One's own is a
-        function ``value, derivative = function(outputs, targets)`` of identity outputs, see
-        `lstmcore.losses.FunctionLoss`, or an object of a class derived from
-        `lstmcore.losses.Loss`.
+        It also fixes the output activation, which is, in this order, identity, softmax (of two
+        outputs or more), logistic, exponential, identity and identity. A loss with options is an
+        object of its class in `lstmcore.losses`, such as ``Huber(delta=0.1)`` or ``Quantile([0.1,
+        0.9])``. A loss of your own is a function ``value, derivative = function(outputs, targets)``
+        of identity outputs (see `lstmcore.losses.FunctionLoss`), or an object of a class derived
+        from `lstmcore.losses.Loss`.
     readout : {"all", "last", "mean", "max", "last_step"}
-        What layers after the last recurrent layer see: its output at every step; its final output
-        (of each direction when it has read all steps); the mean or the maximum of its outputs
-        over time; its output at the last time step (where a direction that reads in reverse has
-        seen this step alone). Without steps the mean and the maximum are 0.
+        What the layers after the last recurrent layer see. "all" is its output at every step.
+        "last" is its final output, that of each direction when it has read all steps. "mean" and
+        "max" are the mean and the maximum of its outputs over time; without steps they are 0.
+        "last_step" is its output at the last time step, where a direction that reads in reverse has
+        seen this step alone.
     dtype : {"float64", "float32"}
     seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
         Of the initial parameters.
 
     Attributes
     ----------
-    All but `params` are read-only: a new network is built from `options`.
-
     params : (P,) array
-        All parameters, layer by layer (direction by direction), each W, R, b, p, Q, h0, c0 as far
-        as it has them. Write into it, or assign a vector to copy it in.
+        All parameters, layer by layer and direction by direction; within each the blocks W, R, b,
+        p, Q, h0, c0, as far as it has them. Write into it, or assign a vector to copy it in.
     blocks : mapping of str to ndarray
         Named views of `params`: ``"0.W"``, ``"1.forward.R"``.
     layers : tuple of Layer
@@ -83,7 +106,7 @@ class Network(Fixed):
     input_size, output_size : int
         I and K.
     takes_tokens : bool
-        Whether inputs may be integer tokens 0 ... I-1, which the first layer decides: an
+        Whether inputs may be integer tokens 0 ... I-1. That is so where the first layer is an
         `Embedding`, or any layer with ``tokens=True``.
     loss_name, readout : str
     output_units : {"identity", "logistic", "softmax", "exponential"}
@@ -93,23 +116,25 @@ class Network(Fixed):
     -----
     UserWarning
         The last layer has an activation that keeps the loss's own output units from the ends of
-        their range: 0 or 1, of exponential ones 0 or infinity.
+        their range, which are 0 and 1, or 0 and infinity of exponential units.
 
     Notes
     -----
-    Initial weights are Glorot-uniform (W) and orthogonal (R), gate by gate, and all else is zero
-    but the forget gate's bias, unless a layer's options say otherwise. A seed means the same start,
-    to the bit, on every processor, system and build, and in float32 the same rounded. What else is
-    equal where: docs/reproducibility.md.
+    All attributes but `params` are read-only: a new network is built from `options`.
+
+    Initial weights are Glorot-uniform (W) and orthogonal (R), gate by gate. All else is zero except
+    for the forget gate's bias, unless a layer's options say otherwise. A seed means the same start,
+    to the bit, on every processor, system and build; in float32 it is the same start, rounded.
+    docs/reproducibility.md says what else is equal where.
 
     Any number of threads may use a network at once as long as none writes to its parameters. The
     memory that calls have needed is kept for the next ones; `release_memory` frees it.
 
-    Outputs are computed with weights in an order of their own, which are arranged anew when the
-    parameters have changed. Every call of `predict` and `step` compares all bytes of `params` to
-    find out, which costs as much as reading them twice: 3 % of the time that one sequence of 100
-    steps takes with 128 units, up to 10 % with 512, more where a call is a single step. A copy that
-    is `frozen` need not, and a `stream` takes new parameters when it is told.
+    The kernels need the weights in an order of their own, and arrange them anew when the parameters
+    have changed. To find out, every call of `predict` and `step` compares all bytes of `params`,
+    which costs as much as reading them twice. That is 3 % of the time of one sequence of 100 steps
+    with 128 units, up to 10 % with 512 units, and more where a call is a single step. A copy that
+    is `frozen` need not compare, and a `stream` takes new parameters when it is told to.
 
     Examples
     --------
@@ -125,9 +150,19 @@ class Network(Fixed):
     True
     """
 
+    layers: tuple[Layer, ...]
+    readout: Readout
+    dtype: np.dtype[Any]
+    body: slice
+    head: slice
+    input_size: int
+    output_size: int
+    takes_tokens: bool
+
     _instead = "build a new one: Network(**net.options | {...})"
     _fixed = (
         "layers",
+        "passes",
         "readout",
         "dtype",
         "body",
@@ -137,7 +172,14 @@ class Network(Fixed):
         "takes_tokens",
     )
 
-    def __init__(self, layers, loss="squared_error", readout="all", dtype="float64", seed=None):
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        loss: LossLike = "squared_error",
+        readout: Readout = "all",
+        dtype: npt.DTypeLike = "float64",
+        seed: Seed = None,
+    ) -> None:
         self._build(layers, loss, readout, dtype, seed)
         self._warn_of_a_second_activation()
 
@@ -163,15 +205,19 @@ class Network(Fixed):
         rng = as_generator(seed) if params is None else None
         self._parameters = Parameters(self.layers, self.dtype, rng, params)
         self._states = States(parts, self.dtype)
-        self._pool = WorkspacePool(self.dtype)
+        self.passes = Passes(
+            self.layers,
+            parts,
+            self._loss,
+            self._output,
+            self._parameters,
+            self._states,
+            self.dtype,
+        )
         # What examples depend on: those of a network of another form would be misread.
         self._form = (
             f"input_size {self.input_size}, output_size {self.output_size}, "
             f"loss={self.options['loss']!r}, readout={readout!r}, dtype={self.dtype.name!r}"
-        )
-        # Whether `PlainPass` can do all there is to do; and beside the loss `PlainObjective`.
-        self._is_plain = parts.readout.per_step and not any(
-            layer.learns_states for layer in self.layers
         )
 
     def _warn_of_a_second_activation(self):
@@ -205,19 +251,19 @@ class Network(Fixed):
         loss.target_size(self.output_size)
 
     @property
-    def table(self):
+    def table(self) -> BlockTable:
         return self._parameters.table
 
     @property
-    def weight_slices(self):
+    def weight_slices(self) -> tuple[slice, ...]:
         return tuple(self._parameters.weight_slices)
 
     @property
-    def params(self):
+    def params(self) -> Array:
         return self._parameters.shown
 
     @params.setter
-    def params(self, value):
+    def params(self, value: npt.ArrayLike) -> None:
         value = self._parameters.check(value, "params")
         flat = self._parameters.flat
         if not flat.flags.writeable:
@@ -227,7 +273,7 @@ class Network(Fixed):
             )
         flat[...] = value
 
-    def initial_params(self, seed=None):
+    def initial_params(self, seed: Seed = None) -> Array:
         """Fresh initial parameters, those of ``Network(**net.options, seed=seed)``.
 
         Parameters
@@ -249,23 +295,23 @@ class Network(Fixed):
         return self.table.start(as_generator(seed), self.dtype)
 
     @property
-    def blocks(self):
+    def blocks(self) -> Mapping[str, Array]:
         return self._parameters.blocks()
 
     @property
-    def weights(self):
+    def weights(self) -> list[list[Weights]]:
         return self._parameters.views(self._parameters.flat)
 
     @property
-    def loss_name(self):
+    def loss_name(self) -> str:
         return self._loss.name
 
     @property
-    def output_units(self):
+    def output_units(self) -> OutputUnits:
         return self._output.name
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         """The constructor's arguments but for the seed; layers and losses as objects.
 
         A loss that its name alone can find is its name.
@@ -280,19 +326,19 @@ class Network(Fixed):
             "dtype": self.dtype.name,
         }
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return self.options | {"params": self.params}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self._build(**state)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         options = self.options
         layers = ", ".join(map(repr, options.pop("layers")))
         rest = ", ".join(f"{name}={value!r}" for name, value in options.items())
         return f"Network([{layers}], {rest})"
 
-    def summary(self):
+    def summary(self) -> str:
         """A table of the layers, their outputs and their parameters.
 
         Returns
@@ -327,7 +373,7 @@ class Network(Fixed):
         ]
         return "\n".join(line.rstrip() for line in lines)
 
-    def frozen(self):
+    def frozen(self) -> Network:
         """A copy of the network whose parameters are read-only.
 
         Its calls do not look whether parameters have changed, which saves the most where a call is
@@ -353,12 +399,12 @@ class Network(Fixed):
         copy._parameters.freeze()
         return copy
 
-    def release_memory(self):
+    def release_memory(self) -> None:
         """Free the memory that the network keeps between calls."""
-        self._pool.clear()
+        self.passes.release_memory()
         self._parameters.release_memory()
 
-    def save(self, path):
+    def save(self, path: Path) -> None:
         """Write the network to one file, for `lstmcore.load`.
 
         Parameters
@@ -384,33 +430,145 @@ class Network(Fixed):
         """
         write(path, *describe_network(self.options, self.params))
 
+    def to_onnx(
+        self, path: Path | None = None, *, lengths: bool = False, states: bool = False
+    ) -> bytes | None:
+        """Write the network as an ONNX graph, for ONNX Runtime and what else reads these files.
+
+        Parameters
+        ----------
+        path : str or path-like, optional
+            Replaced at once if it exists. Without it the file's bytes are returned.
+        lengths : bool
+            The graph has an input ``"lengths"``, the steps of each sequence.
+        states : bool
+            The graph takes the states before the first step and gives those after the last one, so
+            that sequences may come in pieces. Not for layers that read in reverse.
+
+        Returns
+        -------
+        bytes or None
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came. One error names all that ONNX
+            cannot say: an LSTM with `gate_recurrence`, with blocks of cells and peepholes, with
+            ``output_peephole="before"``, or without a gate where the activation of gates is never
+            1; more than 2 GB of weights.
+        ImportError
+            onnx is not installed.
+
+        Notes
+        -----
+        The graph is of operator set 17 and computes in float32, whatever the network's dtype.
+
+        Inputs: ``"X"``, float32 (B, T, I), or int64 (B, T) if the network `takes_tokens`;
+        ``"lengths"``, int64 (B,). Output: ``"Y"``, what `predict` gives, zero where no step is,
+        float32 (B, T, K), or (B, K) if sequences are read out. B and T >= 1 are free.
+
+        With ``states`` there is an input for each array of the state that `step` takes, float32
+        (B, H): ``"0.h"`` and ``"0.c"`` of layer 0, zero at first, and ``"total"`` or ``"largest"``,
+        with ``"count"`` (B,), of a readout. Outputs have the same order and the names
+        ``"0.h.next"``, .... What a learned state is at first is in the file's metadata, as JSON,
+        under the name of the input.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import onnxruntime
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(3, 8), lc.Dense(8, 2)], loss="cross_entropy", readout="mean",
+        ...                  dtype="float32", seed=0)
+        >>> session = onnxruntime.InferenceSession(net.to_onnx(lengths=True))
+        >>> X = np.random.default_rng(0).standard_normal((4, 10, 3), dtype=np.float32)
+        >>> lengths = np.array([10, 7, 1, 0])
+        >>> y, = session.run(None, {"X": X, "lengths": lengths})
+        >>> bool(np.allclose(y, net.predict(X, lengths), atol=1e-6))
+        True
+        """
+        from .interop.onnx._write import to_onnx  # needs onnx, which is imported when used
+
+        return to_onnx(self, path, lengths=lengths, states=states)
+
     # ------------------------------------------------------------------------------- outputs
+
+    # Of a list the outputs are a list, or one array where sequences are read out.
+    @overload
+    def predict(
+        self,
+        X: list[Any] | tuple[Any, ...],
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: Literal[False] = ...,
+        **options: Unpack[PredictOptions],
+    ) -> Any: ...
+
+    @overload
+    def predict(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: Literal[False] = ...,
+        **options: Unpack[PredictOptions],
+    ) -> Array: ...
+
+    @overload
+    def predict(
+        self,
+        X: list[Any] | tuple[Any, ...],
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: Literal[True],
+        **options: Unpack[PredictOptions],
+    ) -> tuple[Any, State]: ...
+
+    @overload
+    def predict(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: Literal[True],
+        **options: Unpack[PredictOptions],
+    ) -> tuple[Array, State]: ...
+
+    @overload
+    def predict(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: bool,
+        **options: Unpack[PredictOptions],
+    ) -> Any: ...
 
     def predict(
         self,
-        X,
-        lengths=None,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
         *,
-        mask=None,
-        state=None,
-        return_state=False,
-        check_finite=True,
-        n_threads=None,
-    ):
+        mask: npt.ArrayLike | None = None,
+        state: StateLike | None = None,
+        return_state: bool = False,
+        check_finite: bool = True,
+        n_threads: int | None = None,
+    ) -> Any:
         """Outputs after the output activation.
 
         Parameters
         ----------
         X : (B, T, I) array_like or list of (T_b, I) array_like
             Sequences of numbers of any real dtype. A network that `takes_tokens` also takes
-            integers (B, T) or a list of (T_b,): tokens 0 ... I-1 that stand for one-hot vectors.
-            Never written to. A list is one of whole sequences; beside `lengths` or `mask` it is an
-            array as nested lists.
+            integers (B, T) or a list of (T_b,): tokens 0 ... I-1, which stand for one-hot vectors.
+            X is never written to. A list holds whole sequences; together with `lengths` or `mask`
+            it is read as an array given as nested lists.
         lengths : (B,) array_like of int, optional
-            Steps of each sequence of an array; by default T. What lies after them is never looked
-            at.
+            How many steps each sequence of an array has; by default T. What lies after them is
+            never looked at.
         mask : (B, T) array_like of bool, optional
-            In place of `lengths`: the steps that are there. The others do not happen: the state is
+            In place of `lengths`: which steps are there. The others do not happen; the state is
             carried over them.
         state : tuple, optional
             From a call before, to continue its sequences; by default the initial state.
@@ -452,7 +610,7 @@ class Network(Fixed):
         check_finite = as_flag(check_finite, "check_finite")
         n_threads = as_threads(n_threads)
         if lengths is mask is state is None and return_state is False:
-            y = self._predict_plain(X, check_finite, n_threads)
+            y = self.passes.predict_plain(X, check_finite, n_threads)
             if y is not None:
                 return y
         tokens = self.takes_tokens
@@ -461,12 +619,141 @@ class Network(Fixed):
         state = self._as_state(state, "state", batch, check_finite)
         if return_state:
             self._states.refuse_reading_ahead("return_state")
-        y, state = self._predict(batch, state, return_state, n_threads)
+        y, state = self.passes.predict(batch, state, return_state, n_threads)
         if self._parts.readout.per_step:
             y = batch.arrange(y)
         return (y, state) if return_state else y
 
-    def step(self, x, state=None, *, check_finite=True, n_threads=None):
+    def trace(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        mask: npt.ArrayLike | None = None,
+        state: StateLike | None = None,
+        check_finite: bool = True,
+        n_threads: int | None = None,
+    ) -> dict[str, Any]:
+        """All gates, states and outputs of every layer at every step.
+
+        Parameters
+        ----------
+        X, lengths, mask, state, check_finite, n_threads
+            As in `predict`.
+
+        Returns
+        -------
+        dict of str to array
+            By the number of the layer and a name, each (B, T, n) and zero where no step is, or of a
+            list a list of (T_b, n) arrays:
+
+            - of an `LSTM` ``"0.i"``, ``"0.f"``, ``"0.g"``, ``"0.o"``, ``"0.c"`` and ``"0.h"``. A
+              gate that is left out is not there; a coupled f is. Gates of blocks of cells have H /
+              C columns, all else H.
+            - of a `GRU` ``"0.r"``, ``"0.z"``, ``"0.n"`` and ``"0.h"``; of an `RNN` ``"0.h"``.
+            - of a layer of two directions ``"0.forward.i"`` and ``"0.backward.i"``, and so on. What
+              a direction in reverse had at a step of the sequence is at that step.
+            - of a `Dense` layer or an `Embedding` ``"1.y"``, after the layer's own activation;
+              (B, K) after a readout.
+            - ``"readout"``, (B, H), what is read out, if anything is; and ``"y"``, what `predict`
+              gives, the same bits.
+
+            Gates are after their activation. All arrays are fresh.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(3, 8), lc.Dense(8, 2)], readout="last", seed=0)
+        >>> X = np.random.default_rng(0).standard_normal((4, 10, 3))
+        >>> trace = net.trace(X)
+        >>> for name, values in trace.items():
+        ...     print(name, values.shape)
+        0.i (4, 10, 8)
+        0.f (4, 10, 8)
+        0.g (4, 10, 8)
+        0.o (4, 10, 8)
+        0.c (4, 10, 8)
+        0.h (4, 10, 8)
+        readout (4, 8)
+        1.y (4, 2)
+        y (4, 2)
+        >>> bool(np.allclose(trace["0.h"], trace["0.o"] * np.tanh(trace["0.c"])))
+        True
+        """
+        check_finite = as_flag(check_finite, "check_finite")
+        n_threads = as_threads(n_threads)
+        tokens = self.takes_tokens
+        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
+        state = self._as_state(state, "state", batch, check_finite)
+        return self.passes.trace(batch, state, n_threads)
+
+    def trace_gradient(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        n_threads: int | None = None,
+        **data: Unpack[Data],
+    ) -> dict[str, Any]:
+        """The loss's derivative by the outputs h of every recurrent layer, at every step.
+
+        It is all of the derivative: that of what the layers above make of h(t), and of what the
+        layer's own later steps do. How it fades from the end of a sequence to its beginning is how
+        far back the network can learn: `lstmcore.plot_gradients` shows it.
+
+        Parameters
+        ----------
+        X, Y, lengths, **data
+            The data: see `prepare`.
+        n_threads : int, optional
+            Of the forward pass; by default a choice by the size of the work.
+
+        Returns
+        -------
+        dict of str to array
+            By the names of `trace` that end in ``".h"``, and in their form; from the last layer to
+            the first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came.
+
+        Notes
+        -----
+        BPTT goes back a step at a time here, which takes far longer than `loss_and_grad`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.RNN(1, 4), lc.Dense(4, 1)], readout="last", seed=0)
+        >>> dh = net.trace_gradient(np.ones((2, 20, 1)), np.zeros((2, 1)))["0.h"]
+        >>> dh.shape
+        (2, 20, 4)
+        >>> early, late = np.linalg.norm(dh[0, 0]), np.linalg.norm(dh[0, -1])
+        >>> bool(early < late)
+        True
+        """
+        n_threads = as_threads(n_threads)
+        examples = self.prepare(X, Y, lengths, **data)
+        return self.passes.trace_gradient(examples, n_threads)
+
+    def step(
+        self,
+        x: npt.ArrayLike,
+        state: StateLike | None = None,
+        *,
+        check_finite: bool = True,
+        n_threads: int | None = None,
+    ) -> tuple[Array, State]:
         """Outputs of one time step.
 
         Parameters
@@ -513,12 +800,12 @@ class Network(Fixed):
         batch = single_steps(x)
         if state is not None:
             state = self._states.check(state, None if single else batch.size, check_finite)
-        y, state = self._predict(batch, state, True, n_threads)
+        y, after = self.passes.predict(batch, state, True, n_threads)
         if single:
-            return y[0], tuple(tuple(values[0] for values in entry) for entry in state)
-        return y, state
+            return y[0], tuple(tuple(values[0] for values in entry) for entry in after)
+        return y, after
 
-    def stream(self, batch_size=1, *, check_finite=True):
+    def stream(self, batch_size: int = 1, *, check_finite: bool = True) -> Stream:
         """An object that takes one step a call and keeps the state in between.
 
         Parameters
@@ -544,19 +831,52 @@ class Network(Fixed):
 
     # ------------------------------------------------------------------------------ the loss
 
+    @overload
     def loss_and_grad(
         self,
-        X,
-        Y,
-        lengths=None,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
         *,
-        return_state=False,
-        l2=0.0,
-        l1=0.0,
-        checkpoint=None,
-        n_threads=None,
-        **data,
-    ):
+        return_state: Literal[False] = ...,
+        **options: Unpack[LossKeywords],
+    ) -> tuple[float, Array]: ...
+
+    @overload
+    def loss_and_grad(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: Literal[True],
+        **options: Unpack[LossKeywords],
+    ) -> tuple[float, Array, State]: ...
+
+    @overload
+    def loss_and_grad(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: bool,
+        **options: Unpack[LossKeywords],
+    ) -> Any: ...
+
+    def loss_and_grad(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        return_state: bool = False,
+        l2: Strength = 0.0,
+        l1: Strength = 0.0,
+        checkpoint: int | None = None,
+        n_threads: int | None = None,
+        **data: Unpack[Data],
+    ) -> Any:
         """The objective and its gradient at `params`.
 
         The objective is the weighted mean of the loss over all scored terms (steps, or sequences if
@@ -618,19 +938,52 @@ class Network(Fixed):
         examples = self.prepare(X, Y, lengths, **data)
         return self._objective(examples, (l2, l1), True, return_state, checkpoint, n_threads)
 
+    @overload
     def loss(
         self,
-        X,
-        Y,
-        lengths=None,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
         *,
-        return_state=False,
-        l2=0.0,
-        l1=0.0,
-        checkpoint=None,
-        n_threads=None,
-        **data,
-    ):
+        return_state: Literal[False] = ...,
+        **options: Unpack[LossKeywords],
+    ) -> float: ...
+
+    @overload
+    def loss(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: Literal[True],
+        **options: Unpack[LossKeywords],
+    ) -> tuple[float, State]: ...
+
+    @overload
+    def loss(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        return_state: bool,
+        **options: Unpack[LossKeywords],
+    ) -> Any: ...
+
+    def loss(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        return_state: bool = False,
+        l2: Strength = 0.0,
+        l1: Strength = 0.0,
+        checkpoint: int | None = None,
+        n_threads: int | None = None,
+        **data: Unpack[Data],
+    ) -> Any:
         """The objective alone; arguments as in `loss_and_grad`.
 
         Returns
@@ -647,22 +1000,52 @@ class Network(Fixed):
         )
         return (f, *state) if state else f
 
+    @overload
     def vjp(
         self,
-        X,
-        dy,
-        lengths=None,
+        X: npt.ArrayLike,
+        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        lengths: npt.ArrayLike | None = ...,
         *,
-        mask=None,
-        state=None,
-        dstate=None,
-        return_dX=False,
-        return_dstate=False,
-        return_state=False,
-        checkpoint=None,
-        check_finite=True,
-        n_threads=None,
-    ):
+        dstate: StateLike | None = ...,
+        return_dX: Literal[False] = ...,
+        return_dstate: Literal[False] = ...,
+        return_state: Literal[False] = ...,
+        checkpoint: int | None = ...,
+        **options: Unpack[PredictOptions],
+    ) -> Array: ...
+
+    @overload
+    def vjp(
+        self,
+        X: npt.ArrayLike,
+        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        lengths: npt.ArrayLike | None = ...,
+        *,
+        dstate: StateLike | None = ...,
+        return_dX: bool = ...,
+        return_dstate: bool = ...,
+        return_state: bool = ...,
+        checkpoint: int | None = ...,
+        **options: Unpack[PredictOptions],
+    ) -> Any: ...
+
+    def vjp(
+        self,
+        X: npt.ArrayLike,
+        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        mask: npt.ArrayLike | None = None,
+        state: StateLike | None = None,
+        dstate: StateLike | None = None,
+        return_dX: bool = False,
+        return_dstate: bool = False,
+        return_state: bool = False,
+        checkpoint: int | None = None,
+        check_finite: bool = True,
+        n_threads: int | None = None,
+    ) -> Any:
         """The gradient of anything that is computed from the outputs, by BPTT.
 
         With L a function of what `predict` gives, and dy = dL/d(outputs), it is dL/d(parameters):
@@ -755,59 +1138,45 @@ class Network(Fixed):
                 self._states.refuse_reading_ahead(name)
         if return_dX and batch.x.values.dtype != self.dtype:
             raise ValueError("return_dX: expected False where X is tokens, got True")
-        score = self._products(dy, batch, check_finite)
-
-        g = np.empty(self.table.size, self.dtype)
-        dX = np.zeros((batch.n_steps, self.input_size), self.dtype) if return_dX else None
-        dfinal, dentry = self._parts_of(dstate)
-        workspace = self._pool.acquire()
-        packed = self._parameters.packed().arrays
-        body, head = self._chains(self._parameters.weights, packed, workspace, n_threads)
-        evaluation, after = self._evaluation(
-            body, head, batch, score, checkpoint, state, return_state
+        return self.passes.vjp(
+            self._as_dy(dy, batch, check_finite),
+            batch,
+            state,
+            dstate,
+            return_dX=return_dX,
+            return_dstate=return_dstate,
+            return_state=return_state,
+            checkpoint=checkpoint,
+            n_threads=n_threads,
         )
-        evaluation.value_and_gradient(self._parameters.views(g), dfinal, dentry, dX)
-        more = []
-        if return_dX:
-            more.append(batch.arrange(dX))
-        if return_dstate:
-            more.append(self._dstate_of(evaluation))
-        if return_state:
-            more.append(self._with_entry(after, evaluation.reading))
-        self._pool.release(workspace)
-        return (g, *more) if more else g
 
-    def _products(self, dy, batch, check_finite):
-        """The checked dL/dy of `vjp`."""
+    def _as_dy(self, dy, batch, check_finite):
+        """The dL/dy of `vjp` as rows, or as a function of rows that gives such, checked."""
         per_step, K = self._parts.readout.per_step, self.output_size
 
         def as_rows(dy):
             return as_outputs(dy, batch, K, per_step, self.dtype, check_finite, "dy")
 
-        def of_outputs(y):
-            return as_rows(dy(batch.arrange(y) if per_step else y))
-
         if callable(dy):
-            return Products(self._output, of_outputs)
+            return lambda y: as_rows(dy(batch.arrange(y) if per_step else y))
         if dy is None:
-            rows = batch.n_steps if per_step else batch.size
-            return Products(self._output, np.zeros((rows, K), self.dtype))
-        return Products(self._output, as_rows(dy))
+            return np.zeros((batch.n_steps if per_step else batch.size, K), self.dtype)
+        return as_rows(dy)
 
     def prepare(
         self,
-        X,
-        Y,
-        lengths=None,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
         *,
-        mask=None,
-        sample_weight=None,
-        step_weight=None,
-        class_weight=None,
-        reduction="mean",
-        state=None,
-        check_finite=True,
-    ):
+        mask: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+        step_weight: npt.ArrayLike | None = None,
+        class_weight: Literal["balanced"] | Mapping[int, float] | npt.ArrayLike | None = None,
+        reduction: Reduction = "mean",
+        state: StateLike | None = None,
+        check_finite: bool = True,
+    ) -> Examples:
         """Check and arrange data once that will be evaluated often.
 
         Every call that takes data takes them in these arguments.
@@ -817,25 +1186,27 @@ class Network(Fixed):
         X, lengths, mask
             As in `predict`.
         Y : array_like or list of array_like
-            Targets (B, T, K), or (B, K) if the sequences are read out; a list holds one array
-            (T_b, K) for each sequence. With one output the last axis may be absent. For
-            cross_entropy integer labels (B, T) or (B,), or rows of K probabilities. Other losses
-            say what their targets are.
+            Targets (B, T, K), or (B, K) if the sequences are read out. A list holds one array (T_b,
+            K) for each sequence. With one output the last axis may be absent. Targets for
+            cross_entropy are integer labels (B, T) or (B,), or rows of K probabilities. Other
+            losses say what their targets are.
         sample_weight : (B,) array_like, optional
-            Weight of each sequence, >= 0. Of shape (B, K) where each is one term: see below.
+            The weight of each sequence, >= 0. Where each sequence is one term, it may have the
+            shape (B, K): see below.
         step_weight : (B, T) array_like or list of (T_b,) array_like, optional
-            Weight of each step, >= 0; not where a whole sequence is one term. A step that weighs
-            nothing may have any target. Of shape (B, T, K) or (T_b, K) those of a step's outputs:
-            each output's part of the loss has its own, so that a target which is not there, NaN
-            say, weighs nothing alone. That is for losses which are sums over outputs, all but
+            The weight of each step, >= 0; not where a whole sequence is one term. A step of weight
+            0 may have any target. With shape (B, T, K) or (T_b, K) each output's part of the loss
+            has a weight of its own, so that a single target which is missing, such as NaN, can have
+            the weight 0. That works for losses which are sums over outputs, which are all but
             cross_entropy.
         class_weight : "balanced", dict of int to float, or (K,) array_like, optional
-            For targets that are integer labels, or 0 and 1 of one output: what each term's weight
-            is multiplied by. "balanced" is n / (m n_c) for class c, with n the scored terms, those
-            of weight above zero, n_c of them of class c, and m the classes that are there. A label
-            that a dict lacks has 1. Two classes of one output have an array (2,).
+            For targets that are integer labels, or 0 and 1 of one output: the factor by which each
+            term's weight is multiplied. "balanced" is n / (m n_c) for class c, where n is the
+            number of scored terms (those of weight above zero), n_c the number of them that are of
+            class c, and m the number of classes that are there. A label that a dict lacks has the
+            factor 1. The two classes of one output have an array (2,).
         reduction : {"mean", "sum"}
-            "sum" leaves the division by the sum of the weights out.
+            "sum" leaves out the division by the sum of the weights.
         state : tuple, optional
             Initial states, one for each sequence, as in `predict`. They are data: no gradient goes
             through them, and learned initial states, whose place they take, have the gradient 0.
@@ -897,9 +1268,9 @@ class Network(Fixed):
         )
         if class_weight is not None:
             weights = self._weigh_classes(weights, class_weight, targets)
-        terms = "steps" if whole is None else "sequences"
-        state = self._as_state(state, "state", batch, check_finite)
-        return Examples(batch, targets, terms, weights, reduction, self._form, state)
+        terms: Literal["steps", "sequences"] = "steps" if whole is None else "sequences"
+        before = self._as_state(state, "state", batch, check_finite)
+        return Examples(batch, targets, terms, weights, reduction, self._form, before)
 
     def _weigh_classes(self, weights, class_weight, targets):
         classes = self._loss.classes(targets, self.output_size)
@@ -913,15 +1284,15 @@ class Network(Fixed):
 
     def evaluate(
         self,
-        params,
-        examples,
+        params: npt.ArrayLike | None,
+        examples: Examples,
         *,
-        gradient=True,
-        return_state=False,
-        checkpoint=None,
-        n_threads=None,
-        dropout=None,
-    ):
+        gradient: bool = True,
+        return_state: bool = False,
+        checkpoint: int | None = None,
+        n_threads: int | None = None,
+        dropout: list[Array | None] | None = None,
+    ) -> tuple[Any, ...]:
         """The loss of examples, and its gradient, at any parameters; without a penalty.
 
         Parameters
@@ -952,65 +1323,12 @@ class Network(Fixed):
             self._states.refuse_reading_ahead("return_state")
         checkpoint = self.check_checkpoint(checkpoint)
         n_threads = as_threads(n_threads)
-        self._check_examples(examples)
+        self.check_examples(examples)
         if dropout is not None:
             self._check_dropout(dropout, len(examples))
-        parameters = self._parameters
-        body, head, workspace = self._chains_at(params, n_threads, dropout)
-        score = Terms(self._loss, examples, n_threads)
-        evaluation, after = self._evaluation(
-            body, head, examples.batch, score, checkpoint, self._state_of(examples), return_state
+        return self.passes.evaluate(
+            params, examples, gradient, return_state, checkpoint, n_threads, dropout
         )
-        if gradient:
-            g = np.empty(self.table.size, self.dtype)
-            f = evaluation.value_and_gradient(parameters.views(g))
-        else:
-            f, g = evaluation.value(), None
-        if return_state:
-            after = self._with_entry(after, evaluation.reading)
-        self._pool.release(workspace)
-        return (f, g, after) if return_state else (f, g)
-
-    def _evaluation(self, body, head, batch, score, checkpoint, state, return_state):
-        """An `Evaluation`, and the layers' states after it if wanted, which it will overwrite."""
-        initial, entry = self._parts_of(state)
-        after = final = None
-        if return_state:
-            after = self._states.empty(batch.size)
-            final, _ = self._parts_of(after)
-        readout = self._parts.readout
-        evaluation = Evaluation(
-            body, head, readout, batch, score, checkpoint, initial, entry, final
-        )
-        return evaluation, after
-
-    def _state_of(self, examples):
-        """Their states as arrays that nobody else has, whose shapes stay; None where none is given.
-
-        Those in the examples are in users' hands.
-        """
-        if examples.state is None:
-            return None
-        return self._states.check(examples.state, examples.batch.size, False)
-
-    def _parts_of(self, state):
-        """The states of the layers that see time steps, and the entry of the readout."""
-        if state is None:
-            return None, None
-        return [[entry] for entry in state[self.body]], (*state[len(self.layers) :], None)[0]
-
-    def _with_entry(self, state, reading):
-        """The layers' states with the entry that a readout has after a reading, if it has one."""
-        entry = None if reading is None else reading.entry()
-        return state if entry is None else (*state, entry)
-
-    def _dstate_of(self, evaluation):
-        dstate = [tuple(values.copy() for values in entry) for (entry,) in evaluation.dstates]
-        dstate += [()] * len(self.layers[self.head])
-        dentry = None if evaluation.reading is None else evaluation.reading.dentry()
-        return tuple(dstate) if dentry is None else (*dstate, dentry)
-
-    # What `_curvature.Products` asks for, with arguments that it has checked.
 
     def exact(self, examples):
         """The network in float64, and examples for it; both as they are where that is its dtype."""
@@ -1019,62 +1337,8 @@ class Network(Fixed):
         net = Network._of(self.options | {"dtype": "float64"}, self.params)
         return net, examples.astype(net.dtype, net._form)
 
-    @property
-    def is_least_squares(self):
-        """Whether the loss is half a sum of squares."""
-        return kernel_of(self._loss) == SquaredError.code
-
-    def curvature(self, a, examples):
-        """`Loss.curvature` of examples at outputs a, whatever weighs them included."""
-        lengths = examples.batch.lengths if self._loss.terms == "sequences" else None
-        weights = examples.weights * examples.scale
-        return self._loss.curvature(a, examples.targets, weights, lengths)
-
-    def outputs(self, params, examples, checkpoint, n_threads):
-        """The output pre-activations of examples at any parameters: fresh rows (N, K) or (B, K)."""
-        evaluation, workspace = self._evaluation_at(params, examples, None, checkpoint, n_threads)
-        a = evaluation.outputs().copy()
-        self._pool.release(workspace)
-        return a
-
-    def linearize(self, params, examples, n_threads):
-        """The outputs of examples at any parameters, with the tapes kept: a `Linearization`."""
-        body, head, _ = self._chains_at(params, n_threads)
-        initial = self._parts_of(self._state_of(examples))
-        options = self._parts.readout, examples.batch, self._pool, *initial
-        return Linearization(body, head, *options)
-
-    def pull(self, params, examples, u, checkpoint, n_threads):
-        """The derivative of those outputs, transposed, times rows u: Jᵀu, fresh."""
-        score = Products(OUTPUTS["identity"], u)
-        evaluation, workspace = self._evaluation_at(params, examples, score, checkpoint, n_threads)
-        g = np.empty(self.table.size, self.dtype)
-        evaluation.value_and_gradient(self._parameters.views(g))
-        self._pool.release(workspace)
-        return g
-
-    def pull_from(self, linearization, u):
-        """As `pull`, at the parameters of a `Linearization`."""
-        g = np.empty(self.table.size, self.dtype)
-        linearization.pull(u, self._parameters.views(g))
-        return g
-
-    def _evaluation_at(self, params, examples, score, checkpoint, n_threads):
-        """An `Evaluation` at any parameters, and the workspace that it is in."""
-        body, head, workspace = self._chains_at(params, n_threads)
-        options = score, checkpoint, self._state_of(examples), False
-        evaluation, _ = self._evaluation(body, head, examples.batch, *options)
-        return evaluation, workspace
-
-    def _chains_at(self, params, n_threads, dropout=None):
-        """`_chains` at any parameters, and the workspace that they are in."""
-        parameters = self._parameters
-        weights = parameters.weights_at(params)
-        workspace = self._pool.acquire()
-        packed = parameters.pack(weights, workspace.take)
-        return *self._chains(weights, packed, workspace, n_threads, dropout), workspace
-
-    def _check_examples(self, examples):
+    def check_examples(self, examples: Examples) -> None:
+        """Raise where examples are none that this network has prepared, or one of its form."""
         if not isinstance(examples, Examples):
             raise TypeError(f"examples: expected Examples, got {describe(examples)}")
         if examples.form != self._form:
@@ -1099,77 +1363,7 @@ class Network(Fixed):
                     f"{describe(factors)}"
                 )
 
-    def plain_objective(self, examples):
-        """What evaluates examples in one compiled call, for `evaluate_plain`; None if nothing does.
-
-        The network's parameters are not in it.
-        """
-        self._check_examples(examples)
-        code = kernel_of(self._loss)
-        if not self._is_plain or code is None or any(layer.is_masked for layer in self.layers):
-            return None
-        batch = examples.batch
-        return kernels.PlainObjective(
-            [layer.kernel_cell(self.dtype) for layer in self.layers],
-            [layer.reversals for layer in self.layers],
-            self._parameters.offsets,
-            x=batch.x.values[...],
-            x_first=batch.x.first[...],
-            order=batch.order[...],
-            lengths=batch.ranked[...],
-            first=batch.first[...],
-            loss=code,
-            targets=examples.targets.values[...],
-            weights=examples.weights[...],
-        )
-
-    def evaluate_plain(self, plain, params, examples, gradient, n_threads, return_state=False):
-        """`evaluate` of the examples that `plain_objective` was given, or of their sum."""
-        params = self._parameters.check(params, "params")
-        threads = self._plain_threads(examples, 2 if gradient else 1, n_threads)
-        rows = examples.batch.n_steps
-        of_loss = loss_threads(rows, self.output_size, self.dtype, n_threads)
-        g = np.empty(self.table.size, self.dtype) if gradient else None
-        initial = self._plain_states(examples)
-        after = list(self._states.empty(examples.batch.size)) if return_state else None
-        workspace = self._pool.acquire()
-        f = plain(params, examples.scale, g, threads, of_loss, workspace.take, initial, after)
-        self._pool.release(workspace)
-        return (f, g, tuple(after)) if return_state else (f, g)
-
-    def outputs_plain(self, plain, params, examples, n_threads):
-        """`outputs` of the examples that `plain_objective` was given."""
-        params = self._parameters.check(params, "params")
-        threads = self._plain_threads(examples, 1, n_threads)
-        a = np.empty((examples.batch.n_steps, self.output_size), self.dtype)
-        workspace = self._pool.acquire()
-        plain.outputs(params, a, threads, workspace.take, self._plain_states(examples))
-        self._pool.release(workspace)
-        return a
-
-    def _plain_states(self, examples):
-        """The initial states of examples for a `PlainObjective`; None for zero."""
-        state = self._state_of(examples)
-        return None if state is None else list(state)
-
-    def _plain_threads(self, examples, passes, n_threads):
-        """Threads for each direction of each layer."""
-        batch, tokens = examples.batch, self.takes_tokens
-        threads = []
-        for layer in self.layers:
-            n = layer.threads(
-                n_threads,
-                self.dtype,
-                batch.n_steps,
-                batch.max_length,
-                tokens=tokens,
-                passes=passes,
-            )
-            threads += [n] * layer.directions
-            tokens = False
-        return threads
-
-    def constant_loss(self, examples):
+    def constant_loss(self, examples: Examples) -> float | None:
         """The loss of the best outputs that are the same for all terms of examples.
 
         Returns
@@ -1190,12 +1384,20 @@ class Network(Fixed):
             a = np.full((rows, K), constants, self.dtype)
             return self._loss.value_and_delta(a, targets, weights, lengths)[0]
 
-    def least_loss(self, examples):
+    def least_loss(self, examples: Examples) -> float:
         """The loss of outputs that are at their targets, as far as the loss says; most often 0."""
         return self._loss.least_value(examples.targets, examples.weights * examples.scale)
 
-    def penalty(self, theta, l2, g=None, *, l1=0.0, start=0.0):
-        """The penalty Σ (l2/2 w² + l1 |w|) at any parameters, and its gradient.
+    def penalty(
+        self,
+        theta: npt.ArrayLike | None,
+        l2: Strength,
+        g: Array | None = None,
+        *,
+        l1: Strength = 0.0,
+        start: float = 0.0,
+    ) -> float:
+        """The penalty ``Σ (l2/2 w² + l1 |w|)`` at any parameters, and its gradient.
 
         A number counts the weights w: the blocks W, R, p and Q; not biases, not initial states. A
         mapping counts the blocks that it names, whatever they are, each with a strength of its own.
@@ -1208,7 +1410,7 @@ class Network(Fixed):
             Strength >= 0. A name is one of `blocks`, as ``"0.R"``, or a pattern of some, as
             ``"*.W"``; of several for one block the last one holds, and a block without one has 0.
         g : (P,) array, optional
-            The gradient is added to it; of |w| it is the sign, 0 where w is 0.
+            The gradient is added to it; of ``|w|`` it is the sign, 0 where w is 0.
         l1 : float or mapping of str to float
             As l2.
         start : float
@@ -1229,7 +1431,7 @@ class Network(Fixed):
         """
         return self.make_penalty(l2, l1)(theta, g, start)
 
-    def make_penalty(self, l2, l1=0.0):
+    def make_penalty(self, l2: Strength, l1: Strength = 0.0) -> Penalty:
         """`penalty` with these strengths, checked once.
 
         Returns
@@ -1295,28 +1497,6 @@ class Network(Fixed):
             return f"with the loss {self.loss_name!r}, whose terms are whole sequences"
         return None
 
-    # ---------------------------------------------------------------- forward and backward
-
-    def _predict_plain(self, X, check_finite, n_threads):
-        """`_predict` where nothing is to be arranged, converted or reported, else None.
-
-        It is what most calls ask for, and all else that they do takes twice a short sequence's
-        arithmetic.
-        """
-        if not self._is_plain:
-            return None
-        plain = self._parameters.packed().plain_pass(self._output.code)
-        shape = plain.shape_of(X)
-        if shape is None or (check_finite and not kernels.all_finite(X)):
-            return None
-        B, T = shape
-        threads = [layer.threads(n_threads, self.dtype, B * T, T) for layer in self.layers]
-        workspace = self._pool.acquire()
-        order, lengths, _, _ = equal_lengths(B, T)
-        y = plain(X, order, lengths, threads, workspace.take)
-        self._pool.release(workspace)
-        return y
-
     def check_state(self, state, n):
         """A state of so many sequences, checked, as arrays of the network's dtype."""
         return self._states.check(state, n, True)
@@ -1327,54 +1507,6 @@ class Network(Fixed):
             return None
         self._states.refuse_reading_ahead(name)
         return self._states.check(state, batch.size, check_finite, name)
-
-    def _predict(self, batch, state, return_state, n_threads):
-        """Outputs as rows, and the state if wanted."""
-        workspace = self._pool.acquire()
-        packed = self._parameters.packed().arrays
-        body, head = self._chains(self._parameters.weights, packed, workspace, n_threads)
-        y, state = self._forward(body, head, batch, state, return_state)
-        self._output.apply(y)
-        self._pool.release(workspace)
-        return y, state
-
-    def _chains(self, weights, packed, workspace, n_threads, dropout=None):
-        """The layers that see time steps, and those after the readout."""
-        return [
-            Chain(
-                self.layers[part],
-                weights[part],
-                packed[part],
-                workspace,
-                n_threads,
-                None if dropout is None else dropout[part],
-            )
-            for part in (self.body, self.head)
-        ]
-
-    def _forward(self, body, head, batch, state, return_state):
-        """Output pre-activations, and the state after if wanted.
-
-        The pre-activations are fresh rows (N, K), or (B, K) if read out.
-        """
-        readout = self._parts.readout
-        memory = Fresh(self.dtype) if readout.per_step else body.workspace
-        initial, entry = self._parts_of(state)
-        reading = readout(body.layers[-1], batch, memory, entry)
-        if initial is None:
-            initial = body.initial(batch.size)
-        after, final = None, None
-        if return_state:
-            after = self._states.empty(batch.size)
-            final, _ = self._parts_of(after)
-        elif readout.sees_final:
-            final = body.state_arrays(batch.size)
-        y = reading.room(batch)
-        body.forward(batch, initial, y, final)
-        reading.take(y, batch, final and final[-1])
-        if return_state:
-            after = self._with_entry(after, reading)
-        return head.forward_rows(reading.read())[0], after
 
 
 def _check_layers(layers):

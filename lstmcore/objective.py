@@ -1,5 +1,9 @@
 """`Objective`: data and a network as a function of the parameters, for any optimizer."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ._blas import keep_for_scipy
@@ -11,11 +15,26 @@ from ._free import Free
 from ._perturbation import check_perturbation
 from .network import Network
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, TypeVar
+
+    import numpy.typing as npt
+    from scipy.sparse.linalg import LinearOperator
+    from typing_extensions import Unpack
+
+    from ._perturbation import Perturbation
+    from ._types import Array, DataWithLengths, State, Strength, Vector
+
+    A = TypeVar("A", bound=npt.ArrayLike)
+
 __all__ = ["Objective"]
 
 
 class Objective(Fixed):
     """The objective of a network on a data set, as a function of its parameter vector θ.
+
+    ::
 
         f(θ) = sum(w · loss) / sum(w) + l2 / 2 · ‖weights‖² + l1 · Σ |weights|
 
@@ -48,8 +67,6 @@ class Objective(Fixed):
 
     Attributes
     ----------
-    All are read-only: ``Objective(obj.net, obj.examples, l2=...)`` is one with another `l2`.
-
     net : Network
     examples : Examples
         The data as prepared; they may share memory with X, which must then stay as it is.
@@ -104,22 +121,27 @@ class Objective(Fixed):
     True
     """
 
+    net: Network
+    examples: Examples
+    checkpoint: int | None
+    n_threads: int | None
+
     _instead = "build another one from its net and examples: Objective(net, examples, l2=...)"
     _fixed = "net", "examples", "checkpoint", "n_threads"
 
     def __init__(
         self,
-        net,
-        X,
-        Y=None,
+        net: Network,
+        X: npt.ArrayLike | Examples,
+        Y: npt.ArrayLike | None = None,
         *,
-        l2=0.0,
-        l1=0.0,
-        frozen=(),
-        checkpoint=None,
-        n_threads=None,
-        **data,
-    ):
+        l2: Strength = 0.0,
+        l1: Strength = 0.0,
+        frozen: Sequence[str] = (),
+        checkpoint: int | None = None,
+        n_threads: int | None = None,
+        **data: Unpack[DataWithLengths],
+    ) -> None:
         if not isinstance(net, Network):
             raise TypeError(f"net: expected a Network, got {describe(net)}")
         self.net = net
@@ -138,51 +160,52 @@ class Objective(Fixed):
                     )
             self.examples = X
         else:
-            self.examples = net.prepare(X, Y, **data)
+            self.examples = net.prepare(X, Y, **data)  # type: ignore[arg-type]  # refuses None
         self._plain = self._make_plain()
         self._curvature = None
 
     def _make_plain(self):
-        return None if self.checkpoint else self.net.plain_objective(self.examples)
+        self.net.check_examples(self.examples)
+        return None if self.checkpoint else self.net.passes.plain_objective(self.examples)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         penalty = self._penalty.strengths
         return vars(self) | {"_plain": None, "_curvature": None, "_penalty": penalty}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         vars(self)["_penalty"] = self.net.make_penalty(**state["_penalty"])
         vars(self)["_plain"] = self._make_plain()
 
     @property
-    def l2(self):
+    def l2(self) -> Strength:
         return self._penalty.as_given("l2")
 
     @property
-    def l1(self):
+    def l1(self) -> Strength:
         return self._penalty.as_given("l1")
 
     @property
-    def frozen(self):
+    def frozen(self) -> tuple[str, ...]:
         return () if self._free is None else self._free.frozen
 
     @property
-    def frozen_values(self):
+    def frozen_values(self) -> Array:
         return read_only(np.empty(0) if self._free is None else self._free.kept[...])
 
     @property
-    def size(self):
+    def size(self) -> int:
         return self.net.table.size if self._free is None else self._free.size
 
     @property
-    def weight_slices(self):
+    def weight_slices(self) -> tuple[slice, ...]:
         return self.net.weight_slices if self._free is None else tuple(self._free.weight_slices)
 
     @property
-    def total(self):
+    def total(self) -> float:
         return self.examples.total
 
-    def params_of(self, theta):
+    def params_of(self, theta: A) -> A:
         """All parameters of the network, (P,), for θ: with the frozen ones, if there are any.
 
         Examples
@@ -200,11 +223,11 @@ class Objective(Fixed):
         """
         return theta if self._free is None else self._free.params_of(theta)
 
-    def theta_of(self, params):
+    def theta_of(self, params: A) -> A:
         """θ, the parameters that are not frozen, of all parameters (P,) of the network."""
         return params if self._free is None else self._free.theta_of(params)
 
-    def __call__(self, theta):
+    def __call__(self, theta: npt.ArrayLike) -> tuple[float, Vector]:
         """Value (float) and gradient (fresh float64 array like θ) at `theta`."""
         params = self.params_of(theta)
         f, g = self._evaluate(params, self.examples, gradient=True, plain=self._plain)
@@ -212,17 +235,17 @@ class Objective(Fixed):
         f = self.penalty(theta, g, start=f)
         return f, g.astype(np.float64, copy=False)
 
-    def fun(self, theta):
+    def fun(self, theta: npt.ArrayLike) -> float:
         """The value alone: one forward pass."""
         params = self.params_of(theta)
         f, _ = self._evaluate(params, self.examples, gradient=False, plain=self._plain)
         return self.penalty(theta, start=f)
 
-    def grad(self, theta):
+    def grad(self, theta: npt.ArrayLike) -> Vector:
         """The gradient alone; costs as much as both."""
         return self(theta)[1]
 
-    def sums(self, theta):
+    def sums(self, theta: npt.ArrayLike) -> tuple[float, Vector]:
         """The sum of the weighted losses, sum(w · loss), and its gradient, without the penalty.
 
         Parameters
@@ -252,7 +275,12 @@ class Objective(Fixed):
         f, g = self._evaluate(params, self.examples.summed(), gradient=True, plain=self._plain)
         return f, self.theta_of(g).astype(np.float64, copy=False)
 
-    def on_batch(self, theta, indices, perturbation=None):
+    def on_batch(
+        self,
+        theta: npt.ArrayLike,
+        indices: npt.NDArray[Any],
+        perturbation: Perturbation | None = None,
+    ) -> tuple[float, Array, float]:
         """Value and gradient over some of the sequences: their mean loss, and the whole penalty.
 
         Of a sum (``reduction="sum"``) the value is that mean times the sum of all weights. This,
@@ -290,7 +318,9 @@ class Objective(Fixed):
         """
         return self._on_part(theta, self.examples.take(indices), perturbation, False)
 
-    def on_stretch(self, theta, examples, perturbation=None):
+    def on_stretch(
+        self, theta: npt.ArrayLike, examples: Examples, perturbation: Perturbation | None = None
+    ) -> tuple[float, Array | None, float, State]:
         """As `on_batch`, over some of the steps of some of the sequences, and the state after them.
 
         This is what `minimize` goes by with `truncate`.
@@ -334,7 +364,7 @@ class Objective(Fixed):
             examples = perturbation.examples(examples)
         plain = None
         if self._plain is not None and dropout is None:
-            plain = self.net.plain_objective(examples)
+            plain = self.net.passes.plain_objective(examples)
         is_scored = examples.total > 0
         f, g, *state = self._evaluate(point, examples, is_scored, plain, dropout, return_state)
         if not is_scored:
@@ -348,7 +378,7 @@ class Objective(Fixed):
         g = self.theta_of(g)
         return self.penalty(theta, g, start=f), g, examples.total, *state
 
-    def gauss_newton(self, theta, v):
+    def gauss_newton(self, theta: npt.ArrayLike, v: npt.ArrayLike) -> Vector:
         """The Gauss-Newton matrix times a vector, G v.
 
             G = Jᵀ H_L J + l2 where the penalty counts a parameter
@@ -394,7 +424,7 @@ class Objective(Fixed):
         product += self._penalty_product(theta, v)
         return product
 
-    def hessp(self, theta, v):
+    def hessp(self, theta: npt.ArrayLike, v: npt.ArrayLike) -> Vector:
         """The Hessian times a vector, H v.
 
         Parameters
@@ -429,7 +459,7 @@ class Objective(Fixed):
         product += self._penalty_product(theta, v)
         return product
 
-    def residuals(self, theta):
+    def residuals(self, theta: npt.ArrayLike) -> Vector:
         """Residuals r of which the objective is half the sum of squares, for squared_error.
 
         They are the errors y - z of the terms that have a weight, output by output, each times the
@@ -468,7 +498,7 @@ class Objective(Fixed):
         """
         return self._least_squares(theta, "residuals").residuals()
 
-    def jacobian(self, theta):
+    def jacobian(self, theta: npt.ArrayLike) -> LinearOperator:
         """The derivative of `residuals` in θ, as an operator.
 
         Parameters
@@ -515,7 +545,7 @@ class Objective(Fixed):
         return LinearOperator(shape, matvec=push, rmatvec=pull, dtype=np.float64)
 
     def _least_squares(self, theta, name):
-        if not self.net.is_least_squares:
+        if not self.net.passes.is_least_squares:
             raise TypeError(
                 f"{name}: expected the loss 'squared_error', which is a sum of squares, got "
                 f"{self.net.loss_name!r}; gauss_newton serves scipy.optimize.minimize with any loss"
@@ -563,22 +593,22 @@ class Objective(Fixed):
             self._curvature = products = Products(self.net, self.examples, *options)
         return products
 
-    def constant_loss(self):
+    def constant_loss(self) -> float | None:
         """`Network.constant_loss` of the examples, which any fit should bring `fun` below."""
         return self.net.constant_loss(self.examples)
 
-    def least_loss(self):
+    def least_loss(self) -> float:
         """`Network.least_loss` of the examples, which no parameters bring the loss below."""
         return self.net.least_loss(self.examples)
 
-    def penalty(self, theta, g=None, *, start=0.0):
+    def penalty(self, theta: npt.ArrayLike, g: Array | None = None, *, start: float = 0.0) -> float:
         """`start` plus the penalty at `theta`; its gradient is added to `g`, if given.
 
         A subclass with another penalty says so here.
         """
         if self._free is None:
             return self._penalty(theta, g, start)
-        gradient = None if g is None else self._free.direction_of(g)
+        gradient: Any = None if g is None else self._free.direction_of(g)
         value = self._penalty(self.params_of(theta), gradient, start)
         if g is not None:
             g[...] = self.theta_of(gradient)
@@ -587,7 +617,7 @@ class Objective(Fixed):
     def _evaluate(self, params, examples, gradient, plain, dropout=None, return_state=False):
         keep_for_scipy()
         if plain is not None:
-            return self.net.evaluate_plain(
+            return self.net.passes.evaluate_plain(
                 plain, params, examples, gradient, self.n_threads, return_state
             )
         return self.net.evaluate(

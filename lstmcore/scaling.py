@@ -1,12 +1,23 @@
 """`Scaler`: features at mean 0 and standard deviation 1; and what is said of those far from it."""
 
+from __future__ import annotations
+
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ._checks import as_ndarray, as_real, describe, refuse_nonfinite, shaped
 from .losses import SquaredError
 from .sequences import make_batch
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+    from ._types import Vector
 
 __all__ = ["ScaleWarning", "Scaler", "scale_complaint"]
 
@@ -54,7 +65,18 @@ class Scaler:
     True
     """
 
-    def fit(self, X, lengths=None, mask=None, *, sample_weight=None):
+    mean_: Vector
+    scale_: Vector
+    n_samples_seen_: int
+
+    def fit(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
+        *,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Find mean and standard deviation of every feature over the steps that are there.
 
         Parameters
@@ -118,10 +140,10 @@ class Scaler:
         return self
 
     @property
-    def n_features_in_(self):
+    def n_features_in_(self) -> int:
         return self.mean_.size
 
-    def transform(self, X):
+    def transform(self, X: npt.ArrayLike) -> Any:
         """Features less their mean, divided by their standard deviation.
 
         Parameters
@@ -136,7 +158,7 @@ class Scaler:
         """
         return self._map(X, self._forward)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: npt.ArrayLike) -> Any:
         """What `transform` has been given: outputs of a network in the units of its targets.
 
         Parameters
@@ -150,11 +172,16 @@ class Scaler:
         """
         return self._map(X, self._backward)
 
-    def fit_transform(self, X, lengths=None, mask=None):
+    def fit_transform(
+        self,
+        X: npt.ArrayLike,
+        lengths: npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
+    ) -> Any:
         """`fit`, then `transform` of the same."""
         return self.fit(X, lengths, mask).transform(X)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         fitted = f"of {self.n_features_in_} features" if self._is_fitted else "not fitted"
         return f"<Scaler {fitted}>"
 

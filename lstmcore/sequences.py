@@ -64,6 +64,21 @@ class _Fields:
         "first_row",
     )
 
+    x: Rows
+    begins: np.ndarray
+    lengths: np.ndarray
+    order: np.ndarray
+    ranked: np.ndarray
+    offsets: np.ndarray
+    first: np.ndarray
+    size: int
+    max_length: int
+    n_steps: int
+    T: int
+    mask: np.ndarray | None
+    is_list: bool
+    first_row: int
+
 
 class Batch(Fixed, _Fields):
     """Sequences as kernels read them. Made by `make_batch`, checked once, never written to.

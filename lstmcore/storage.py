@@ -1,14 +1,21 @@
 """Save and load: a network as one file of plain data. See `_archive` for the file."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ._archive import read, refusing
 from ._checks import describe
 from ._description import FORMAT, VERSION, network_of
 from .network import Network
 
+if TYPE_CHECKING:
+    from ._types import Path
+
 __all__ = ["load", "save"]
 
 
-def save(net, path):
+def save(net: Network, path: Path) -> None:
     """Write a network, options and parameters, to one file.
 
     A reader sees the old file or the new one, never half of one: the bytes go to a temporary file
@@ -47,7 +54,7 @@ def save(net, path):
     net.save(path)
 
 
-def load(path):
+def load(path: Path) -> Network:
     """Read a network that `save` has written.
 
     Parameters

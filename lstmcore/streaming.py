@@ -3,11 +3,21 @@
 What a step costs is in `_stream.pyx`; here are the checks, and whatever is not on every step's way.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ._checks import as_flag, as_integer, describe, format_shape
 from ._fixed import Fixed
 from ._stream import Runner
+
+if TYPE_CHECKING:
+    from ._outputs import OutputUnits
+    from ._parameters import Parameters
+    from ._states import States
+    from ._types import State, StateLike
 
 __all__ = ["Stream"]
 
@@ -32,8 +42,6 @@ class Stream(Fixed, Runner):
 
     Attributes
     ----------
-    All but `state` are read-only.
-
     batch_size : int
     check_finite : bool
     state : tuple
@@ -52,6 +60,8 @@ class Stream(Fixed, Runner):
 
     Notes
     -----
+    All attributes but `state` are read-only.
+
     The weights are those of the network when the stream was made, arranged once; `refresh` takes
     the network's parameters anew. A step of an array of the network's dtype without gaps costs
     least; anything else is converted first, and so are all steps of a network that takes tokens.
@@ -75,10 +85,20 @@ class Stream(Fixed, Runner):
     True
     """
 
+    batch_size: int
+    check_finite: bool
+
     _instead = "make a new one with Network.stream"
     _fixed = "batch_size", "check_finite"
 
-    def __init__(self, parameters, states, output, batch_size=1, check_finite=True):
+    def __init__(
+        self,
+        parameters: Parameters,
+        states: States,
+        output: OutputUnits,
+        batch_size: int = 1,
+        check_finite: bool = True,
+    ) -> None:
         states.refuse_reading_ahead("stream")
         batch_size = as_integer(batch_size, "batch_size", 1, 1 << 24)
         check_finite = as_flag(check_finite, "check_finite")
@@ -105,20 +125,20 @@ class Stream(Fixed, Runner):
             "with other = net.stream(...), then other.state = stream.state"
         )
 
-    def refresh(self):
+    def refresh(self) -> None:
         """Take the network's parameters as they are now. The state stays."""
         self._alone(self._take_weights, self._parameters.views(self._parameters.flat.copy()))
 
-    def reset(self):
+    def reset(self) -> None:
         """Back to the initial state."""
         self._alone(self._set, self._states.initial(self._weights, self.batch_size))
 
     @property
-    def state(self):
+    def state(self) -> State:
         return self._alone(self._copy_of_state)
 
     @state.setter
-    def state(self, value):
+    def state(self, value: StateLike) -> None:
         self._alone(self._set, self._states.check(value, self.batch_size, True))
 
     def _take_weights(self, weights):

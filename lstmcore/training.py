@@ -1,8 +1,11 @@
 """`fit`: build the objective of a data set and minimize it."""
 
+from __future__ import annotations
+
 import inspect
 from difflib import get_close_matches
 from functools import cache
+from typing import TYPE_CHECKING
 
 from . import optimizers
 from ._checks import as_generator, as_integer, as_positive, describe
@@ -11,46 +14,69 @@ from ._restarts import minimize_anew
 from .network import Network
 from .objective import Objective
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Literal
+
+    import numpy.typing as npt
+    from typing_extensions import Unpack
+
+    from ._examples import Examples
+    from ._types import (
+        BoundsLike,
+        Intermediate,
+        Method,
+        ObjectiveOptions,
+        Path,
+        Result,
+        Schedule,
+        Seed,
+        Vector,
+    )
+
 __all__ = ["fit"]
 
 
 def fit(
-    net,
-    X,
-    Y=None,
+    net: Network,
+    X: npt.ArrayLike | Examples,
+    Y: npt.ArrayLike | None = None,
     *,
-    method="L-BFGS-B",
-    max_iter=None,
-    tol=None,
-    validation_data=None,
-    validation_split=None,
-    patience=None,
-    target=None,
-    callback=None,
-    progress=False,
-    options=None,
-    bounds=None,
-    curvature=None,
-    batch_size=None,
-    batches=None,
-    truncate=None,
-    max_epochs=None,
-    learning_rate=None,
-    clip_norm=None,
-    n_restarts=0,
-    n_jobs=1,
-    seed=None,
-    weight_noise=None,
-    input_noise=None,
-    dropout=None,
-    recurrent_dropout=None,
-    average=None,
-    polish=None,
-    memory=None,
-    checkpoint_path=None,
-    checkpoint_every=30.0,
-    **objective,
-):
+    method: Method = "L-BFGS-B",
+    max_iter: int | None = None,
+    tol: float | None = None,
+    validation_data: tuple[npt.ArrayLike, npt.ArrayLike]
+    | Objective
+    | Callable[[Vector], float]
+    | None = None,
+    validation_split: float | None = None,
+    patience: int | None = None,
+    target: float | None = None,
+    callback: Callable[[Intermediate], object] | None = None,
+    progress: bool = False,
+    options: Mapping[str, Any] | None = None,
+    bounds: BoundsLike | None = None,
+    curvature: Literal["gauss_newton", "hessian"] | None = None,
+    batch_size: int | None = None,
+    batches: Literal["shuffled", "bucketed"] | None = None,
+    truncate: int | None = None,
+    max_epochs: int | None = None,
+    learning_rate: float | Schedule | None = None,
+    clip_norm: float | None = None,
+    n_restarts: int = 0,
+    n_jobs: int = 1,
+    seed: Seed = None,
+    weight_noise: float | None = None,
+    input_noise: float | None = None,
+    dropout: float | None = None,
+    recurrent_dropout: float | None = None,
+    average: float | None = None,
+    polish: bool | int | None = None,
+    memory: dict[str, Any] | None = None,
+    checkpoint_path: Path | None = None,
+    checkpoint_every: float = 30.0,
+    **objective: Unpack[ObjectiveOptions],
+) -> Result:
     """Train a network on a data set: `minimize` its `Objective`.
 
     Parameters
@@ -153,10 +179,10 @@ def fit(
     n_restarts = as_integer(n_restarts, "n_restarts", 0)
     _refuse_unknown(objective)
     check_finite = objective.get("check_finite", True)
-    objective = Objective(net, X, Y, **objective)
+    whole = Objective(net, X, Y, **objective)
     held = None
     if validation_split is None:
-        validation = _as_validation(validation_data, objective, check_finite)
+        validation = _as_validation(validation_data, whole, check_finite)
     else:
         if validation_data is not None:
             raise ValueError(
@@ -164,7 +190,7 @@ def fit(
                 f"{describe(validation_split)}"
             )
         seed = as_generator(seed)
-        objective, validation, held = _split(objective, validation_split, seed)
+        whole, validation, held = _split(whole, validation_split, seed)
         if not n_restarts and method not in optimizers.METHODS:
             seed = None  # it has done its work
     arguments = {
@@ -198,11 +224,11 @@ def fit(
     if n_restarts:
         if memory is not None:
             raise ValueError(f"memory: expected None with n_restarts, got {describe(memory)}")
-        result = minimize_anew(objective, n_restarts, n_jobs, as_generator(seed), **arguments)
+        result = minimize_anew(whole, n_restarts, n_jobs, as_generator(seed), **arguments)
     else:
         if as_integer(n_jobs, "n_jobs") != 1:
             raise ValueError(f"n_jobs: expected 1 without n_restarts, got {n_jobs}")
-        result = minimize(objective, seed=seed, **arguments)
+        result = minimize(whole, seed=seed, **arguments)
     if held is not None:
         result.validation_indices = held
     return result

@@ -403,7 +403,9 @@ def lie_in_both(rng, content):
     local = info.header_offset
     names, extra = struct.unpack("<HH", content[local + 26 : local + 30])
     first = local + 30 + names + extra
-    size = rng.choice([info.file_size - 1, info.file_size + 1, len(content) - first, 0, 1 << 31])
+    size = rng.choice(
+        [max(info.file_size, 1) - 1, info.file_size + 1, len(content) - first, 0, 1 << 31]
+    )
     damaged = bytearray(content)
     checksum = zlib.crc32(content[first : first + size])
     mark = b"PK\x01\x02"

@@ -142,7 +142,7 @@ def needed(net, data, **options):
     """Numbers of workspace that an evaluation takes at one time."""
     net.release_memory()
     net.evaluate(None, data, **options)
-    (workspace,) = net._pool._free
+    (workspace,) = net.passes.pool._free
     return workspace.needed
 
 
@@ -174,7 +174,7 @@ def test_outputs_and_deltas_are_held_for_one_segment_at_a_time(monkeypatch):
             seen.append(len(a))
             return score(a, *arguments)
 
-    monkeypatch.setattr(net, "_loss", Recorder())
+    monkeypatch.setattr(net.passes, "_loss", Recorder())
     net.evaluate(None, data, checkpoint=True)
     assert sum(seen) == 50_000 and max(seen) <= 224 + 1024
 

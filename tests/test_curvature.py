@@ -15,6 +15,7 @@ from test_loss_contract import Gaussian, MeanProbability
 
 import lstmcore as lc
 from lstmcore import losses
+from lstmcore._passes import Passes
 from lstmcore._readout import READOUTS
 
 I, K = zoo.INPUTS, zoo.OUTPUTS
@@ -67,7 +68,7 @@ def directions(net, n=2):
 def outputs(obj, theta):
     """The output pre-activations of the examples, row by row, by the network's own forward pass."""
     net = lc.Network(**obj.net.options | {"dtype": "float64"})
-    return net.outputs(theta, obj.net.exact(obj.examples)[1], None, 1)
+    return net.passes.outputs(theta, obj.net.exact(obj.examples)[1], None, 1)
 
 
 def assert_products(obj, tolerance=1e-8, step=1e-4):
@@ -91,7 +92,7 @@ def assert_products(obj, tolerance=1e-8, step=1e-4):
     for part in net.weight_slices:
         weights[part] = True
     twin, examples = net.exact(obj.examples)
-    H_L = twin.curvature(point.a, examples)
+    H_L = twin.passes.curvature(point.a, examples)
     G = {"u": obj.gauss_newton(theta, u), "v": obj.gauss_newton(theta, v)}
     wanted = (J["u"] * H_L(J["v"])).sum() + obj.l2 * (u * v * weights).sum()
     size = np.linalg.norm(u) * np.linalg.norm(G["v"])
@@ -201,7 +202,7 @@ def test_segments_give_the_same_products(loss, readout):
     for product in ("gauss_newton", "hessp"):
         wanted = getattr(whole, product)(net.params, v)
         assert relative_error(getattr(cut, product)(net.params, v), wanted) < 1e-10
-    if net.is_least_squares:
+    if net.passes.is_least_squares:
         J, J_cut = whole.jacobian(net.params), cut.jacobian(net.params)
         u = rng.normal(size=J.shape[0])
         assert relative_error(J_cut @ v, J @ v) < 1e-10
@@ -370,7 +371,8 @@ def counted(monkeypatch):
         return call
 
     for name in counts:
-        monkeypatch.setattr(lc.Network, name, counting(name, getattr(lc.Network, name)))
+        owner = lc.Network if name == "exact" else Passes
+        monkeypatch.setattr(owner, name, counting(name, getattr(owner, name)))
     return counts
 
 
@@ -401,11 +403,11 @@ def test_the_memory_of_a_theta_serves_the_next():
     (v,) = directions(net, 1)
     for k in range(5):
         obj.gauss_newton(net.params + k, v)
-    assert len(net._pool._free) <= 3
-    before = {id(workspace) for workspace in net._pool._free}
+    assert len(net.passes.pool._free) <= 3
+    before = {id(workspace) for workspace in net.passes.pool._free}
     for k in range(5):
         obj.gauss_newton(net.params - k, v)
-    assert len({id(workspace) for workspace in net._pool._free} | before) <= 4
+    assert len({id(workspace) for workspace in net.passes.pool._free} | before) <= 4
 
 
 @pytest.mark.parametrize("checkpoint", [None, True])

@@ -151,7 +151,7 @@ def test_checkpoints_keep_outputs_but_not_tapes():
     for checkpoint in (None, True):
         net.release_memory()
         net.evaluate(None, examples, checkpoint=checkpoint)
-        (workspace,) = net._pool._free
+        (workspace,) = net.passes.pool._free
         sizes.append(workspace.needed)
     assert 20_000 * K < sizes[1] < 0.3 * sizes[0]
 

@@ -599,7 +599,7 @@ def test_memory_between_calls_can_be_released():
     net = network()
     for _ in range(3):
         y = net.predict(inputs())
-    assert net._pool._free
+    assert net.passes.pool._free
     net.release_memory()
-    assert not net._pool._free
+    assert not net.passes.pool._free
     assert (net.predict(inputs()) == y).all()

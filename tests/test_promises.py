@@ -235,10 +235,10 @@ def test_what_the_workspace_held_before_does_not_matter(name, dtype):
     first = net.predict(X, LENGTHS), *net.loss_and_grad(X, Y, LENGTHS)
     for value in (np.nan, np.inf, 0.0):
         net.loss_and_grad(X, Y, LENGTHS)  # by now one buffer holds all
-        for workspace in net._pool._free:
+        for workspace in net.passes.pool._free:
             workspace._buffer.fill(value)
         same_bits(net.predict(X, LENGTHS), first[0])
-        for workspace in net._pool._free:
+        for workspace in net.passes.pool._free:
             workspace._buffer.fill(value)
         f, g = net.loss_and_grad(X, Y, LENGTHS)
         assert f == first[1]

@@ -75,7 +75,7 @@ def test_damaged_data_are_one_line(case, dtype, model, tmp_path, capsys):
     arguments = ["export", str(model), str(out), "--dtype", dtype, "--data", str(data)]
     assert main(arguments) == 1
     error = capsys.readouterr().err
-    assert error.startswith("python -m lstmcore export: ") and error.count("\n") == 1
+    assert error.startswith("lstmcore export: ") and error.count("\n") == 1
     assert "data" in error and not out.exists()
 
 
@@ -93,9 +93,9 @@ def test_a_lack_of_memory_is_one_line(model, monkeypatch, capsys):
     def refuse(*args):
         raise MemoryError
 
-    monkeypatch.setattr("lstmcore.load", refuse)
+    monkeypatch.setattr("lstmcore.shell._models.load", refuse)
     assert main(["info", str(model)]) == 1
-    assert capsys.readouterr().err == "python -m lstmcore info: not enough memory\n"
+    assert capsys.readouterr().err == "lstmcore info: not enough memory\n"
 
 
 def test_info_counts_what_is_not_finite(model, capsys):

@@ -509,6 +509,18 @@ def test_entries_said_to_be_larger_than_the_file_are_refused(size, path):
         load(path)
 
 
+def test_a_directory_that_takes_much_memory_is_refused_unread(path):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for k in range(20):  # a few entries with long comments are as long as many without
+            info = zipfile.ZipInfo(f"{k}.npy")
+            info.comment = bytes(60_000)
+            archive.writestr(info, b"")
+    path.write_bytes(file.getvalue())
+    with pytest.raises(ValueError, match=r"a directory of 12\d{5} bytes"):
+        load(path)
+
+
 def test_two_entries_of_one_name_are_refused(path):
     file = io.BytesIO(saved_bytes())
     with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):

@@ -333,7 +333,7 @@ def test_a_value_takes_no_memory_for_a_gradient(units):
     for call in (objective.fun, objective):
         net.release_memory()
         call(net.params)
-        (workspace,) = net._pool._free
+        (workspace,) = net.passes.pool._free
         needed.append(workspace.needed)
     outputs = 2000 * (sum(units) + K)
     assert needed[0] < 1.5 * outputs and needed[1] > needed[0] + 2000 * 6 * sum(units)

@@ -1,11 +1,18 @@
 """`Cell`: what one direction of a layer is, said once for everybody who has to know it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, fields
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from .._activations import parse_activation
 from .._fixed import Fixed
 from .._params import BIAS, WEIGHTS, Block, by_gate, zeros
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 
 @dataclass
@@ -38,12 +45,12 @@ class Cell(Fixed):
     kind: str
     inputs: int
     units: int
-    gates: dict
-    states: tuple
-    state_sizes: tuple
-    block_names: tuple
-    blocks: tuple
-    description: dict
+    gates: Mapping[str, slice]
+    states: tuple[str, ...]
+    state_sizes: tuple[int, ...]
+    block_names: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    description: Mapping[str, Any]
 
     def __post_init__(self):
         for name in ("gates", "description"):

@@ -1,9 +1,22 @@
 """The one place that moves rows by the names of gates: other programs have other orders."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from typing import Any
 
-def reorder(array, cell, order, *, inverse=False):
+    import numpy.typing as npt
+
+    from ._cell import Cell
+
+
+def reorder(
+    array: npt.ArrayLike, cell: Cell, order: str, *, inverse: bool = False
+) -> npt.NDArray[Any]:
     """Put the rows of an array into another order of gates.
 
     Parameters

@@ -3,16 +3,26 @@
 It knows no kind of cell: what there is to know, the layer's `Cell` says.
 """
 
+from __future__ import annotations
+
 import inspect
 from collections import namedtuple
 from dataclasses import replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._dispatch import choose_threads, kernels
 from .._fixed import Fixed
 from .._params import STATE, WEIGHTS, Block, zeros
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from .._types import Direction
+    from ._cell import Cell
 
 # One direction's parameters, or their gradient. blocks : one array for each of the cell's
 # `block_names`; initial : one for each state, if it is learned. None where there is none.
@@ -48,6 +58,8 @@ class Layer(Fixed):
         Units of one direction.
     direction : {"forward", "reverse", "both"}
     directions : {1, 2}
+    prefixes : tuple of str
+        For each direction what the names of all that belongs to it begin with.
     tokens : bool
         Whether it takes integer tokens, one-hot vectors by their index.
     reads_ahead : bool
@@ -68,17 +80,33 @@ class Layer(Fixed):
         One direction.
     """
 
+    options: Mapping[str, Any]
+    cell: Cell
+    tokens: bool
+    direction: Direction
+    directions: int
+    reads_ahead: bool
+    input_size: int
+    hidden_size: int
+    output_size: int
+    states: tuple[str, ...]
+    state_sizes: tuple[int, ...]
+    is_recurrent: bool
+    learns_states: bool
+    is_masked: bool
+
     _instead = "make a new one from its options"
 
-    def __init__(self, options, cell, tokens):
+    def __init__(self, options: dict[str, Any], cell: Cell, tokens: bool) -> None:
         self.options = MappingProxyType(options)
         self.cell = cell
         self.tokens = tokens
-        one_way = options.get("direction") or "forward"
+        one_way: Direction = options.get("direction") or "forward"
         self.direction = "both" if options.get("bidirectional") else one_way
         self.reads_ahead = self.direction != "forward"
         self.reversals = _REVERSED[self.direction]
         self.directions = len(self.reversals)
+        self.prefixes = ("",) if self.directions == 1 else ("forward.", "backward.")
         self.input_size = cell.inputs
         self.hidden_size = cell.units
         self.output_size = self.directions * cell.units
@@ -86,7 +114,7 @@ class Layer(Fixed):
         self.is_recurrent = bool(cell.states)
         self.learns_states = bool(options.get("learn_initial_state"))
         self._no_states = [(None,) * len(cell.states)] * self.directions
-        self._kernel_cells = {}
+        self._kernel_cells: dict[Any, Any] = {}
 
         self._masks = tuple(options.get(f"{name}_mask") for name in cell.block_names)
         self.is_masked = any(mask is not None for mask in self._masks)
@@ -98,7 +126,7 @@ class Layer(Fixed):
         self._multiplications = sum(b.size for b in cell.blocks if b.kind == WEIGHTS)
         self._W_size = cell.blocks[0].size
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         parameters = inspect.signature(type(self)).parameters.values()
         shown = []
         for parameter in parameters:
@@ -116,13 +144,13 @@ class Layer(Fixed):
 
     # The flat vector's side.
 
-    def blocks(self):
+    def blocks(self) -> list[Block]:
         """All blocks, direction by direction, named as in ``"W"`` or ``"forward.W"``."""
         if self.directions == 1:
             return list(self._blocks)
         return [
-            replace(block, name=f"{direction}.{block.name}")
-            for direction in ("forward", "backward")
+            replace(block, name=prefix + block.name)
+            for prefix in self.prefixes
             for block in self._blocks
         ]
 

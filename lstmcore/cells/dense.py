@@ -1,10 +1,17 @@
 """`Dense`: a layer without recurrence."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .._checks import as_flag
 from .._params import BIAS, WEIGHTS, Block, by_gate, zeros
 from ._cell import Cell, describe_cell
 from ._layer import Layer
 from ._options import as_activation, as_size
+
+if TYPE_CHECKING:
+    from .._types import Activation
 
 
 class Dense(Layer):
@@ -33,7 +40,15 @@ class Dense(Layer):
     Dense(32, 9)
     """
 
-    def __init__(self, input_size, output_size, *, activation="identity", bias=True, tokens=False):
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        *,
+        activation: Activation = "identity",
+        bias: bool = True,
+        tokens: bool = False,
+    ) -> None:
         I, K = as_size(input_size, "input_size"), as_size(output_size, "output_size")
         options = {
             "input_size": I,

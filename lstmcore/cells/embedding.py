@@ -1,5 +1,7 @@
 """`Embedding`: a row of a table for each token."""
 
+from __future__ import annotations
+
 from ._layer import Layer
 from ._options import as_size
 from .dense import dense_cell
@@ -28,6 +30,6 @@ class Embedding(Layer):
     [(3, 8), (1, 8)]
     """
 
-    def __init__(self, n_tokens, size):
+    def __init__(self, n_tokens: int, size: int) -> None:
         I, K = as_size(n_tokens, "n_tokens"), as_size(size, "size")
         super().__init__({"n_tokens": I, "size": K}, dense_cell(I, K, "identity", False), True)

@@ -1,10 +1,19 @@
 """`GRU`: the gated recurrent unit."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .._checks import as_flag
 from .._params import BIAS, Block, bias, chrono, zeros
 from ._cell import Cell, describe_cell, matrix_blocks, stack_gates
 from ._layer import Layer
 from ._options import as_activation, as_gate_bias, as_masks, as_starts, recurrent_options
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from .._types import Activation, Direction, GateBias, Start
 
 
 class GRU(Layer):
@@ -64,22 +73,22 @@ class GRU(Layer):
 
     def __init__(
         self,
-        input_size,
-        hidden_size,
+        input_size: int,
+        hidden_size: int,
         *,
-        reset_after=True,
-        bidirectional=False,
-        direction=None,
-        gate_activation="logistic",
-        cell_activation="tanh",
-        learn_initial_state=False,
-        update_bias=0.0,
-        W_start="glorot",
-        R_start="orthogonal",
-        W_mask=None,
-        R_mask=None,
-        tokens=False,
-    ):
+        reset_after: bool = True,
+        bidirectional: bool = False,
+        direction: Direction | None = None,
+        gate_activation: Activation = "logistic",
+        cell_activation: Activation = "tanh",
+        learn_initial_state: bool = False,
+        update_bias: GateBias = 0.0,
+        W_start: Start = "glorot",
+        R_start: Start = "orthogonal",
+        W_mask: npt.ArrayLike | None = None,
+        R_mask: npt.ArrayLike | None = None,
+        tokens: bool = False,
+    ) -> None:
         options = recurrent_options(
             input_size, hidden_size, tokens, bidirectional, direction, learn_initial_state
         )

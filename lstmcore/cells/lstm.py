@@ -1,10 +1,19 @@
 """`LSTM`: long short-term memory and its variants."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .._checks import as_flag, as_integer, describe
 from .._params import WEIGHTS, Block, bias, chrono, zeros
 from ._cell import Cell, describe_cell, matrix_blocks, stack_gates
 from ._layer import Layer
 from ._options import as_activation, as_gate_bias, as_masks, as_starts, recurrent_options
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from .._types import Activation, Direction, GateBias, OutputPeephole, Start
 
 _FLAGS = ("input_gate", "forget_gate", "output_gate", "coupled", "peepholes", "gate_recurrence")
 OUTPUT_PEEPHOLES = ("now", "before", None)  # in the order of their codes in the kernels
@@ -94,30 +103,30 @@ class LSTM(Layer):
 
     def __init__(
         self,
-        input_size,
-        hidden_size,
+        input_size: int,
+        hidden_size: int,
         *,
-        peepholes=False,
-        output_peephole="now",
-        bidirectional=False,
-        direction=None,
-        input_gate=True,
-        forget_gate=True,
-        output_gate=True,
-        coupled=False,
-        gate_recurrence=False,
-        block_size=1,
-        gate_activation="logistic",
-        cell_activation="tanh",
-        output_activation="tanh",
-        learn_initial_state=False,
-        forget_bias=1.0,
-        W_start="glorot",
-        R_start="orthogonal",
-        W_mask=None,
-        R_mask=None,
-        tokens=False,
-    ):
+        peepholes: bool = False,
+        output_peephole: OutputPeephole = "now",
+        bidirectional: bool = False,
+        direction: Direction | None = None,
+        input_gate: bool = True,
+        forget_gate: bool = True,
+        output_gate: bool = True,
+        coupled: bool = False,
+        gate_recurrence: bool = False,
+        block_size: int = 1,
+        gate_activation: Activation = "logistic",
+        cell_activation: Activation = "tanh",
+        output_activation: Activation = "tanh",
+        learn_initial_state: bool = False,
+        forget_bias: GateBias = 1.0,
+        W_start: Start = "glorot",
+        R_start: Start = "orthogonal",
+        W_mask: npt.ArrayLike | None = None,
+        R_mask: npt.ArrayLike | None = None,
+        tokens: bool = False,
+    ) -> None:
         options = recurrent_options(
             input_size, hidden_size, tokens, bidirectional, direction, learn_initial_state
         )

@@ -1,8 +1,17 @@
 """`RNN`: the simple recurrent network."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ._cell import Cell, describe_cell, matrix_blocks
 from ._layer import Layer
 from ._options import as_activation, as_masks, as_starts, recurrent_options
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from .._types import Activation, Direction, Start
 
 
 class RNN(Layer):
@@ -59,19 +68,19 @@ class RNN(Layer):
 
     def __init__(
         self,
-        input_size,
-        hidden_size,
+        input_size: int,
+        hidden_size: int,
         *,
-        activation="tanh",
-        bidirectional=False,
-        direction=None,
-        learn_initial_state=False,
-        W_start="glorot",
-        R_start="orthogonal",
-        W_mask=None,
-        R_mask=None,
-        tokens=False,
-    ):
+        activation: Activation = "tanh",
+        bidirectional: bool = False,
+        direction: Direction | None = None,
+        learn_initial_state: bool = False,
+        W_start: Start = "glorot",
+        R_start: Start = "orthogonal",
+        W_mask: npt.ArrayLike | None = None,
+        R_mask: npt.ArrayLike | None = None,
+        tokens: bool = False,
+    ) -> None:
         options = recurrent_options(
             input_size, hidden_size, tokens, bidirectional, direction, learn_initial_state
         )

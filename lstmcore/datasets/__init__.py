@@ -14,10 +14,17 @@ Sunspots
 ``_make.py`` beside this file made the data files from the published ones.
 """
 
+from __future__ import annotations
+
 from importlib.resources import files
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import numpy.typing as npt
 
 __all__ = ["JapaneseVowels", "Sunspots", "load_japanese_vowels", "load_sunspots"]
 
@@ -25,20 +32,20 @@ __all__ = ["JapaneseVowels", "Sunspots", "load_japanese_vowels", "load_sunspots"
 class JapaneseVowels(NamedTuple):
     """Utterances and speakers: 270 to train on, 370 to test on."""
 
-    X_train: list
-    y_train: np.ndarray
-    X_test: list
-    y_test: np.ndarray
+    X_train: list[npt.NDArray[np.float64]]
+    y_train: npt.NDArray[np.intp]
+    X_test: list[npt.NDArray[np.float64]]
+    y_test: npt.NDArray[np.intp]
 
 
 class Sunspots(NamedTuple):
     """Years, 1700 to 2008, and the mean sunspot number of each."""
 
-    years: np.ndarray
-    numbers: np.ndarray
+    years: npt.NDArray[np.intp]
+    numbers: npt.NDArray[np.float64]
 
 
-def load_japanese_vowels():
+def load_japanese_vowels() -> JapaneseVowels:
     """Japanese Vowels, in the published order and split (Kudo et al. 1999; CC BY 4.0).
 
     Returns
@@ -54,7 +61,7 @@ def load_japanese_vowels():
     >>> len(X_train), len(X_test), X_train[0].shape
     (270, 370, (20, 12))
     """
-    parts = []
+    parts: list[Any] = []
     with (files(__name__) / "japanese_vowels.npz").open("rb") as file, np.load(file) as data:
         for part in ("train", "test"):
             # Six decimals were published; whole numbers of 1e-6 give each its nearest float64.
@@ -65,7 +72,7 @@ def load_japanese_vowels():
     return JapaneseVowels(*parts)
 
 
-def load_sunspots():
+def load_sunspots() -> Sunspots:
     """Yearly mean sunspot numbers, 1700 to 2008 (public domain).
 
     Returns

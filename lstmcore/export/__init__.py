@@ -4,12 +4,15 @@ The code is written by hand and reviewed as C (the files in ``runtime/``, copied
 what is generated is data: sizes, weights, the list of layers.
 """
 
+from __future__ import annotations
+
 import os
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +25,12 @@ from ._format import Number
 from ._int8 import INT8
 from ._model import READOUTS, model_of
 from ._source import RUNTIME, array, check_name, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Literal
+
+    import numpy.typing as npt
 
 __all__ = ["ExportReport", "export_c", "run_self_test"]
 
@@ -53,16 +62,16 @@ class ExportReport:
         For int8 what was measured in calibration.
     """
 
-    files: tuple
+    files: tuple[Path, ...]
     dtype: str
     constant_bytes: int
     state_bytes: int
     buffer_bytes_per_step: int
     error: float
     tolerance: float
-    details: dict = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [
             f"{self.dtype} export in {self.files[0].parent}: "
             + ", ".join(path.name for path in self.files),
@@ -80,16 +89,16 @@ class ExportReport:
 
 
 def export_c(
-    net,
-    directory,
-    name="network",
+    net: Network,
+    directory: str | os.PathLike[str],
+    name: str = "network",
     *,
-    dtype="float32",
-    data=None,
-    lengths=None,
-    overwrite=False,
-    self_test=False,
-):
+    dtype: Literal["float32", "float64", "int8"] = "float32",
+    data: npt.ArrayLike | None = None,
+    lengths: npt.ArrayLike | None = None,
+    overwrite: bool = False,
+    self_test: bool = False,
+) -> ExportReport:
     """Write a network as self-contained C99: no library, no allocation, no state of its own.
 
     Parameters
@@ -206,7 +215,9 @@ def export_c(
     return report
 
 
-def run_self_test(directory, name="network", *, flags=("-O2",)):
+def run_self_test(
+    directory: os.PathLike[str] | str, name: str = "network", *, flags: Sequence[str] = ("-O2",)
+) -> str:
     """Compile an export's self-test with the host's compiler and run it.
 
     Parameters

@@ -47,8 +47,8 @@ class Exported:
     y: np.ndarray
     error: float
     tolerance: float
-    settings: list = field(default_factory=list)
-    details: dict = field(default_factory=dict)
+    settings: list[str] = field(default_factory=list)
+    details: dict[str, object] = field(default_factory=dict)
 
 
 def largest_error(model, y):

@@ -47,8 +47,8 @@ class Signals:
     """
 
     y: np.ndarray
-    rows: dict
-    largest: dict
+    rows: dict[str, np.ndarray]
+    largest: dict[str, float]
 
 
 def _ranked(lengths):

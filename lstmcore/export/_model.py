@@ -44,7 +44,7 @@ class Part:
     name: str
     cell: Cell
     values: Weights
-    weights: dict
+    weights: dict[str, np.ndarray | None]
     reverse: bool
     is_output: bool
 
@@ -98,8 +98,8 @@ class Model:
         The output activation.
     """
 
-    parts: list
-    directions: list
+    parts: list[list[Part]]
+    directions: list[str]
     body: int
     readout: str
     output: str

@@ -12,11 +12,19 @@ One that goes by what the run has come to has three methods beside:
 Each run has a copy of its own, so that none knows of another.
 """
 
+from __future__ import annotations
+
 from copy import deepcopy
 from dataclasses import dataclass
 from math import cos, inf, pi
+from typing import TYPE_CHECKING
 
 from .._checks import as_integer, as_number, as_positive, describe
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .._types import Schedule
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,12 @@ class Step:
     every: float
     factor: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         as_positive(self.rate, "rate")
         as_positive(self.every, "every")
         as_positive(self.factor, "factor")
 
-    def __call__(self, epoch, max_epochs):
+    def __call__(self, epoch: float, max_epochs: float) -> float:
         return self.rate * self.factor ** (epoch // self.every)
 
 
@@ -59,7 +67,7 @@ class _Fall:
     rate: float
     last: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         as_positive(self.rate, "rate")
         as_number(self.last, "last", 0)
 
@@ -88,7 +96,7 @@ class Cosine(_Fall):
     (0.5, 0.375, 0.25)
     """
 
-    def __call__(self, epoch, max_epochs):
+    def __call__(self, epoch: float, max_epochs: float) -> float:
         return self.last + 0.5 * (self.rate - self.last) * (1.0 + cos(pi * epoch / max_epochs))
 
 
@@ -111,7 +119,7 @@ class Linear(_Fall):
     (0.5, 0.375, 0.25)
     """
 
-    def __call__(self, epoch, max_epochs):
+    def __call__(self, epoch: float, max_epochs: float) -> float:
         return self.rate + (self.last - self.rate) * epoch / max_epochs
 
 
@@ -150,7 +158,7 @@ class Plateau:
     factor: float = 0.5
     last: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         as_positive(self.rate, "rate")
         as_integer(self.patience, "patience", 1)
         as_positive(self.factor, "factor")
@@ -159,19 +167,19 @@ class Plateau:
         as_number(self.last, "last", 0)
         self._falls, self._lowest, self._since = 0, inf, 0
 
-    def __call__(self, epoch, max_epochs):
+    def __call__(self, epoch: float, max_epochs: float) -> float:
         return max(self.rate * self.factor**self._falls, min(self.last, self.rate))
 
-    def end_epoch(self, epoch, loss):
+    def end_epoch(self, epoch: float, loss: float) -> None:
         self._since = 0 if loss < self._lowest else self._since + 1
         self._lowest = min(loss, self._lowest)
         if self._since == self.patience:
             self._falls, self._since = self._falls + 1, 0
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return {"falls": self._falls, "lowest": self._lowest, "since": self._since}
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         self._falls = as_integer(state["falls"], "falls", 0)
         self._lowest = float(state["lowest"])
         self._since = as_integer(state["since"], "since", 0, self.patience - 1)
@@ -199,28 +207,28 @@ class WarmUp:
     """
 
     epochs: float
-    then: object
+    then: float | Schedule
     first: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         as_positive(self.epochs, "epochs")
         as_schedule(self.then, "then")
         as_number(self.first, "first", 0)
 
-    def __call__(self, epoch, max_epochs):
+    def __call__(self, epoch: float, max_epochs: float) -> float:
         then, rest = as_schedule(self.then, "then"), max_epochs - self.epochs
         if epoch >= self.epochs:
             return then(epoch - self.epochs, rest)
         return then(0, rest) * (self.first + (1.0 - self.first) * epoch / self.epochs)
 
-    def end_epoch(self, epoch, loss):
+    def end_epoch(self, epoch: float, loss: float) -> None:
         if epoch > self.epochs and hasattr(self.then, "end_epoch"):
             self.then.end_epoch(epoch - self.epochs, loss)
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return self.then.state() if hasattr(self.then, "state") else {}
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         if hasattr(self.then, "restore"):
             self.then.restore(state)
 

@@ -27,11 +27,11 @@ class Update:
         The parameters that decay: those that a penalty counts.
     """
 
-    OPTIONS = _DECAY  # pairs: name, value if it is not given
-    RATE = None  # the learning rate if it is not given; None: the method has none
+    OPTIONS: tuple[tuple[str, float], ...] = _DECAY  # pairs: name, value if it is not given
+    RATE: float | None = None  # the learning rate if it is not given; None: the method has none
     VECTORS = 0  # that are kept
     PACE = "learning_rate"  # what a smaller one of makes smaller steps
-    REFUSED = ()  # pairs: an argument of `drive` that must be None, why
+    REFUSED: tuple[tuple[str, str], ...] = ()  # an argument of `drive` that must be None; why
 
     def __init__(self, method, options, size, dtype, weight_slices):
         known = dict(self.OPTIONS)

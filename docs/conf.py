@@ -1,0 +1,148 @@
+"""The documentation's settings: `make docs` builds it into build/docs.
+
+The pages are Markdown that also reads well on a code host, and whose examples doctest runs. So they
+link to files, as ``../CHANGELOG.md`` or ``../lstmcore/training.py``, where this site has pages, and
+an example ends with an empty line. `adapt` changes both.
+"""
+
+import posixpath
+import re
+
+import lstmcore
+
+project = "lstmcore"
+author = copyright = "The lstmcore developers"
+version = release = lstmcore.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["gallery/*.ipynb"]
+templates_path = ["_templates"]
+
+# ------------------------------------------------------------------------------------- pages
+
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
+
+# Files outside of this folder, and the pages that stand for them.
+PAGES = {
+    "../README.md": "index.md",
+    "../CHANGELOG.md": "changelog.md",
+    "../CONTRIBUTING.md": "contributing.md",
+    "../examples/gallery": "gallery/index.rst",
+    "../lstmcore/losses/__init__.py": "api/own_loss.md",
+    "../lstmcore/losses/_function.py": "api/generated/lstmcore.losses.FunctionLoss.rst",
+    "../lstmcore/losses/_loss.py": "api/generated/lstmcore.losses.Loss.rst",
+    "../lstmcore/network.py": "api/generated/lstmcore.Network.rst",
+    "../lstmcore/training.py": "api/generated/lstmcore.fit.rst",
+    "../lstmcore/_minimize.py": "api/generated/lstmcore.minimize.rst",
+}
+LINK = re.compile(r"\]\(((?:\.\./)+[^)#\s]+)\)")
+SCRIPT = re.compile(r"\.\./examples/gallery/(\w+)\.py")
+
+
+END_OF_EXAMPLE = re.compile(r"\n\n```$", flags=re.MULTILINE)
+
+
+def adapt(app, docname, source):
+    """Lead links to files to the pages that stand for them; trim the examples."""
+    folder = posixpath.dirname(docname)
+
+    def page(match):
+        target = posixpath.normpath(posixpath.join(folder, match[1]))
+        if script := SCRIPT.fullmatch(target):
+            return f"](/gallery/{script[1]}.rst)"
+        return f"](/{PAGES[target]})" if target in PAGES else match[0]
+
+    source[0] = END_OF_EXAMPLE.sub("\n```", LINK.sub(page, source[0]))
+
+
+# ---------------------------------------------------------------------------------- reference
+
+autosummary_generate = True
+default_role = "autolink"  # `name` is a link where it is the name of something
+nitpick_ignore_regex = [("py:obj", r"(?!lstmcore\.).*")]  # and only emphasis where it is not
+autosummary_context = {
+    # Classes whose methods are explained where they are inherited from, or not meant for users.
+    "brief": [
+        "lstmcore.datasets.JapaneseVowels",
+        "lstmcore.datasets.Sunspots",
+        "lstmcore.losses.BinaryCrossEntropy",
+        "lstmcore.losses.CrossEntropy",
+        "lstmcore.losses.FunctionLoss",
+        "lstmcore.losses.Huber",
+        "lstmcore.losses.Poisson",
+        "lstmcore.losses.Quantile",
+        "lstmcore.losses.SquaredError",
+        "lstmcore.losses.TermTargets",
+    ],
+    # Methods without an underscore that other rooms of the package need, and users do not.
+    "inside": {
+        "lstmcore.Network": [
+            "check_checkpoint",
+            "check_examples",
+            "check_state",
+            "check_truncate",
+            "constant_loss",
+            "evaluate",
+            "exact",
+            "least_loss",
+        ],
+        "lstmcore.Objective": ["constant_loss", "least_loss"],
+    },
+}
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings say more
+numpydoc_show_class_members = False  # the template lists them, each with its docstring
+
+# ------------------------------------------------------------------------------------ gallery
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py$",
+    "only_warn_on_example_error": False,
+    "abort_on_example_error": True,
+    "doc_module": ("lstmcore",),
+    "backreferences_dir": "api/backreferences",
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "show_signature": False,
+    "min_reported_time": 10,
+}
+
+# --------------------------------------------------------------------------------------- HTML
+
+html_theme = "pydata_sphinx_theme"
+html_title = "lstmcore"
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {
+    "navigation_with_keys": False,
+    "header_links_before_dropdown": 7,
+    "show_nav_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["theme-version"],
+}
+linkcheck_timeout = 20
+
+
+FILE = re.compile(r"\bdocs/(\w+)\.md")
+
+
+def link_files(app, what, name, obj, options, lines):
+    """Lead files that docstrings name to their pages."""
+    lines[:] = [FILE.sub(r":doc:`/\1`", line) for line in lines]
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", link_files, priority=400)
+    app.connect("source-read", adapt)

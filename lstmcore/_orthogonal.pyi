@@ -1,0 +1,6 @@
+"""Types of the compiled random matrices."""
+
+from ._types import Vector
+
+def orthogonal(points: Vector, rows: int, columns: int) -> Vector: ...
+def logarithms(x: Vector) -> Vector: ...

@@ -1,0 +1,189 @@
+"""A network compared with the graph that it comes from, which onnxruntime runs."""
+
+import numpy as np
+
+from .._common import import_extra
+from ._chain import Embedded, Ended, OneHot
+
+__all__ = ["compare"]
+
+_TOLERANCE = 1e-4  # of the largest output
+_MOST_BYTES = 1 << 30  # of a model that is handed to onnxruntime, which takes less than 2 GiB
+_SIZES = (1, 1), (13, 5)  # time steps and sequences, where the graph leaves them open
+_TYPES = {1: "f4", 6: "i4", 7: "i8", 10: "f2", 11: "f8"}
+_ERRORS = (
+    "Fail InvalidArgument InvalidGraph InvalidProtobuf NoModel NotImplemented RuntimeException"
+)
+
+
+def compare(net, model, graph, folder, follower, nodes, output, stream, links, verify):
+    """Raise where network and graph differ.
+
+    Parameters
+    ----------
+    net : Network
+        With the loss and the readout that the graph says.
+    model : onnx.ModelProto
+    graph : Graph
+    folder : str or None
+    follower : Follower
+    nodes : list of Node
+        What the output comes from.
+    output : str
+    stream : Stream
+        What the output is.
+    links : list of Link
+        Of which the network is made.
+    verify : bool or None
+        None: if onnxruntime is there and takes the graph.
+    """
+    if verify is False:
+        return
+    try:
+        ort = import_extra("onnxruntime", "onnx", "verify=True")
+    except ImportError:
+        if verify:
+            raise
+        return
+    errors = tuple(getattr(ort.capi.onnxruntime_pybind11_state, name) for name in _ERRORS.split())
+    part = _part(model, graph, nodes, output, follower)
+    try:
+        if part is None:
+            raise errors[0]("more weights than it takes at once")
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = 1
+        session = ort.InferenceSession(part, options, providers=["CPUExecutionProvider"])
+    except errors as error:
+        if verify:
+            raise ValueError(
+                f"verify: expected a graph that onnxruntime takes, got one that it refuses: {error}"
+            ) from error
+        return
+    is_log = isinstance(links[-1], Ended) and links[-1].output_units == "log_softmax"
+    rng = np.random.default_rng(0)
+    for sizes in _SIZES:
+        data = _Data(rng, follower, links, dict(zip(("time", "batch"), sizes, strict=True)))
+        names = [value.name for value in session.get_inputs()]
+        try:
+            feeds = {name: data.feed(name, graph.inputs[name]) for name in names}
+            (there,) = session.run([output], feeds)
+        except (*errors, KeyError) as error:
+            raise ValueError(
+                f"verify: expected a graph that onnxruntime runs on inputs {data.X.shape}, got "
+                f"{error}; verify=False reads it without a comparison"
+            ) from error
+        here = net.predict(data.X, data.lengths, check_finite=False)
+        _refuse_difference(here, np.exp(there) if is_log else there, stream, data.lengths)
+
+
+def _part(model, graph, nodes, output, follower):
+    """The part of a model that gives its output, as bytes; None where they are too many."""
+    import onnx
+
+    part = onnx.ModelProto(ir_version=model.ir_version, producer_name="lstmcore")
+    part.opset_import.extend(model.opset_import)
+    part.graph.name = "part"
+    read = {name for node in nodes for name in node.inputs}
+    part.graph.input.extend(value for name, value in graph.inputs.items() if name in read)
+    part.graph.output.add(name=output)
+    n_bytes = 0
+    for name in sorted(read):
+        array = graph.array(name) if name and graph.producer(name) is None else None
+        if array is not None:
+            n_bytes += array.nbytes
+            if n_bytes > _MOST_BYTES:
+                return None
+            part.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    for node in nodes:
+        own = part.graph.node.add()
+        own.CopyFrom(node.proto)
+        if node.op == "GRU" and follower.linear_before_reset is not None:
+            kept = [a for a in own.attribute if a.name != "linear_before_reset"]
+            del own.attribute[:]
+            own.attribute.extend(kept)
+            value = int(follower.linear_before_reset)
+            own.attribute.append(onnx.helper.make_attribute("linear_before_reset", value))
+    return part.SerializeToString()
+
+
+class _Data:
+    """Random sequences, for the graph as it has its axes and for the network.
+
+    Attributes
+    ----------
+    X : (B, T, I) or (B, T) array
+    lengths : (B,) array or None
+    """
+
+    def __init__(self, rng, follower, links, sizes):
+        self._follower, self._sizes = follower, sizes
+        self._link = link = links[0]
+        shape = [self._size(axis, link.size) for axis in link.axes]
+        if isinstance(links[1], Embedded | OneHot):
+            n_tokens = len(links[1].table) if isinstance(links[1], Embedded) else links[1].size
+            self._array = rng.integers(n_tokens, size=shape)
+        elif link.is_integer:
+            self._array = rng.integers(-2, 3, size=shape)
+        else:
+            self._array = rng.standard_normal(shape)
+        places = [_place(link.axes, "batch"), _place(link.axes, "time")]
+        features = [k for k, axis in enumerate(link.axes) if axis is None]
+        X = self._array.transpose([k for k in (*places, *features) if k is not None])
+        for k, place in enumerate(places):
+            if place is None:
+                X = np.expand_dims(X, k)
+        self.X = X.astype(np.float32) if features else X
+        self.lengths = None
+        if follower.lengths is not None:
+            self.lengths = rng.integers(1, self.X.shape[1] + 1, size=len(self.X))
+            self.lengths[-1] = self.X.shape[1]
+
+    def feed(self, name, value):
+        """What the graph is given as an input."""
+        dtype = np.dtype(_TYPES[value.type.tensor_type.elem_type])
+        if name == self._link.name:
+            return self._array.astype(dtype)
+        if name == self._follower.lengths:
+            return self.lengths.astype(dtype)
+        link = self._follower.inputs[name]
+        return np.zeros([self._size(axis, link.size) for axis in link.axes], dtype)
+
+    def _size(self, axis, size):
+        if axis is None:
+            return size
+        if axis[0].sizes[0] == axis[0].sizes[1]:
+            return axis[0].sizes[0]
+        return self._sizes[axis[0].role or "batch"]
+
+
+def _place(axes, role):
+    """Which of the axes has a role; None if none has."""
+    places = [k for k, axis in enumerate(axes) if axis is not None and axis[0].role == role]
+    return places[0] if places else None
+
+
+def _refuse_difference(here, there, stream, lengths):
+    batch, time = _place(stream.axes, "batch"), _place(stream.axes, "time")
+    units = [k for k, axis in enumerate(stream.axes) if axis is None]
+    there = there.transpose([k for k in (batch, time, *units) if k is not None])
+    n_free = (batch is not None) + (time is not None)
+    there = there.reshape(*there.shape[:n_free], -1)
+    if batch is None:
+        here = here[0]
+    if here.ndim > there.ndim:  # of one step alone the graph gives no axis of time
+        here = here[..., 0, :]
+    here, there = here.astype(np.float64), there.astype(np.float64)
+    if lengths is not None and time is not None:
+        is_step = np.arange(here.shape[1]) < lengths[:, None]
+        here, there = here[is_step], there[is_step]
+    with np.errstate(invalid="ignore"):
+        error = np.abs(here - there)
+    error[(here == there) | (np.isnan(here) & np.isnan(there))] = 0
+    largest = np.max(np.abs(there), initial=1e-6, where=np.isfinite(there))
+    if not np.all(error <= _TOLERANCE * largest):
+        raise ValueError(
+            f"source: expected outputs as onnxruntime gives them, got a difference of "
+            f"{np.max(error):.2g} where the largest is {largest:.2g}; a GRU may have been exported "
+            "with the wrong linear_before_reset, which from_onnx takes as an argument"
+        )
