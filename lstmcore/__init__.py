@@ -27,6 +27,7 @@ from .network import Network
 # and editors are told of it here.
 if TYPE_CHECKING:
     from . import datasets, optimizers
+    from . import estimators as estimators
     from . import losses as losses
     from ._minimize import ConvergenceWarning, minimize
     from .export import export_c
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .interop.keras import from_keras, to_keras
     from .interop.onnx import from_onnx
     from .interop.torch import from_torch, to_torch
+    from .layouts import as_sequences, windows
     from .objective import Objective
     from .plots import plot_gates, plot_gradients, plot_history
     from .scaling import Scaler, ScaleWarning

@@ -130,7 +130,10 @@ class Examples(Fixed):
         return np.bincount(sequences, weights, minlength=len(self))
 
     def split(
-        self, share: float, rng: np.random.Generator, labels: npt.NDArray[np.integer] | None = None
+        self,
+        share: float,
+        rng: np.random.Generator,
+        labels: npt.NDArray[np.intp] | None = None,
     ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Two parts of the sequences that have a weight, at random.
 

@@ -206,9 +206,9 @@ def minimize(
         from the best parameters with this many iterations of L-BFGS-B on the whole objective. True
         means 200. See the notes.
     memory : dict, optional
-        Of the same: where the method leaves what it keeps from step to step (means, velocities,
-        sizes of steps), and what it goes on from if that is there, on other data for example. An
-        empty dict at first.
+        For adam, sgd, rmsprop and rprop: where the method leaves what it keeps from step to step
+        (means, velocities, sizes of steps). It goes on from what is there, on other data for
+        example. It is an empty dict at first.
     checkpoint_path : str or path-like, optional
         A file that keeps the run; any method can have one. If the file is there, the run goes on
         from it, and ends in the same bits as a run that was never cut (see the notes). It has

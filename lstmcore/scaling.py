@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Self
 
-    from ._types import Vector
+    from ._types import SequencesLike, Vector
 
 __all__ = ["ScaleWarning", "Scaler", "scale_complaint"]
 
@@ -29,27 +29,27 @@ class ScaleWarning(UserWarning):
 class Scaler:
     """Brings every feature to mean 0 and standard deviation 1, and back.
 
-    Networks begin with weights for inputs and targets of about that scale. The numbers of a test
-    set are scaled by what was found in the training set.
+    Networks begin with weights that suit inputs and targets of about that scale. Scale the numbers
+    of a test set by what was found in the training set.
 
     Attributes
     ----------
     mean_ : (D,) float64 array
     scale_ : (D,) float64 array
-        The standard deviation; 1 of a feature that is constant.
+        The standard deviation, or 1 for a feature that is constant.
     n_features_in_ : int
         D.
     n_samples_seen_ : int
-        Steps (or rows) that were there.
+        How many steps (or rows) there were.
 
     Notes
     -----
-    Where D is 1, the axis of the features may be absent. A two-dimensional array is rows (N, D) of
-    features, as targets of sequences that are read out are; one number for every step, (B, T), is
-    ``Y[..., None]``.
+    Where D is 1, the axis of the features may be absent. A two-dimensional array is read as rows
+    (N, D) of features, which is the form of targets of sequences that are read out. One number for
+    every step, (B, T), is ``Y[..., None]``.
 
-    A program in C can leave the scaling of its inputs to the first layer's weights, as
-    examples/deploy does.
+    A program in C can leave the scaling of its inputs to the first layer's weights:
+    docs/embedded.md shows how.
 
     Examples
     --------
@@ -71,7 +71,7 @@ class Scaler:
 
     def fit(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
         *,
@@ -143,7 +143,7 @@ class Scaler:
     def n_features_in_(self) -> int:
         return self.mean_.size
 
-    def transform(self, X: npt.ArrayLike) -> Any:
+    def transform(self, X: SequencesLike) -> Any:
         """Features less their mean, divided by their standard deviation.
 
         Parameters
@@ -158,7 +158,7 @@ class Scaler:
         """
         return self._map(X, self._forward)
 
-    def inverse_transform(self, X: npt.ArrayLike) -> Any:
+    def inverse_transform(self, X: SequencesLike) -> Any:
         """What `transform` has been given: outputs of a network in the units of its targets.
 
         Parameters
@@ -174,7 +174,7 @@ class Scaler:
 
     def fit_transform(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
     ) -> Any:
