@@ -1,6 +1,9 @@
 """What the estimators share: parameters to a network, data to examples, `fit` of the core."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -26,6 +29,12 @@ from ..training import fit
 from ._callbacks import CallbackSupportMixin, Told, with_callbacks
 from ._data import read_sequences
 from ._solvers import BATCH_SOLVERS, SOLVERS, Patience, arguments_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+    from .._types import SequencesLike
 
 __all__ = ["Estimator", "PerSequence", "PerStep", "has_partial_fit"]
 
@@ -103,17 +112,20 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         self.network = network
         self.solver_options = solver_options
 
-    # What a kind of y adds to `Network.prepare`, and the readout of steps.
-    class_weight = None
-    readout = "all"
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
 
     @with_callbacks
-    def fit(self, X, y, *, lengths=None, sample_weight=None):
+    def fit(
+        self,
+        X: SequencesLike,
+        y: SequencesLike,
+        *,
+        lengths: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Train a network on sequences and their targets.
 
         Parameters
@@ -446,6 +458,7 @@ class PerStep:
     """One target for each step of each sequence."""
 
     _reads_steps = True
+    readout = "all"
 
     def _reads_rows(self, y):
         """Whether y has one target for each row of a table, which then is a step."""
