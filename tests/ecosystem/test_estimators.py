@@ -628,4 +628,9 @@ def test_callbacks_of_scikit_learn_go_with_a_search():
     monitor = sklearn_callback.ScoringMonitor(scoring="accuracy")
     fitted = classifier(n_restarts=2, max_iter=3).set_callbacks(monitor).fit(X, Y)
     assert fitted.n_iter_ == 3
-    GridSearchCV(classifier(max_iter=2), {"alpha": [0.1, 1.0]}, cv=2).fit(X, Y)
+    watcher = Recorder()
+    watcher.max_propagation_depth = None  # a search hands it on
+    GridSearchCV(classifier(max_iter=2), {"alpha": [0.1, 1.0]}, cv=2).set_callbacks(watcher).fit(
+        X, Y
+    )
+    assert watcher.iterations == 2 * (2 * 2 + 1)
