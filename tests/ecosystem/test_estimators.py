@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -10,7 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import StackingClassifier, VotingClassifier, VotingRegressor
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import f1_score, make_scorer
 from sklearn.model_selection import (
     GridSearchCV,
@@ -147,7 +148,7 @@ def test_voting_takes_networks():
 
 def test_stacking_takes_networks():
     members = [("lstm", classifier()), ("gru", classifier(cell="gru"))]
-    ensemble = StackingClassifier(members, LogisticRegression(), cv=2).fit(X, Y)
+    ensemble = StackingClassifier(members, RidgeClassifier(), cv=2).fit(X, Y)
     assert ensemble.predict(X).shape == (48,)
 
 
@@ -251,6 +252,22 @@ def test_nested_lists_of_one_length_are_a_table():
     fitted = classifier().fit(table.tolist(), Y)
     assert fitted.n_features_in_ == 6
     assert same(fitted.predict_proba(table), fitted.predict_proba(table.tolist()))
+
+
+def test_data_frames_are_tables_with_names_and_in_a_list_sequences():
+    table = pd.DataFrame(np.array([x[:6, 0] for x in X]), columns=list("abcdef"))
+    fitted = classifier().fit(table, Y)
+    assert fitted.feature_names_in_.tolist() == list("abcdef")
+    assert same(
+        fitted.predict_proba(table),
+        classifier().fit(table.to_numpy(), Y).predict_proba(table.to_numpy()),
+    )
+    with pytest.raises(ValueError, match="The feature names should match"):
+        fitted.predict(table[list("bacdef")])
+    frames = [pd.DataFrame(x, columns=["wave", "noise"]) for x in X]
+    assert same(
+        classifier().fit(frames, pd.Series(Y)).predict(frames), classifier().fit(X, Y).predict(X)
+    )
 
 
 # ---------------------------------------------------------------------------------- transformer
