@@ -22,6 +22,8 @@ from sklearn.preprocessing import StandardScaler
 from lstmcore.datasets import load_japanese_vowels
 from lstmcore.estimators import SequenceClassifier, SequenceTransformer
 
+ITERATIONS = 8, 216  # of the first round and of the last one
+
 # Peepholes are an LSTM's, so each cell has a space of its own.
 COMMON = {
     "hidden_layer_sizes": [(8,), (16,), (32,), (48,), (8, 8), (16, 16), (32, 16)],
@@ -52,8 +54,8 @@ def search(candidates=27, seed=0, n_jobs=None):
         n_candidates=candidates,
         factor=3,
         resource="sequenceclassifier__max_iter",
-        min_resources=8,
-        max_resources=216,
+        min_resources=ITERATIONS[0],
+        max_resources=ITERATIONS[1],
         scoring="neg_log_loss",
         cv=3,
         random_state=seed,
