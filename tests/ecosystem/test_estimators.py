@@ -1,6 +1,8 @@
 """The estimators of sequences among scikit-learn's tools, and what their parameters mean."""
 
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -651,3 +653,24 @@ def test_callbacks_of_scikit_learn_go_with_a_search():
         X, Y
     )
     assert watcher.iterations == 2 * (2 * 2 + 1)
+
+
+# ---------------------------------------------------------------------------------- without
+
+
+def test_without_scikit_learn_the_rest_is_there_and_the_error_says_what_to_install():
+    code = """
+import sys
+sys.modules["sklearn"] = None                      # importing it fails
+from lstmcore import *
+import lstmcore as lc
+print(len(lc.as_sequences([[1.0, 2.0]])), len(windows([1.0, 2.0, 3.0], 2)[0]))
+try:
+    lc.estimators
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    answer, error = done.stdout.splitlines()
+    assert answer == "1 1"
+    assert error.endswith('scikit-learn 1.6 or newer: pip install "lstmcore[sklearn]"')
