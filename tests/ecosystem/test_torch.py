@@ -400,6 +400,16 @@ def test_there_and_back_the_parameters_are_equal(name, dtype, through, tmp_path)
     assert not any(np.shares_memory(array, net.params) for array in arrays.values())
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_from_pytorch_through_onnx_the_parameters_are_equal(name, tmp_path):
+    options, _ = FILES[name]
+    net = lc.from_torch(
+        GOLDEN / name, dtype="float32", **options
+    )  # which ONNX's recurrent nodes are
+    net.to_onnx(tmp_path / "net.onnx")
+    assert same(lc.from_onnx(tmp_path / "net.onnx"), net)
+
+
 def test_masks_are_in_the_weights():
     mask = np.eye(12, 3)
     net = lc.Network([lc.LSTM(3, 3, R_mask=mask)], seed=0)
