@@ -143,14 +143,16 @@ def choose_entry(value, is_tensor, entry=None):
             return False
         if id(value) not in known:
             known[id(value)] = all(
-                type(key) is str and is_tensor(item) for key, item in value.items()
+                isinstance(key, str) and is_tensor(item) for key, item in value.items()
             )
         return known[id(value)]
 
     if entry is None and is_state_dict(value):
         return value
     value = value if isinstance(value, dict) else {}
-    entries = {key: item for key, item in value.items() if type(key) is str and is_state_dict(item)}
+    entries = {
+        key: item for key, item in value.items() if isinstance(key, str) and is_state_dict(item)
+    }
     if entry is not None and entry in entries:
         return entries[entry]
     if entry is None and len(entries) == 1:
