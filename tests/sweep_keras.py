@@ -38,15 +38,18 @@ SECONDS = 1.0  # of processor time, for one file
 MEMORY = 40
 ALLOWANCE = 6 << 20  # bytes: what reading takes for the smallest file, with an entry of 1 MB
 
-GOLDEN = Path(__file__).parent / "ecosystem/golden/keras/models.zip"
-ARCHIVES = ["functional.keras", "keras_2_13.keras", "sequential.keras"]
-OF_HDF5 = ["alone.weights.h5", "keras_2_15.h5", "keras_2_2.h5", "legacy.h5"]
+GOLDEN = Path(__file__).parent / "ecosystem/golden/keras"
+ARCHIVES = ["functional.keras", "keras_2_13_functional.keras", "sequential.keras"]
+OF_HDF5 = ["alone.weights.h5", "keras_2_15_stack.h5", "keras_2_2.h5", "legacy.h5"]
 
 
 @lru_cache
 def content_of(name):
-    with zipfile.ZipFile(GOLDEN) as archive:
-        return archive.read(name)
+    for path in GOLDEN.glob("*.zip"):
+        with zipfile.ZipFile(path) as archive:
+            if name in archive.namelist():
+                return archive.read(name)
+    raise FileNotFoundError(name)
 
 
 HUGE = [0, 1, 255, 1 << 16, (1 << 31) - 1, 1 << 31, 1 << 32, (1 << 63) - 1, (1 << 64) - 1]
@@ -128,7 +131,7 @@ def read(path, content):
     """The network, or None where it is refused, within the limits."""
     options = {}
     if content[:2] != b"PK":
-        options["config"] = content_of("alone.json").decode()
+        options["config"] = content_of("alone.weights.h5.json").decode()
         if b"model_config" in content:
             options = {}
     tracemalloc.start()

@@ -30,14 +30,35 @@ TOLERANCE = 2e-6
 def models(tmp_path_factory):
     """The folder of the models that Keras has saved."""
     folder = tmp_path_factory.mktemp("keras")
-    with zipfile.ZipFile(GOLDEN / "models.zip") as archive:
-        archive.extractall(folder)
+    for path in GOLDEN.glob("*.zip"):
+        with zipfile.ZipFile(path) as file:
+            file.extractall(folder)
     return folder
 
 
-OUTPUTS = np.load(GOLDEN / "outputs.npz")
+OUTPUTS = {k: v for path in sorted(GOLDEN.glob("*.npz")) for k, v in np.load(path).items()}
 NAMES = sorted({name[:-2] for name in OUTPUTS})
 
+STACK = (
+    [
+        lc.GRU(3, 3),
+        lc.LSTM(3, 2, bidirectional=True, gate_activation=("hard_sigmoid", 0.2, 0.5)),
+        lc.Dense(4, 3, activation=("leaky_relu", 0.30000001192092896)),
+        lc.Dense(3, 2),
+    ],
+    "last",
+    "cross_entropy",
+)
+FUNCTIONAL = (
+    [
+        lc.GRU(3, 2, reset_after=False, bidirectional=True),
+        lc.RNN(4, 3, activation="softsign"),
+        lc.GRU(3, 2),
+        lc.Dense(2, 1),
+    ],
+    "last_step",
+    "binary_cross_entropy",
+)
 LAYERS = {
     "alone.weights.h5": (
         [
@@ -69,11 +90,6 @@ LAYERS = {
         "last",
         "cross_entropy",
     ),
-    "keras_2_15.h5": (
-        [lc.GRU(3, 2, reset_after=False, bidirectional=True), lc.GRU(4, 3), lc.Dense(3, 1)],
-        "last",
-        "squared_error",
-    ),
     "legacy.h5": (
         [
             lc.RNN(3, 4, bidirectional=True),
@@ -94,12 +110,16 @@ LAYERS = {
         "cross_entropy",
     ),
 }
-LAYERS["keras_2_13.keras"] = LAYERS["keras_2_15.h5"]
+for version in ("13", "15"):
+    for suffix in (".keras", ".h5", ".weights.h5"):
+        LAYERS[f"keras_2_{version}_stack{suffix}"] = STACK
+    for suffix in (".keras", "_weights.h5"):
+        LAYERS[f"keras_2_{version}_functional{suffix}"] = FUNCTIONAL
 
 
 def golden(models, name, **options):
-    if name == "alone.weights.h5":
-        options.setdefault("config", models / "alone.json")
+    if "weights" in name:
+        options.setdefault("config", models / f"{name}.json")
     return lc.from_keras(models / name, **options)
 
 
@@ -114,9 +134,9 @@ def test_a_model_gives_what_keras_gave(name, models):
 
 
 def test_dtype_readout_and_loss_may_be_chosen(models):
-    path = models / "keras_2_15.h5"
-    net = lc.from_keras(path, dtype="float64", readout="mean", loss=lc.losses.Huber(0.1))
-    assert (net.dtype, net.readout, net.loss_name) == ("float64", "mean", "huber")
+    path = models / "keras_2_15_stack.h5"
+    net = lc.from_keras(path, dtype="float64", readout="mean", loss="cross_entropy")
+    assert (net.dtype, net.readout, net.loss_name) == ("float64", "mean", "cross_entropy")
     assert (net.params.astype("float32") == lc.from_keras(path).params).all()
     net = lc.from_keras(models / "functional.keras", loss="squared_error")
     assert net.layers[-1].options["activation"] == "logistic"
@@ -128,8 +148,8 @@ def test_dtype_readout_and_loss_may_be_chosen(models):
 
 @pytest.mark.parametrize("form", [str, json.loads, "path"])
 def test_the_configuration_of_weights_alone_comes_in_three_forms(form, models):
-    text = (models / "alone.json").read_text(encoding="utf-8")
-    config = models / "alone.json" if form == "path" else form(text)
+    text = (models / "alone.weights.h5.json").read_text(encoding="utf-8")
+    config = models / "alone.weights.h5.json" if form == "path" else form(text)
     net = lc.from_keras(models / "alone.weights.h5", config=config)
     assert (net.params == golden(models, "alone.weights.h5").params).all()
 
