@@ -636,6 +636,30 @@ GRAPHS = {
         {"arrays": {"variance": [1.0, 2.0, 3.0]}},
         "[LSTM(3, 4), Dense(4, 3)] squared_error last",
     ),
+    "what OnnxMLTools puts behind a layer of Keras": (
+        TRANSPOSED,
+        [
+            ("Transpose", ["Y"], ["t"], {"perm": [2, 1, 0, 3]}),
+            ("Squeeze", ["t", "i1"], ["z"], {}),
+            ("MatMul", ["z", "V1"], ["zV"], {}),
+            ("Add", ["zV", "v"], ["y"], {}),
+        ],
+        {"activations": ["Sigmoid", "Tanh", "Tanh"]},
+        "[LSTM(3, 4), Dense(4, 3)] squared_error all",
+    ),
+    "directions side by side, as tf2onnx joins them": (
+        TRANSPOSED,
+        [
+            ("Split", ["Y"], ["f", "b"], {"axis": 1}),
+            ("Squeeze", ["f", "i1"], ["fs"], {}),
+            ("Squeeze", ["b", "i1"], ["bs"], {}),
+            ("Concat", ["fs", "bs"], ["c"], {"axis": 2}),
+            ("Transpose", ["c"], ["z"], {"perm": [1, 0, 2]}),
+            *HEAD,
+        ],
+        {"D": 2},
+        "[LSTM(3, 4, bidirectional=True), Dense(8, 3)] squared_error all",
+    ),
     "Exp of LogSoftmax": (
         TRANSPOSED,
         [*SIDE_BY_SIDE, *HEAD[:1], ("LogSoftmax", ["zV"], ["l"], {}), ("Exp", ["l"], ["y"], {})],
@@ -692,6 +716,56 @@ def test_one_hot_vectors_are_tokens():
     X = np.random.default_rng(7).integers(3, size=(4, 9))
     (y,) = session(model).run(None, {"int64_X": X})
     np.testing.assert_allclose(net.predict(X), y, rtol=0, atol=1e-5)
+
+
+def test_tokens_may_come_as_real_numbers():  # as to an Embedding of Keras
+    before = [
+        ("Cast", ["X"], ["i"], {"to": TensorProto.INT32}),
+        ("Gather", ["table", "i"], ["a"], {}),
+        ("Transpose", ["a"], ["x"], {"perm": [1, 0, 2]}),
+    ]
+    arrays = {"table": np.random.default_rng(0).normal(size=(7, 3))} | INTS
+    after = [("Squeeze", ["Y_h", "i0"], ["y"], {})]
+    model = around(before, after, arrays=arrays, shape=("B", "T"))
+    net = lc.from_onnx(model, verify=True)
+    assert repr(list(net.layers)) == "[Embedding(7, 3), LSTM(3, 4)]"
+    X = np.random.default_rng(7).integers(7, size=(4, 9))
+    (y,) = session(model).run(None, {"X": X.astype(np.float32)})
+    np.testing.assert_allclose(net.predict(X), y, rtol=0, atol=1e-5)
+
+
+def test_whole_numbers_may_be_features():
+    before = [
+        ("Cast", ["int64_X"], ["a"], {"to": TensorProto.FLOAT}),
+        ("Transpose", ["a"], ["x"], {"perm": [1, 0, 2]}),
+    ]
+    model = around(before, [("Squeeze", ["Y_h", "i0"], ["y"], {})], arrays=INTS)
+    value = helper.make_tensor_value_info("int64_X", TensorProto.INT64, ["B", "T", 3])
+    model.graph.input[0].CopyFrom(value)
+    net = lc.from_onnx(model, verify=True)
+    assert repr(list(net.layers)) == "[LSTM(3, 4)]" and not net.takes_tokens
+
+
+def test_operators_of_an_old_set():
+    arrays = weights("LSTM", 3, 4) | {"V1": V1, "rows": np.array([1]), "H": np.array([4])}
+    own = [
+        ("Transpose", ["X"], ["x"], {"perm": [1, 0, 2]}),
+        ("Shape", ["x"], ["shape"], {}),
+        ("Slice", ["shape"], ["n"], {"starts": [1], "ends": [2]}),
+        ("Concat", ["rows", "n", "H"], ["hc"], {"axis": 0}),
+        ("ConstantOfShape", ["hc"], ["h"], {}),
+        ("LSTM", ["x", *"WRB", "", "h", "h"], ["Y"], {"hidden_size": 4}),
+        ("Squeeze", ["Y"], ["s"], {"axes": [1]}),
+        ("Slice", ["s"], ["l"], {"starts": [-1], "ends": [2**63 - 1], "axes": [0]}),
+        ("Squeeze", ["l"], ["z"], {"axes": [0]}),
+        ("Gemm", ["z", "V1", "v"], ["g"], {}),
+        ("Clip", ["g"], ["y"], {"min": 0.0}),
+    ]
+    nodes = [helper.make_node(name, i, o, **a) for name, i, o, a in own]
+    model = make(nodes, arrays | {"v": v}, {"X": ["B", "T", 3]}, {"y": None}, opset=9)
+    net = lc.from_onnx(model, verify=True)
+    assert repr(list(net.layers)) == "[LSTM(3, 4), Dense(4, 3, activation='relu')]"
+    assert net.readout == "last"
 
 
 def test_loss_and_readout_may_be_chosen():

@@ -127,7 +127,7 @@ class Follower:
     ----------
     graph : Graph
     layouts : dict
-        For inputs by their names (axis of the features, how many or None).
+        For inputs by their names (axis of the features or None, how many or None).
     linear_before_reset : bool or None
         In place of what GRU nodes say.
     opset : int
@@ -207,9 +207,11 @@ class Follower:
         sizes = [dim.dim_value for dim in tensor.shape.dim]
         if len(sizes) > 6:
             raise Refused(f"reads the input {name!r}, which has {len(sizes)} axes")
-        features, size = self._layouts.get(name, (len(sizes) - 1, None))
-        if (is_integer and name not in self._layouts) or not sizes:
-            features, size = None, 1
+        default = None if is_integer or not sizes else len(sizes) - 1
+        features, size = self._layouts.get(name, (default, None))
+        is_integer = features is None and bool(sizes)
+        if features is None:
+            size = 1
         elif size is None:
             size = sizes[features] if sizes[features] > 0 else 1
         self.budget.spend(size)
@@ -302,14 +304,21 @@ class Follower:
         value = values[0]
         if isinstance(value, Stream):
             links = self.chain.links_of(value.units)
-            is_integer = any(isinstance(link, Input) and link.is_integer for link in links)
-            if to not in _REAL_TYPES and not (is_integer and to in _INTEGER_TYPES):
+            (link,) = links if len(links) == 1 else (None,)
+            is_input = isinstance(link, Input)
+            if is_input and to in _REAL_TYPES and link.is_integer and len(link.layout) > 1:
+                self._read_again(link, len(link.layout) - 1)
+            elif is_input and to in _INTEGER_TYPES and not link.is_integer:
+                self._read_again(link, None)
+            elif to not in _REAL_TYPES and not (is_input and link.is_integer):
                 raise Refused("casts outputs to a type that is not real")
-            if is_integer and to in _REAL_TYPES:
-                (link,) = links
-                if len(link.layout) > 1 and link.name not in self._layouts:
-                    raise OtherLayout(link.name, len(link.layout) - 1, None)
         return value
+
+    def _read_again(self, link, axis):
+        """Read an input again: whole numbers as features, or real ones as tokens."""
+        if link.name in self._layouts:
+            raise Refused(f"reads the input {link.name!r} as tokens and as features")
+        raise OtherLayout(link.name, axis, None)
 
     def _do_Transpose(self, node, values):
         x = self._stream(values[0])

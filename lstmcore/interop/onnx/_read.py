@@ -115,7 +115,7 @@ def from_onnx(
     follower, nodes = _followed(graph, opset, [output], linear_before_reset)
     stream = _stream_of(follower, output, nodes)
     net, links = _network(follower, stream, output, dtype)
-    compare(net, model, graph, folder, follower, nodes, output, stream, links, verify)
+    compare(net, model, graph, follower, nodes, output, stream, links, verify)
     changes = {"readout": readout, "loss": loss}
     changes = {name: value for name, value in changes.items() if value is not None}
     if changes:

@@ -1,22 +1,28 @@
 """A network compared with the graph that it comes from, which onnxruntime runs."""
 
+from math import prod
+
 import numpy as np
 
-from .._common import import_extra
 from ._chain import Embedded, Ended, OneHot
 
 __all__ = ["compare"]
 
 _TOLERANCE = 1e-4  # of the largest output
 _MOST_BYTES = 1 << 30  # of a model that is handed to onnxruntime, which takes less than 2 GiB
-_SIZES = (1, 1), (13, 5)  # time steps and sequences, where the graph leaves them open
-_TYPES = {1: "f4", 6: "i4", 7: "i8", 10: "f2", 11: "f8"}
+_MOST_NUMBERS = 1 << 22  # of an input
+# Where the graph leaves them open.
+_SIZES = {"time": 1, "batch": 1}, {"time": 13, "batch": 5}
 _ERRORS = (
     "Fail InvalidArgument InvalidGraph InvalidProtobuf NoModel NotImplemented RuntimeException"
 )
 
 
-def compare(net, model, graph, folder, follower, nodes, output, stream, links, verify):
+class _TooLarge(Exception):
+    """What a graph would be run on, or has, is too much."""
+
+
+def compare(net, model, graph, follower, nodes, output, stream, links, verify):
     """Raise where network and graph differ.
 
     Parameters
@@ -25,7 +31,6 @@ def compare(net, model, graph, folder, follower, nodes, output, stream, links, v
         With the loss and the readout that the graph says.
     model : onnx.ModelProto
     graph : Graph
-    folder : str or None
     follower : Follower
     nodes : list of Node
         What the output comes from.
@@ -40,16 +45,16 @@ def compare(net, model, graph, folder, follower, nodes, output, stream, links, v
     if verify is False:
         return
     try:
-        ort = import_extra("onnxruntime", "onnx", "verify=True")
+        import onnxruntime as ort
     except ImportError:
         if verify:
-            raise
+            raise ImportError(
+                "verify=True needs onnxruntime: pip install onnxruntime", name="onnxruntime"
+            ) from None
         return
-    errors = tuple(getattr(ort.capi.onnxruntime_pybind11_state, name) for name in _ERRORS.split())
-    part = _part(model, graph, nodes, output, follower)
+    errors = [getattr(ort.capi.onnxruntime_pybind11_state, name) for name in _ERRORS.split()]
     try:
-        if part is None:
-            raise errors[0]("more weights than it takes at once")
+        part = _part(model, graph, nodes, output, follower)
         options = ort.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = 1
@@ -57,14 +62,14 @@ def compare(net, model, graph, folder, follower, nodes, output, stream, links, v
         names = [value.name for value in session.get_inputs()]
         rng = np.random.default_rng(0)
         for sizes in _SIZES:
-            data = _Data(rng, follower, links, dict(zip(("time", "batch"), sizes, strict=True)))
+            data = _Data(rng, follower, links, sizes)
             feeds = {name: data.feed(name, graph.inputs[name]) for name in names}
             (there,) = session.run([output], feeds)
             if isinstance(links[-1], Ended) and links[-1].output_units == "log_softmax":
                 there = np.exp(there)
             here = net.predict(data.X, data.lengths, check_finite=False)
             _refuse_difference(here, there, stream, data.lengths)
-    except errors as error:
+    except (*errors, _TooLarge) as error:
         if verify:
             raise ValueError(
                 f"verify: expected a graph that onnxruntime runs, got one that it refuses: {error}"
@@ -72,7 +77,7 @@ def compare(net, model, graph, folder, follower, nodes, output, stream, links, v
 
 
 def _part(model, graph, nodes, output, follower):
-    """The part of a model that gives its output, as bytes; None where they are too many."""
+    """The part of a model that gives its output, as bytes."""
     import onnx
 
     part = onnx.ModelProto(ir_version=model.ir_version, producer_name="lstmcore")
@@ -87,7 +92,7 @@ def _part(model, graph, nodes, output, follower):
         if array is not None:
             n_bytes += array.nbytes
             if n_bytes > _MOST_BYTES:
-                return None
+                raise _TooLarge("more weights than it takes at once")
             part.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
     for node in nodes:
         own = part.graph.node.add()
@@ -114,10 +119,12 @@ class _Data:
         self._follower, self._sizes = follower, sizes
         self._link = link = links[0]
         shape = [self._size(axis, link.size) for axis in link.axes]
+        if prod(shape) > _MOST_NUMBERS:
+            raise _TooLarge(f"inputs of {prod(shape)} numbers, too many for a comparison")
         if isinstance(links[1], Embedded | OneHot):
             n_tokens = len(links[1].table) if isinstance(links[1], Embedded) else links[1].size
             self._array = rng.integers(n_tokens, size=shape)
-        elif link.is_integer:
+        elif _dtype(follower.graph.input(link.name)).kind != "f":
             self._array = rng.integers(-2, 3, size=shape)
         else:
             self._array = rng.standard_normal(shape)
@@ -135,7 +142,7 @@ class _Data:
 
     def feed(self, name, value):
         """What the graph is given as an input."""
-        dtype = np.dtype(_TYPES[value.type.tensor_type.elem_type])
+        dtype = _dtype(value)
         if name == self._link.name:
             return self._array.astype(dtype)
         if name == self._follower.lengths:
@@ -152,6 +159,13 @@ class _Data:
         if axis[0].sizes[0] == axis[0].sizes[1]:
             return axis[0].sizes[0]
         return self._sizes[axis[0].role or "batch"]
+
+
+def _dtype(value):
+    """The dtype of an input, onnx.ValueInfoProto."""
+    from onnx import helper
+
+    return np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
 
 
 def _place(axes, role):
