@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         Readout,
         Reduction,
         Seed,
+        SequencesLike,
         State,
         StateLike,
         Strength,
@@ -509,7 +510,7 @@ class Network(Fixed):
     @overload
     def predict(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[False] = ...,
@@ -529,7 +530,7 @@ class Network(Fixed):
     @overload
     def predict(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[True],
@@ -539,7 +540,7 @@ class Network(Fixed):
     @overload
     def predict(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: bool,
@@ -548,7 +549,7 @@ class Network(Fixed):
 
     def predict(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         mask: npt.ArrayLike | None = None,
@@ -628,7 +629,7 @@ class Network(Fixed):
 
     def trace(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         mask: npt.ArrayLike | None = None,
@@ -697,8 +698,8 @@ class Network(Fixed):
 
     def trace_gradient(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         n_threads: int | None = None,
@@ -836,8 +837,8 @@ class Network(Fixed):
     @overload
     def loss_and_grad(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[False] = ...,
@@ -847,8 +848,8 @@ class Network(Fixed):
     @overload
     def loss_and_grad(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[True],
@@ -858,8 +859,8 @@ class Network(Fixed):
     @overload
     def loss_and_grad(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: bool,
@@ -868,8 +869,8 @@ class Network(Fixed):
 
     def loss_and_grad(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         return_state: bool = False,
@@ -943,8 +944,8 @@ class Network(Fixed):
     @overload
     def loss(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[False] = ...,
@@ -954,8 +955,8 @@ class Network(Fixed):
     @overload
     def loss(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[True],
@@ -965,8 +966,8 @@ class Network(Fixed):
     @overload
     def loss(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: bool,
@@ -975,8 +976,8 @@ class Network(Fixed):
 
     def loss(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         return_state: bool = False,
@@ -1005,8 +1006,8 @@ class Network(Fixed):
     @overload
     def vjp(
         self,
-        X: npt.ArrayLike,
-        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        X: SequencesLike,
+        dy: SequencesLike | Callable[[Array], SequencesLike] | None,
         lengths: npt.ArrayLike | None = ...,
         *,
         dstate: StateLike | None = ...,
@@ -1020,8 +1021,8 @@ class Network(Fixed):
     @overload
     def vjp(
         self,
-        X: npt.ArrayLike,
-        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        X: SequencesLike,
+        dy: SequencesLike | Callable[[Array], SequencesLike] | None,
         lengths: npt.ArrayLike | None = ...,
         *,
         dstate: StateLike | None = ...,
@@ -1034,8 +1035,8 @@ class Network(Fixed):
 
     def vjp(
         self,
-        X: npt.ArrayLike,
-        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        X: SequencesLike,
+        dy: SequencesLike | Callable[[Array], SequencesLike] | None,
         lengths: npt.ArrayLike | None = None,
         *,
         mask: npt.ArrayLike | None = None,
@@ -1167,13 +1168,13 @@ class Network(Fixed):
 
     def prepare(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         mask: npt.ArrayLike | None = None,
         sample_weight: npt.ArrayLike | None = None,
-        step_weight: npt.ArrayLike | None = None,
+        step_weight: SequencesLike | None = None,
         class_weight: Literal["balanced"] | Mapping[int, float] | npt.ArrayLike | None = None,
         reduction: Reduction = "mean",
         state: StateLike | None = None,
