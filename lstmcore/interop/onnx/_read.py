@@ -13,10 +13,10 @@ from .._common import build_network, choose_readout, prefixes
 from ._cells import KINDS
 from ._chain import Final, network_of
 from ._fold import Known
-from ._follow import Follower, OtherLayout, Unknown
+from ._follow import Follower
 from ._graph import Graph, Refused, read_model
 from ._run import compare
-from ._stream import Stream
+from ._stream import OtherLayout, Stream, Unknown
 
 if TYPE_CHECKING:
     import onnx
