@@ -1043,6 +1043,12 @@ def test_a_difference_from_the_graph_is_an_error(monkeypatch):
     assert lc.from_onnx(model, verify=False).readout == "all"
 
 
+def test_a_squeeze_of_all_axes_may_drop_the_batch():
+    after = [("Squeeze", ["Y_h"], ["y"], {})]
+    net = lc.from_onnx(around(TRANSPOSED, after), verify=True)
+    assert net.readout == "last"
+
+
 # ------------------------------------------------------------------------------ recurrent_nodes
 
 

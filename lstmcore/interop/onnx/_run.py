@@ -188,13 +188,22 @@ def _place(axes, role):
 def _refuse_difference(here, there, stream, lengths):
     batch, time = _place(stream.axes, "batch"), _place(stream.axes, "time")
     units = [k for k, axis in enumerate(stream.axes) if axis is None]
-    there = there.transpose([k for k in (batch, time, *units) if k is not None])
-    n_free = (batch is not None) + (time is not None)
-    there = there.reshape(*there.shape[:n_free], -1)
-    if batch is None:
-        here = here[0]
-    if here.ndim > there.ndim:  # of one step alone the graph gives no axis of time
-        here = here[..., 0, :]
+    order = [k for k in (batch, time, *units) if k is not None]
+    if len(order) != there.ndim and there.size == here.size:
+        there = there.reshape(here.shape)  # a Squeeze has dropped all axes of one entry
+    elif len(order) != there.ndim:
+        raise ValueError(
+            f"source: expected outputs of {len(order)} axes from onnxruntime, got shape "
+            f"{there.shape}"
+        )
+    else:
+        there = there.transpose(order)
+        n_free = len(order) - len(units)
+        there = there.reshape(*there.shape[:n_free], prod(there.shape[n_free:]))
+        if batch is None:
+            here = here[0]
+        if here.ndim > there.ndim:  # of one step alone the graph gives no axis of time
+            here = here[..., 0, :]
     here, there = here.astype(np.float64), there.astype(np.float64)
     if lengths is not None and time is not None:
         is_step = np.arange(here.shape[1]) < lengths[:, None]
