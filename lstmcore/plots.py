@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
     from scipy.optimize import OptimizeResult
+    from typing_extensions import Unpack
+
+    from ._types import Data
 
 __all__ = ["plot_gates", "plot_gradients", "plot_history"]
 
@@ -115,7 +118,7 @@ def plot_history(
         ax.set_yscale("log")
     ax.set_xlabel("iteration")
     ax.set_ylabel("loss")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    _count_whole(ax.xaxis)
     ax.grid(True, which="major", color="0.9")
     ax.legend(frameon=False)
     return ax
@@ -163,17 +166,17 @@ def plot_gates(
     """
     _check_recurrent(net)
     chosen = _as_layers(layers, net)
-    x = as_ndarray(x, "x")
-    is_tokens = net.takes_tokens and x.ndim == 1
-    if not is_tokens and (x.ndim != 2 or x.shape[1] != net.input_size):
-        tokens = "integer tokens (T,) or " if net.takes_tokens else ""
-        raise ValueError(
-            f"x: expected one sequence, {tokens}numbers (T, {net.input_size}), got {describe(x)}"
-        )
-    if not len(x):
+    given = as_ndarray(x, "x")
+    is_tokens = net.takes_tokens and given.ndim == 1
+    if not is_tokens and (given.ndim != 2 or given.shape[1] != net.input_size):
+        forms = f"numbers (T, {net.input_size})"
+        if net.takes_tokens:
+            forms = f"integer tokens (T,) or {forms}"
+        raise ValueError(f"x: expected one sequence, {forms}, got {describe(given)}")
+    if not len(given):
         raise ValueError("x: expected a sequence of one step or more, got none")
-    trace = net.trace([x])
-    panels = {"x": x[:, None] if is_tokens else x}
+    trace = net.trace([given])
+    panels = {"x": given[:, None] if is_tokens else given}
     # The last layer's own output is that of the network before the output units.
     skipped = f"{len(net.layers) - 1}.y"
     for name, values in trace.items():
@@ -183,7 +186,7 @@ def plot_gates(
     heights = [_height(values) for values in panels.values()]
     figure = plt.figure(figsize=(8, 0.8 + sum(heights)), layout="constrained")
     grid = figure.add_gridspec(len(panels), 1, height_ratios=heights)
-    first = None
+    first: Any = None
     for k, (name, values) in enumerate(panels.items()):
         over_time = values.ndim == 2
         ax = figure.add_subplot(grid[k], sharex=first if over_time else None, label=name)
@@ -201,8 +204,8 @@ def plot_gates(
         ax.tick_params(labelbottom=False)
     last.tick_params(labelbottom=True)
     last.set_xlabel("step", fontsize=9)
-    first.set_xlim(-0.5, len(x) - 0.5)
-    first.xaxis.get_major_locator().set_params(integer=True)
+    first.set_xlim(-0.5, len(given) - 0.5)
+    _count_whole(first.xaxis)
     if title:
         figure.suptitle(title)
     return figure
@@ -210,14 +213,14 @@ def plot_gates(
 
 def plot_gradients(
     net: Network,
-    X: ArrayLike | Sequence[ArrayLike],
-    Y: ArrayLike | Sequence[ArrayLike],
+    X: ArrayLike,
+    Y: ArrayLike,
     lengths: ArrayLike | None = None,
     *,
     align: str | None = None,
     ax: Axes | None = None,
     label: str = "",
-    **data: Any,
+    **data: Unpack[Data],
 ) -> Axes:
     """Draw how large the loss's derivative by h(t) is over time, for every recurrent layer.
 
@@ -297,7 +300,7 @@ def plot_gradients(
     ax.set_yscale("log")
     ax.set_xlabel("step" if align == "start" else "steps before the last")
     ax.set_ylabel("norm of dL/dh")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    _count_whole(ax.xaxis)
     ax.grid(True, which="major", color="0.9")
     ax.legend(frameon=False)
     return ax
@@ -311,6 +314,11 @@ def _pyplot():
             'pictures need matplotlib, which pip install "lstmcore[plot]" installs'
         ) from error
     return plt
+
+
+def _count_whole(axis):
+    """Ticks at whole numbers alone."""
+    axis.get_major_locator().set_params(integer=True)
 
 
 def _colour(k):
@@ -414,6 +422,6 @@ def _draw_values(ax, name, values):
         values.T, aspect="auto", origin="lower", interpolation="nearest", rasterized=True, **limits
     )
     ax.set_ylabel({"x": "input", "y": "output"}.get(name, "unit"), fontsize=8)
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    _count_whole(ax.yaxis)
     bar = ax.figure.colorbar(image, ax=ax, pad=0.01, aspect=8)
     bar.ax.tick_params(labelsize=7)

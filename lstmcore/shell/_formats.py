@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from .._readout import READOUTS
@@ -87,6 +88,7 @@ def _flag(name):
 
 
 def _add_convert(command):
+    command.usage = "%(prog)s [options] MODEL OUT"
     command.add_argument("model", metavar="MODEL", help="the file that is read")
     command.add_argument("out", metavar="OUT", help="the file that is written")
     command.add_argument("--overwrite", action="store_true", help="replace a file that is there")
@@ -99,7 +101,6 @@ def _add_convert(command):
     add("--output", metavar="NAME", help="the output of an ONNX graph, where it has several")
     add(
         "--linear-before-reset",
-        choices=(False, True),
         type=_as_bit,
         metavar="{0,1}",
         help="of ONNX GRUs, whatever the file says",
@@ -111,10 +112,9 @@ def _add_convert(command):
 
 
 def _as_bit(text):
-    return bool(("0", "1").index(text))
-
-
-_as_bit.__name__ = "0 or 1"  # what argparse calls it
+    if text not in ("0", "1"):
+        raise argparse.ArgumentTypeError(f"expected 0 or 1, got {text!r}")
+    return text == "1"
 
 
 def _convert(arguments):
