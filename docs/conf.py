@@ -86,21 +86,13 @@ autosummary_context = {
     "inside": {
         "lstmcore.Network": [
             "check_checkpoint",
+            "check_examples",
             "check_state",
             "check_truncate",
             "constant_loss",
-            "curvature",
             "evaluate",
-            "evaluate_plain",
             "exact",
-            "is_least_squares",
             "least_loss",
-            "linearize",
-            "outputs",
-            "outputs_plain",
-            "plain_objective",
-            "pull",
-            "pull_from",
         ],
         "lstmcore.Objective": ["constant_loss", "least_loss"],
     },
@@ -143,5 +135,14 @@ html_theme_options = {
 linkcheck_timeout = 20
 
 
+FILE = re.compile(r"\bdocs/(\w+)\.md")
+
+
+def link_files(app, what, name, obj, options, lines):
+    """Lead files that docstrings name to their pages."""
+    lines[:] = [FILE.sub(r":doc:`/\1`", line) for line in lines]
+
+
 def setup(app):
+    app.connect("autodoc-process-docstring", link_files, priority=400)
     app.connect("source-read", adapt)

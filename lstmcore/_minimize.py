@@ -55,11 +55,14 @@ __all__ = ["ConvergenceWarning", "minimize"]
 
 _FAMILIES = (_scipy_methods, _least_squares, _hessian_free, optimizers)
 _DRIVERS = {method: family.drive for family in _FAMILIES for method in family.METHODS}
+METHODS = tuple(_DRIVERS)
 _WITH_BOUNDS = [method for family in _FAMILIES for method in family.WITH_BOUNDS]
 _MAX_ITER, _MAX_EPOCHS = 200, 100  # by default
 # Of gates that keep the state, how they start by default, and the steps that are many for that.
 _GATE_BIASES = {"forget_bias": 1.0, "update_bias": 0.0}
 _LONG = 100
+# A warning is one at the first caller outside: estimators are called through scikit-learn's frames.
+_INSIDE = (f"{__package__}.", "sklearn.")
 _held = ContextVar("warnings that are held back", default=None)
 # Arguments that methods which count epochs do not take, and why.
 _NOT_OF_EPOCHS = {
@@ -100,6 +103,7 @@ def minimize(
     recurrent_dropout: float | None = None,
     average: float | None = None,
     polish: bool | int | None = None,
+    memory: dict[str, Any] | None = None,
     checkpoint_path: Path | None = None,
     checkpoint_every: float = 30.0,
 ) -> Result:
@@ -113,23 +117,23 @@ def minimize(
     Parameters
     ----------
     objective : Objective or any object like it
-        It has ``net``, the `Network`; called as ``objective(theta)`` with a (P,) float64 array it
-        returns (f, g): a float and a fresh (P,) float64 array; ``fun(theta)`` is f alone, which is
-        asked for only where it serves as `validation`.
+        It has ``net``, the `Network`. Called as ``objective(theta)`` with a (P,) float64 array, it
+        returns (f, g), a float and a fresh (P,) float64 array. ``fun(theta)`` returns f alone; it
+        is called only where the objective serves as `validation`.
     method : str
         One of SciPy's: CG, BFGS, L-BFGS-B, TNC, SLSQP, Newton-CG, trust-ncg, trust-krylov,
         trust-constr, least_squares; or hessian-free; or adam, sgd, rmsprop or rprop, which count
-        epochs in the place of iterations: see the notes. docs/training.md has a table of them.
+        epochs in place of iterations (see the notes). docs/training.md has a table of them.
     max_iter : int, optional
-        Iterations of a method of SciPy's, by default 200; each may evaluate the objective several
-        times.
+        The most iterations of a method of SciPy's, by default 200. Each may evaluate the objective
+        several times.
     tol : float, optional
         SciPy's tolerance for termination; None leaves the method's own.
     validation : objective or callable, optional
-        Its ``fun(theta)``, or itself if it has none, is the validation loss, of all parameters of
-        the network; evaluated at the start and after every iteration.
+        Its ``fun(theta)``, or the callable itself, gives the validation loss for all parameters of
+        the network. It is evaluated at the start and after every iteration.
     patience : int, optional
-        Stop after so many iterations without a lower validation loss.
+        Stop after this many iterations without a lower validation loss.
     target : float, optional
         Stop with success, and status 97, after an iteration whose validation loss, or objective
         where there is no validation, is not above it.
@@ -140,77 +144,89 @@ def minimize(
     progress : bool
         Show a bar on the standard error stream (by tqdm if installed, else one plain line).
     options : dict, optional
-        Further options of the method, as in ``scipy.optimize.minimize``; they go before `max_iter`.
-        An unknown name is refused; values are SciPy's to check. Options of the other methods are in
-        the notes.
+        Further options of the method, as in ``scipy.optimize.minimize``. They take precedence over
+        `max_iter`. An unknown name is refused; the values of SciPy's options are checked by SciPy.
+        The notes list the options of the other methods.
     x0 : (P,) array_like, optional
         Where to start; by default at `net.params`. Where an `Objective` has frozen blocks, x0, the
         bounds and x in results are without them.
     bounds : (P, 2) array_like or scipy.optimize.Bounds, optional
-        The lowest and the highest value of each parameter, None or infinite for none. L-BFGS-B,
-        TNC, SLSQP, trust-constr and least_squares keep to them; a start beyond them is moved to the
-        nearest point within. `Network.blocks` of a copy of the network says which parameter is
+        The lowest and the highest value of each parameter; None or infinity is no bound. L-BFGS-B,
+        TNC, SLSQP, trust-constr and least_squares take them. A start outside the bounds is moved to
+        the nearest point within. `Network.blocks` of a copy of the network says which parameter is
         where.
     curvature : {"gauss_newton", "hessian"}, optional
-        Of Newton-CG, trust-ncg, trust-krylov and trust-constr: which products of curvature with
-        vectors they are given, those of `Objective.gauss_newton` or of `Objective.hessp`. By
-        default "gauss_newton" for trust-ncg and trust-krylov, which need one; without, Newton-CG
+        For Newton-CG, trust-ncg, trust-krylov and trust-constr: which products of curvature with
+        vectors they get, those of `Objective.gauss_newton` or of `Objective.hessp`. The default is
+        "gauss_newton" for trust-ncg and trust-krylov, which need one. Without it, Newton-CG
         differentiates the gradient itself, and trust-constr builds up a matrix from gradients.
     batch_size : int, optional
-        Of adam, sgd and rmsprop with an `Objective`: the sequences of a batch. None is all data at
-        every step.
+        For adam, sgd and rmsprop with an `Objective`: how many sequences a batch has. None means
+        all data at every step.
     batches : {"shuffled", "bucketed"}, optional
-        With `batch_size`: which sequences meet. By default any do; "bucketed" batches have
-        sequences of similar length. See the notes.
+        With `batch_size`: which sequences come together in a batch. By default it is a random
+        choice; "bucketed" batches have sequences of similar length. See the notes.
     truncate : int, optional
-        Of the same: truncated BPTT, for long sequences. Every stretch of so many time steps of a
-        batch is a step. The state goes on from one to the next, the gradient does not go back.
+        For adam, sgd and rmsprop: truncated BPTT, for long sequences. The method makes a step for
+        every stretch of this many time steps of a batch. The state goes on from one stretch to the
+        next; the gradient does not go back.
     max_epochs : int, optional
-        Of the same and rprop: passes over the data, by default 100. They end the run with success.
+        For adam, sgd, rmsprop and rprop: how many passes over the data there are, by default 100.
+        After them the run ends with success.
     learning_rate : float or callable, optional
-        Of adam, sgd and rmsprop: the rate, by default 0.001, of sgd 0.01; or a schedule
-        ``learning_rate(epoch, max_epochs)``, such as `lstmcore.optimizers.Cosine`, where `epoch`
-        counts the epochs that are done, in parts too: 0, 0.25, 0.5 with four batches in each. Of a
-        schedule that goes by the run's losses, such as `Plateau`, a run takes a copy.
+        For adam, sgd and rmsprop: the rate, by default 0.001 (for sgd 0.01), or a schedule
+        ``learning_rate(epoch, max_epochs)`` such as `lstmcore.optimizers.Cosine`. There `epoch`
+        counts the epochs that are done, with fractions: 0, 0.25, 0.5 with four batches in each. A
+        run takes a copy of a schedule that depends on the run's losses, such as `Plateau`.
     clip_norm : float, optional
-        Of the same: scale gradients whose Euclidean norm is larger down to it.
+        For adam, sgd and rmsprop: gradients whose Euclidean norm is larger are scaled down to this
+        norm.
     seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
-        Of the same: which sequences meet in which batch, noise and dropout.
+        For adam, sgd and rmsprop: decides the order of the sequences, noise and dropout.
     weight_noise : float, optional
-        Of the same, as are the next: the standard deviation of noise on the parameters. Every step
-        takes its gradient where normal noise, drawn anew, has been added to each of them.
+        For adam, sgd and rmsprop, as are the next four: the standard deviation of noise on the
+        parameters. Every step takes its gradient at parameters to each of which normal noise, drawn
+        anew, has been added.
     input_noise : float, optional
-        The standard deviation of noise on every input of every step, which must be a number.
+        The standard deviation of noise on every input of every step. The inputs must be numbers,
+        not tokens.
     dropout : float, optional
         The probability with which an output of a layer is 0 for the next layer, at all steps of a
-        sequence; the others are divided by 1 minus it. The network's own outputs stay.
+        sequence. The outputs that stay are divided by 1 minus this probability. The network's own
+        outputs are never dropped.
     recurrent_dropout : float, optional
-        The probability with which an output of a recurrent layer is 0 for its own next step, at all
-        steps of all sequences of a batch; the others are divided by 1 minus it.
+        The probability with which an output of a recurrent layer is 0 for the layer's own next
+        step, at all steps of all sequences of a batch. The outputs that stay are divided by 1 minus
+        this probability.
     average : float, optional
-        Of adam, sgd and rmsprop: record, validate and keep an exponential moving average of the
-        parameters after each step, with this decay, in their place; 0.99 is over about 100 steps.
+        Record, validate and keep, in place of the parameters after each step, their exponential
+        moving average with this decay; 0.99 is an average over about 100 steps.
     polish : bool or int, optional
-        Of adam, sgd, rmsprop and rprop: when the epochs are done, or patience is out, go on from
-        the best parameters by so many iterations of L-BFGS-B on all of the objective; True is 200.
-        See the notes.
+        For adam, sgd, rmsprop and rprop: when the epochs are done, or patience is exhausted, go on
+        from the best parameters with this many iterations of L-BFGS-B on the whole objective. True
+        means 200. See the notes.
+    memory : dict, optional
+        For adam, sgd, rmsprop and rprop: where the method leaves what it keeps from step to step
+        (means, velocities, sizes of steps). It goes on from what is there, on other data for
+        example. It is an empty dict at first.
     checkpoint_path : str or path-like, optional
-        A file that keeps the run, of any method. If it is there, the run goes on from it, and ends
-        in the same bits as one that was never cut: see the notes. It has nothing to do with
-        `checkpoint` of an `Objective`, which bounds memory.
+        A file that keeps the run; any method can have one. If the file is there, the run goes on
+        from it, and ends in the same bits as a run that was never cut (see the notes). It has
+        nothing to do with `checkpoint` of an `Objective`, which bounds memory.
     checkpoint_every : float
-        Seconds from one writing of that file to the disk to the next.
+        Seconds between two writings of that file to the disk.
 
     Returns
     -------
     scipy.optimize.OptimizeResult
-        SciPy's, whole, but for x, fun and jac, which are those of the parameters left in `net`.
-        Also ``history``, a dict of arrays with an entry for the start and one for each iteration:
-        loss (the objective), gradient_norm (Euclidean), evaluations and time (seconds), both
-        counted from the start, and with validation validation_loss. Its ``to_csv(path)`` writes
-        them as a table. And ``n_nonfinite``, how many evaluations were not finite: SciPy's methods
-        and hessian-free turn back from such points, the others end there. With batches other things
-        are in it: see the notes.
+        SciPy's result, except that x, fun and jac are those of the parameters left in `net`. It
+        also has ``history``, a dict of arrays with an entry for the start and one for each
+        iteration: loss (the objective), gradient_norm (Euclidean), evaluations and time (in
+        seconds), both counted from the start, and validation_loss where there is a validation.
+        ``history.to_csv(path)`` writes them as a table. And it has ``n_nonfinite``, the number of
+        evaluations that were not finite: SciPy's methods and hessian-free turn back from such
+        points, and the others end there. With batches the entries mean something else: see the
+        notes.
 
     Raises
     ------
@@ -223,91 +239,96 @@ def minimize(
         Inputs, or targets of squared_error, are far from mean 0 and standard deviation 1: `Scaler`
         brings them there.
     ConvergenceWarning
-        The method ended without success (quotes SciPy's message and status); or with success, but
-        at a gradient as large as that of the start, or, of an `Objective`, at a loss no lower than
-        that of the best constant outputs. Not if the callback or the keyboard has ended it.
+        The method ended without success (the warning quotes SciPy's message and status). Or it
+        ended with success, but at a gradient as large as that of the start, or, with an
+        `Objective`, at a loss no lower than that of the best constant outputs. There is no warning
+        if the callback or the keyboard has ended the run.
 
     Notes
     -----
-    least_squares, by trust regions (trf), is for objectives that are sums of squares: those with
-    the loss squared_error, without l1, or one of one's own with `residuals` and `jacobian`. It
-    counts evaluations of residuals. Its options: ftol, xtol, gtol, x_scale, tr_options, max_nfev,
-    verbose.
+    least_squares uses trust regions (trf). It is for objectives that are sums of squares: those
+    with the loss squared_error and without l1, or an objective of your own that has `residuals` and
+    `jacobian`. It counts evaluations of residuals. Its options are ftol, xtol, gtol, x_scale,
+    tr_options, max_nfev and verbose.
 
-    hessian-free goes by the Gauss-Newton matrix with damping, as Martens (2010) has it: each
-    iteration solves for a step by conjugate gradients with up to cg_iter (100) products, from
-    cg_decay (0.95) times the last step on; of these steps it takes the best, shorter where need be.
-    damping (0.1) is where the damping begins; it follows from how much the matrix has promised. It
-    ends where no entry of the gradient is above `tol`, by default 1e-5. `nhev` of its result counts
-    products.
+    hessian-free uses the Gauss-Newton matrix with damping, as Martens (2010) does. Each iteration
+    solves for a step by conjugate gradients with up to cg_iter (100) products, beginning at
+    cg_decay (0.95) times the last step. It takes the best of the steps on the way, and shortens it
+    where needed. damping (0.1) is where the damping begins; it is then adapted to how well the
+    matrix has predicted the fall of the objective. The method ends where no entry of the gradient
+    is above `tol`, by default 1e-5. `nhev` of its result counts products.
 
-    adam, sgd and rmsprop step along the gradient without a search, as docs/equations.md says. Their
-    options are
+    adam, sgd and rmsprop step along the gradient without a line search, as docs/equations.md says.
+    Their options are
 
     - adam: beta1 (0.9), beta2 (0.999), eps (1e-8);
     - sgd: momentum (0.9), nesterov (False);
     - rmsprop: rho (0.9), eps (1e-8);
-    - each: weight_decay (0), which is decoupled (with adam: AdamW): before every step the weights
-      that a number as `l2` counts are multiplied by 1 - rate · weight_decay.
+    - each: weight_decay (0), which is decoupled (with adam this is AdamW). Before every step the
+      weights that a number given as `l2` would count are multiplied by 1 - rate · weight_decay.
 
-    rprop (iRprop+) goes by the signs of the whole objective's gradient: each parameter has a step
-    of its own size, which grows while the sign stays and shrinks where it has changed. So it has no
-    learning rate to choose. On small smooth problems it is often the fastest of all. Its options:
-    step0 (0.0125), the size of the first step, eta_plus (1.2), eta_minus (0.5), step_min (0),
-    step_max (50).
+    rprop (iRprop+) uses the signs of the gradient of the whole objective. Each parameter has a step
+    size of its own, which grows while the sign stays and shrinks where it has changed. So there is
+    no learning rate to choose. On small smooth problems it is often the fastest of all. Its options
+    are step0 (0.0125), the size of the first step, eta_plus (1.2), eta_minus (0.5), step_min (0)
+    and step_max (50).
 
     Without `batch_size` an epoch is one step on the whole objective, in float64, and everything
     that is recorded means what it means with SciPy's methods. With `batch_size`
 
-    - each epoch takes all sequences in a new random order, so many at a time; if they are bucketed,
-      this order is cut into windows of 16 batches, each is sorted by length and cut into batches,
-      and the batches of all windows come in random order. The last batch may have fewer. A
-      sequence without weight is in no batch. Parameters and what the method keeps have the
-      network's dtype. One seed gives the same bits on any number of threads.
+    - each epoch takes all sequences in a new random order, `batch_size` at a time. If they are
+      bucketed, this order is cut into windows of 16 batches, each window is sorted by length and
+      cut into batches, and the batches of all windows come in random order. The last batch may have
+      fewer sequences. A sequence without weight is in no batch. Parameters and what the method
+      keeps have the network's dtype. One seed gives the same bits on any number of threads.
     - each step goes along the gradient of `Objective.on_batch`: the weighted mean over the batch's
       own terms, and all of the penalty. So a batch of small weights, or of short sequences, takes
       as large a step as another.
-    - loss in the history is the mean over the epoch, each batch at the parameters that it met,
-      weighted by the sum of its weights, and gradient_norm the same mean of norms before clipping;
-      at the start both are those of the first batch. evaluations, `nfev` too, count batches.
+    - loss in the history is the mean over the epoch, of each batch at the parameters of its time,
+      weighted by the sum of the batch's weights. gradient_norm is the same mean of the norms before
+      clipping. At the start both are those of the first batch. evaluations and `nfev` count
+      batches.
     - the best parameters are those at the end of the epoch of the lowest such loss, or of the
       lowest validation loss. The whole objective is never evaluated for it: `fun` is the loss in
       the history there, infinite if no epoch has come to its end, and `jac` is None.
 
     With `truncate` all that is said of batches holds for the stretches of a batch, one after the
-    other: the steps 0 to `truncate`, and so on, of its sequences side by side, without those that
-    have ended. Each begins with the state that the one before it has left, at the parameters of
-    that time; the first one with the state that the data have (``state=``), or with the initial
-    one. `batch_size` None is all sequences. Where nothing in a stretch has weight, it hands the
-    state on and has no step. What dropout and noise draw for a sequence is drawn anew for each
-    stretch. The result has ``state``, that after the last step of each sequence when the run was
-    last there; of one that is in no batch, the one that it begins with. Not with layers that read
-    in reverse, nor where a whole sequence is one term.
+    other: steps 0 to `truncate` of its sequences side by side, then the next steps, and so on,
+    without the sequences that have ended. Each stretch begins with the state that the one before it
+    has left, at the parameters of that time. The first stretch begins with the state that the data
+    have (``state=``), or with the initial state. `batch_size` None means all sequences. A stretch
+    in which nothing has weight hands the state on and makes no step. What dropout and noise draw
+    for a sequence is drawn anew for each stretch. The result has ``state``, the state after the
+    last step of each sequence when the run was last there; for a sequence that is in no batch it is
+    the state that it begins with. `truncate` does not work with layers that read in reverse, nor
+    where a whole sequence is one term.
 
     With weight_noise, input_noise, dropout or recurrent_dropout the loss in the history, `fun` and
-    gradient_norm are of the disturbed network, and `jac` is None with all data too. Nothing else is
-    disturbed: not validation, not the callback, not the parameters that are left in the network. As
-    noise hides small differences, give a `validation`: by it the best epoch is chosen. The penalty
-    is taken at the noisy parameters; dropout does not change it. All but weight_noise need an
-    `Objective`, whose `on_batch` is given what was drawn. Which to take: docs/training.md.
+    gradient_norm are those of the disturbed network, and `jac` is None with all data too. Nothing
+    else is disturbed: not the validation, not the callback, and not the parameters that are left in
+    the network. Because noise hides small differences, give a `validation`, by which the best epoch
+    is then chosen. The penalty is taken at the noisy parameters; dropout does not change it. All
+    but weight_noise need an `Objective`, whose `on_batch` is given what was drawn. docs/training.md
+    says which of them to use.
 
     With `average` β the parameters at an epoch's end, which the validation, the callback, the best
     point and the network get, are Σ β^(t-k) θ_k / Σ β^(t-k) over the t steps until there. The steps
     themselves, loss and gradient_norm in the history, and so `fun`, are of the θ_k; `jac` is None.
 
-    With `polish` the history goes on, with a row for each iteration of L-BFGS-B: the result's
-    n_polish says how many, and in these loss is the whole objective. The parameters that are left
-    are never worse than those of the epochs: by the validation loss if there is one, else by the
-    whole objective. Noise, dropout and weight_decay are no part of it. Patience is counted anew. It
-    pays where an objective is smooth and the minimum itself is what counts, as in regression
-    without noise. A `checkpoint_path` does not keep it: it is done again.
+    With `polish` the history goes on, with a row for each iteration of L-BFGS-B. The result's
+    n_polish says how many rows these are; in them loss is the whole objective. The parameters that
+    are left are never worse than those of the epochs, by the validation loss if there is one, and
+    otherwise by the whole objective. Noise, dropout and weight_decay are no part of polishing.
+    Patience is counted anew. Polishing pays where an objective is smooth and the minimum itself is
+    what counts, as in regression without noise. A `checkpoint_path` does not keep it: it is done
+    again.
 
     With `checkpoint_path` a call with the same arguments goes on from the file, if it is there.
-    max_iter, max_epochs, tol, patience, target, polish, callback and progress may be others: so a
-    run that has ended goes on, too. What else differs, the data too, is refused, and so are
-    parameters other than those at the run's start or those that it has left in the network. Of an
-    objective, a validation or a schedule of one's own only the kind is compared. Delete the file to
-    start over. More is in docs/training.md.
+    max_iter, max_epochs, tol, patience, target, polish, callback and progress may be others than
+    before, so that a run which has ended can go on too. Anything else that differs is refused, also
+    in the data, and so are parameters other than those at the start of the run or those that it has
+    left in the network. Of an objective, a validation or a schedule of your own only the kind is
+    compared. Delete the file to start over. docs/training.md has more.
 
     - adam, sgd, rmsprop and rprop have their whole state in it. It is written at the start, every
       `checkpoint_every` seconds and at the end, however the run ends; a reader sees the old file or
@@ -373,6 +394,7 @@ def minimize(
         "recurrent_dropout": recurrent_dropout,
         "average": average,
         "polish": n_polish,
+        "memory": memory,
     }
     kept: dict[str, Any] = {}
     if method in optimizers.METHODS:
@@ -380,7 +402,7 @@ def minimize(
             if value is not None:
                 raise _not_of(method, name, value, _NOT_OF_EPOCHS[name])
         max_iter = as_integer(_MAX_EPOCHS if max_epochs is None else max_epochs, "max_epochs", 1)
-        del of_epochs["max_epochs"], of_epochs["polish"]
+        del of_epochs["max_epochs"], of_epochs["polish"], of_epochs["memory"]
         kept |= of_epochs
     else:
         for name, value in of_epochs.items():
@@ -414,6 +436,14 @@ def minimize(
             way_out = f"{', '.join(_scipy_methods.WITH_CURVATURE)} take it"
             raise _not_of(method, "curvature", curvature, way_out)
         kept["curvature"] = as_choice(curvature, "curvature", tuple(PRODUCTS))
+    if memory is not None:
+        if checkpoint_path is not None:
+            raise ValueError(
+                f"memory: expected None beside checkpoint_path, got {describe(memory)}"
+            )
+        if not isinstance(memory, dict):
+            raise TypeError(f"memory: expected a dict, got {describe(memory)}")
+        kept["memory"] = memory
     longest = max_iter + (n_polish or 0)
     bar = ProgressBar(method, longest) if as_flag(progress, "progress") else None
     if isinstance(objective, Objective):
@@ -511,6 +541,9 @@ def _plain_objective(objective):
 
 
 def _way_out(method, checkpoint_path):
+    held = _held.get()
+    if held is not None and held.way_out is not None:
+        return held.way_out
     slower = f"take a smaller {optimizers.PACE[method]}, " if method in optimizers.METHODS else ""
     again = "" if checkpoint_path is None else f" without {checkpoint_path}"
     return (
@@ -593,10 +626,23 @@ def _longer_memory(objective):
     return ""
 
 
+class _Held(list):
+    """Pairs of message and category, and what the messages are to lead to."""
+
+    def __init__(self, way_out):
+        super().__init__()
+        self.way_out = way_out
+
+
 @contextmanager
-def held_warnings():
-    """A context in which `warn` adds to a list, that it gives, pairs of message and category."""
-    token = _held.set([])
+def held_warnings(way_out=None):
+    """A context in which `warn` adds to a list, that it gives, pairs of message and category.
+
+    `way_out` is what messages end with in the place of what they say by themselves; within another
+    such context, that of the outer one.
+    """
+    outer = _held.get()
+    token = _held.set(_Held(outer.way_out if outer is not None and way_out is None else way_out))
     try:
         yield _held.get()
     finally:
@@ -706,6 +752,6 @@ def _ended(run, start, stop):
 def _callers_level():
     """The stack level, for `warn`, of the first caller of `minimize` outside this package."""
     level, frame = 3, sys._getframe(3)
-    while frame.f_globals.get("__name__", "").startswith(f"{__package__}.") and frame.f_back:
+    while frame.f_globals.get("__name__", "").startswith(_INSIDE) and frame.f_back:
         level, frame = level + 1, frame.f_back
     return level

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         Readout,
         Reduction,
         Seed,
+        SequencesLike,
         State,
         StateLike,
         Strength,
@@ -69,21 +70,22 @@ class Network(Fixed):
     Parameters
     ----------
     layers : sequence of Layer
-        `RNN`, `LSTM`, `GRU` and `Dense` in any order; each takes what the one before it gives. The
-        first may be an `Embedding`.
+        `RNN`, `LSTM`, `GRU` and `Dense` layers in any order. Each takes as many numbers as the one
+        before it gives. The first may be an `Embedding`.
     loss : str, Loss or function
         "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber" or "quantile".
-        It also fixes the output activation: identity, softmax (of two outputs or more), logistic,
-        exponential, identity, identity. Where a loss has options, an object of its class in
-        `lstmcore.losses`, as ``Huber(delta=0.1)`` or ``Quantile([0.1, 0.9])``. One's own is a
-        function ``value, derivative = function(outputs, targets)`` of identity outputs, see
-        `lstmcore.losses.FunctionLoss`, or an object of a class derived from
-        `lstmcore.losses.Loss`.
+        It also fixes the output activation, which is, in this order, identity, softmax (of two
+        outputs or more), logistic, exponential, identity and identity. A loss with options is an
+        object of its class in `lstmcore.losses`, such as ``Huber(delta=0.1)`` or ``Quantile([0.1,
+        0.9])``. A loss of your own is a function ``value, derivative = function(outputs, targets)``
+        of identity outputs (see `lstmcore.losses.FunctionLoss`), or an object of a class derived
+        from `lstmcore.losses.Loss`.
     readout : {"all", "last", "mean", "max", "last_step"}
-        What layers after the last recurrent layer see: its output at every step; its final output
-        (of each direction when it has read all steps); the mean or the maximum of its outputs
-        over time; its output at the last time step (where a direction that reads in reverse has
-        seen this step alone). Without steps the mean and the maximum are 0.
+        What the layers after the last recurrent layer see. "all" is its output at every step.
+        "last" is its final output, that of each direction when it has read all steps. "mean" and
+        "max" are the mean and the maximum of its outputs over time; without steps they are 0.
+        "last_step" is its output at the last time step, where a direction that reads in reverse has
+        seen this step alone.
     dtype : {"float64", "float32"}
     seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
         Of the initial parameters.
@@ -91,8 +93,8 @@ class Network(Fixed):
     Attributes
     ----------
     params : (P,) array
-        All parameters, layer by layer (direction by direction), each W, R, b, p, Q, h0, c0 as far
-        as it has them. Write into it, or assign a vector to copy it in.
+        All parameters, layer by layer and direction by direction; within each the blocks W, R, b,
+        p, Q, h0, c0, as far as it has them. Write into it, or assign a vector to copy it in.
     blocks : mapping of str to ndarray
         Named views of `params`: ``"0.W"``, ``"1.forward.R"``.
     layers : tuple of Layer
@@ -105,7 +107,7 @@ class Network(Fixed):
     input_size, output_size : int
         I and K.
     takes_tokens : bool
-        Whether inputs may be integer tokens 0 ... I-1, which the first layer decides: an
+        Whether inputs may be integer tokens 0 ... I-1. That is so where the first layer is an
         `Embedding`, or any layer with ``tokens=True``.
     loss_name, readout : str
     output_units : {"identity", "logistic", "softmax", "exponential"}
@@ -115,25 +117,25 @@ class Network(Fixed):
     -----
     UserWarning
         The last layer has an activation that keeps the loss's own output units from the ends of
-        their range: 0 or 1, of exponential ones 0 or infinity.
+        their range, which are 0 and 1, or 0 and infinity of exponential units.
 
     Notes
     -----
     All attributes but `params` are read-only: a new network is built from `options`.
 
-    Initial weights are Glorot-uniform (W) and orthogonal (R), gate by gate, and all else is zero
-    but the forget gate's bias, unless a layer's options say otherwise. A seed means the same start,
-    to the bit, on every processor, system and build, and in float32 the same rounded. What else is
-    equal where: docs/reproducibility.md.
+    Initial weights are Glorot-uniform (W) and orthogonal (R), gate by gate. All else is zero except
+    for the forget gate's bias, unless a layer's options say otherwise. A seed means the same start,
+    to the bit, on every processor, system and build; in float32 it is the same start, rounded.
+    docs/reproducibility.md says what else is equal where.
 
     Any number of threads may use a network at once as long as none writes to its parameters. The
     memory that calls have needed is kept for the next ones; `release_memory` frees it.
 
-    Outputs are computed with weights in an order of their own, which are arranged anew when the
-    parameters have changed. Every call of `predict` and `step` compares all bytes of `params` to
-    find out, which costs as much as reading them twice: 3 % of the time that one sequence of 100
-    steps takes with 128 units, up to 10 % with 512, more where a call is a single step. A copy that
-    is `frozen` need not, and a `stream` takes new parameters when it is told.
+    The kernels need the weights in an order of their own, and arrange them anew when the parameters
+    have changed. To find out, every call of `predict` and `step` compares all bytes of `params`,
+    which costs as much as reading them twice. That is 3 % of the time of one sequence of 100 steps
+    with 128 units, up to 10 % with 512 units, and more where a call is a single step. A copy that
+    is `frozen` need not compare, and a `stream` takes new parameters when it is told to.
 
     Examples
     --------
@@ -506,7 +508,7 @@ class Network(Fixed):
     @overload
     def predict(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[False] = ...,
@@ -526,7 +528,7 @@ class Network(Fixed):
     @overload
     def predict(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[True],
@@ -536,7 +538,7 @@ class Network(Fixed):
     @overload
     def predict(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: bool,
@@ -545,7 +547,7 @@ class Network(Fixed):
 
     def predict(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         mask: npt.ArrayLike | None = None,
@@ -560,14 +562,14 @@ class Network(Fixed):
         ----------
         X : (B, T, I) array_like or list of (T_b, I) array_like
             Sequences of numbers of any real dtype. A network that `takes_tokens` also takes
-            integers (B, T) or a list of (T_b,): tokens 0 ... I-1 that stand for one-hot vectors.
-            Never written to. A list is one of whole sequences; beside `lengths` or `mask` it is an
-            array as nested lists.
+            integers (B, T) or a list of (T_b,): tokens 0 ... I-1, which stand for one-hot vectors.
+            X is never written to. A list holds whole sequences; together with `lengths` or `mask`
+            it is read as an array given as nested lists.
         lengths : (B,) array_like of int, optional
-            Steps of each sequence of an array; by default T. What lies after them is never looked
-            at.
+            How many steps each sequence of an array has; by default T. What lies after them is
+            never looked at.
         mask : (B, T) array_like of bool, optional
-            In place of `lengths`: the steps that are there. The others do not happen: the state is
+            In place of `lengths`: which steps are there. The others do not happen; the state is
             carried over them.
         state : tuple, optional
             From a call before, to continue its sequences; by default the initial state.
@@ -625,7 +627,7 @@ class Network(Fixed):
 
     def trace(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         mask: npt.ArrayLike | None = None,
@@ -694,8 +696,8 @@ class Network(Fixed):
 
     def trace_gradient(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         n_threads: int | None = None,
@@ -833,8 +835,8 @@ class Network(Fixed):
     @overload
     def loss_and_grad(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[False] = ...,
@@ -844,8 +846,8 @@ class Network(Fixed):
     @overload
     def loss_and_grad(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[True],
@@ -855,8 +857,8 @@ class Network(Fixed):
     @overload
     def loss_and_grad(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: bool,
@@ -865,8 +867,8 @@ class Network(Fixed):
 
     def loss_and_grad(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         return_state: bool = False,
@@ -940,8 +942,8 @@ class Network(Fixed):
     @overload
     def loss(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[False] = ...,
@@ -951,8 +953,8 @@ class Network(Fixed):
     @overload
     def loss(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[True],
@@ -962,8 +964,8 @@ class Network(Fixed):
     @overload
     def loss(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: bool,
@@ -972,8 +974,8 @@ class Network(Fixed):
 
     def loss(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         return_state: bool = False,
@@ -1002,8 +1004,8 @@ class Network(Fixed):
     @overload
     def vjp(
         self,
-        X: npt.ArrayLike,
-        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        X: SequencesLike,
+        dy: SequencesLike | Callable[[Array], SequencesLike] | None,
         lengths: npt.ArrayLike | None = ...,
         *,
         dstate: StateLike | None = ...,
@@ -1017,8 +1019,8 @@ class Network(Fixed):
     @overload
     def vjp(
         self,
-        X: npt.ArrayLike,
-        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        X: SequencesLike,
+        dy: SequencesLike | Callable[[Array], SequencesLike] | None,
         lengths: npt.ArrayLike | None = ...,
         *,
         dstate: StateLike | None = ...,
@@ -1031,8 +1033,8 @@ class Network(Fixed):
 
     def vjp(
         self,
-        X: npt.ArrayLike,
-        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        X: SequencesLike,
+        dy: SequencesLike | Callable[[Array], SequencesLike] | None,
         lengths: npt.ArrayLike | None = None,
         *,
         mask: npt.ArrayLike | None = None,
@@ -1164,13 +1166,13 @@ class Network(Fixed):
 
     def prepare(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         mask: npt.ArrayLike | None = None,
         sample_weight: npt.ArrayLike | None = None,
-        step_weight: npt.ArrayLike | None = None,
+        step_weight: SequencesLike | None = None,
         class_weight: Literal["balanced"] | Mapping[int, float] | npt.ArrayLike | None = None,
         reduction: Reduction = "mean",
         state: StateLike | None = None,
@@ -1185,25 +1187,27 @@ class Network(Fixed):
         X, lengths, mask
             As in `predict`.
         Y : array_like or list of array_like
-            Targets (B, T, K), or (B, K) if the sequences are read out; a list holds one array
-            (T_b, K) for each sequence. With one output the last axis may be absent. For
-            cross_entropy integer labels (B, T) or (B,), or rows of K probabilities. Other losses
-            say what their targets are.
+            Targets (B, T, K), or (B, K) if the sequences are read out. A list holds one array (T_b,
+            K) for each sequence. With one output the last axis may be absent. Targets for
+            cross_entropy are integer labels (B, T) or (B,), or rows of K probabilities. Other
+            losses say what their targets are.
         sample_weight : (B,) array_like, optional
-            Weight of each sequence, >= 0. Of shape (B, K) where each is one term: see below.
+            The weight of each sequence, >= 0. Where each sequence is one term, it may have the
+            shape (B, K): see below.
         step_weight : (B, T) array_like or list of (T_b,) array_like, optional
-            Weight of each step, >= 0; not where a whole sequence is one term. A step that weighs
-            nothing may have any target. Of shape (B, T, K) or (T_b, K) those of a step's outputs:
-            each output's part of the loss has its own, so that a target which is not there, NaN
-            say, weighs nothing alone. That is for losses which are sums over outputs, all but
+            The weight of each step, >= 0; not where a whole sequence is one term. A step of weight
+            0 may have any target. With shape (B, T, K) or (T_b, K) each output's part of the loss
+            has a weight of its own, so that a single target which is missing, such as NaN, can have
+            the weight 0. That works for losses which are sums over outputs, which are all but
             cross_entropy.
         class_weight : "balanced", dict of int to float, or (K,) array_like, optional
-            For targets that are integer labels, or 0 and 1 of one output: what each term's weight
-            is multiplied by. "balanced" is n / (m n_c) for class c, with n the scored terms, those
-            of weight above zero, n_c of them of class c, and m the classes that are there. A label
-            that a dict lacks has 1. Two classes of one output have an array (2,).
+            For targets that are integer labels, or 0 and 1 of one output: the factor by which each
+            term's weight is multiplied. "balanced" is n / (m n_c) for class c, where n is the
+            number of scored terms (those of weight above zero), n_c the number of them that are of
+            class c, and m the number of classes that are there. A label that a dict lacks has the
+            factor 1. The two classes of one output have an array (2,).
         reduction : {"mean", "sum"}
-            "sum" leaves the division by the sum of the weights out.
+            "sum" leaves out the division by the sum of the weights.
         state : tuple, optional
             Initial states, one for each sequence, as in `predict`. They are data: no gradient goes
             through them, and learned initial states, whose place they take, have the gradient 0.
