@@ -217,12 +217,13 @@ def plot_gradients(
     Y: ArrayLike,
     lengths: ArrayLike | None = None,
     *,
+    of: str = "h",
     align: str | None = None,
     ax: Axes | None = None,
     label: str = "",
     **data: Unpack[Data],
 ) -> Axes:
-    """Draw how large the loss's derivative by h(t) is over time, for every recurrent layer.
+    """Draw how large the loss's derivative by h(t) or c(t) is over time, layer by layer.
 
     A line that falls by a constant factor from step to step, straight on the logarithmic axis, is
     the vanishing gradient: what happened that far back does not reach the weights.
@@ -233,6 +234,9 @@ def plot_gradients(
         With at least one recurrent layer.
     X, Y, lengths, **data
         The data: see `Network.prepare`.
+    of : {"h", "c"}
+        The outputs of recurrent layers, or the cell states of `LSTM` layers, which are what they
+        keep for long: see `Network.trace_gradient`.
     align : {"start", "end"}, optional
         Whether time is counted from the first step of each sequence or from its last; by default
         "end" where sequences are read out, else "start".
@@ -245,8 +249,8 @@ def plot_gradients(
     -------
     matplotlib.axes.Axes
         For each layer and direction a line, the median over the sequences of the Euclidean norm of
-        dL/dh(t), and a band from the tenth to the ninetieth of 100 sequences. A norm of zero is not
-        drawn.
+        dL/dh(t) or dL/dc(t), and a band from the tenth to the ninetieth of 100 sequences. A norm of
+        zero is not drawn.
 
     Raises
     ------
@@ -267,6 +271,9 @@ def plot_gradients(
     ('steps before the last', 'log')
     """
     _check_recurrent(net)
+    as_choice(of, "of", ("h", "c"))
+    if not any(of in layer.states for layer in net.layers):
+        raise ValueError(f"of: expected 'h' where no layer is an LSTM, got {of!r}")
     if align is None:
         align = "start" if net.readout == "all" else "end"
     as_choice(align, "align", ("start", "end"))
@@ -274,7 +281,8 @@ def plot_gradients(
     longest = examples.batch.max_length
     if not longest:
         raise ValueError("X: expected a sequence of one step or more, got none")
-    gradients = net.trace_gradient(X, Y, lengths, **data)
+    found = net.trace_gradient(X, Y, lengths, **data)
+    gradients = {name: values for name, values in found.items() if name.endswith(f".{of}")}
     plt = _pyplot()
     if ax is None:
         _, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
@@ -299,7 +307,7 @@ def plot_gradients(
             ax.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
     ax.set_yscale("log")
     ax.set_xlabel("step" if align == "start" else "steps before the last")
-    ax.set_ylabel("norm of dL/dh")
+    ax.set_ylabel(f"norm of dL/d{of}")
     _count_whole(ax.xaxis)
     ax.grid(True, which="major", color="0.9")
     ax.legend(frameon=False)
@@ -396,7 +404,8 @@ def _draw_bars(ax, values, net):
         ax.set_ylim(0, 1)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_xlabel("output", fontsize=9)
-    ax.set_xlim(-0.6, len(values) - 0.4)
+    margin = max(0.6, 4 - len(values) / 2)  # a few bars stay narrow
+    ax.set_xlim(-margin, len(values) - 1 + margin)
     if len(values) <= 20:
         ax.set_xticks(range(len(values)))
 
