@@ -22,10 +22,10 @@ Read a model of one library and write it for another. The suffixes of the two na
   {program} convert model.npz model.onnx --lengths
   {program} convert model.keras model.safetensors
 
-None of the other libraries is needed but onnx for .onnx and h5py for Keras, and nothing in a file
-is run. What a file does not say, and an import does not guess: how sequences are read out, which
---readout says, and what the outputs are trained for, which --loss says. What the other library
-cannot say is refused by name.
+.onnx needs the package onnx, and Keras needs h5py; the other libraries need not be there, and
+nothing in a file is run. A file may not say how sequences are read out, or what the outputs were
+trained for. An import never guesses: --readout and --loss say it. What the other library cannot say
+is refused by name.
 """
 
 _LIBRARIES = {

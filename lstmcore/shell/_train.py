@@ -121,6 +121,7 @@ def _add_train(command):
     add("--batch-size", type=_count, metavar="N", help="sequences, of adam, sgd and rmsprop")
     add("--learning-rate", type=float, metavar="RATE", help="of adam, sgd and rmsprop")
     add("--l2", "--alpha", type=float, default=0.0, metavar="STRENGTH", help="weight penalty")
+    add("--balanced", action="store_true", help="classes count alike, however frequent they are")
     add("--validation", type=_share, default=0.0, metavar="SHARE", help="chooses the iteration")
     add("--patience", type=_count, metavar="N", help="iterations without a better validation")
     add("--restarts", type=int, default=0, metavar="N", help="more starts, the best is kept")
@@ -316,6 +317,10 @@ def _fit(net, part, task, arguments):
         "validation_split": arguments.validation or None,
     }
     options |= {name: value for name, value in given.items() if value is not None}
+    if arguments.balanced:
+        if task != "labels":
+            raise ValueError("--balanced: expected none where no classes are learned")
+        options["class_weight"] = "balanced"
     if arguments.validation and len(X) < 2:
         raise ValueError(f"--validation: expected two sequences or more to train on, got {len(X)}")
     if arguments.patience and not arguments.validation:

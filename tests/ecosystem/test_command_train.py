@@ -182,6 +182,7 @@ OPTIONS = {
         ["--validation", "0.25", "--patience", "2", "--alpha", "0.01"],
         {"validation_split": 0.25, "patience": 2, "l2": 0.01, "seed": 5},
     ),
+    "balanced": (["--balanced"], {"class_weight": "balanced"}),
     "restarts": (["--restarts", "2", "--max-iter", "2"], {"n_restarts": 2, "max_iter": 2}),
 }
 
@@ -304,6 +305,7 @@ TABLES = {
     "ahead": ("a\n1\n2\n3\n", ("--forecast", "a", "--bidirectional"), "--bidirectional: expected"),
     "peepholes": (HEADER + "1,2,x\n2,2,y\n", ("--cell", "gru", "--peepholes"), "--peepholes: exp"),
     "readout": ("a,target\n1,2\n1,2\n", ("--readout", "mean"), "--readout: expected none"),
+    "balanced": ("a,target\n1,2\n1,2\n", ("--balanced",), "--balanced: expected none"),
     "patience": (HEADER + "1,2,x\n2,2,y\n", ("--patience", 3), "--patience: expected --validation"),
     "bytes": ("\udcff", (), "DATA: expected a table with a header"),
     "quotes": (HEADER + '1,"2,x\n', (), "DATA: expected a table with a header"),
