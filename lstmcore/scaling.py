@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._checks import as_ndarray, as_real, describe
+from ._checks import as_ndarray, as_real, describe, refuse_nonfinite, shaped
 from .losses import SquaredError
 from .sequences import make_batch
 
@@ -74,6 +74,8 @@ class Scaler:
         X: npt.ArrayLike,
         lengths: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
+        *,
+        sample_weight: npt.ArrayLike | None = None,
     ) -> Self:
         """Find mean and standard deviation of every feature over the steps that are there.
 
@@ -84,6 +86,8 @@ class Scaler:
         lengths : (B,) array_like of int, optional
         mask : (B, T) array_like of bool, optional
             Which steps of (B, T, D) are there, as in `Network.predict`; by default all.
+        sample_weight : (B,) array_like, optional
+            Weight of each sequence's steps, >= 0; of rows (N, D) that of each row, (N,).
 
         Returns
         -------
@@ -111,13 +115,19 @@ class Scaler:
             D = sequences.shape[2]
         batch = make_batch(sequences, D, np.float64, lengths, mask)
         rows = batch.input_rows()
+        weights = None
+        if sample_weight is not None:
+            is_rows = not isinstance(sequences, list) and np.ndim(X) != 3
+            lengths = np.ones(batch.n_steps, int) if is_rows else batch.lengths
+            weights = _step_weights(sample_weight, lengths)
+            rows, weights = rows[weights > 0], weights[weights > 0]
         if not rows.size:
             raise ValueError("X: expected at least one step and one feature, got none")
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = rows.mean(axis=0)
+            mean = np.average(rows, axis=0, weights=weights)
             deviation = rows - mean
             largest = np.abs(deviation).max(axis=0)
-            scale = np.sqrt(np.mean(deviation**2, axis=0))
+            scale = np.sqrt(np.average(deviation**2, axis=0, weights=weights))
         if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
             raise ValueError(
                 f"X: expected numbers whose squares have a finite sum, got {np.abs(rows).max():.3g}"
@@ -213,6 +223,16 @@ def _dtype_of(array):
 def _is_list(X):
     """Whether X is a list of sequences, not one of numbers."""
     return isinstance(X, (list, tuple)) and not all(isinstance(x, Real) for x in X)
+
+
+def _step_weights(sample_weight, lengths):
+    """The weight of each step of sequences of these lengths."""
+    weights = as_real(sample_weight, "sample_weight", np.float64)
+    shaped(weights, "sample_weight", lengths.shape)
+    refuse_nonfinite(weights, "sample_weight")
+    if weights.size and weights.min() < 0:
+        raise ValueError(f"sample_weight: expected weights >= 0, got {weights.min()}")
+    return np.repeat(weights, lengths)
 
 
 def _as_sequences(X, lengths, mask):

@@ -68,6 +68,7 @@ def fit(
     recurrent_dropout: float | None = None,
     average: float | None = None,
     polish: bool | int | None = None,
+    memory: dict[str, Any] | None = None,
     checkpoint_path: Path | None = None,
     checkpoint_every: float = 30.0,
     **objective: Unpack[ObjectiveOptions],
@@ -80,10 +81,11 @@ def fit(
         Trained in place, from the parameters that it has.
     X, Y, **objective
         The data, and l2, l1, frozen, checkpoint and n_threads: see `Objective`.
-    validation_data : tuple (X, Y) or Objective, optional
+    validation_data : tuple (X, Y), Objective or callable, optional
         The validation loss is computed on these, without l2 and l1, at the start and after every
         iteration or epoch. Data that need lengths or weights come as an `Objective` of the same
-        network, which is evaluated as it is.
+        network, which is evaluated as it is. A function of all parameters of the network gives a
+        validation loss of your own.
     validation_split : float, optional
         In place of `validation_data`: the share, between 0 and 1, of the sequences that are taken
         from the training data at random for validation. They are evaluated with their weights, but
@@ -93,7 +95,7 @@ def fit(
         See `minimize`.
     batch_size, batches, truncate, max_epochs, learning_rate, clip_norm
         For the methods adam, sgd, rmsprop and rprop: see `minimize` and its notes.
-    weight_noise, input_noise, dropout, recurrent_dropout, average, polish
+    weight_noise, input_noise, dropout, recurrent_dropout, average, polish, memory
         For the same methods: see there too.
     checkpoint_path, checkpoint_every
         A file from which the run goes on if it was cut: see `minimize` and its notes. With
@@ -214,10 +216,13 @@ def fit(
         "recurrent_dropout": recurrent_dropout,
         "average": average,
         "polish": polish,
+        "memory": memory,
         "checkpoint_path": checkpoint_path,
         "checkpoint_every": checkpoint_every,
     }
     if n_restarts:
+        if memory is not None:
+            raise ValueError(f"memory: expected None with n_restarts, got {describe(memory)}")
         result = minimize_anew(whole, n_restarts, n_jobs, as_generator(seed), **arguments)
     else:
         if as_integer(n_jobs, "n_jobs") != 1:
@@ -269,9 +274,12 @@ def _as_validation(data, objective, check_finite):
         if data.net is not objective.net:
             raise ValueError("validation_data: expected an Objective of net, got another network's")
         return data
+    if callable(data):
+        return data
     if not (isinstance(data, (tuple, list)) and len(data) == 2):
         raise TypeError(
-            f"validation_data: expected a tuple (X, Y) or an Objective, got {describe(data)}"
+            "validation_data: expected a tuple (X, Y), an Objective or a function, got "
+            f"{describe(data)}"
         )
     return Objective(
         objective.net,
