@@ -143,6 +143,15 @@ def link_files(app, what, name, obj, options, lines):
     lines[:] = [FILE.sub(r":doc:`/\1`", line) for line in lines]
 
 
+OF_SCIKIT_LEARN = re.compile(r"set_\w+_request|get_metadata_routing|set_output")
+
+
+def skip_foreign(app, what, name, obj, skip, options):
+    """Leave out methods that scikit-learn makes for every estimator and explains itself."""
+    return True if OF_SCIKIT_LEARN.fullmatch(name) else None
+
+
 def setup(app):
+    app.connect("autodoc-skip-member", skip_foreign)
     app.connect("autodoc-process-docstring", link_files, priority=400)
     app.connect("source-read", adapt)

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         Readout,
         Reduction,
         Seed,
+        SequencesLike,
         State,
         StateLike,
         Strength,
@@ -507,7 +508,7 @@ class Network(Fixed):
     @overload
     def predict(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[False] = ...,
@@ -527,7 +528,7 @@ class Network(Fixed):
     @overload
     def predict(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[True],
@@ -537,7 +538,7 @@ class Network(Fixed):
     @overload
     def predict(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: bool,
@@ -546,7 +547,7 @@ class Network(Fixed):
 
     def predict(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         mask: npt.ArrayLike | None = None,
@@ -626,7 +627,7 @@ class Network(Fixed):
 
     def trace(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         mask: npt.ArrayLike | None = None,
@@ -695,8 +696,8 @@ class Network(Fixed):
 
     def trace_gradient(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         n_threads: int | None = None,
@@ -834,8 +835,8 @@ class Network(Fixed):
     @overload
     def loss_and_grad(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[False] = ...,
@@ -845,8 +846,8 @@ class Network(Fixed):
     @overload
     def loss_and_grad(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[True],
@@ -856,8 +857,8 @@ class Network(Fixed):
     @overload
     def loss_and_grad(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: bool,
@@ -866,8 +867,8 @@ class Network(Fixed):
 
     def loss_and_grad(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         return_state: bool = False,
@@ -941,8 +942,8 @@ class Network(Fixed):
     @overload
     def loss(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[False] = ...,
@@ -952,8 +953,8 @@ class Network(Fixed):
     @overload
     def loss(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: Literal[True],
@@ -963,8 +964,8 @@ class Network(Fixed):
     @overload
     def loss(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = ...,
         *,
         return_state: bool,
@@ -973,8 +974,8 @@ class Network(Fixed):
 
     def loss(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         return_state: bool = False,
@@ -1003,8 +1004,8 @@ class Network(Fixed):
     @overload
     def vjp(
         self,
-        X: npt.ArrayLike,
-        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        X: SequencesLike,
+        dy: SequencesLike | Callable[[Array], SequencesLike] | None,
         lengths: npt.ArrayLike | None = ...,
         *,
         dstate: StateLike | None = ...,
@@ -1018,8 +1019,8 @@ class Network(Fixed):
     @overload
     def vjp(
         self,
-        X: npt.ArrayLike,
-        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        X: SequencesLike,
+        dy: SequencesLike | Callable[[Array], SequencesLike] | None,
         lengths: npt.ArrayLike | None = ...,
         *,
         dstate: StateLike | None = ...,
@@ -1032,8 +1033,8 @@ class Network(Fixed):
 
     def vjp(
         self,
-        X: npt.ArrayLike,
-        dy: npt.ArrayLike | Callable[[Array], npt.ArrayLike] | None,
+        X: SequencesLike,
+        dy: SequencesLike | Callable[[Array], SequencesLike] | None,
         lengths: npt.ArrayLike | None = None,
         *,
         mask: npt.ArrayLike | None = None,
@@ -1165,13 +1166,13 @@ class Network(Fixed):
 
     def prepare(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: SequencesLike,
+        Y: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         *,
         mask: npt.ArrayLike | None = None,
         sample_weight: npt.ArrayLike | None = None,
-        step_weight: npt.ArrayLike | None = None,
+        step_weight: SequencesLike | None = None,
         class_weight: Literal["balanced"] | Mapping[int, float] | npt.ArrayLike | None = None,
         reduction: Reduction = "mean",
         state: StateLike | None = None,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._perturbation import Perturbation
-    from ._types import Array, DataWithLengths, State, Strength, Vector
+    from ._types import Array, DataWithLengths, SequencesLike, State, Strength, Vector
 
     A = TypeVar("A", bound=npt.ArrayLike)
 
@@ -133,8 +133,8 @@ class Objective(Fixed):
     def __init__(
         self,
         net: Network,
-        X: npt.ArrayLike | Examples,
-        Y: npt.ArrayLike | None = None,
+        X: SequencesLike | Examples,
+        Y: SequencesLike | None = None,
         *,
         l2: Strength = 0.0,
         l1: Strength = 0.0,

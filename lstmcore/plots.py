@@ -40,7 +40,9 @@ _WHAT = {
 _GATES = set("iforz")
 
 
-def plot_history(result: OptimizeResult | Mapping[str, ArrayLike], ax: Axes | None = None) -> Axes:
+def plot_history(
+    result: OptimizeResult | Mapping[str, ArrayLike], ax: Axes | None = None, *, label: str = ""
+) -> Axes:
     """Draw the loss of a run over its iterations.
 
     Parameters
@@ -48,7 +50,9 @@ def plot_history(result: OptimizeResult | Mapping[str, ArrayLike], ax: Axes | No
     result : scipy.optimize.OptimizeResult or History
         What `fit` or `minimize` has returned, or its ``history``.
     ax : matplotlib.axes.Axes, optional
-        By default one of a new figure.
+        By default one of a new figure. Where a run is drawn already, the colours go on.
+    label : str
+        What the names of the lines begin with, to tell runs apart.
 
     Returns
     -------
@@ -85,14 +89,14 @@ def plot_history(result: OptimizeResult | Mapping[str, ArrayLike], ax: Axes | No
     plt = _pyplot()
     if ax is None:
         _, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
-    curves = [loss]
-    ax.plot(loss, color=_COLOURS[0], marker=_marker(loss), markersize=3, label="training loss")
+    label = f"{label}: " if label else ""
+    first, curves = len(ax.lines), [loss]
+    style = {"marker": _marker(loss), "markersize": 3}
+    ax.plot(loss, color=_colour(first), label=f"{label}training loss", **style)
     if "validation_loss" in history:
         held = np.asarray(history["validation_loss"], float)
         curves.append(held)
-        ax.plot(
-            held, color=_COLOURS[1], marker=_marker(held), markersize=3, label="validation loss"
-        )
+        ax.plot(held, color=_colour(first + 1), label=f"{label}validation loss", **style)
         if np.isfinite(held).any():
             best = int(np.nanargmin(held))
             ax.plot(
@@ -103,7 +107,7 @@ def plot_history(result: OptimizeResult | Mapping[str, ArrayLike], ax: Axes | No
                 markersize=9,
                 markerfacecolor="none",
                 markeredgecolor="black",
-                label=f"lowest: {held[best]:.4g} at iteration {best}",
+                label=f"{label}lowest: {held[best]:.4g} at iteration {best}",
             )
     values = np.concatenate(curves)
     values = values[np.isfinite(values)]
@@ -179,7 +183,7 @@ def plot_gates(
     heights = [_height(values) for values in panels.values()]
     figure = plt.figure(figsize=(8, 0.8 + sum(heights)), layout="constrained")
     grid = figure.add_gridspec(len(panels), 1, height_ratios=heights)
-    first = None
+    first: Any = None
     for k, (name, values) in enumerate(panels.items()):
         over_time = values.ndim == 2
         ax = figure.add_subplot(grid[k], sharex=first if over_time else None, label=name)
@@ -212,6 +216,7 @@ def plot_gradients(
     *,
     align: str | None = None,
     ax: Axes | None = None,
+    label: str = "",
     **data: Any,
 ) -> Axes:
     """Draw how large the loss's derivative by h(t) is over time, for every recurrent layer.
@@ -229,7 +234,9 @@ def plot_gradients(
         Whether time is counted from the first step of each sequence or from its last; by default
         "end" where sequences are read out, else "start".
     ax : matplotlib.axes.Axes, optional
-        By default one of a new figure.
+        By default one of a new figure. Where a network is drawn already, the colours go on.
+    label : str
+        What the names of the lines begin with, to tell networks apart.
 
     Returns
     -------
@@ -270,7 +277,8 @@ def plot_gradients(
         _, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
     batch = examples.batch
     steps = np.arange(longest) if align == "start" else np.arange(longest) - longest + 1
-    for k, name in enumerate(sorted(gradients, key=_place)):
+    label = f"{label}: " if label else ""
+    for k, name in enumerate(sorted(gradients, key=_place), len(ax.lines)):
         norms = np.full((batch.size, longest), np.nan)
         for b, dh in enumerate(_sequences(gradients[name], batch)):
             own = slice(0, len(dh)) if align == "start" else slice(longest - len(dh), None)
@@ -281,9 +289,9 @@ def plot_gradients(
         low[there], middle[there], high[there] = np.nanpercentile(
             norms[:, there], [10, 50, 90], axis=0
         )
-        colour = _COLOURS[k % len(_COLOURS)]
+        colour, curve = _colour(k), label + _curve(name, net)
         style = ("-", "--", ":")[k // len(_COLOURS) % 3]
-        ax.plot(steps, middle, style, color=colour, marker=_marker(middle), label=_curve(name, net))
+        ax.plot(steps, middle, style, color=colour, marker=_marker(middle), label=curve)
         if batch.size > 1:
             ax.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
     ax.set_yscale("log")
@@ -303,6 +311,10 @@ def _pyplot():
             'pictures need matplotlib, which pip install "lstmcore[plot]" installs'
         ) from error
     return plt
+
+
+def _colour(k):
+    return _COLOURS[k % len(_COLOURS)]
 
 
 def _check_recurrent(net):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Self
 
-    from ._types import Vector
+    from ._types import SequencesLike, Vector
 
 __all__ = ["ScaleWarning", "Scaler", "scale_complaint"]
 
@@ -71,7 +71,7 @@ class Scaler:
 
     def fit(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
         *,
@@ -143,7 +143,7 @@ class Scaler:
     def n_features_in_(self) -> int:
         return self.mean_.size
 
-    def transform(self, X: npt.ArrayLike) -> Any:
+    def transform(self, X: SequencesLike) -> Any:
         """Features less their mean, divided by their standard deviation.
 
         Parameters
@@ -158,7 +158,7 @@ class Scaler:
         """
         return self._map(X, self._forward)
 
-    def inverse_transform(self, X: npt.ArrayLike) -> Any:
+    def inverse_transform(self, X: SequencesLike) -> Any:
         """What `transform` has been given: outputs of a network in the units of its targets.
 
         Parameters
@@ -174,7 +174,7 @@ class Scaler:
 
     def fit_transform(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
     ) -> Any:

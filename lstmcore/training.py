@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, Literal
 
-    import numpy.typing as npt
     from typing_extensions import Unpack
 
     from ._examples import Examples
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
         Result,
         Schedule,
         Seed,
+        SequencesLike,
     )
 
 __all__ = ["fit"]
@@ -38,13 +38,13 @@ __all__ = ["fit"]
 
 def fit(
     net: Network,
-    X: npt.ArrayLike | Examples,
-    Y: npt.ArrayLike | None = None,
+    X: SequencesLike | Examples,
+    Y: SequencesLike | None = None,
     *,
     method: Method = "L-BFGS-B",
     max_iter: int | None = None,
     tol: float | None = None,
-    validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | Objective | None = None,
+    validation_data: tuple[SequencesLike, SequencesLike] | Objective | None = None,
     validation_split: float | None = None,
     patience: int | None = None,
     target: float | None = None,

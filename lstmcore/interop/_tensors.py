@@ -302,7 +302,7 @@ class _Part:
     """Where a tensor lies in a safetensors file."""
 
     kind: str
-    shape: tuple
+    shape: tuple[int, ...]
     start: int
     end: int
 

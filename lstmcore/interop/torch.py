@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from .._activations import ACTIVATIONS
 from .._archive import as_path
 from .._checks import as_choice, as_flag, as_ndarray, describe, not_real, shaped
 from ..cells import GRU, LSTM, RNN, Dense, Embedding, Layer, reorder
@@ -279,7 +280,8 @@ class _Recurrent(_Module):
 
     @property
     def input_size(self):
-        return next(a for key, a in self.own.items() if key.startswith("weight_ih")).shape[-1]
+        key = next(key for key in self.own if key.startswith("weight_ih"))
+        return shaped(self.own[key], self.said(key), ("rows", "inputs")).shape[1]
 
     def parts(self, activation, tokens, nonlinearity):
         """A layer for each of the stack."""
@@ -357,7 +359,7 @@ class _Part:
     """A layer, and the blocks of each of its directions."""
 
     layer: Layer
-    blocks: list
+    blocks: list[dict[str, Any]]
 
 
 @dataclass
@@ -365,7 +367,7 @@ class _Step:
     """A module of the forward pass, and the activations behind it."""
 
     module: _Module
-    activations: list
+    activations: list[Any]
 
 
 def _modules_of(tensors):
@@ -391,6 +393,8 @@ def _ignored(tensors, ignore):
     patterns = [ignore] if isinstance(ignore, str) else list(ignore)
     names = set()
     for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f"ignore: expected names of tensors, got {describe(pattern)}")
         found = {name for name in tensors if fnmatchcase(name, pattern)}
         if not found:
             raise ValueError(
@@ -446,7 +450,9 @@ def _said_steps(modules, layers):
             continue
         activation = _as_activation(item, f"layers[{k}]", modules)
         if not steps:
-            raise ValueError(f"layers[0]: expected one of {short(list(modules))}, got {item!r}")
+            raise ValueError(
+                f"layers[0]: expected one of the modules {short(list(modules))}, got {item!r}"
+            )
         if activation in _UNITS and k < len(layers) - 1:
             raise ValueError(f"layers[{k}]: expected {item!r} in the last place alone")
         steps[-1].activations.append(activation)
@@ -461,15 +467,14 @@ def _as_activation(item, name, modules):
             "logarithm is what the model gives"
         )
     if isinstance(item, str):
+        known = [*ACTIVATIONS, *_ACTIVATIONS, "softmax"]
+        if item not in known:
+            raise ValueError(
+                f"{name}: expected one of the modules {short(list(modules))} or of the activations "
+                f"{', '.join(known)}, got {describe(item)}"
+            )
         item = _ACTIVATIONS.get(item, item)
-    if item in _UNITS:
-        return item
-    try:
-        return as_activation(item, name)
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"{error}; or a module of the state dict, of which there are {short(list(modules))}"
-        ) from None
+    return item if item in _UNITS else as_activation(item, name)
 
 
 def _refuse_unused(tensors, steps, ignored):
@@ -484,20 +489,19 @@ def _refuse_unused(tensors, steps, ignored):
 
 def _parts_of(steps, tokens, nonlinearity):
     """The layers of a forward pass, with their blocks."""
-    parts, says = [], "the network's inputs"
-    for step in steps:
-        module, is_first = step.module, not parts
-        if not is_first and module.input_size != parts[-1].layer.output_size:
+    parts = []
+    for k, step in enumerate(steps):
+        module = step.module
+        if k and module.input_size != parts[-1].layer.output_size:
             raise ValueError(
                 f"source: expected {short(module.name)} to take the "
-                f"{parts[-1].layer.output_size} numbers that {short(says)} gives, got {module!r}; "
-                "layers= says in which order the model calls its modules"
+                f"{parts[-1].layer.output_size} numbers that {short(steps[k - 1].module.name)} "
+                f"gives, got {module!r}; layers= says in which order the model calls its modules"
             )
         activations = [activation for activation in step.activations if activation != "identity"]
         inside = activations.pop(0) if module.is_linear and activations else "identity"
-        parts += module.parts(inside, bool(tokens and is_first), nonlinearity)
+        parts += module.parts(inside, bool(tokens) and k == 0, nonlinearity)
         parts += [_unit_part(parts[-1].layer.output_size, a, module) for a in activations]
-        says = module.name
     if nonlinearity is not None and not any(isinstance(part.layer, RNN) for part in parts):
         raise ValueError(
             f"nonlinearity: expected None where no module is an RNN, got {nonlinearity!r}"
@@ -629,8 +633,11 @@ def _places(layers, names):
     """For each layer the name of its module, and its place in the module's stack."""
     if names is None:
         return [(str(k), 0) for k in range(len(layers))]
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    if isinstance(names, str) or not isinstance(names, Sequence):
         raise TypeError(f"names: expected a list of str, got {describe(names)}")
+    for k, name in enumerate(names):
+        if not isinstance(name, str):
+            raise TypeError(f"names[{k}]: expected a str, got {describe(name)}")
     if len(names) != len(layers):
         raise ValueError(f"names: expected {len(layers)}, one for each layer, got {len(names)}")
     places = []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 
-from .._minimize import _DRIVERS
+from .._minimize import _DRIVERS, ConvergenceWarning
 from .._run import STOPPED
 from ..cells import GRU, LSTM, RNN, Dense
 from ..network import Network
@@ -314,15 +315,22 @@ def _fit(net, part, task, arguments):
         raise ValueError("--patience: expected --validation SHARE beside it, got none")
     if arguments.validation or arguments.restarts or arguments.method in METHODS_OF_EPOCHS:
         options["seed"] = arguments.seed
-    result = fit(
-        net,
-        X,
-        Y,
-        n_restarts=arguments.restarts,
-        n_jobs=arguments.jobs,
-        progress=sys.stderr.isatty() and not arguments.quiet and arguments.jobs == 1,
-        **options,
-    )
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", UserWarning)
+        result = fit(
+            net,
+            X,
+            Y,
+            n_restarts=arguments.restarts,
+            n_jobs=arguments.jobs,
+            progress=sys.stderr.isatty() and not arguments.quiet and arguments.jobs == 1,
+            **options,
+        )
+    for note in notes:
+        text = str(note.message)
+        if note.category is ConvergenceWarning:  # whose ways out are those of a program
+            text = f"{text.partition('; ')[0]}; try another --seed, --max-iter or --method"
+        warnings.warn(text, note.category, stacklevel=1)
     if inputs is not None:
         fold_inputs(net, inputs)
     if targets is not None:

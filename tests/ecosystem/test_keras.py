@@ -566,6 +566,15 @@ def functional(*layers):
     }
 
 
+def test_names_in_a_file_may_be_anything(tmp_path):
+    wrong = layer("Con\nv") | {"config": {"name": "\x1b[1m" * 1000}}
+    lines = misfits(tmp_path / "m.keras", sequential(INPUT, *[wrong] * 60))
+    assert len(lines) == 51 and lines[-1] == "and 10 more"
+    assert max(map(len, lines)) < 300 and all(map(str.isprintable, lines))
+    lines = misfits(tmp_path / "m.keras", sequential(INPUT, layer("Con\nv")))
+    assert lines == [r"'Con\nv' (Con\nv): no layer that a Network has"]
+
+
 def test_layers_beside_a_chain_are_named(tmp_path):
     config = functional(
         (INPUT, [], {}),
@@ -802,6 +811,7 @@ def test_weights_that_are_missing_are_named(tmp_path):
 HOSTILE_CONFIGS = {
     "no JSON": ("{", "Expecting property name"),
     "a list": ("[]", "no JSON object"),
+    "empty": ({}, "a model of the class None"),
     "deep": ('{"config":' + "[" * 100_000, "recursion"),
     "a number of digits": ('{"class_name": ' + "9" * 100_000 + "}", "digits"),
     "no layers": ({"class_name": "Sequential", "config": {}}, "lacks 'layers'"),

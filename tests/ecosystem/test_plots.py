@@ -187,6 +187,21 @@ def test_many_curves_differ():
     assert len({(line.get_color(), line.get_linestyle()) for line in ax.lines}) == 10
 
 
+def test_what_is_drawn_into_one_picture_differs():
+    net = lc.Network([lc.RNN(1, 1), lc.GRU(1, 1)], seed=0)
+    X, Y = np.ones((2, 3, 1)), np.zeros((2, 3, 1))
+    ax = lc.plot_gradients(net, X, Y)
+    lc.plot_gradients(net, X, Y, ax=ax, label="again")
+    other = lc.plot_history(HISTORY, label="one")
+    lc.plot_history(HISTORY, ax=other, label="two")
+    for drawn in (ax, other):
+        lines = [line for line in drawn.lines if line.get_linestyle() != "None"]
+        assert len({line.get_color() for line in lines}) == len(lines) == 4
+        labels = [text.get_text() for text in drawn.get_legend().get_texts()]
+        assert len(set(labels)) == len(labels)
+    assert ax.lines[3].get_label() == "again: layer 1, GRU"
+
+
 # ------------------------------------------------------------------------------------ matplotlib
 
 

@@ -285,6 +285,14 @@ BAD = {
         lstm("a", 2, 3) | lstm("a", 4, 3, "_l1"),
         r"source\['a.weight_ih_l1'\]: expected shape \(12, 3\), got \(12, 4\)",
     ),
+    "weights that are no matrix": (
+        lstm("a", 2, 3) | state(a__weight_ih_l0=()),
+        r"source\['a.weight_ih_l0'\]: expected shape \(rows, inputs\), got \(\)",
+    ),
+    "recurrent weights that are no matrix": (
+        lstm("a", 2, 3) | state(a__weight_hh_l0=12),
+        r"source\['a.weight_hh_l0'\]: expected shape \(rows, H\), got \(12,\)",
+    ),
     "no units": (
         state(a__weight_ih_l0=(0, 2), a__weight_hh_l0=(0, 0)),
         r"source\['a.weight_hh_l0'\]: expected shape",
@@ -341,8 +349,14 @@ def test_entries_are_chosen_by_name():
         ({"source": 3}, TypeError, "source: expected a path or a state dict, got 3"),
         ({"layers": "lstm"}, TypeError, "layers: expected a list of names of modules"),
         ({"layers": []}, ValueError, "layers: expected modules, got none"),
-        ({"layers": ["relu", "lstm"]}, ValueError, r"layers\[0\]: expected one of \['lstm'\]"),
-        ({"layers": ["lstm", "fc"]}, ValueError, r"got 'fc'; or a module of the state dict"),
+        ({"layers": ["relu", "lstm"]}, ValueError, r"layers\[0\]: expected one of the modules \["),
+        (
+            {"layers": ["lstm", "fc"]},
+            ValueError,
+            r"layers\[1\]: expected one of the modules \['lstm'\] or of the activations identity, ",
+        ),
+        ({"layers": ["lstm", ("elu", -1)]}, ValueError, r"layers\[1\]: 'elu' needs alpha >= 0"),
+        ({"ignore": [3]}, TypeError, "ignore: expected names of tensors, got 3"),
         ({"layers": ["lstm", 3]}, TypeError, r"layers\[1\]: expected the name of an activation"),
         ({"tokens": 1}, TypeError, "tokens: expected True or False, got 1"),
         ({"readout": "first"}, ValueError, "readout: expected one of all, last"),
@@ -403,6 +417,8 @@ def test_layers_under_one_name_are_a_stack():
     "names, error, message",
     [
         ("abc", TypeError, "names: expected a list of str, got 'abc'"),
+        ({"a", "b", "c"}, TypeError, "names: expected a list of str, got 'set' object"),
+        (["a", "b", 3], TypeError, r"names\[2\]: expected a str, got 3"),
         (["a", "b"], ValueError, "names: expected 3, one for each layer, got 2"),
         (
             ["a", "a", "b"],

@@ -1,5 +1,6 @@
 """Files of tensors that lie are refused by a ValueError, in little memory, and nothing is run."""
 
+import importlib.util
 import io
 import json
 import os
@@ -314,3 +315,41 @@ def test_nothing_is_run_and_little_memory_taken(tmp_path):
 def test_the_first_files_of_the_sweep_hold():
     for index in range(60):
         sweep_torch.check(0, index)
+
+
+@pytest.mark.parametrize(
+    "content", [archive(good()), safetensors(WEIGHT)], ids=["zip", "safetensors"]
+)
+def test_cut_short_anywhere_a_file_is_refused(content, tmp_path):
+    path = tmp_path / "file.pt"
+    for size in range(len(content)):
+        path.write_bytes(content[:size])
+        with pytest.raises(ValueError, match=r"^source: expected a file of tensors"):
+            lc.from_torch(path)
+
+
+# ------------------------------------------------------------------------ files of other people
+
+
+REAL = {  # packages with state dicts of LSTMs in both directions, and a Linear module
+    "alphaPredict": "backend/networks/*.pt",
+    "metapredict": "backend/networks/*hs*.pt",
+}
+
+
+@pytest.mark.parametrize("package", REAL)
+def test_files_of_installed_packages_are_those_that_pytorch_reads(package):
+    torch = pytest.importorskip("torch")
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        pytest.skip(f"{package} is not installed")
+    paths = sorted(Path(spec.submodule_search_locations[0]).glob(REAL[package]))
+    assert paths
+    for path in paths:
+        theirs = torch.load(path, map_location="cpu", weights_only=True)
+        ours = read_tensors(path)
+        assert list(ours) == list(theirs)
+        assert all((ours[name] == theirs[name].numpy()).all() for name in ours)
+        net = lc.from_torch(path)
+        assert net.input_size == 20  # amino acids
+        assert net.layers[-1].output_size in (1, 2)

@@ -3,14 +3,17 @@
 What is read is data: classes are looked up in a table, never imported, and no code in a file runs.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from ..._archive import as_path, refusing
 from ..._checks import as_choice, as_real_dtype, describe
 from ..._readout import READOUTS
-from ...losses import Loss, find_loss
+from ...losses import find_loss
 from ...network import Network
 from .._common import build_network, choose_dtype
 from ._graph import chain
@@ -19,19 +22,24 @@ from ._read import Plan, fill, has_weights
 from ._source import Version, open_source, parse_config
 from ._write import to_keras
 
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from ..._types import LossLike, Path, Readout
+
 __all__ = ["from_keras", "to_keras"]
 
 _WHAT = "a model of Keras"
 
 
 def from_keras(
-    path: str | os.PathLike,
+    path: Path,
     *,
-    config: str | os.PathLike | Mapping | None = None,
+    config: Path | Mapping[str, Any] | None = None,
     keras_version: str | None = None,
-    readout: str | None = None,
-    loss: str | Loss | None = None,
-    dtype: str | None = None,
+    readout: Readout | None = None,
+    loss: LossLike | None = None,
+    dtype: DTypeLike | None = None,
 ) -> Network:
     """Read a model that Keras has saved. Neither Keras nor TensorFlow is needed.
 
@@ -119,18 +127,7 @@ def from_keras(
             )
         loss, readout = plan.choose_loss(loss), plan.choose_readout(readout)
         with refusing(path, _WHAT):
-            kinds = [(node.kind, has_weights(node)) for node in everything]
-            arrays = source.weights.of(kinds)
-            of_node = {id(node): own for node, own in zip(everything, arrays, strict=True)}
-            layers, blocks = [], {}
-            for k, item in enumerate(plan.items):
-                width = layers[-1].output_size if layers else None
-                with _naming_what_lacks():
-                    layer, own = fill(item, of_node[id(item.node)], k, width)
-                layers.append(layer)
-                blocks |= own
-            dtype = choose_dtype(dtype, [array for own in arrays for array in own])
-            return build_network(layers, blocks, loss=loss, readout=readout, dtype=dtype)
+            return _build(plan, everything, source.weights, loss, readout, dtype)
 
 
 def _plan(source, given, version):
@@ -141,7 +138,7 @@ def _plan(source, given, version):
         )
     if source.config is not None and given is not None:
         raise ValueError("it holds its own configuration; leave config out")
-    config = source.config or given
+    config = given if source.config is None else source.config
     for said in (source.version, config.get("keras_version")):
         if version is None and isinstance(said, str):
             version = Version.parse(said)
@@ -152,6 +149,21 @@ def _plan(source, given, version):
         plan = Plan(nodes, version)
     place = {id(node): k for k, node in enumerate(everything)}
     return plan, everything, sorted(apart + plan.problems, key=lambda found: place[id(found[0])])
+
+
+def _build(plan, everything, weights, loss, readout, dtype):
+    """The network of a plan."""
+    arrays = weights.of([(node.kind, has_weights(node)) for node in everything])
+    of_node = {id(node): own for node, own in zip(everything, arrays, strict=True)}
+    layers, blocks = [], {}
+    for k, item in enumerate(plan.items):
+        width = layers[-1].output_size if layers else None
+        with _naming_what_lacks():
+            layer, own = fill(item, of_node[id(item.node)], k, width)
+        layers.append(layer)
+        blocks |= own
+    dtype = choose_dtype(dtype, [array for own in arrays for array in own])
+    return build_network(layers, blocks, loss=loss, readout=readout, dtype=dtype)
 
 
 @contextmanager

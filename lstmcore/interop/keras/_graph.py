@@ -1,6 +1,7 @@
 """From a model's configuration to its layers, one after the other, as far as they are a chain."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from .._common import refuse_more_layers
 
@@ -32,10 +33,10 @@ class Node:
 
     name: str
     kind: str
-    options: dict
-    sources: list = field(default_factory=list)
-    masks: list = field(default_factory=list)
-    arguments: list = field(default_factory=list)
+    options: dict[str, Any]
+    sources: list[str] = field(default_factory=list)
+    masks: list[str] = field(default_factory=list)
+    arguments: list[Any] = field(default_factory=list)
     trouble: str | None = None
 
 

@@ -1,13 +1,14 @@
 """From a chain of Keras's layers to layers, readout and weights of a `Network`."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ...cells import GRU, LSTM, RNN, Dense, Embedding
 from .._common import ORDERS, choose_loss, choose_readout, one_direction, prefixes
 from ._activations import OUTPUTS_ONLY, activation_of, layer_activation
-from ._graph import class_of
+from ._graph import Node, class_of
 from ._misfit import Misfit
 
 __all__ = ["Plan", "fill"]
@@ -65,9 +66,9 @@ class Item:
         It has an activation alone, and no weights in the file.
     """
 
-    node: object
+    node: Node
     make: type
-    options: dict
+    options: dict[str, Any]
     use_bias: bool = True
     fold: float | None = None
     is_identity: bool = False

@@ -6,12 +6,15 @@
 ``.h5`` of weights  the same without model_config
 """
 
+from __future__ import annotations
+
 import io
 import json
 import os
 import re
 import zipfile
 from dataclasses import dataclass
+from typing import Any
 
 from ..._archive import open_archive
 from ._hdf5 import SIGNATURE, File
@@ -49,7 +52,7 @@ class Version:
     """A version of Keras: "2.2.4-tf" has the numbers (2, 2, 4), and is that of TensorFlow."""
 
     text: str
-    numbers: tuple
+    numbers: tuple[int, ...]
     of_tensorflow: bool
 
     @classmethod
@@ -74,9 +77,9 @@ class Source:
     weights : ByName or ByOrder
     """
 
-    config: dict | None
+    config: dict[str, Any] | None
     version: str | None
-    weights: object
+    weights: ByName | ByOrder
 
 
 class ByName:

@@ -1,9 +1,11 @@
 """A `Network` as a file of Keras 3: config.json and model.weights.h5 in one archive."""
 
+from __future__ import annotations
+
 import io
 import json
-import os
 import zipfile
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +16,9 @@ from ...network import Network
 from .._common import ORDERS, import_extra, prefixes, two_biases
 from ._activations import name_of
 from ._misfit import refuse
+
+if TYPE_CHECKING:
+    from ..._types import Path
 
 __all__ = ["to_keras"]
 
@@ -40,7 +45,7 @@ _UNSAID = {
 }
 
 
-def to_keras(net: Network, path: str | os.PathLike) -> None:
+def to_keras(net: Network, path: Path) -> None:
     """Write a network as a model for ``keras.models.load_model``: Keras 3, any backend.
 
     Parameters

@@ -5,6 +5,7 @@ that it does not matter how an exporter writes a thing.
 """
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -160,12 +161,20 @@ class Follower:
         """Follow nodes, each of which stands behind those that it reads."""
         for node in nodes:
             try:
-                outputs = self._outputs(node, [self.value(name) for name in node.inputs])
+                outputs = self._outputs(node, [self._read_by(node, name) for name in node.inputs])
             except Refused as error:
                 self.refused.append((node, str(error)))
                 outputs = [Unknown()] * len(node.outputs)
             for name, value in zip(node.outputs, outputs, strict=False):
                 self._values[name] = value
+
+    def _read_by(self, node, name):
+        """A value that a node reads."""
+        try:
+            return self.value(name)
+        except Refused as error:
+            self.refused.append((node, str(error)))
+            return Unknown()
 
     def value(self, name):
         """What a value is; None for one that is left out."""
@@ -175,7 +184,9 @@ class Follower:
             array = self.graph.array(name)
             if array is not None:
                 self._values[name] = Known(array)
-            elif name in self.graph.inputs:
+            elif name in self.graph.states:
+                self._values[name] = self._state(name)
+            elif self.graph.input(name) is not None:
                 self._values[name] = self._input(name)
             elif self.graph.producer(name) is not None:
                 return Unknown()
@@ -187,7 +198,7 @@ class Follower:
 
     def _input(self, name):
         """An input of the graph: its last axis has the features, unless it holds integers."""
-        tensor = self.graph.inputs[name].type.tensor_type
+        tensor = self.graph.input(name).type.tensor_type
         is_integer = tensor.elem_type in _INTEGER_TYPES
         if not is_integer and tensor.elem_type not in _REAL_TYPES:
             raise Refused(f"reads the input {name!r}, which has neither numbers nor tokens")
@@ -211,6 +222,17 @@ class Follower:
         self.inputs[name] = link
         units = link.units
         return Stream(tuple(axes), units if features is not None else units.reshape(()))
+
+    def _state(self, name):
+        """An input that is a state, as it is at first; the same for all sequences of the batch."""
+        tensor = self.graph.inputs[name].type.tensor_type
+        if tensor.elem_type not in _REAL_TYPES:
+            raise Refused(f"reads the state {name!r}, which has no real numbers")
+        sizes = [max(1, dim.dim_value) for dim in tensor.shape.dim]
+        if len(sizes) > 6:
+            raise Refused(f"reads the state {name!r}, which has {len(sizes)} axes")
+        self.budget.spend(prod(sizes))
+        return Known(np.zeros(sizes, np.float32))
 
     def _axis(self, name, k, declared):
         if declared > 0:
@@ -395,7 +417,9 @@ class Follower:
         return x
 
     def _flipped(self, x, axis):
-        self._time_axis(x, axis, "reverses")
+        if len(x.axes[axis]) != 1:
+            raise Refused("reverses another axis than that of time")
+        x.axes[axis][0].take_as("time")
         if x.behind is not None:
             raise Refused("reverses padded sequences")
         return Stream(x.axes, x.units, x.behind, x.order, not x.is_flipped)
@@ -588,6 +612,8 @@ class Follower:
             raise Refused("computes with an order of sequences")
         if node.op == "Max" and not y.first.any() and y.is_fixed:
             return self._activated(node, x, "relu")
+        if self._begins_readout(node, x, y):
+            return x
         if node.op not in ("Add", "Sub", "Mul", "Div"):
             raise Refused("compares outputs with numbers, which no layer does")
         if node.op == "Div" and not is_reversed:
@@ -605,6 +631,16 @@ class Follower:
             with np.errstate(all="ignore"):
                 constants = 1.0 / constants.astype(np.float64)
         return self._affine(node, x, constants, None)
+
+    def _begins_readout(self, node, x, y):
+        """Whether x is a readout and y what it begins with: a sum of 0, a maximum of -inf."""
+        link, _ = self.chain.resolve(x.units)
+        begins = {("Add", "sum"): 0.0, ("Max", "max"): -np.inf}
+        first = begins.get((node.op, link.how)) if isinstance(link, Read) else None
+        if first is None or not all(np.all(own == first) for own in y.both):
+            return False
+        shape = self._aligned(x, y).shape
+        return all(n in (1, size) for n, size in zip(shape, x.units.shape, strict=True))
 
     def _mean_of_sum(self, node, x, count):
         """The mean over time, where a sum over time is divided by the number of steps."""
@@ -952,6 +988,8 @@ class Follower:
             raise Refused("chooses between values in a way that is not known")
         if isinstance(condition, Lengths) and condition.what == "n > 0":
             return self._where_steps_are(x, y)
+        if isinstance(condition, Known) and all(own.all() for own in condition.both):
+            return x
         if not isinstance(condition, Steps) or not isinstance(y, Known) or y.first.size != 1:
             raise Refused("chooses between values by something else than lengths")
         if y.first.dtype.kind != "f":
@@ -1157,9 +1195,10 @@ def _check_inputs(node, opset):
         raise Refused(f"is no operation of operator set {opset}") from error
     if not schema.min_input <= len(node.inputs) <= schema.max_input:
         raise Refused(f"expected {schema.min_input} inputs or more, got {len(node.inputs)}")
-    single = defs.OpSchema.FormalParameterOption.Single
-    for given, formal in zip(node.inputs, schema.inputs, strict=False):
-        if not given and formal.option == single:
+    optional = defs.OpSchema.FormalParameterOption.Optional
+    for k, given in enumerate(node.inputs):
+        formal = schema.inputs[min(k, len(schema.inputs) - 1)]  # the last may be any number of them
+        if not given and formal.option != optional:
             raise Refused(f"lacks its input {formal.name}")
 
 
@@ -1180,6 +1219,7 @@ _OF_LENGTHS = {
     ("Max", "n - 1", 0.0): "max(n - 1, 0)",
     ("Sub", "n", 1.0): "n - 1",
     ("Add", "n", -1.0): "n - 1",
+    ("Add", "n", 0.0): "n",
     ("Greater", "n", 0.0): "n > 0",
 }
 _VERBS = {"Mul": "multiplies", "Div": "divides", "Max": "compares", "Less": "compares"}

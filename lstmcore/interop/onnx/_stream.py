@@ -174,20 +174,24 @@ _MIXES = (
 
 
 def _filled(target, total, sizes):
-    """A shape without -1 and, given -1 as 0 is not, with its sizes."""
+    """A shape with the size that -1 stands for."""
     if target.count(-1) > 1:
         raise Refused("expected one size of -1 at most")
     known = prod(size for size in target if size != -1)
     if -1 in target:
         if not known or total % known:
-            raise Refused("has a shape of another number of entries")
+            raise Refused(_does_not_fit(target, sizes))
         target = [total // known if size == -1 else size for size in target]
     if prod(target) != total or min(target, default=1) < 0:
-        raise Refused(
-            f"has the shape {tuple(target)} for {total} entries of shape {tuple(sizes)}; it may "
-            "fit one number of steps or sequences only"
-        )
+        raise Refused(_does_not_fit(target, sizes))
     return target
+
+
+def _does_not_fit(target, sizes):
+    return (
+        f"gives the shape {tuple(target)} to what may have the shape {sizes}; it may fit one "
+        "number of steps or sequences only"
+    )
 
 
 def _taken(items, size, k):
