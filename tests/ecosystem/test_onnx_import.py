@@ -1,5 +1,6 @@
 """`from_onnx` and `recurrent_nodes`: the networks that they read give what the graphs give."""
 
+import contextlib
 import importlib
 import os
 import re
@@ -1117,6 +1118,12 @@ def test_a_difference_from_the_graph_is_an_error(monkeypatch):
     assert lc.from_onnx(model, verify=False).readout == "all"
 
 
+def test_a_squeeze_of_all_axes_may_drop_the_batch():
+    after = [("Squeeze", ["Y_h"], ["y"], {})]
+    net = lc.from_onnx(around(TRANSPOSED, after), verify=True)
+    assert net.readout == "last"
+
+
 # ------------------------------------------------------------------------------ recurrent_nodes
 
 
@@ -1259,6 +1266,33 @@ def test_names_that_are_no_text_are_refused():
     data = data.replace(b"direction", b"directio\xff").replace(b"hidden_size", b"hidden\xffsize")
     with pytest.raises(ValueError, match="expected names that are text in UTF-8"):
         lc.from_onnx(data)
+
+
+@pytest.mark.parametrize("B, T", [("B", 1 << 20), (1 << 40, "T")])
+def test_a_graph_of_many_steps_is_read_and_not_run(B, T, is_cheap):
+    model = recurrent("LSTM")
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("X", TensorProto.FLOAT, [T, B, 3]))
+    assert lc.from_onnx(model).readout == "all"
+    with pytest.raises(ValueError, match=r"verify: expected .* steps, too many for a comparison"):
+        lc.from_onnx(model, verify=True)
+
+
+@pytest.mark.parametrize("shape", [("B", -4), ("B", 1 << 40), (1 << 40, 4), ("B",)], ids=str)
+def test_states_of_any_shape_are_cheap(shape, is_cheap):
+    model = onnx.load_from_string(lc.Network([lc.RNN(3, 4)], seed=0).to_onnx(states=True))
+    state = helper.make_tensor_value_info("0.h", TensorProto.FLOAT, shape)
+    model.graph.input[1].CopyFrom(state)
+    with contextlib.suppress(ValueError):
+        assert lc.from_onnx(model).layers[0].hidden_size == 4
+
+
+def test_lengths_of_a_type_that_numpy_lacks_are_read_and_not_run():
+    model = onnx.load_from_string(lc.Network([lc.RNN(3, 4)], seed=0).to_onnx(lengths=True))
+    model.graph.input[1].type.tensor_type.elem_type = TensorProto.BFLOAT16
+    with contextlib.suppress(ValueError):
+        lc.from_onnx(model)
+    with pytest.raises(ValueError):
+        lc.from_onnx(model, verify=True)
 
 
 def test_cycles_are_refused(is_cheap):

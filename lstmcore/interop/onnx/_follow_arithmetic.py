@@ -28,8 +28,6 @@ _VERBS = {"Mul": "multiplies", "Div": "divides"}
 class Arithmetic:
     """The part of `Follower` that follows arithmetic."""
 
-    # Arithmetic.
-
     def _combined(self, node, terms, scales):
         """Units that are sums of units of one link, each times a number."""
         link, places = self.chain.source_of(np.stack([np.asarray(term) for term in terms]))

@@ -30,8 +30,6 @@ UNROLLED = (
 class Axes:
     """The part of `Follower` that follows axes and picks units."""
 
-    # Axes alone.
-
     def _same(self, node, values):
         training = values[2] if node.op == "Dropout" and len(values) > 2 else None
         if training is not None and (not isinstance(training, Known) or training.first.any()):

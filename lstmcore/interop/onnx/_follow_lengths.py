@@ -22,8 +22,6 @@ _OF_LENGTHS = {
 class Counting:
     """The part of `Follower` that follows lengths."""
 
-    # Lengths.
-
     def _counts_steps(self, value):
         """Whether a value is an input of whole numbers (B,), which to compute with are lengths."""
         if not isinstance(value, Stream) or value.units.size != 1:

@@ -11,7 +11,9 @@ __all__ = ["compare"]
 
 _TOLERANCE = 1e-4  # of the largest output
 _MOST_BYTES = 1 << 30  # of a model that is handed to onnxruntime, which takes less than 2 GiB
-_MOST_NUMBERS = 1 << 22  # of an input
+# Steps of all sequences times what one costs; but a few are run of any network.
+_MOST_WORK, _A_STEP, _FEW_STEPS = 1 << 28, 1000, 128
+_MOST_NUMBERS = 1 << 22  # of a state
 # Where the graph leaves them open.
 _SIZES = {"time": 1, "batch": 1}, {"time": 13, "batch": 5}
 _ERRORS = (
@@ -19,8 +21,8 @@ _ERRORS = (
 )
 
 
-class _TooLarge(Exception):
-    """What a graph would be run on, or has, is too much."""
+class _NotRun(Exception):
+    """Why a graph is not run, in words."""
 
 
 def compare(net, model, graph, follower, nodes, output, stream, links, verify):
@@ -63,16 +65,16 @@ def compare(net, model, graph, follower, nodes, output, stream, links, verify):
         names = [value.name for value in session.get_inputs()]
         rng = np.random.default_rng(0)
         for sizes in _SIZES:
-            data = _Data(rng, follower, links, sizes)
+            data = _Data(rng, follower, links, sizes, net.params.size)
             feeds = {name: data.feed(name, graph.inputs[name]) for name in names}
             (there,) = session.run([output], feeds)
             if isinstance(links[-1], Ended) and links[-1].output_units == "log_softmax":
                 there = np.exp(there)
             _refuse_difference(net, there, stream, data)
-    except (*errors, _TooLarge) as error:
+    except (*errors, _NotRun) as error:
         if verify:
             raise ValueError(
-                f"verify: expected a graph that onnxruntime runs, got one that it refuses: {error}"
+                f"verify: expected a graph that onnxruntime runs, got one that is not run: {error}"
             ) from error
 
 
@@ -92,7 +94,7 @@ def _part(model, graph, nodes, output, follower):
         if array is not None:
             n_bytes += array.nbytes
             if n_bytes > _MOST_BYTES:
-                raise _TooLarge("more weights than it takes at once")
+                raise _NotRun("it has more weights than onnxruntime takes at once")
             part.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
     for node in nodes:
         own = part.graph.node.add()
@@ -115,12 +117,14 @@ class _Data:
     lengths : (B,) array or None
     """
 
-    def __init__(self, rng, follower, links, sizes):
+    def __init__(self, rng, follower, links, sizes, n_params):
         self._follower, self._sizes = follower, sizes
         self._link = link = links[0]
         shape = [self._size(axis, link.size) for axis in link.axes]
-        if prod(shape) > _MOST_NUMBERS:
-            raise _TooLarge(f"inputs of {prod(shape)} numbers, too many for a comparison")
+        free = zip(link.axes, shape, strict=True)
+        n_steps = prod(size for axis, size in free if axis is not None)
+        if n_steps > _FEW_STEPS and n_steps * (_A_STEP + link.size + n_params) > _MOST_WORK:
+            raise _NotRun(f"it takes {n_steps} steps, too many for a comparison")
         if isinstance(links[1], Embedded | OneHot):
             n_tokens = len(links[1].table) if isinstance(links[1], Embedded) else links[1].size
             self._array = rng.integers(n_tokens, size=shape)
@@ -148,7 +152,10 @@ class _Data:
         if name == self._follower.lengths:
             return self.lengths.astype(dtype)
         if name in self._follower.graph.states:
-            sizes = [dim.dim_value or len(self.X) for dim in value.type.tensor_type.shape.dim]
+            declared = (dim.dim_value for dim in value.type.tensor_type.shape.dim)
+            sizes = [size if size > 0 else len(self.X) for size in declared]
+            if prod(sizes) > _MOST_NUMBERS:
+                raise _NotRun(f"its state {name!r} has {prod(sizes)} numbers")
             return np.zeros(sizes, dtype)
         link = self._follower.inputs[name]
         return np.zeros([self._size(axis, link.size) for axis in link.axes], dtype)
@@ -169,7 +176,10 @@ def _dtype(value):
     """The dtype of an input, onnx.ValueInfoProto."""
     from onnx import helper
 
-    return np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+    if dtype.kind not in "fiu":
+        raise _NotRun(f"it has inputs of {dtype}, which NumPy does not have")
+    return dtype
 
 
 def _place(axes, role):
