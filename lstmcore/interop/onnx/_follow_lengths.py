@@ -39,6 +39,7 @@ class Counting:
         return Lengths(value.axes, "n", link.name)
 
     def _ordered(self, x, axis, order):
+        """The sequences in an order, or back in the one that they came in."""
         if x.axes[axis] is None:
             raise Refused("takes units by computed indices")
         (batch,) = x.axes[axis]
