@@ -191,6 +191,26 @@ def test_one_step_alone_and_one_sequence_alone():
         np.testing.assert_allclose(given, y, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("sizes", [(1, 1), (6, 1), (1, 5), (5, 5)])
+def test_fixed_sizes_that_are_alike_or_one(sizes):
+    T, B = sizes
+    own = [
+        ("LSTM", ["X", *"WRB"], ["Y"], {"hidden_size": 4}),
+        ("Reshape", ["Y", "rows"], ["r"], {}),
+        ("Gemm", ["r", "V1", "v"], ["g"], {}),
+        ("Reshape", ["g", "back"], ["t"], {}),
+        ("Softmax", ["t"], ["y"], {"axis": -1}),
+    ]
+    nodes = [helper.make_node(name, i, o, **a) for name, i, o, a in own]
+    arrays = {"rows": np.array([T * B, 4]), "back": np.array([T, B, 3]), "V1": V1, "v": v}
+    model = make(nodes, weights("LSTM", 3, 4) | arrays, {"X": [T, B, 3]}, {"y": None})
+    net = lc.from_onnx(model, verify=True)
+    assert repr(list(net.layers)) == "[LSTM(3, 4), Dense(4, 3)]" and net.readout == "all"
+    X = np.random.default_rng(0).normal(size=(T, B, 3)).astype(np.float32)
+    (y,) = session(model).run(None, {"X": X})
+    np.testing.assert_allclose(net.predict(X.swapaxes(0, 1)), y.swapaxes(0, 1), rtol=0, atol=1e-5)
+
+
 def node_cases():
     """The cases of the package onnx for recurrent nodes, made when their modules are imported."""
     package = "onnx.backend.test.case.node"

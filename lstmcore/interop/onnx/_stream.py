@@ -146,13 +146,16 @@ class Stream:
                 items.extend(axis)
             elif items and isinstance(items[-1], int):
                 items[-1] *= size
-            else:
+            elif size != 1:  # nothing is left of a single unit
                 items.append(size)
         target = _filled(target, prod(self.sizes(k)), self.sizes(k))
         result = []
         for size in target:
-            if items and items[0] == 1 and len(items) > 1:
-                items.pop(0)  # nothing is left of these units
+            if items and items[0] == 1:
+                items.pop(0)  # the units are all taken
+            rest = next((item for item in items if not _is_one(item)), None)
+            while size > 1 and isinstance(rest, int) and isinstance(items[0], Axis):
+                _append(result, items.pop(0))
             if items and isinstance(items[0], Axis) and (size > 1 or items[0].is_one):
                 result.append(_taken(items, size, k))
             elif size == 1:
@@ -162,9 +165,21 @@ class Stream:
                 result.append(size)
             else:
                 raise Refused(_MIXES)
-        if not all(item == 1 or (isinstance(item, Axis) and item.is_one) for item in items):
+        if not all(map(_is_one, items)):
             raise Refused(_MIXES)
+        for item in items:
+            _append(result, item)
         return result
+
+
+def _is_one(item):
+    return item.is_one if isinstance(item, Axis) else item == 1
+
+
+def _append(result, item):
+    """Keep an axis of one entry with the free axes before it; without any nothing is left of it."""
+    if isinstance(item, Axis) and result and isinstance(result[-1], tuple):
+        result[-1] += (item,)
 
 
 _MIXES = (
