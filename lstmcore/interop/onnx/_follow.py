@@ -181,26 +181,29 @@ class Follower(Axes, Arithmetic, Counting, Layers):
 
     # ---------------------------------------------------------------------------------- nodes
 
+    @classmethod
+    def knows(cls, node):
+        """Whether there is anything of the node's operation that a network may have."""
+        op = node.op
+        known = op in KINDS or op in FOLDED or op in _METHODS or hasattr(cls, f"_do_{op}")
+        return known and not node.domain
+
     def _outputs(self, node, values):
         if node.domain:
             raise Refused(f"is of the domain {node.domain!r}, of which no layer is known")
         if node.op in KINDS:
             _check_inputs(node, self.opset)
             return self._recurrent(node, values)
-        method = getattr(self, f"_do_{node.op}", None) or _METHODS.get(node.op)
-        if method is None and node.op not in FOLDED:
-            raise Refused(
-                _WHY_NOT.get(node.op, "is no layer, and nothing that a layer can take in")
-            )
+        if not self.knows(node):
+            raise Refused(_WHY_NOT.get(node.op, "is no layer and no part of one"))
         _check_inputs(node, self.opset)
         if any(isinstance(value, Unknown) for value in values):
             return [Unknown()] * len(node.outputs)
         if all(value is None or isinstance(value, Known) for value in values):
             return fold(node, self.budget, values)
+        method = getattr(self, _METHODS.get(node.op, f"_do_{node.op}"), None)
         if method is None:
             raise Refused("computes with data what no layer does")
-        if isinstance(method, str):
-            method = getattr(self, method)
         try:
             result = method(node, values)
         except ValueError as error:  # NumPy's, of shapes that do not go together

@@ -238,9 +238,7 @@ class Axes:
         if time.role == "batch":
             raise Refused(f"{what} the batch axis")
         if time.role is None:
-            raise Refused(
-                f"{what} an axis of the input that no recurrent layer before takes for time"
-            )
+            raise Refused(f"{what} an axis that no recurrent layer before takes for time{UNROLLED}")
         return time
 
     def _embedded(self, node, table, tokens):
