@@ -705,11 +705,12 @@ class Network(Fixed):
         n_threads: int | None = None,
         **data: Unpack[Data],
     ) -> dict[str, Any]:
-        """The loss's derivative by the outputs h of every recurrent layer, at every step.
+        """The loss's derivative by h and c of every recurrent layer, at every step.
 
-        It is all of the derivative: that of what the layers above make of h(t), and of what the
-        layer's own later steps do. How it fades from the end of a sequence to its beginning is how
-        far back the network can learn: `lstmcore.plot_gradients` shows it.
+        That by h(t) is all of it: by what the layers above make of h(t), and by what the layer's
+        own later steps do. That by the cell state c(t) of an `LSTM` is by what its later steps make
+        of it; what c(t) does to h(t) is not in it. How they fade from the end of a sequence to its
+        beginning is how far back the network can learn: `lstmcore.plot_gradients` shows it.
 
         Parameters
         ----------
@@ -721,8 +722,8 @@ class Network(Fixed):
         Returns
         -------
         dict of str to array
-            By the names of `trace` that end in ``".h"``, and in their form; from the last layer to
-            the first.
+            By the names of `trace` that end in ``".h"`` or ``".c"``, and in their form; from the
+            last layer to the first.
 
         Raises
         ------
