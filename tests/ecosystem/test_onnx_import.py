@@ -650,6 +650,50 @@ GRAPHS = {
         "Dense(3, 3, activation=('hard_sigmoid', 0.16666667, 0.0), bias=False), "
         "Dense(3, 3, bias=False)] squared_error all",
     ),
+    **{
+        f"clipped to {low} ... {high}": (
+            TRANSPOSED,
+            [
+                ("Squeeze", ["Y_h", "i0"], ["s"], {}),
+                ("MatMul", ["s", "V1"], ["m"], {}),
+                ("Clip", ["m", "low" if low is not None else "", "high"], ["y"], {})
+                if high is not None
+                else ("Clip", ["m", "low"], ["y"], {}),
+            ],
+            {"arrays": {"low": np.float32(low or 0), "high": np.float32(high or 0)}},
+            f"[LSTM(3, 4), {layers}] squared_error last",
+        )
+        for low, high, layers in (
+            (
+                -1,
+                1,
+                "Dense(4, 3, activation=('hard_sigmoid', 0.5, 0.5), bias=False), Dense(3, 3)",
+            ),
+            (-0.25, None, "Dense(4, 3, activation='relu'), Dense(3, 3)"),
+            (None, 0.25, "Dense(4, 3, activation='relu'), Dense(3, 3)"),
+        )
+    },
+    "features taken by GatherND": (
+        [
+            ("Transpose", ["X"], ["a"], {"perm": [2, 1, 0]}),
+            ("GatherND", ["a", "nd"], ["b"], {}),
+            ("Transpose", ["b"], ["x"], {"perm": [1, 2, 0]}),
+        ],
+        [("Squeeze", ["Y_h", "i0"], ["y"], {})],
+        {"arrays": {"nd": np.array([[2], [0], [1]])}},
+        "[LSTM(3, 4)] squared_error last",
+    ),
+    "a maximum over a window of all steps": (
+        TRANSPOSED,
+        [
+            ("Squeeze", ["Y", "i1"], ["s"], {}),
+            ("Transpose", ["s"], ["channels"], {"perm": [1, 2, 0]}),
+            ("MaxPool", ["channels"], ["p"], {"kernel_shape": [8], "strides": [8]}),
+            ("Squeeze", ["p", "i2"], ["y"], {}),
+        ],
+        {"shape": (3, 8, 3)},
+        "[LSTM(3, 4)] squared_error max",
+    ),
     "normalized by the statistics of training": (
         TRANSPOSED,
         [
@@ -908,6 +952,14 @@ REFUSED = {
     "the mean over the batch": (
         [("Squeeze", ["Y", "i1"], ["s"], {}), ("ReduceMean", ["s"], ["y"], {"axes": [1]})],
         "reads out the batch axis",
+    ),
+    "a maximum over windows": (
+        [
+            ("Squeeze", ["Y", "i1"], ["s"], {}),
+            ("Transpose", ["s"], ["c"], {"perm": [1, 2, 0]}),
+            ("MaxPool", ["c"], ["y"], {"kernel_shape": [2]}),
+        ],
+        "pools over windows of some steps",
     ),
     "gates of its own": (
         [

@@ -28,7 +28,7 @@ _METHODS = {
     **dict.fromkeys(("Identity", "Dropout"), "_same"),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Max", "Less", "Greater"), "_arithmetic"),
     **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceSum"), "_reduce"),
-    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), "_global_pool"),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "AveragePool", "MaxPool"), "_pool"),
     **dict.fromkeys(ACTIVATIONS, "_activation"),
     "LogSoftmax": "_do_Softmax",
 }
@@ -158,6 +158,7 @@ class Follower(Axes, Arithmetic, Counting, Layers):
         return Known(np.zeros(sizes, np.float32))
 
     def _axis(self, name, k, declared):
+        """Axis k of an input, with its declared size, 0 where that is free."""
         if declared > 0:
             return Axis(f"{name}[{k}]", (declared, declared))
         if self._n_axes == len(_FIRST):
@@ -189,6 +190,7 @@ class Follower(Axes, Arithmetic, Counting, Layers):
         return known and not node.domain
 
     def _outputs(self, node, values):
+        """What a node gives, a list."""
         if node.domain:
             raise Refused(f"is of the domain {node.domain!r}, of which no layer is known")
         if node.op in KINDS:

@@ -62,7 +62,7 @@ def from_onnx(
         wrong. `GRU.options` has what was read as `reset_after`.
     verify : bool, optional
         Compare the network with the graph, run by onnxruntime on random sequences. By default if
-        onnxruntime is there and takes the graph.
+        onnxruntime is there and takes the graph, unless that fixes very many steps.
 
     Returns
     -------
