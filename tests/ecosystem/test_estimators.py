@@ -187,8 +187,16 @@ ALL = [
     (SequenceRegressor(**FAST), NUMBERS),
     (StepClassifier(**FAST), STEP_LABELS),
     (StepRegressor(**FAST), STEP_NUMBERS),
+    (SequenceClassifier(**FAST, readout="all"), Y),
 ]
-KINDS = ["sequence classifier", "adam", "sequence regressor", "step classifier", "step regressor"]
+KINDS = [
+    "sequence classifier",
+    "adam",
+    "sequence regressor",
+    "step classifier",
+    "step regressor",
+    "named at every step",
+]
 
 
 def same(a, b):
@@ -375,7 +383,7 @@ def test_class_weights_by_label():
 
 
 @pytest.mark.parametrize(
-    "estimator, y", [ALL[0], ALL[2], ALL[3], ALL[4]], ids=[KINDS[k] for k in (0, 2, 3, 4)]
+    "estimator, y", [ALL[k] for k in (0, 2, 3, 4, 5)], ids=[KINDS[k] for k in (0, 2, 3, 4, 5)]
 )
 @pytest.mark.parametrize("solver", ["lbfgs", "adam"])
 def test_early_stopping_with_every_solver(estimator, y, solver):
@@ -452,7 +460,7 @@ def test_partial_fit_goes_on_and_is_there_for_batches_alone():
     assert copy.partial_fit(X, Y).loss_ == learner.partial_fit(X, Y).loss_
 
 
-@pytest.mark.parametrize("estimator, y", ALL[2:], ids=KINDS[2:])
+@pytest.mark.parametrize("estimator, y", ALL[2:5], ids=KINDS[2:5])
 def test_partial_fit_of_other_kinds(estimator, y):
     learner = clone(estimator).set_params(solver="rmsprop", learning_rate_init=0.02)
     classes = {"classes": ["up", "down"]} if isinstance(estimator, StepClassifier) else {}
