@@ -151,7 +151,9 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         """
         self._check_parameters()
         metadata = {"lengths": lengths, "sample_weight": sample_weight}
-        told = Told(self, X, y, metadata, self.max_iter * self.n_restarts)
+        # Options of a solver may change how many there are.
+        n_iterations = None if self.solver_options else self.max_iter * self.n_restarts
+        told = Told(self, X, y, metadata, n_iterations)
         self._train(X, y, lengths, sample_weight, told)
         told.end()
         return self

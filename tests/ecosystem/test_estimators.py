@@ -661,6 +661,10 @@ def test_callbacks_of_scikit_learn_go_with_a_search():
         X, Y
     )
     assert watcher.iterations == 2 * (2 * 2 + 1)
+    watcher = Recorder()
+    polished = classifier(solver="adam", max_iter=2, solver_options={"polish": 3})
+    polished.set_callbacks(watcher).fit(X, Y)
+    assert watcher.iterations == 5
 
 
 # ---------------------------------------------------------------------------------- without
