@@ -65,34 +65,6 @@ def adapt(app, docname, source):
 
 # ---------------------------------------------------------------------------------- reference
 
-# What scikit-learn adds to estimators, and explains itself.
-ESTIMATORS = [
-    f"lstmcore.estimators.{name}"
-    for name in (
-        "SequenceClassifier",
-        "SequenceRegressor",
-        "SequenceTransformer",
-        "StepClassifier",
-        "StepRegressor",
-    )
-]
-OF_SCIKIT_LEARN = [
-    "get_metadata_routing",
-    *(
-        f"set_{method}_request"
-        for method in (
-            "fit",
-            "inverse_transform",
-            "partial_fit",
-            "predict",
-            "predict_log_proba",
-            "predict_proba",
-            "score",
-            "transform",
-        )
-    ),
-]
-
 autosummary_generate = True
 default_role = "autolink"  # `name` is a link where it is the name of something
 nitpick_ignore_regex = [("py:obj", r"(?!lstmcore\.).*")]  # and only emphasis where it is not
@@ -123,7 +95,6 @@ autosummary_context = {
             "least_loss",
         ],
         "lstmcore.Objective": ["constant_loss", "least_loss"],
-        **dict.fromkeys(ESTIMATORS, OF_SCIKIT_LEARN),
     },
 }
 autodoc_member_order = "bysource"
