@@ -167,9 +167,11 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
             )
         goes_on = hasattr(self, "network_")
         data = self._read(X, y, lengths, sample_weight, goes_on, classes)
+        arguments = arguments_of(self, len(data.examples), 1)
         if not goes_on:
             self._memory, self._rng = {}, data.rng
-        arguments = arguments_of(self, len(data.examples), 1)
+        elif self._memory.get("method") != arguments["method"]:  # another solver than before
+            self._memory = {}
         more = {"memory": self._memory, "seed": self._rng}  # another epoch has another order
         result, held = self._minimize(data.net, data.examples, **arguments, **more)
         self._record(result, False, goes_on)

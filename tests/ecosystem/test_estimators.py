@@ -458,6 +458,9 @@ def test_partial_fit_goes_on_and_is_there_for_batches_alone():
     assert learner.score(X, Y) > 0.8
     copy = pickle.loads(pickle.dumps(learner))
     assert copy.partial_fit(X, Y).loss_ == learner.partial_fit(X, Y).loss_
+    assert np.isfinite(learner.set_params(solver="sgd").partial_fit(X, Y).loss_)
+    again = classifier(max_iter=2).fit(X, Y).set_params(solver="adam").partial_fit(X, Y)
+    assert len(again.loss_curve_) == 3
 
 
 @pytest.mark.parametrize("estimator, y", ALL[2:5], ids=KINDS[2:5])
