@@ -216,6 +216,20 @@ def test_options_reach_the_importer(given, importer, tmp_path, monkeypatch):
     assert seen == {"path": model, **wanted} and lc.load(out).input_size == 1
 
 
+def test_a_forward_pass_is_said_in_the_shell(tmp_path, capsys):
+    golden = Path(__file__).parent / "golden/torch"
+    layers = ["embedding", "lstm", "fc1", "relu", "fc2", "softmax"]
+    model, out = str(golden / "classifier.pt"), str(tmp_path / "m.npz")
+    options = ["--layers", ",".join(layers), "--tokens", "1", "--readout", "last"]
+    assert main(["convert", model, out, *options]) == 0
+    wanted = lc.from_torch(model, layers=layers, readout="last")
+    assert repr(lc.load(out)) == repr(wanted)
+    options = ["--layers", "lstm", "--ignore", "fc*,embedding.weight", "--overwrite"]
+    assert main(["convert", model, out, *options]) == 0
+    assert len(lc.load(out).layers) == 2
+    assert "between 'fc1' and 'fc2'" in failing(capsys, "convert", model, tmp_path / "n.npz")
+
+
 def test_onnx_options_are_written(tmp_path):
     import onnx
 
