@@ -22,8 +22,6 @@ _OF_LENGTHS = {
 class Counting:
     """The part of `Follower` that follows lengths."""
 
-    # Lengths.
-
     def _counts_steps(self, value):
         """Whether a value is an input of whole numbers (B,), which to compute with are lengths."""
         if not isinstance(value, Stream) or value.units.size != 1:
@@ -41,6 +39,7 @@ class Counting:
         return Lengths(value.axes, "n", link.name)
 
     def _ordered(self, x, axis, order):
+        """The sequences in an order, or back in the one that they came in."""
         if x.axes[axis] is None:
             raise Refused("takes units by computed indices")
         (batch,) = x.axes[axis]
@@ -179,6 +178,9 @@ class Counting:
 
     def _do_GatherND(self, node, values):
         x, n = self._stream(values[0]), values[1]
+        is_plain = not node.get("batch_dims", "i", 0)
+        if is_plain and isinstance(n, Known) and n.first.ndim and n.first.shape[-1] == 1:
+            return self._taken(node, x, 0, Known(n.first[..., 0], n.second[..., 0]))
         if not isinstance(n, Lengths) or n.what not in ("n - 1", "max(n - 1, 0)"):
             raise Refused("takes entries by computed indices")
         if node.get("batch_dims", "i", 0) != 1 or len(n.axes) != 2 or n.axes[1] is not None:
