@@ -27,6 +27,7 @@ from .network import Network
 # and editors are told of it here.
 if TYPE_CHECKING:
     from . import datasets, optimizers
+    from . import estimators as estimators
     from . import losses as losses
     from ._minimize import ConvergenceWarning, minimize
     from .export import export_c
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .interop.keras import from_keras, to_keras
     from .interop.onnx import from_onnx
     from .interop.torch import from_torch, to_torch
+    from .layouts import as_sequences, windows
     from .objective import Objective
     from .plots import plot_gates, plot_gradients, plot_history
     from .scaling import Scaler, ScaleWarning
@@ -54,6 +56,7 @@ _LAZY = {
     "Objective": "objective",
     "ScaleWarning": "scaling",
     "Scaler": "scaling",
+    "as_sequences": "layouts",
     "check_gradient": "gradcheck",
     "export_c": "export",
     "fit": "training",
@@ -74,8 +77,10 @@ _LAZY = {
     "rnn_forward": "functional",
     "to_keras": "interop.keras",
     "to_torch": "interop.torch",
+    "windows": "layouts",
 }
-_SUBMODULES = ("datasets", "optimizers")
+# Not all of them in __all__: who imports everything need not have scikit-learn.
+_SUBMODULES = ("datasets", "estimators", "optimizers")
 
 __all__ = [
     "GRU",
@@ -89,6 +94,7 @@ __all__ = [
     "ScaleWarning",
     "Scaler",
     "__version__",
+    "as_sequences",
     "check_gradient",
     "datasets",
     "export_c",
@@ -115,6 +121,7 @@ __all__ = [
     "show_config",
     "to_keras",
     "to_torch",
+    "windows",
 ]
 
 

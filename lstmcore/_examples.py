@@ -130,7 +130,10 @@ class Examples(Fixed):
         return np.bincount(sequences, weights, minlength=len(self))
 
     def split(
-        self, share: float, rng: np.random.Generator
+        self,
+        share: float,
+        rng: np.random.Generator,
+        labels: npt.NDArray[np.intp] | None = None,
     ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Two parts of the sequences that have a weight, at random.
 
@@ -141,6 +144,8 @@ class Examples(Fixed):
         share : float
             Of the second part, > 0 and < 1; each part has one sequence or more.
         rng : numpy.random.Generator
+        labels : (B,) array of int, optional
+            The sequences' classes; by default the targets, where they are labels.
 
         Returns
         -------
@@ -153,8 +158,10 @@ class Examples(Fixed):
             raise ValueError(
                 f"validation_split: expected two sequences or more that have weight, got {n}"
             )
-        if self.terms == "sequences" and self.targets_are_labels:
-            members = members[np.argsort(self.targets.values[members], kind="stable")]
+        if labels is None and self.terms == "sequences" and self.targets_are_labels:
+            labels = self.targets.values
+        if labels is not None:
+            members = members[np.argsort(labels[members], kind="stable")]
         m = min(max(round(share * n), 1), n - 1)
         # every n/m-th one: of a class that has k of n, between k m / n - 1 and k m / n + 1
         second = np.sort(members[(np.arange(m) * n + rng.integers(n)) // m])

@@ -55,11 +55,14 @@ __all__ = ["ConvergenceWarning", "minimize"]
 
 _FAMILIES = (_scipy_methods, _least_squares, _hessian_free, optimizers)
 _DRIVERS = {method: family.drive for family in _FAMILIES for method in family.METHODS}
+METHODS = tuple(_DRIVERS)
 _WITH_BOUNDS = [method for family in _FAMILIES for method in family.WITH_BOUNDS]
 _MAX_ITER, _MAX_EPOCHS = 200, 100  # by default
 # Of gates that keep the state, how they start by default, and the steps that are many for that.
 _GATE_BIASES = {"forget_bias": 1.0, "update_bias": 0.0}
 _LONG = 100
+# A warning is one at the first caller outside: estimators are called through scikit-learn's frames.
+_INSIDE = (f"{__package__}.", "sklearn.")
 _held = ContextVar("warnings that are held back", default=None)
 # Arguments that methods which count epochs do not take, and why.
 _NOT_OF_EPOCHS = {
@@ -100,6 +103,7 @@ def minimize(
     recurrent_dropout: float | None = None,
     average: float | None = None,
     polish: bool | int | None = None,
+    memory: dict[str, Any] | None = None,
     checkpoint_path: Path | None = None,
     checkpoint_every: float = 30.0,
 ) -> Result:
@@ -201,6 +205,10 @@ def minimize(
         For adam, sgd, rmsprop and rprop: when the epochs are done, or patience is exhausted, go on
         from the best parameters with this many iterations of L-BFGS-B on the whole objective. True
         means 200. See the notes.
+    memory : dict, optional
+        For adam, sgd, rmsprop and rprop: where the method leaves what it keeps from step to step
+        (means, velocities, sizes of steps). It goes on from what is there, on other data for
+        example. It is an empty dict at first.
     checkpoint_path : str or path-like, optional
         A file that keeps the run; any method can have one. If the file is there, the run goes on
         from it, and ends in the same bits as a run that was never cut (see the notes). It has
@@ -386,6 +394,7 @@ def minimize(
         "recurrent_dropout": recurrent_dropout,
         "average": average,
         "polish": n_polish,
+        "memory": memory,
     }
     kept: dict[str, Any] = {}
     if method in optimizers.METHODS:
@@ -393,7 +402,7 @@ def minimize(
             if value is not None:
                 raise _not_of(method, name, value, _NOT_OF_EPOCHS[name])
         max_iter = as_integer(_MAX_EPOCHS if max_epochs is None else max_epochs, "max_epochs", 1)
-        del of_epochs["max_epochs"], of_epochs["polish"]
+        del of_epochs["max_epochs"], of_epochs["polish"], of_epochs["memory"]
         kept |= of_epochs
     else:
         for name, value in of_epochs.items():
@@ -427,6 +436,14 @@ def minimize(
             way_out = f"{', '.join(_scipy_methods.WITH_CURVATURE)} take it"
             raise _not_of(method, "curvature", curvature, way_out)
         kept["curvature"] = as_choice(curvature, "curvature", tuple(PRODUCTS))
+    if memory is not None:
+        if checkpoint_path is not None:
+            raise ValueError(
+                f"memory: expected None beside checkpoint_path, got {describe(memory)}"
+            )
+        if not isinstance(memory, dict):
+            raise TypeError(f"memory: expected a dict, got {describe(memory)}")
+        kept["memory"] = memory
     longest = max_iter + (n_polish or 0)
     bar = ProgressBar(method, longest) if as_flag(progress, "progress") else None
     if isinstance(objective, Objective):
@@ -524,6 +541,9 @@ def _plain_objective(objective):
 
 
 def _way_out(method, checkpoint_path):
+    held = _held.get()
+    if held is not None and held.way_out is not None:
+        return held.way_out
     slower = f"take a smaller {optimizers.PACE[method]}, " if method in optimizers.METHODS else ""
     again = "" if checkpoint_path is None else f" without {checkpoint_path}"
     return (
@@ -606,10 +626,23 @@ def _longer_memory(objective):
     return ""
 
 
+class _Held(list[tuple[str, type[Warning]]]):
+    """Pairs of message and category, and what the messages are to lead to."""
+
+    def __init__(self, way_out):
+        super().__init__()
+        self.way_out = way_out
+
+
 @contextmanager
-def held_warnings():
-    """A context in which `warn` adds to a list, that it gives, pairs of message and category."""
-    token = _held.set([])
+def held_warnings(way_out=None):
+    """A context in which `warn` adds to a list, that it gives, pairs of message and category.
+
+    `way_out` is what messages end with in the place of what they say by themselves; within another
+    such context, that of the outer one.
+    """
+    outer = _held.get()
+    token = _held.set(_Held(outer.way_out if outer is not None and way_out is None else way_out))
     try:
         yield _held.get()
     finally:
@@ -719,6 +752,6 @@ def _ended(run, start, stop):
 def _callers_level():
     """The stack level, for `warn`, of the first caller of `minimize` outside this package."""
     level, frame = 3, sys._getframe(3)
-    while frame.f_globals.get("__name__", "").startswith(f"{__package__}.") and frame.f_back:
+    while frame.f_globals.get("__name__", "").startswith(_INSIDE) and frame.f_back:
         level, frame = level + 1, frame.f_back
     return level

@@ -16,6 +16,7 @@ from .network import Network
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 Vector: TypeAlias = npt.NDArray[np.float64]
+SequencesLike: TypeAlias = npt.ArrayLike | Sequence[npt.ArrayLike]
 Path: TypeAlias = str | os.PathLike[str]
 Seed: TypeAlias = int | np.random.SeedSequence | np.random.Generator | None
 
@@ -77,7 +78,7 @@ class Data(TypedDict, total=False):
 
     mask: npt.ArrayLike | None
     sample_weight: npt.ArrayLike | None
-    step_weight: npt.ArrayLike | None
+    step_weight: SequencesLike | None
     class_weight: Literal["balanced"] | Mapping[int, float] | npt.ArrayLike | None
     reduction: Reduction
     state: StateLike | None

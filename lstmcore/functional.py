@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ._types import Activation, Array, OutputPeephole
+    from ._types import Activation, Array, OutputPeephole, SequencesLike
 
 __all__ = [
     "gru_backward",
@@ -89,7 +89,7 @@ class Tape:
 
 
 def lstm_forward(
-    x: npt.ArrayLike,
+    x: SequencesLike,
     W: npt.ArrayLike,
     R: npt.ArrayLike,
     b: npt.ArrayLike,
@@ -194,7 +194,7 @@ def lstm_forward(
 
 
 def lstm_backward(
-    dh: npt.ArrayLike | None,
+    dh: SequencesLike | None,
     tape: Tape,
     dhT: npt.ArrayLike | None = None,
     dcT: npt.ArrayLike | None = None,
@@ -243,7 +243,7 @@ def lstm_backward(
 
 
 def rnn_forward(
-    x: npt.ArrayLike,
+    x: SequencesLike,
     W: npt.ArrayLike,
     R: npt.ArrayLike,
     b: npt.ArrayLike,
@@ -322,7 +322,7 @@ def rnn_forward(
 
 
 def rnn_backward(
-    dh: npt.ArrayLike | None,
+    dh: SequencesLike | None,
     tape: Tape,
     dhT: npt.ArrayLike | None = None,
     n_threads: int | None = None,
@@ -368,7 +368,7 @@ def rnn_backward(
 
 
 def gru_forward(
-    x: npt.ArrayLike,
+    x: SequencesLike,
     W: npt.ArrayLike,
     R: npt.ArrayLike,
     b: npt.ArrayLike,
@@ -452,7 +452,7 @@ def gru_forward(
 
 
 def gru_backward(
-    dh: npt.ArrayLike | None,
+    dh: SequencesLike | None,
     tape: Tape,
     dhT: npt.ArrayLike | None = None,
     n_threads: int | None = None,

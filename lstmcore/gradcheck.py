@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Unpack
 
-    from ._types import CheckedObjective
+    from ._types import CheckedObjective, SequencesLike
 
 __all__ = ["check_gradient"]
 
@@ -24,8 +24,8 @@ _STENCIL = ((1, 2 / 3), (-1, -2 / 3), (2, -1 / 12), (-2, 1 / 12))
 
 def check_gradient(
     net: Network,
-    X: npt.ArrayLike,
-    Y: npt.ArrayLike,
+    X: SequencesLike,
+    Y: SequencesLike,
     lengths: npt.ArrayLike | None = None,
     *,
     step: float = 1e-4,

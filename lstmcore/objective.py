@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._perturbation import Perturbation
-    from ._types import Array, DataWithLengths, State, Strength, Vector
+    from ._types import Array, DataWithLengths, SequencesLike, State, Strength, Vector
 
     A = TypeVar("A", bound=npt.ArrayLike)
 
@@ -38,8 +38,9 @@ class Objective(Fixed):
 
         f(θ) = sum(w · loss) / sum(w) + l2 / 2 · ‖weights‖² + l1 · Σ |weights|
 
-    over the scored terms: steps, or sequences where the network reads them out. The penalty counts
-    the blocks W, R, p and Q; not biases, not initial states; or the blocks that l2 and l1 name.
+    over the scored terms, which are the steps, or the sequences where the network reads them out.
+    The penalty counts the blocks W, R, p and Q, not biases and not initial states; or it counts the
+    blocks that l2 and l1 name.
 
     Called as ``obj(theta)`` it gives value and gradient together, which is what
     ``scipy.optimize.minimize(obj, x0, jac=True, method=...)`` asks of it.
@@ -49,21 +50,21 @@ class Objective(Fixed):
     net : Network
         `net.params` is neither read nor written by any call.
     X, Y, **data
-        The data: the arguments of `Network.prepare`, or in place of them all the `Examples` that
-        `net.prepare` has made of them.
+        The data: the arguments of `Network.prepare`, or in place of all of them the `Examples` that
+        `net.prepare` has made.
     l2, l1 : float or mapping of str to float
-        Strengths >= 0 of the penalty; a mapping, such as ``{"*.W": 1e-4, "0.R": 1e-3}``, has one
-        for each block of `Network.blocks` that a name or pattern in it matches, biases too, and 0
-        for the others: see `Network.penalty`. The gradient of l1 is the sign of a weight, so it
-        draws weights towards 0 but leaves none there exactly.
+        Strengths >= 0 of the penalty. A mapping such as ``{"*.W": 1e-4, "0.R": 1e-3}`` gives one to
+        each block of `Network.blocks` that a name or pattern in it matches, biases too, and 0 to
+        the others: see `Network.penalty`. The gradient of l1 is the sign of a weight, so it draws
+        weights towards 0 but leaves none there exactly.
     frozen : sequence of str
-        Blocks of `Network.blocks`, by names or patterns as in l2, that are not in θ: they keep the
+        Blocks of `Network.blocks`, by names or patterns as in l2, that are not in θ. They keep the
         values that they have in `net` now. `params_of` and `theta_of` lead from θ to all parameters
         and back. The penalty counts frozen blocks too, which adds a constant.
     checkpoint : int, True or None
         Bounds the memory for long sequences: see `Network.loss_and_grad`.
     n_threads : int, optional
-        None chooses by the size of the work.
+        By default a choice by the size of the work.
 
     Attributes
     ----------
@@ -75,7 +76,7 @@ class Objective(Fixed):
     l2, l1 : float or dict
     frozen : tuple of str
     frozen_values : array
-        What the frozen parameters are, in their order.
+        The frozen parameters, in their order.
     size : int
         The number of parameters in θ: P, if none is frozen.
     weight_slices : tuple of slice
@@ -132,8 +133,8 @@ class Objective(Fixed):
     def __init__(
         self,
         net: Network,
-        X: npt.ArrayLike | Examples,
-        Y: npt.ArrayLike | None = None,
+        X: SequencesLike | Examples,
+        Y: SequencesLike | None = None,
         *,
         l2: Strength = 0.0,
         l1: Strength = 0.0,

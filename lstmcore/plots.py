@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
     from scipy.optimize import OptimizeResult
+    from typing_extensions import Unpack
+
+    from ._types import Data
 
 __all__ = ["plot_gates", "plot_gradients", "plot_history"]
 
@@ -40,7 +43,9 @@ _WHAT = {
 _GATES = set("iforz")
 
 
-def plot_history(result: OptimizeResult | Mapping[str, ArrayLike], ax: Axes | None = None) -> Axes:
+def plot_history(
+    result: OptimizeResult | Mapping[str, ArrayLike], ax: Axes | None = None, *, label: str = ""
+) -> Axes:
     """Draw the loss of a run over its iterations.
 
     Parameters
@@ -48,7 +53,9 @@ def plot_history(result: OptimizeResult | Mapping[str, ArrayLike], ax: Axes | No
     result : scipy.optimize.OptimizeResult or History
         What `fit` or `minimize` has returned, or its ``history``.
     ax : matplotlib.axes.Axes, optional
-        By default one of a new figure.
+        By default one of a new figure. Where a run is drawn already, the colours go on.
+    label : str
+        What the names of the lines begin with, to tell runs apart.
 
     Returns
     -------
@@ -85,14 +92,14 @@ def plot_history(result: OptimizeResult | Mapping[str, ArrayLike], ax: Axes | No
     plt = _pyplot()
     if ax is None:
         _, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
-    curves = [loss]
-    ax.plot(loss, color=_COLOURS[0], marker=_marker(loss), markersize=3, label="training loss")
+    label = f"{label}: " if label else ""
+    first, curves = len(ax.lines), [loss]
+    style = {"marker": _marker(loss), "markersize": 3}
+    ax.plot(loss, color=_colour(first), label=f"{label}training loss", **style)
     if "validation_loss" in history:
         held = np.asarray(history["validation_loss"], float)
         curves.append(held)
-        ax.plot(
-            held, color=_COLOURS[1], marker=_marker(held), markersize=3, label="validation loss"
-        )
+        ax.plot(held, color=_colour(first + 1), label=f"{label}validation loss", **style)
         if np.isfinite(held).any():
             best = int(np.nanargmin(held))
             ax.plot(
@@ -103,7 +110,7 @@ def plot_history(result: OptimizeResult | Mapping[str, ArrayLike], ax: Axes | No
                 markersize=9,
                 markerfacecolor="none",
                 markeredgecolor="black",
-                label=f"lowest: {held[best]:.4g} at iteration {best}",
+                label=f"{label}lowest: {held[best]:.4g} at iteration {best}",
             )
     values = np.concatenate(curves)
     values = values[np.isfinite(values)]
@@ -111,7 +118,7 @@ def plot_history(result: OptimizeResult | Mapping[str, ArrayLike], ax: Axes | No
         ax.set_yscale("log")
     ax.set_xlabel("iteration")
     ax.set_ylabel("loss")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    _count_whole(ax.xaxis)
     ax.grid(True, which="major", color="0.9")
     ax.legend(frameon=False)
     return ax
@@ -159,17 +166,17 @@ def plot_gates(
     """
     _check_recurrent(net)
     chosen = _as_layers(layers, net)
-    x = as_ndarray(x, "x")
-    is_tokens = net.takes_tokens and x.ndim == 1
-    if not is_tokens and (x.ndim != 2 or x.shape[1] != net.input_size):
-        tokens = "integer tokens (T,) or " if net.takes_tokens else ""
-        raise ValueError(
-            f"x: expected one sequence, {tokens}numbers (T, {net.input_size}), got {describe(x)}"
-        )
-    if not len(x):
+    given = as_ndarray(x, "x")
+    is_tokens = net.takes_tokens and given.ndim == 1
+    if not is_tokens and (given.ndim != 2 or given.shape[1] != net.input_size):
+        forms = f"numbers (T, {net.input_size})"
+        if net.takes_tokens:
+            forms = f"integer tokens (T,) or {forms}"
+        raise ValueError(f"x: expected one sequence, {forms}, got {describe(given)}")
+    if not len(given):
         raise ValueError("x: expected a sequence of one step or more, got none")
-    trace = net.trace([x])
-    panels = {"x": x[:, None] if is_tokens else x}
+    trace = net.trace([given])
+    panels = {"x": given[:, None] if is_tokens else given}
     # The last layer's own output is that of the network before the output units.
     skipped = f"{len(net.layers) - 1}.y"
     for name, values in trace.items():
@@ -179,7 +186,7 @@ def plot_gates(
     heights = [_height(values) for values in panels.values()]
     figure = plt.figure(figsize=(8, 0.8 + sum(heights)), layout="constrained")
     grid = figure.add_gridspec(len(panels), 1, height_ratios=heights)
-    first = None
+    first: Any = None
     for k, (name, values) in enumerate(panels.items()):
         over_time = values.ndim == 2
         ax = figure.add_subplot(grid[k], sharex=first if over_time else None, label=name)
@@ -197,8 +204,8 @@ def plot_gates(
         ax.tick_params(labelbottom=False)
     last.tick_params(labelbottom=True)
     last.set_xlabel("step", fontsize=9)
-    first.set_xlim(-0.5, len(x) - 0.5)
-    first.xaxis.get_major_locator().set_params(integer=True)
+    first.set_xlim(-0.5, len(given) - 0.5)
+    _count_whole(first.xaxis)
     if title:
         figure.suptitle(title)
     return figure
@@ -206,15 +213,17 @@ def plot_gates(
 
 def plot_gradients(
     net: Network,
-    X: ArrayLike | Sequence[ArrayLike],
-    Y: ArrayLike | Sequence[ArrayLike],
+    X: ArrayLike,
+    Y: ArrayLike,
     lengths: ArrayLike | None = None,
     *,
+    of: str = "h",
     align: str | None = None,
     ax: Axes | None = None,
-    **data: Any,
+    label: str = "",
+    **data: Unpack[Data],
 ) -> Axes:
-    """Draw how large the loss's derivative by h(t) is over time, for every recurrent layer.
+    """Draw how large the loss's derivative by h(t) or c(t) is over time, layer by layer.
 
     A line that falls by a constant factor from step to step, straight on the logarithmic axis, is
     the vanishing gradient: what happened that far back does not reach the weights.
@@ -225,18 +234,23 @@ def plot_gradients(
         With at least one recurrent layer.
     X, Y, lengths, **data
         The data: see `Network.prepare`.
+    of : {"h", "c"}
+        The outputs of recurrent layers, or the cell states of `LSTM` layers, which are what they
+        keep for long: see `Network.trace_gradient`.
     align : {"start", "end"}, optional
         Whether time is counted from the first step of each sequence or from its last; by default
         "end" where sequences are read out, else "start".
     ax : matplotlib.axes.Axes, optional
-        By default one of a new figure.
+        By default one of a new figure. Where a network is drawn already, the colours go on.
+    label : str
+        What the names of the lines begin with, to tell networks apart.
 
     Returns
     -------
     matplotlib.axes.Axes
         For each layer and direction a line, the median over the sequences of the Euclidean norm of
-        dL/dh(t), and a band from the tenth to the ninetieth of 100 sequences. A norm of zero is not
-        drawn.
+        dL/dh(t) or dL/dc(t), and a band from the tenth to the ninetieth of 100 sequences. A norm of
+        zero is not drawn.
 
     Raises
     ------
@@ -257,6 +271,9 @@ def plot_gradients(
     ('steps before the last', 'log')
     """
     _check_recurrent(net)
+    as_choice(of, "of", ("h", "c"))
+    if not any(of in layer.states for layer in net.layers):
+        raise ValueError(f"of: expected 'h' where no layer is an LSTM, got {of!r}")
     if align is None:
         align = "start" if net.readout == "all" else "end"
     as_choice(align, "align", ("start", "end"))
@@ -264,13 +281,15 @@ def plot_gradients(
     longest = examples.batch.max_length
     if not longest:
         raise ValueError("X: expected a sequence of one step or more, got none")
-    gradients = net.trace_gradient(X, Y, lengths, **data)
+    found = net.trace_gradient(X, Y, lengths, **data)
+    gradients = {name: values for name, values in found.items() if name.endswith(f".{of}")}
     plt = _pyplot()
     if ax is None:
         _, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
     batch = examples.batch
     steps = np.arange(longest) if align == "start" else np.arange(longest) - longest + 1
-    for k, name in enumerate(sorted(gradients, key=_place)):
+    label = f"{label}: " if label else ""
+    for k, name in enumerate(sorted(gradients, key=_place), len(ax.lines)):
         norms = np.full((batch.size, longest), np.nan)
         for b, dh in enumerate(_sequences(gradients[name], batch)):
             own = slice(0, len(dh)) if align == "start" else slice(longest - len(dh), None)
@@ -281,15 +300,15 @@ def plot_gradients(
         low[there], middle[there], high[there] = np.nanpercentile(
             norms[:, there], [10, 50, 90], axis=0
         )
-        colour = _COLOURS[k % len(_COLOURS)]
+        colour, curve = _colour(k), label + _curve(name, net)
         style = ("-", "--", ":")[k // len(_COLOURS) % 3]
-        ax.plot(steps, middle, style, color=colour, marker=_marker(middle), label=_curve(name, net))
+        ax.plot(steps, middle, style, color=colour, marker=_marker(middle), label=curve)
         if batch.size > 1:
             ax.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
     ax.set_yscale("log")
     ax.set_xlabel("step" if align == "start" else "steps before the last")
-    ax.set_ylabel("norm of dL/dh")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_ylabel(f"norm of dL/d{of}")
+    _count_whole(ax.xaxis)
     ax.grid(True, which="major", color="0.9")
     ax.legend(frameon=False)
     return ax
@@ -303,6 +322,15 @@ def _pyplot():
             'pictures need matplotlib, which pip install "lstmcore[plot]" installs'
         ) from error
     return plt
+
+
+def _count_whole(axis):
+    """Ticks at whole numbers alone."""
+    axis.get_major_locator().set_params(integer=True)
+
+
+def _colour(k):
+    return _COLOURS[k % len(_COLOURS)]
 
 
 def _check_recurrent(net):
@@ -376,7 +404,8 @@ def _draw_bars(ax, values, net):
         ax.set_ylim(0, 1)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_xlabel("output", fontsize=9)
-    ax.set_xlim(-0.6, len(values) - 0.4)
+    margin = max(0.6, 4 - len(values) / 2)  # a few bars stay narrow
+    ax.set_xlim(-margin, len(values) - 1 + margin)
     if len(values) <= 20:
         ax.set_xticks(range(len(values)))
 
@@ -402,6 +431,6 @@ def _draw_values(ax, name, values):
         values.T, aspect="auto", origin="lower", interpolation="nearest", rasterized=True, **limits
     )
     ax.set_ylabel({"x": "input", "y": "output"}.get(name, "unit"), fontsize=8)
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    _count_whole(ax.yaxis)
     bar = ax.figure.colorbar(image, ax=ax, pad=0.01, aspect=8)
     bar.ax.tick_params(labelsize=7)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._checks import as_ndarray, as_real, describe
+from ._checks import as_ndarray, as_real, describe, refuse_nonfinite, shaped
 from .losses import SquaredError
 from .sequences import make_batch
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Self
 
-    from ._types import Vector
+    from ._types import SequencesLike, Vector
 
 __all__ = ["ScaleWarning", "Scaler", "scale_complaint"]
 
@@ -29,27 +29,27 @@ class ScaleWarning(UserWarning):
 class Scaler:
     """Brings every feature to mean 0 and standard deviation 1, and back.
 
-    Networks begin with weights for inputs and targets of about that scale. The numbers of a test
-    set are scaled by what was found in the training set.
+    Networks begin with weights that suit inputs and targets of about that scale. Scale the numbers
+    of a test set by what was found in the training set.
 
     Attributes
     ----------
     mean_ : (D,) float64 array
     scale_ : (D,) float64 array
-        The standard deviation; 1 of a feature that is constant.
+        The standard deviation, or 1 for a feature that is constant.
     n_features_in_ : int
         D.
     n_samples_seen_ : int
-        Steps (or rows) that were there.
+        How many steps (or rows) there were.
 
     Notes
     -----
-    Where D is 1, the axis of the features may be absent. A two-dimensional array is rows (N, D) of
-    features, as targets of sequences that are read out are; one number for every step, (B, T), is
-    ``Y[..., None]``.
+    Where D is 1, the axis of the features may be absent. A two-dimensional array is read as rows
+    (N, D) of features, which is the form of targets of sequences that are read out. One number for
+    every step, (B, T), is ``Y[..., None]``.
 
-    A program in C can leave the scaling of its inputs to the first layer's weights, as
-    examples/deploy does.
+    A program in C can leave the scaling of its inputs to the first layer's weights:
+    docs/embedded.md shows how.
 
     Examples
     --------
@@ -71,9 +71,11 @@ class Scaler:
 
     def fit(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
+        *,
+        sample_weight: npt.ArrayLike | None = None,
     ) -> Self:
         """Find mean and standard deviation of every feature over the steps that are there.
 
@@ -84,6 +86,8 @@ class Scaler:
         lengths : (B,) array_like of int, optional
         mask : (B, T) array_like of bool, optional
             Which steps of (B, T, D) are there, as in `Network.predict`; by default all.
+        sample_weight : (B,) array_like, optional
+            Weight of each sequence's steps, >= 0; of rows (N, D) that of each row, (N,).
 
         Returns
         -------
@@ -111,13 +115,19 @@ class Scaler:
             D = sequences.shape[2]
         batch = make_batch(sequences, D, np.float64, lengths, mask)
         rows = batch.input_rows()
+        weights = None
+        if sample_weight is not None:
+            is_rows = not isinstance(sequences, list) and as_ndarray(X, "X").ndim != 3
+            lengths = np.ones(batch.n_steps, int) if is_rows else batch.lengths
+            weights = _step_weights(sample_weight, lengths)
+            rows, weights = rows[weights > 0], weights[weights > 0]
         if not rows.size:
             raise ValueError("X: expected at least one step and one feature, got none")
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = rows.mean(axis=0)
+            mean = np.average(rows, axis=0, weights=weights)
             deviation = rows - mean
             largest = np.abs(deviation).max(axis=0)
-            scale = np.sqrt(np.mean(deviation**2, axis=0))
+            scale = np.sqrt(np.average(deviation**2, axis=0, weights=weights))
         if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
             raise ValueError(
                 f"X: expected numbers whose squares have a finite sum, got {np.abs(rows).max():.3g}"
@@ -133,7 +143,7 @@ class Scaler:
     def n_features_in_(self) -> int:
         return self.mean_.size
 
-    def transform(self, X: npt.ArrayLike) -> Any:
+    def transform(self, X: SequencesLike) -> Any:
         """Features less their mean, divided by their standard deviation.
 
         Parameters
@@ -148,7 +158,7 @@ class Scaler:
         """
         return self._map(X, self._forward)
 
-    def inverse_transform(self, X: npt.ArrayLike) -> Any:
+    def inverse_transform(self, X: SequencesLike) -> Any:
         """What `transform` has been given: outputs of a network in the units of its targets.
 
         Parameters
@@ -164,7 +174,7 @@ class Scaler:
 
     def fit_transform(
         self,
-        X: npt.ArrayLike,
+        X: SequencesLike,
         lengths: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
     ) -> Any:
@@ -213,6 +223,16 @@ def _dtype_of(array):
 def _is_list(X):
     """Whether X is a list of sequences, not one of numbers."""
     return isinstance(X, (list, tuple)) and not all(isinstance(x, Real) for x in X)
+
+
+def _step_weights(sample_weight, lengths):
+    """The weight of each step of sequences of these lengths."""
+    weights = as_real(sample_weight, "sample_weight", np.float64)
+    shaped(weights, "sample_weight", lengths.shape)
+    refuse_nonfinite(weights, "sample_weight")
+    if weights.size and weights.min() < 0:
+        raise ValueError(f"sample_weight: expected weights >= 0, got {weights.min()}")
+    return np.repeat(weights, lengths)
 
 
 def _as_sequences(X, lengths, mask):

@@ -45,8 +45,8 @@ class Stream(Fixed, Runner):
     batch_size : int
     check_finite : bool
     state : tuple
-        As `Network.step` takes and returns it, fresh arrays (B, H). Assign one to continue from
-        there.
+        The state in the form in which `Network.step` takes and returns it, in fresh arrays (B, H).
+        Assign a state to continue from there.
     capsule : PyCapsule
         The stream for C code: see docs/c_api.md.
 
@@ -62,15 +62,17 @@ class Stream(Fixed, Runner):
     -----
     All attributes but `state` are read-only.
 
-    The weights are those of the network when the stream was made, arranged once; `refresh` takes
-    the network's parameters anew. A step of an array of the network's dtype without gaps costs
-    least; anything else is converted first, and so are all steps of a network that takes tokens.
+    The weights are those that the network had when the stream was made. They are arranged once;
+    `refresh` takes the network's parameters anew. A step is cheapest if x is an array of the
+    network's dtype without gaps. Anything else is converted first, and so are all steps of a
+    network that takes tokens.
 
     A stream is neither copied nor pickled: make another, ``other = net.stream()``, and give it the
     state, ``other.state = stream.state``.
 
-    A step lets other threads run (it gives up the GIL) from 20,000 multiply-adds on, some
-    microseconds; for a smaller one giving up and taking back would cost more than the step.
+    From 20,000 multiply-adds on, which take some microseconds, a step lets other threads run: it
+    gives up the GIL. For a smaller step, giving it up and taking it back would cost more than the
+    step.
 
     Examples
     --------

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, Literal
 
-    import numpy.typing as npt
     from typing_extensions import Unpack
 
     from ._examples import Examples
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
         Result,
         Schedule,
         Seed,
+        SequencesLike,
+        Vector,
     )
 
 __all__ = ["fit"]
@@ -38,13 +39,16 @@ __all__ = ["fit"]
 
 def fit(
     net: Network,
-    X: npt.ArrayLike | Examples,
-    Y: npt.ArrayLike | None = None,
+    X: SequencesLike | Examples,
+    Y: SequencesLike | None = None,
     *,
     method: Method = "L-BFGS-B",
     max_iter: int | None = None,
     tol: float | None = None,
-    validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | Objective | None = None,
+    validation_data: tuple[SequencesLike, SequencesLike]
+    | Objective
+    | Callable[[Vector], float]
+    | None = None,
     validation_split: float | None = None,
     patience: int | None = None,
     target: float | None = None,
@@ -68,6 +72,7 @@ def fit(
     recurrent_dropout: float | None = None,
     average: float | None = None,
     polish: bool | int | None = None,
+    memory: dict[str, Any] | None = None,
     checkpoint_path: Path | None = None,
     checkpoint_every: float = 30.0,
     **objective: Unpack[ObjectiveOptions],
@@ -79,45 +84,49 @@ def fit(
     net : Network
         Trained in place, from the parameters that it has.
     X, Y, **objective
-        The data, l2, l1, frozen, checkpoint and n_threads: see `Objective`.
-    validation_data : tuple (X, Y) or Objective, optional
-        Evaluated without l2 and l1, at the start and after every iteration or epoch. What needs
-        lengths or weights comes as an `Objective` of the same network, evaluated as it is.
+        The data, and l2, l1, frozen, checkpoint and n_threads: see `Objective`.
+    validation_data : tuple (X, Y), Objective or callable, optional
+        The validation loss is computed on these, without l2 and l1, at the start and after every
+        iteration or epoch. Data that need lengths or weights come as an `Objective` of the same
+        network, which is evaluated as it is. A function of all parameters of the network gives a
+        validation loss of your own.
     validation_split : float, optional
         In place of `validation_data`: the share, between 0 and 1, of the sequences that are taken
-        from the training data at random, and evaluated as those would be, with their weights but
+        from the training data at random for validation. They are evaluated with their weights, but
         without l2 and l1. Where each sequence has one class, the classes have nearly the same
         shares in both parts.
     method, max_iter, tol, patience, target, callback, progress, options, bounds, curvature
         See `minimize`.
     batch_size, batches, truncate, max_epochs, learning_rate, clip_norm
-        Of the methods adam, sgd, rmsprop and rprop: see `minimize` and its notes.
-    weight_noise, input_noise, dropout, recurrent_dropout, average, polish
-        Of the same.
+        For the methods adam, sgd, rmsprop and rprop: see `minimize` and its notes.
+    weight_noise, input_noise, dropout, recurrent_dropout, average, polish, memory
+        For the same methods: see there too.
     checkpoint_path, checkpoint_every
         A file from which the run goes on if it was cut: see `minimize` and its notes. With
-        `n_restarts` each run has a file of its own, whose name ends in a dot and its number.
-        `checkpoint` is another thing: it bounds the memory of an evaluation.
+        `n_restarts` each run has a file of its own, whose name ends in a dot and the run's number.
+        `checkpoint` is something else: it bounds the memory of an evaluation.
     n_restarts : int
-        How many more runs follow the first one, each from fresh parameters, those of
-        `Network.initial_params`. The best run's are left in the network: that of the lowest
-        validation loss, or of the lowest objective if there is no validation. `target` ends the
-        whole where a run has reached it, as a callback and the keyboard do.
+        How many more runs follow the first one, each from fresh parameters
+        (`Network.initial_params`). The parameters of the best run are left in the network: the run
+        of the lowest validation loss, or of the lowest objective if there is no validation. The
+        whole ends when a run has reached `target`, or when a callback or the keyboard ends a run.
     n_jobs : int
         With `n_restarts`: how many runs go on at a time, each in a process of its own (by joblib,
-        which must be installed); -1 is one for each processor. The result has the same bits for any
-        number.
+        which must be installed); -1 means one for each processor. The result has the same bits for
+        any number.
     seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
-        Of the split, of the fresh parameters, and of what `minimize` draws: batches and noise.
+        The seed of the split, of the fresh parameters, and of what `minimize` draws: batches and
+        noise.
 
     Returns
     -------
     scipy.optimize.OptimizeResult
-        That of `minimize`; as there, `net.params` holds the best parameters that were seen. With
-        `n_restarts` it is that of the best run, and has also ``restarts``, a list with an entry for
-        each run (value, what they are compared by; seed, nit, nfev, success, status and message),
-        and ``restart``, the best one's place in it. With `validation_split` it has
-        ``validation_indices``, those of the sequences that were taken.
+        The result of `minimize`. As there, `net.params` holds the best parameters that were seen.
+        With `n_restarts` it is the result of the best run. It then also has ``restarts``, a list
+        with an entry for each run (value, by which the runs are compared; seed, nit, nfev, success,
+        status and message), and ``restart``, the place of the best run in this list. With
+        `validation_split` it has ``validation_indices``, those of the sequences that were taken for
+        validation.
 
     Raises
     ------
@@ -127,7 +136,7 @@ def fit(
     Warns
     -----
     ScaleWarning, ConvergenceWarning
-        Data far from unit scale; an end without success: see `minimize`.
+        The data are far from unit scale, or the run ended without success: see `minimize`.
 
     Examples
     --------
@@ -211,10 +220,13 @@ def fit(
         "recurrent_dropout": recurrent_dropout,
         "average": average,
         "polish": polish,
+        "memory": memory,
         "checkpoint_path": checkpoint_path,
         "checkpoint_every": checkpoint_every,
     }
     if n_restarts:
+        if memory is not None:
+            raise ValueError(f"memory: expected None with n_restarts, got {describe(memory)}")
         result = minimize_anew(whole, n_restarts, n_jobs, as_generator(seed), **arguments)
     else:
         if as_integer(n_jobs, "n_jobs") != 1:
@@ -266,9 +278,12 @@ def _as_validation(data, objective, check_finite):
         if data.net is not objective.net:
             raise ValueError("validation_data: expected an Objective of net, got another network's")
         return data
+    if callable(data):
+        return data
     if not (isinstance(data, (tuple, list)) and len(data) == 2):
         raise TypeError(
-            f"validation_data: expected a tuple (X, Y) or an Objective, got {describe(data)}"
+            "validation_data: expected a tuple (X, Y), an Objective or a function, got "
+            f"{describe(data)}"
         )
     return Objective(
         objective.net,

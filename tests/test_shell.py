@@ -93,7 +93,7 @@ def test_a_lack_of_memory_is_one_line(model, monkeypatch, capsys):
     def refuse(*args):
         raise MemoryError
 
-    monkeypatch.setattr("lstmcore.shell._models.load", refuse)
+    monkeypatch.setattr("lstmcore.shell._formats.load", refuse)
     assert main(["info", str(model)]) == 1
     assert capsys.readouterr().err == "lstmcore info: not enough memory\n"
 

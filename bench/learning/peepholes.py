@@ -17,9 +17,9 @@ at each it is to be said which; learnt from 20 trains of 20 spikes, tested on 10
 *Spikes*: nothing is read, and a spike is to be produced every 6 steps; learnt from 60 steps,
 tested on 600. *Wave*: nothing is read, and a cosine of period 10 is to be produced; learnt from
 50 steps, solved with a root mean square error below 0.1 over 500. One cell for the first task and
-two for the others, cell and output activation linear, the initial state learnt; a start is N(0,
-1) for every parameter and a run of L-BFGS, at most 300 iterations; ten starts a seed. Shares of
-starts that end in a solution, with their 95 % interval (Wilson).
+two for the others, cell and output activation linear, the initial state learnt. A start draws every
+parameter from N(0, 1) and is a run of L-BFGS of at most 300 iterations; ten starts a seed. Shares
+of starts that end in a solution, with their 95 % interval (Wilson).
 """
 SEEDS = 100
 DATA = None

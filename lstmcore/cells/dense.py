@@ -26,8 +26,8 @@ class Dense(Layer):
     bias : bool
         Without it the layer has no b.
     tokens : bool
-        Take integer tokens 0 ... I-1, which stand for one-hot vectors, as well as vectors of
-        numbers; `input_size` is how many there are. For the first layer of a network.
+        For the first layer of a network: take integer tokens 0 ... I-1, which stand for one-hot
+        vectors, as well as vectors of numbers. `input_size` is the number of tokens.
 
     Notes
     -----

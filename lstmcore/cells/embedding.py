@@ -11,12 +11,13 @@ class Embedding(Layer):
     """A table of vectors, one for each token: y(t) is the vector of the token x(t).
 
     It is the first layer of a network that takes integer tokens. Nothing is expanded to one-hot
-    vectors; where those or other weights of the tokens are given, y(t) = W x(t).
+    vectors. If x(t) comes as a vector of numbers, y(t) = W x(t).
 
     Parameters
     ----------
     n_tokens, size : int
-        I, the number of different tokens, which are 0 ... I-1; and K, the numbers of a vector.
+        I, the number of different tokens, which are 0 ... I-1, and K, how many numbers a vector
+        has.
 
     Notes
     -----

@@ -27,31 +27,31 @@ class GRU(Layer):
     input_size, hidden_size : int
         I and H.
     reset_after : bool
-        Where the reset gate acts: n = g(W_n x + b_n + r (R_n h(t-1) + bR)), as in PyTorch, cuDNN
-        and Keras; otherwise n = g(W_n x + b_n + R_n (r h(t-1))), as published and by default in
-        ONNX.
+        Where the reset gate acts. With True n = g(W_n x + b_n + r (R_n h(t-1) + bR)), as in
+        PyTorch, cuDNN and Keras. With False n = g(W_n x + b_n + R_n (r h(t-1))), as published and
+        as is the default in ONNX.
     bidirectional : bool
-        As ``direction="both"``.
+        True is the same as ``direction="both"``.
     direction : {"forward", "reverse", "both"}, optional
         "reverse" reads every sequence from its own last step to its first. "both" is one layer of
-        each; the output is [forward, backward]. By default "forward".
+        each direction; the output is [forward, backward]. The default is "forward".
     gate_activation, cell_activation : str or tuple
         f of r and z, and g of n: a name, ``(name, alpha)`` or ``(name, alpha, beta)``.
     learn_initial_state : bool
-        h(0) is a block of parameters; otherwise zero.
+        The initial h is a block of parameters. Otherwise it is zero.
     update_bias : float or tuple
-        What the update gate's bias starts at: above zero the state is kept for longer.
-        ``("chrono", T)`` is for lags of up to T >= 2 steps: ln u for each unit, u uniform from 1 to
-        T - 1.
+        Where the update gate's bias starts. Above zero, the state is kept for longer. ``("chrono",
+        T)`` is for lags of up to T >= 2 steps: the bias of each unit starts at ln u, with u uniform
+        from 1 to T - 1.
     W_start, R_start : str or tuple
         How W and R start, gate by gate: "glorot", "orthogonal", "identity", "zeros" or
         ``("uniform", bound)``. By default W is Glorot-uniform and R orthogonal.
     W_mask, R_mask : array_like of 0 and 1, optional
-        Connectivity, in the shape of W and R: a weight that is not there counts as zero and gets no
-        gradient. Both directions share it.
+        The connectivity, in the shape of W and R. A weight that is not there counts as zero and
+        gets no gradient. Both directions share the mask.
     tokens : bool
-        Take integer tokens 0 ... I-1, which stand for one-hot vectors, as well as vectors of
-        numbers; `input_size` is how many there are. For the first layer of a network.
+        For the first layer of a network: take integer tokens 0 ... I-1, which stand for one-hot
+        vectors, as well as vectors of numbers. `input_size` is the number of tokens.
 
     Notes
     -----

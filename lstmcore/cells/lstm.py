@@ -29,17 +29,17 @@ class LSTM(Layer):
     input_size, hidden_size : int
         I and H (the number of cells).
     peepholes : bool
-        Gates see the cell state: input and forget gate c(t-1), output gate c(t).
+        Gates see the cell state. The input gate and the forget gate see c(t-1), and the output gate
+        sees c(t).
     output_peephole : {"now", "before", None}
-        With peepholes, what that of the output gate sees:
-        a_o(t) = W_o x(t) + R_o h(t-1) + b_o + p_o s, where s is c(t), equation (4.8), or with
-        "before" c(t-1). With None the output gate has no peephole: the last term is left out, and
-        p has no row for it.
+        With peepholes: what the output gate's peephole sees. a_o(t) = W_o x(t) + R_o h(t-1) + b_o +
+        p_o s, where s is c(t), equation (4.8), or with "before" c(t-1). With None the output gate
+        has no peephole: the last term is left out, and p has no row for it.
     bidirectional : bool
-        As ``direction="both"``.
+        True is the same as ``direction="both"``.
     direction : {"forward", "reverse", "both"}, optional
         "reverse" reads every sequence from its own last step to its first. "both" is one layer of
-        each; the output is [forward, backward]. By default "forward".
+        each direction; the output is [forward, backward]. The default is "forward".
     input_gate, forget_gate, output_gate : bool
         A gate that is left out is the constant 1 (NIG, NFG, NOG in Greff et al. 2015).
     coupled : bool
@@ -50,22 +50,22 @@ class LSTM(Layer):
         C cells share one set of gates; H is a multiple of it.
     gate_activation, cell_activation, output_activation : str or tuple
         f, g and h of the equations: a name, ``(name, alpha)`` or ``(name, alpha, beta)``.
-        "identity" for the last two is NIAF and NOAF.
+        docs/equations.md has a table of the names. "identity" for the last two is NIAF and NOAF.
     learn_initial_state : bool
-        h(0) and c(0) are blocks of parameters; otherwise zero.
+        The initial h and c are blocks of parameters. Otherwise they are zero.
     forget_bias : float or tuple
-        What the forget gate's bias starts at. With `coupled`, the input gate's starts at minus it.
-        ``("chrono", T)`` is for lags of up to T >= 2 steps: ln u for each unit, u uniform from 1 to
-        T - 1, and the input gate's bias starts at -ln u.
+        Where the forget gate's bias starts. With `coupled`, the input gate's bias starts at minus
+        this number. ``("chrono", T)`` is for lags of up to T >= 2 steps: the bias of each unit
+        starts at ln u, with u uniform from 1 to T - 1, and that of the input gate at -ln u.
     W_start, R_start : str or tuple
         How W and R start, gate by gate: "glorot", "orthogonal", "identity", "zeros" or
         ``("uniform", bound)``. By default W is Glorot-uniform and R orthogonal.
     W_mask, R_mask : array_like of 0 and 1, optional
-        Connectivity, in the shape of W and R: a weight that is not there counts as zero and gets no
-        gradient. Both directions share it.
+        The connectivity, in the shape of W and R. A weight that is not there counts as zero and
+        gets no gradient. Both directions share the mask.
     tokens : bool
-        Take integer tokens 0 ... I-1, which stand for one-hot vectors, as well as vectors of
-        numbers; `input_size` is how many there are. For the first layer of a network.
+        For the first layer of a network: take integer tokens 0 ... I-1, which stand for one-hot
+        vectors, as well as vectors of numbers. `input_size` is the number of tokens.
 
     Notes
     -----

@@ -24,22 +24,22 @@ class RNN(Layer):
     activation : str or tuple, default "tanh"
         A name, ``(name, alpha)`` or ``(name, alpha, beta)``.
     bidirectional : bool
-        As ``direction="both"``.
+        True is the same as ``direction="both"``.
     direction : {"forward", "reverse", "both"}, optional
         "reverse" reads every sequence from its own last step to its first. "both" is one layer of
-        each; the output is [forward, backward]. By default "forward".
+        each direction; the output is [forward, backward]. The default is "forward".
     learn_initial_state : bool
-        h(0) is a block of parameters; otherwise zero.
+        The initial h is a block of parameters. Otherwise it is zero.
     W_start, R_start : str or tuple
         How W and R start, gate by gate: "glorot", "orthogonal", "identity", "zeros" or
         ``("uniform", bound)``. By default W is Glorot-uniform and R orthogonal.
         With relu, R at "identity" and W small, the state is kept at first (Le et al. 2015).
     W_mask, R_mask : array_like of 0 and 1, optional
-        Connectivity, in the shape of W and R: a weight that is not there counts as zero and gets no
-        gradient. Both directions share it.
+        The connectivity, in the shape of W and R. A weight that is not there counts as zero and
+        gets no gradient. Both directions share the mask.
     tokens : bool
-        Take integer tokens 0 ... I-1, which stand for one-hot vectors, as well as vectors of
-        numbers; `input_size` is how many there are. For the first layer of a network.
+        For the first layer of a network: take integer tokens 0 ... I-1, which stand for one-hot
+        vectors, as well as vectors of numbers. `input_size` is the number of tokens.
 
     Notes
     -----

@@ -11,11 +11,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from .._activations import ACTIVATIONS
 from .._archive import as_path
 from .._checks import as_choice, as_flag, as_ndarray, describe, not_real, shaped
 from ..cells import GRU, LSTM, RNN, Dense, Embedding, Layer, reorder
@@ -89,7 +91,9 @@ def from_torch(
     layers : sequence of str, optional
         The model's forward pass: names of its modules, and the activations between them, as
         ``["lstm", "fc1", "relu", "fc2"]``. By default all modules in the order of the state dict,
-        which is the order in which the model's constructor makes them. An activation is named as
+        which is the order in which the model's constructor makes them. Where tensors are in
+        alphabetical order instead, as in files of safetensors, it is the order that the shapes
+        leave, and must be said if they leave several. An activation is named as
         in ``torch.nn.functional``, or is one of lstmcore's as layers take it; "identity" is none.
         There must be one after each Linear module that is not the last, for a state dict does not
         say which. A last "softmax", "sigmoid" or "exp" are output units: see `loss`.
@@ -252,6 +256,10 @@ class _Matrix(_Module):
     def input_size(self):
         return self.own["weight"].shape[1]
 
+    @property
+    def output_size(self):
+        return self.own["weight"].shape[0]
+
     def parts(self, activation, tokens, nonlinearity):
         """As a Linear module."""
         weight = self.own["weight"]
@@ -279,11 +287,17 @@ class _Recurrent(_Module):
 
     @property
     def input_size(self):
-        return next(a for key, a in self.own.items() if key.startswith("weight_ih")).shape[-1]
+        key = f"weight_ih{self.stack[1][0]}"
+        return shaped(self.own[key], self.said(key), ("rows", "inputs")).shape[1]
+
+    @property
+    def output_size(self):
+        n_layers, suffixes = self.stack
+        return self._kind(suffixes[0])[1] * len(suffixes) // n_layers
 
     def parts(self, activation, tokens, nonlinearity):
         """A layer for each of the stack."""
-        n_layers, suffixes = self._suffixes()
+        n_layers, suffixes = self.stack
         kind, H = self._kind(suffixes[0])
         options = {"bidirectional": len(suffixes) > n_layers}
         if kind is RNN:
@@ -301,7 +315,8 @@ class _Recurrent(_Module):
             parts.append(_Part(layer, blocks))
         return parts
 
-    def _suffixes(self):
+    @cached_property
+    def stack(self):
         """How many layers there are, and how the names of their tensors end.
 
         First those of all layers, then those of all layers in reverse.
@@ -357,7 +372,7 @@ class _Part:
     """A layer, and the blocks of each of its directions."""
 
     layer: Layer
-    blocks: list
+    blocks: list[dict[str, Any]]
 
 
 @dataclass
@@ -365,7 +380,7 @@ class _Step:
     """A module of the forward pass, and the activations behind it."""
 
     module: _Module
-    activations: list
+    activations: list[Any]
 
 
 def _modules_of(tensors):
@@ -382,7 +397,7 @@ def _module(name, tensors):
     if any(key.startswith("weight_ih") for key in recurrent):
         return _Recurrent(name, tensors, recurrent)
     if "weight" in tensors and tensors["weight"].ndim == 2:
-        return _Matrix(name, tensors, [key for key in ("weight", "bias") if key in tensors])
+        return _Matrix(name, tensors, [key for key in tensors if key in ("weight", "bias")])
     return _Module(name, tensors)
 
 
@@ -391,6 +406,8 @@ def _ignored(tensors, ignore):
     patterns = [ignore] if isinstance(ignore, str) else list(ignore)
     names = set()
     for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f"ignore: expected names of tensors, got {describe(pattern)}")
         found = {name for name in tensors if fnmatchcase(name, pattern)}
         if not found:
             raise ValueError(
@@ -426,11 +443,48 @@ def _steps_of(modules, layers, ignored, tokens):
             f"{shown}; layers= says which modules to take, ignore= which to leave out"
         )
     refuse_more_layers(len(steps))
+    if layers is None:
+        steps = _in_order(steps)
     if tokens is not None:
         as_flag(tokens, "tokens")
     steps[0].module = _embedding_or_linear(steps[0].module, steps[1:], tokens)
     _refuse_unsaid_activations(steps)
     return steps
+
+
+def _in_order(steps):
+    """Modules in the order in which the model calls them, as far as a state dict says it.
+
+    PyTorch has tensors in the order in which they were made, weights before biases. In alphabetical
+    order, as in the files of safetensors, they say nothing of it. But shapes may: where no two
+    modules take equally many numbers, each has one that can follow it.
+    """
+    if len(steps) < 2 or not _is_alphabetical(steps):
+        return steps
+    by_input = {step.module.input_size: step for step in steps}
+    given = {step.module.output_size for step in steps}
+    first = [step for size, step in by_input.items() if size not in given]
+    if len(by_input) == len(steps) and len(first) == 1:
+        chain = first
+        while (size := chain[-1].module.output_size) in by_input:
+            chain.append(by_input.pop(size))
+        if len(chain) == len(steps):
+            return chain
+    names = [step.module.name for step in steps]
+    raise ValueError(
+        "layers: expected the modules in the order in which the model calls them, for tensors in "
+        "alphabetical order do not say it, and their shapes leave a choice, got None; the modules "
+        f"are {short(names)}"
+    )
+
+
+def _is_alphabetical(steps):
+    """Whether the names of tensors of each dtype are."""
+    names = {}
+    for step in steps:
+        for key, array in step.module.own.items():
+            names.setdefault(array.dtype, []).append(step.module.full(key))
+    return all(own == sorted(own) for own in names.values())
 
 
 def _said_steps(modules, layers):
@@ -446,7 +500,9 @@ def _said_steps(modules, layers):
             continue
         activation = _as_activation(item, f"layers[{k}]", modules)
         if not steps:
-            raise ValueError(f"layers[0]: expected one of {short(list(modules))}, got {item!r}")
+            raise ValueError(
+                f"layers[0]: expected one of the modules {short(list(modules))}, got {item!r}"
+            )
         if activation in _UNITS and k < len(layers) - 1:
             raise ValueError(f"layers[{k}]: expected {item!r} in the last place alone")
         steps[-1].activations.append(activation)
@@ -461,15 +517,14 @@ def _as_activation(item, name, modules):
             "logarithm is what the model gives"
         )
     if isinstance(item, str):
+        known = [*ACTIVATIONS, *_ACTIVATIONS, "softmax"]
+        if item not in known:
+            raise ValueError(
+                f"{name}: expected one of the modules {short(list(modules))} or of the activations "
+                f"{', '.join(known)}, got {describe(item)}"
+            )
         item = _ACTIVATIONS.get(item, item)
-    if item in _UNITS:
-        return item
-    try:
-        return as_activation(item, name)
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"{error}; or a module of the state dict, of which there are {short(list(modules))}"
-        ) from None
+    return item if item in _UNITS else as_activation(item, name)
 
 
 def _refuse_unused(tensors, steps, ignored):
@@ -484,20 +539,19 @@ def _refuse_unused(tensors, steps, ignored):
 
 def _parts_of(steps, tokens, nonlinearity):
     """The layers of a forward pass, with their blocks."""
-    parts, says = [], "the network's inputs"
-    for step in steps:
-        module, is_first = step.module, not parts
-        if not is_first and module.input_size != parts[-1].layer.output_size:
+    parts = []
+    for k, step in enumerate(steps):
+        module = step.module
+        if k and module.input_size != parts[-1].layer.output_size:
             raise ValueError(
                 f"source: expected {short(module.name)} to take the "
-                f"{parts[-1].layer.output_size} numbers that {short(says)} gives, got {module!r}; "
-                "layers= says in which order the model calls its modules"
+                f"{parts[-1].layer.output_size} numbers that {short(steps[k - 1].module.name)} "
+                f"gives, got {module!r}; layers= says in which order the model calls its modules"
             )
         activations = [activation for activation in step.activations if activation != "identity"]
         inside = activations.pop(0) if module.is_linear and activations else "identity"
-        parts += module.parts(inside, bool(tokens and is_first), nonlinearity)
+        parts += module.parts(inside, bool(tokens) and k == 0, nonlinearity)
         parts += [_unit_part(parts[-1].layer.output_size, a, module) for a in activations]
-        says = module.name
     if nonlinearity is not None and not any(isinstance(part.layer, RNN) for part in parts):
         raise ValueError(
             f"nonlinearity: expected None where no module is an RNN, got {nonlinearity!r}"
@@ -629,8 +683,11 @@ def _places(layers, names):
     """For each layer the name of its module, and its place in the module's stack."""
     if names is None:
         return [(str(k), 0) for k in range(len(layers))]
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    if isinstance(names, str) or not isinstance(names, Sequence):
         raise TypeError(f"names: expected a list of str, got {describe(names)}")
+    for k, name in enumerate(names):
+        if not isinstance(name, str):
+            raise TypeError(f"names[{k}]: expected a str, got {describe(name)}")
     if len(names) != len(layers):
         raise ValueError(f"names: expected {len(layers)}, one for each layer, got {len(names)}")
     places = []

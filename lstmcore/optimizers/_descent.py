@@ -59,6 +59,7 @@ def drive(
     clip_norm,
     average,
     seed,
+    memory=None,
     file=None,
     **noise,
 ):
@@ -75,7 +76,7 @@ def drive(
     tol : None
     options : dict
         Of the method.
-    batch_size, batches, truncate, learning_rate, clip_norm, average, seed, **noise
+    batch_size, batches, truncate, learning_rate, clip_norm, average, seed, memory, **noise
         As `minimize` takes them.
     file : RunFile, optional
         The run is written to it, or goes on from it.
@@ -127,6 +128,8 @@ def drive(
     is_own = not isinstance(objective, Objective)
     weight_slices = objective.net.weight_slices if is_own else objective.weight_slices
     update = UPDATES[method](method, options, start.size, source.dtype, weight_slices)
+    if memory:
+        update.restore(_remembered(memory, method))
     learning_rate = update.RATE if learning_rate is None else learning_rate
     step = Stepper(
         run,
@@ -146,7 +149,22 @@ def drive(
         }
         # The run is the last: what it has recorded is left as it is if another one's is refused.
         theta = file.open({"source": source, "step": step, "draws": Draws(rng), "run": run}, theta)
-    descend(source, step, theta, max_iter, file)
+    try:
+        descend(source, step, theta, max_iter, file)
+    finally:
+        if memory is not None:
+            memory.clear()
+            memory.update(method=method, **update.state())
+
+
+def _remembered(memory, method):
+    """What an `Update` has left in a memory."""
+    other = memory.get("method")
+    if other != method:
+        raise ValueError(
+            f"memory: expected that of a run of {method}, got one of {describe(other)}"
+        )
+    return memory
 
 
 def descend(source, step, theta, max_epochs, file):

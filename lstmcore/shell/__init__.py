@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .._version import __version__
-from . import _check, _models, _train
+from . import _check, _formats, _models, _train
 
 __all__ = ["main"]
 
@@ -20,6 +20,7 @@ ABOUT = """\
 Train small recurrent networks, look at them, convert them and deploy them.
 
   {program} info model.npz                       what is in a model file
+  {program} convert model.pt model.npz             from PyTorch, ONNX, Keras and to them
   {program} export model.npz build/              C99 without dependencies
   {program} train data.csv model.npz --label kind  a model and how good it is
   {program} check                                does this installation compute what it should?
@@ -75,6 +76,7 @@ def _run(parser, program, arguments):
             sys.stdout.flush()  # what --help has written
         said = f"{program} {arguments.command}"
         with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
             warnings.showwarning = lambda message, *_: _say(f"{said}: note: {message}")
             code = arguments.run(arguments)
         sys.stdout.flush()
@@ -85,8 +87,14 @@ def _run(parser, program, arguments):
         _say(f"{said}: interrupted")
         return _INTERRUPTED
     except (OSError, TypeError, ValueError, RuntimeError, MemoryError, ImportError) as error:
-        _say(f"{said}: {str(error) or 'not enough memory'}")
+        _say(f"{said}: {_reason(error)}")
         return _FAILED
+
+
+def _reason(error):
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or "not enough memory"
 
 
 def _say(text):
@@ -106,7 +114,7 @@ def _parser(program):
     )
     parser.add_argument("--version", action="version", version=f"lstmcore {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (_models, _train, _check):
+    for module in (_train, _models, _formats, _check):
         for name, (summary, text, add_arguments, run) in module.COMMANDS.items():
             command = commands.add_parser(
                 name, help=summary, description=text.format(program=program), **layout

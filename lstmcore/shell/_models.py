@@ -9,13 +9,13 @@ import numpy as np
 
 from .._archive import refusing
 from ..export import export_c, run_self_test
-from ..storage import load
+from ._formats import read_model
 
 INFO = """\
-Show what is in a model file that Network.save has written: its layers, their outputs and
-parameters, the loss and the readout.
+Show what is in a model file: its layers, their outputs and parameters, the loss and the readout.
 
   {program} info model.npz
+  {program} info model.onnx                 or what else convert reads
 """
 
 EXPORT = """\
@@ -51,11 +51,13 @@ the steps of each sequence
 
 
 def _add_info(command):
-    command.add_argument("model", metavar="MODEL", help="file written by Network.save")
+    command.add_argument(
+        "model", metavar="MODEL", help="a file that Network.save has written, or what convert reads"
+    )
 
 
 def _info(arguments):
-    net = load(arguments.model)
+    net = read_model(arguments.model)
     print(net)
     print(net.summary())
     wrong = net.params.size - np.count_nonzero(np.isfinite(net.params))
@@ -64,7 +66,10 @@ def _info(arguments):
 
 
 def _add_export(command):
-    command.add_argument("model", metavar="MODEL", help="file written by Network.save")
+    command.usage = "%(prog)s [options] MODEL OUT"
+    command.add_argument(
+        "model", metavar="MODEL", help="a file that Network.save has written, or what convert reads"
+    )
     command.add_argument("directory", metavar="OUT", help="directory, made if it is not there")
     command.add_argument(
         "--name", help="of functions, types and files, a C identifier (default: the model's file)"
@@ -90,7 +95,7 @@ def _export(arguments):
         data, lengths = _read_data(arguments.data)
     name = Path(arguments.model).stem if arguments.name is None else arguments.name
     report = export_c(
-        load(arguments.model),
+        read_model(arguments.model),
         arguments.directory,
         name=name,
         dtype=arguments.dtype,

@@ -37,7 +37,9 @@ def failing(capsys, *arguments):
 # ---------------------------------------------------------------------------------------- in common
 
 
-@pytest.mark.parametrize("command", [[], ["info"], ["export"], ["check"], ["train"]], ids=str)
+@pytest.mark.parametrize(
+    "command", [[], ["info"], ["export"], ["check"], ["train"], ["convert"]], ids=str
+)
 def test_help_shows_examples(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])
@@ -90,7 +92,7 @@ def test_the_keyboard_is_one_line(monkeypatch, capsys):
     def interrupt(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lstmcore.shell._models.load", interrupt)
+    monkeypatch.setattr("lstmcore.shell._formats.load", interrupt)
     assert main(["info", "m.npz"]) == 130
     assert capsys.readouterr().err == "lstmcore info: interrupted\n"
 
@@ -158,3 +160,92 @@ def test_check_fails_where_the_loss_is_wrong(monkeypatch, capsys):
     monkeypatch.setattr(_dispatch.kernels, "loss_rows", half)
     error = failing(capsys, "check")
     assert "differs from central differences by 0.01 of its largest number" in error
+
+
+# ------------------------------------------------------------------------------------------ convert
+
+LAYERS = {
+    ".npz": lambda: [lc.LSTM(2, 3, peepholes=True), lc.Dense(3, 2)],
+    ".safetensors": lambda: [lc.LSTM(2, 3), lc.GRU(3, 3, bidirectional=True), lc.Dense(6, 2)],
+    ".onnx": lambda: [lc.LSTM(2, 3, peepholes=True), lc.GRU(3, 3), lc.Dense(3, 2)],
+    ".keras": lambda: [lc.LSTM(2, 3), lc.GRU(3, 3, bidirectional=True), lc.Dense(6, 2)],
+}
+
+
+@pytest.mark.parametrize("suffix", LAYERS)
+def test_a_model_goes_to_another_library_and_back(suffix, tmp_path, capsys):
+    net = lc.Network(LAYERS[suffix](), "cross_entropy", "last", seed=0)
+    first, other, again = (tmp_path / name for name in ("a.npz", f"b{suffix}", "c.npz"))
+    net.save(first)
+    assert main(["convert", str(first), str(other)]) == 0
+    assert capsys.readouterr().out == net.summary() + "\n"
+    asked = ["--readout", "last", "--loss", "cross_entropy"] if suffix == ".safetensors" else []
+    assert main(["convert", str(other), str(again), *asked]) == 0
+    back = lc.load(again)
+    x = np.random.default_rng(0).normal(size=(3, 6, 2))
+    assert np.allclose(back.predict(x), net.predict(x), rtol=1e-5, atol=1e-6)
+    assert (back.readout, back.loss_name) == ("last", "cross_entropy")
+    capsys.readouterr()
+    assert main(["info", str(other)]) == 0
+    assert "GRU(3, 3" in capsys.readouterr().out or suffix == ".npz"
+
+
+OPTIONS = {
+    ("m.pt", "readout", "mean", "nonlinearity", "relu", "entry", "model"): "torch.from_torch",
+    ("m.onnx", "loss", "poisson", "output", "y", "linear_before_reset", "0"): "onnx.from_onnx",
+    ("m.weights.h5", "config", "c.json", "dtype", "float32"): "keras.from_keras",
+}
+
+
+@pytest.mark.parametrize("given, importer", OPTIONS.items(), ids=OPTIONS.values())
+def test_options_reach_the_importer(given, importer, tmp_path, monkeypatch):
+    model, *pairs = given
+    pairs = list(zip(pairs[::2], pairs[1::2], strict=True))
+    seen = {}
+
+    def read(path, **options):
+        seen.update(path=path, **options)
+        return lc.Network([lc.RNN(1, 1)], seed=0)
+
+    monkeypatch.setattr(f"lstmcore.interop.{importer}", read)
+    out, arguments = tmp_path / "m.npz", []
+    for name, value in pairs:
+        arguments += [f"--{name.replace('_', '-')}", value]
+    assert main(["convert", model, str(out), *arguments]) == 0
+    wanted = {name: False if value == "0" else value for name, value in pairs}
+    assert seen == {"path": model, **wanted} and lc.load(out).input_size == 1
+
+
+def test_onnx_options_are_written(tmp_path):
+    import onnx
+
+    lc.Network([lc.LSTM(2, 3)], seed=0).save(tmp_path / "m.npz")
+    out = tmp_path / "m.onnx"
+    assert main(["convert", str(tmp_path / "m.npz"), str(out), "--lengths", "--states"]) == 0
+    inputs = [value.name for value in onnx.load(out).graph.input]
+    assert "lengths" in inputs and len(inputs) == 4
+
+
+def test_what_cannot_be_converted_is_one_line(tmp_path, capsys):
+    model, there = tmp_path / "m.npz", tmp_path / "there.onnx"
+    lc.Network([lc.LSTM(2, 4, gate_recurrence=True)], seed=0).save(model)
+    there.write_bytes(b"mine")
+    for out, options, message in (
+        ("m.pt", (), "OUT: expected a name that ends in .npz, .safetensors, .onnx, .keras, got"),
+        ("m", (), "OUT: expected a name that ends in"),
+        ("there.onnx", (), "there already; --overwrite replaces it"),
+        ("n.npz", ("--readout", "last"), "--readout: expected a file of PyTorch or ONNX or Keras"),
+        ("n.npz", ("--config", "c"), "--config: expected a file of Keras, got"),
+        ("n.npz", ("--states",), "--states: expected OUT to end in .onnx"),
+        ("n.onnx", (), "gate"),
+        ("n.keras", (), "gate"),
+        ("n.safetensors", (), "gate"),
+    ):
+        assert message in failing(capsys, "convert", model, tmp_path / out, *options)
+    assert there.read_bytes() == b"mine" and not (tmp_path / "n.onnx").exists()
+    for name in ("no.pt", "no.onnx", "no.keras", "no.npz"):
+        assert name in failing(capsys, "convert", tmp_path / name, tmp_path / "o.npz")
+    for suffix in (".pt", ".safetensors", ".onnx", ".keras", ".h5"):
+        damaged = tmp_path / f"d{suffix}"
+        damaged.write_bytes(b"text")
+        failing(capsys, "info", damaged)

@@ -75,7 +75,6 @@ SMALL = ("--units", 4, "--max-iter", 60)
 # ----------------------------------------------------------------------------------- what it learns
 
 
-@pytest.mark.filterwarnings("ignore::lstmcore.ConvergenceWarning")
 def test_classes_of_a_table(tmp_path, capsys, seen):
     data, sequences, labels = table_of_classes(tmp_path / "d.csv")
     out, report = tmp_path / "m.npz", tmp_path / "r.json"
@@ -98,7 +97,6 @@ def test_classes_of_a_table(tmp_path, capsys, seen):
     assert np.allclose(steps.mean(axis=0), 0) and np.allclose(steps.std(axis=0), 1)
 
 
-@pytest.mark.filterwarnings("ignore::lstmcore.ConvergenceWarning")
 def test_a_forecast_of_a_series(tmp_path, seen):
     series = 1000 + 50 * np.sin(np.arange(200) / 6)
     data = write(tmp_path / "d.csv", ["t", "level"], enumerate(series.tolist()), delimiter=";")
@@ -117,7 +115,6 @@ def test_a_forecast_of_a_series(tmp_path, seen):
     assert [len(x) for x in X] == [cut]
 
 
-@pytest.mark.filterwarnings("ignore::lstmcore.ConvergenceWarning")
 def test_values_at_each_step(tmp_path, seen):
     """Rows of sequences may alternate; two targets; many sequences are held out whole."""
     X = rng.normal(size=(12, 9, 1)) * 5
@@ -151,7 +148,6 @@ ARRAYS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::lstmcore.ConvergenceWarning")
 @pytest.mark.parametrize("arrays, text", ARRAYS.values(), ids=ARRAYS)
 def test_arrays(arrays, text, tmp_path, capsys):
     np.savez(tmp_path / "d.npz", X=rng.normal(size=(20, 6, 1)), **arrays)
@@ -160,7 +156,6 @@ def test_arrays(arrays, text, tmp_path, capsys):
     assert lc.load(tmp_path / "m.npz").input_size == 1
 
 
-@pytest.mark.filterwarnings("ignore::lstmcore.ConvergenceWarning")
 def test_a_forecast_of_arrays(tmp_path, capsys):
     np.savez(tmp_path / "d.npz", X=rng.normal(size=(3, 20, 2)))
     options = ("--units", 3, "--max-iter", 3, "--forecast", 1)
@@ -169,7 +164,6 @@ def test_a_forecast_of_arrays(tmp_path, capsys):
     assert "3 sequences of 19 steps; 2 inputs; input 1" in text and "naive forecast" in text
 
 
-@pytest.mark.filterwarnings("ignore::lstmcore.ConvergenceWarning")
 def test_numbers_may_be_taken_as_they_are_and_nothing_held_out(tmp_path, seen, capsys):
     data, sequences, _ = table_of_classes(tmp_path / "d.csv", shift=1.0)
     run(data, tmp_path / "m.npz", *SMALL, "--no-scale", "--holdout", 0)
@@ -188,11 +182,11 @@ OPTIONS = {
         ["--validation", "0.25", "--patience", "2", "--alpha", "0.01"],
         {"validation_split": 0.25, "patience": 2, "l2": 0.01, "seed": 5},
     ),
+    "balanced": (["--balanced"], {"class_weight": "balanced"}),
     "restarts": (["--restarts", "2", "--max-iter", "2"], {"n_restarts": 2, "max_iter": 2}),
 }
 
 
-@pytest.mark.filterwarnings("ignore::lstmcore.ConvergenceWarning")
 @pytest.mark.parametrize("given, wanted", OPTIONS.values(), ids=OPTIONS)
 def test_options_reach_the_training(given, wanted, tmp_path, seen):
     data, *_ = table_of_classes(tmp_path / "d.csv")
@@ -226,7 +220,6 @@ def test_scaling_is_part_of_the_weights(cls, bidirectional):
 # ---------------------------------------------------------------------------------------- the files
 
 
-@pytest.mark.filterwarnings("ignore::lstmcore.ConvergenceWarning")
 @pytest.mark.parametrize("task", ["labels", "steps", "values"])
 def test_a_picture(task, tmp_path):
     y = {
@@ -257,7 +250,6 @@ def test_files_are_looked_at_before_the_training(tmp_path, capsys, monkeypatch):
     assert there.read_bytes() == b"mine"
 
 
-@pytest.mark.filterwarnings("ignore::lstmcore.ConvergenceWarning")
 def test_quiet_prints_nothing(tmp_path, capsys):
     data, *_ = table_of_classes(tmp_path / "d.csv")
     (tmp_path / "m.npz").write_bytes(b"old")
@@ -313,6 +305,7 @@ TABLES = {
     "ahead": ("a\n1\n2\n3\n", ("--forecast", "a", "--bidirectional"), "--bidirectional: expected"),
     "peepholes": (HEADER + "1,2,x\n2,2,y\n", ("--cell", "gru", "--peepholes"), "--peepholes: exp"),
     "readout": ("a,target\n1,2\n1,2\n", ("--readout", "mean"), "--readout: expected none"),
+    "balanced": ("a,target\n1,2\n1,2\n", ("--balanced",), "--balanced: expected none"),
     "patience": (HEADER + "1,2,x\n2,2,y\n", ("--patience", 3), "--patience: expected --validation"),
     "bytes": ("\udcff", (), "DATA: expected a table with a header"),
     "quotes": (HEADER + '1,"2,x\n', (), "DATA: expected a table with a header"),
@@ -352,7 +345,7 @@ def test_arrays_that_cannot_be_used_are_one_line(arrays, options, message, tmp_p
 
 def test_other_files_are_one_line(tmp_path, capsys):
     assert "ends in .csv or .npz" in failing(capsys, tmp_path / "d.txt", tmp_path / "m.npz")
-    assert "No such file" in failing(capsys, tmp_path / "d.csv", tmp_path / "m.npz")
+    assert "d.csv: No such file" in failing(capsys, tmp_path / "d.csv", tmp_path / "m.npz")
     (tmp_path / "d.npz").write_bytes(b"text")
     assert "expected a .npz file" in failing(capsys, tmp_path / "d.npz", tmp_path / "m.npz")
 
@@ -361,7 +354,9 @@ def test_other_files_are_one_line(tmp_path, capsys):
     "options",
     [
         ("--holdout", "1"),
+        ("--holdout", "20%"),
         ("--units", "0"),
+        ("--units", "many"),
         ("--method", "magic"),
         ("--label", "a", "--target", "b"),
     ],
@@ -371,3 +366,22 @@ def test_options_that_are_not_understood_are_code_2(options, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["train", "d.csv", "m.npz", *options])
     assert ended.value.code == 2
+    usage, error = capsys.readouterr().err.splitlines()
+    assert usage == "usage: lstmcore train [options] DATA OUT"
+    assert error.startswith("lstmcore train: error: argument --")
+
+
+def test_what_a_training_refuses_is_called_by_its_option(tmp_path, capsys):
+    data, *_ = table_of_classes(tmp_path / "d.csv")
+    for option, value in (("--learning-rate", 1), ("--batch-size", 4), ("--l2", -1), ("--jobs", 3)):
+        error = failing(capsys, data, tmp_path / "m.npz", option, value)
+        assert error.startswith(f"{option}: expected ")
+
+
+def test_what_a_training_warns_of_is_a_line(tmp_path, capsys):
+    data, *_ = table_of_classes(tmp_path / "d.csv")
+    run(data, tmp_path / "m.npz", "--units", 3, "--max-iter", 2, "--no-scale")
+    scale, convergence = capsys.readouterr().err.splitlines()
+    assert scale.startswith("lstmcore train: note: X has feature 0 from ")
+    assert convergence.startswith("lstmcore train: note: L-BFGS-B has not converged: ")
+    assert convergence.endswith("; try another --seed, --max-iter or --method")

@@ -29,7 +29,15 @@ def public_names():
     for name, thing in things.items():
         if not isinstance(thing, (types.ModuleType, str)):
             yield name
-    for room in ("datasets", "export", "losses", "optimizers", "streaming"):
+    for room in (
+        "datasets",
+        "estimators",
+        "export",
+        "interop.onnx",
+        "losses",
+        "optimizers",
+        "streaming",
+    ):
         for name in importlib.import_module(f"lstmcore.{room}").__all__:
             if name not in things and f"{room}.{name}" not in INSIDE:
                 yield f"{room}.{name}"

@@ -19,6 +19,10 @@ def closed():
     plt.close("all")
 
 
+def rng_normal(*shape):
+    return np.random.default_rng(0).normal(size=shape)
+
+
 def panels(figure):
     return {ax.get_label(): ax for ax in figure.axes if ax.get_label() != "<colorbar>"}
 
@@ -155,6 +159,20 @@ def test_gradients_are_the_norms_of_the_trace():
     assert ax.get_yscale() == "log"
 
 
+def test_gradients_of_cell_states():
+    net = lc.Network([lc.GRU(2, 3), lc.LSTM(3, 3)], seed=0)
+    x = rng_normal(1, 6, 2)
+    ax = lc.plot_gradients(net, x, np.zeros((1, 6, 3)), of="c")
+    (line,) = ax.lines
+    dc = net.trace_gradient(x, np.zeros((1, 6, 3)))["1.c"][0]
+    norms = np.linalg.norm(dc, axis=1)
+    assert np.array_equal(line.get_ydata()[:5], norms[:5]) and norms[5] == 0
+    assert line.get_label() == "layer 1, LSTM" and ax.get_ylabel() == "norm of dL/dc"
+    alone = lc.Network([lc.GRU(2, 3)], seed=0)
+    with pytest.raises(ValueError, match="of: expected 'h' where no layer is an LSTM, got 'c'"):
+        lc.plot_gradients(alone, x, np.zeros((1, 6, 3)), of="c")
+
+
 def test_gradients_of_padded_arrays_and_masks_are_those_of_lists():
     net = lc.Network([lc.GRU(2, 3)], seed=0)
     rng = np.random.default_rng(0)
@@ -185,6 +203,21 @@ def test_many_curves_differ():
     net = lc.Network([lc.RNN(1, 1) for _ in range(10)], seed=0)
     ax = lc.plot_gradients(net, np.ones((2, 3, 1)), np.ones((2, 3, 1)))
     assert len({(line.get_color(), line.get_linestyle()) for line in ax.lines}) == 10
+
+
+def test_what_is_drawn_into_one_picture_differs():
+    net = lc.Network([lc.RNN(1, 1), lc.GRU(1, 1)], seed=0)
+    X, Y = np.ones((2, 3, 1)), np.zeros((2, 3, 1))
+    ax = lc.plot_gradients(net, X, Y)
+    lc.plot_gradients(net, X, Y, ax=ax, label="again")
+    other = lc.plot_history(HISTORY, label="one")
+    lc.plot_history(HISTORY, ax=other, label="two")
+    for drawn in (ax, other):
+        lines = [line for line in drawn.lines if line.get_linestyle() != "None"]
+        assert len({line.get_color() for line in lines}) == len(lines) == 4
+        labels = [text.get_text() for text in drawn.get_legend().get_texts()]
+        assert len(set(labels)) == len(labels)
+    assert ax.lines[3].get_label() == "again: layer 1, GRU"
 
 
 # ------------------------------------------------------------------------------------ matplotlib

@@ -1,5 +1,6 @@
 """Files of tensors that lie are refused by a ValueError, in little memory, and nothing is run."""
 
+import importlib.util
 import io
 import json
 import os
@@ -161,6 +162,44 @@ PICKLES = {
     "a bytearray that is said to be large": START + b"\x96" + struct.pack("<Q", HUGE) + STOP,
     "a string that is said to be long": START + b"X\xff\xff\xff\xff" + STOP,
     "an integer of many bytes": START + b"\x8b" + struct.pack("<i", 1 << 30) + STOP,
+    # what would take time by asking for one thing again and again
+    "one dict many times": state(
+        text("a"),
+        b"}(" + b"".join(text(str(k)) + tensor() for k in range(2000)) + b"uq\x01",
+        *(text(str(k)) + b"h\x01" for k in range(10_000)),
+    ),
+    "one long shape many times": START
+    + b"ctorch._utils\n_rebuild_tensor_v2\nq\x00("
+    + storage()
+    + b"K\x00("
+    + b"K\x01" * 50_000
+    + b"tq\x01h\x01tq\x02"
+    + b"h\x00h\x02R" * 50_000
+    + STOP,
+    "a call with many arguments many times": START
+    + b"ctorch._utils\n_rebuild_parameter\nq\x00("
+    + b"K\x01" * 50_000
+    + b"tq\x02"
+    + b"h\x00h\x02R" * 50_000
+    + STOP,
+    "a long name many times": START
+    + text("torch")
+    + b"q\x00"
+    + text("a" * 100_000 + "Storage")
+    + b"q\x01"
+    + b"h\x00h\x01\x93" * 50_000
+    + STOP,
+    "a dict made of pairs many times": START
+    + b"ccollections\nOrderedDict\nq\x00]("
+    + b"K\x01K\x01\x86" * 20_000
+    + b"e\x85q\x01"
+    + b"h\x00h\x01R" * 50_000
+    + STOP,
+    "one tensor under many names": state(
+        text("a"),
+        tensor(shape=(0,), strides=(1,)) + b"q\x01",
+        *(text(str(k)) + b"h\x01" for k in range(30_000)),
+    ),
     # what does not hold together
     "nothing": b"",
     "no end": START + b"}",
@@ -256,6 +295,9 @@ FILES = {
     "bytes behind the last tensor": safetensors(WEIGHT, bytes(25)),
     "fewer bytes than tensors": safetensors(WEIGHT, bytes(23)),
     "no tensors": safetensors({}, b""),
+    "tensors without number": safetensors(
+        {str(k): spec(shape=[0], offsets=[0, 0]) for k in range(12_000)}, b""
+    ),
     "only what describes the file": safetensors({"__metadata__": {"format": "pt"}}, b""),
 } | {f"a pickle: {case}": archive(program) for case, program in PICKLES.items()}
 
@@ -314,3 +356,41 @@ def test_nothing_is_run_and_little_memory_taken(tmp_path):
 def test_the_first_files_of_the_sweep_hold():
     for index in range(60):
         sweep_torch.check(0, index)
+
+
+@pytest.mark.parametrize(
+    "content", [archive(good()), safetensors(WEIGHT)], ids=["zip", "safetensors"]
+)
+def test_cut_short_anywhere_a_file_is_refused(content, tmp_path):
+    path = tmp_path / "file.pt"
+    for size in range(len(content)):
+        path.write_bytes(content[:size])
+        with pytest.raises(ValueError, match=r"^source: expected a file of tensors"):
+            lc.from_torch(path)
+
+
+# ------------------------------------------------------------------------ files of other people
+
+
+REAL = {  # packages with state dicts of LSTMs in both directions, and a Linear module
+    "alphaPredict": "backend/networks/*.pt",
+    "metapredict": "backend/networks/*hs*.pt",
+}
+
+
+@pytest.mark.parametrize("package", REAL)
+def test_files_of_installed_packages_are_those_that_pytorch_reads(package):
+    torch = pytest.importorskip("torch")
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        pytest.skip(f"{package} is not installed")
+    paths = sorted(Path(spec.submodule_search_locations[0]).glob(REAL[package]))
+    assert paths
+    for path in paths:
+        theirs = torch.load(path, map_location="cpu", weights_only=True)
+        ours = read_tensors(path)
+        assert list(ours) == list(theirs)
+        assert all((ours[name] == theirs[name].numpy()).all() for name in ours)
+        net = lc.from_torch(path)
+        assert net.input_size == 20  # amino acids
+        assert net.layers[-1].output_size in (1, 2)

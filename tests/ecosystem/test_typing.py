@@ -24,8 +24,12 @@ ROOMS = (
     "lstmcore.cells",
     "lstmcore.datasets",
     "lstmcore.export",
+    "lstmcore.interop.keras",
+    "lstmcore.interop.onnx",
+    "lstmcore.interop.torch",
     "lstmcore.losses",
     "lstmcore.optimizers",
+    "lstmcore.plots",
     "lstmcore.storage",
     "lstmcore.streaming",
 )

@@ -175,6 +175,8 @@ def _activations(node, D):
             parameters.pop()
         if None in parameters:
             raise Refused(f"has a beta, but no alpha for its activation {name!r}")
+        if (ours, *parameters) == ("affine", 1.0, 0.0):
+            ours, parameters = "identity", []
         found.append((ours, *parameters) if parameters else ours)
     forward, backward = found[: len(roles)], found[len(roles) :]
     if backward and forward != backward:

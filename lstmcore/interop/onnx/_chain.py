@@ -4,6 +4,7 @@ Each link gives some units at every step, or for every sequence, from those of t
 """
 
 from bisect import bisect_right
+from functools import partial
 
 import numpy as np
 
@@ -102,11 +103,14 @@ class Recurrent(Link):
         Of each direction.
     initial : list or None
         For each state (D, H), where it is learned.
+    has_lengths : bool
+        Whether it is told the lengths of the sequences.
     """
 
-    def __init__(self, parent, layer, blocks, initial, title):
+    def __init__(self, parent, layer, blocks, initial, has_lengths, title):
         super().__init__(parent, layer.output_size, title)
         self.layer, self.blocks, self.initial = layer, blocks, initial
+        self.has_lengths = has_lengths
 
 
 class Final(Link):
@@ -124,11 +128,13 @@ class Read(Link):
     ----------
     how : {"last_step", "first_step", "mean", "max", "sum"}
     time : Axis
+    is_masked : bool
+        Whether the steps behind each sequence's end were told apart.
     """
 
-    def __init__(self, parent, how, time, title):
+    def __init__(self, parent, how, time, is_masked, title):
         super().__init__(parent, parent.size, title)
-        self.how, self.time = how, time
+        self.how, self.time, self.is_masked = how, time, is_masked
 
 
 class Ended(Link):
@@ -168,8 +174,9 @@ class Chain:
     def final(self, recurrent, state):
         return self.once((recurrent, state), lambda: Final(recurrent, state))
 
-    def read(self, link, how, time, title):
-        return self.once((link, how), lambda: Read(link, how, time, title))
+    def read(self, link, how, time, is_masked, title):
+        make = partial(Read, link, how, time, is_masked, title)
+        return self.once((link, how, is_masked), make)
 
     def links_of(self, units):
         """The links that units belong to."""
@@ -316,6 +323,7 @@ def _built(links, loss, dtype):
         links = links[:-1]
     loss, end = choose_loss(end, loss)
     readout = _readout(links)
+    links = _with_tokens(links)
     layers, blocks = [], {}
     n_tokens = None
     for link in links[1:]:
@@ -348,6 +356,37 @@ def _built(links, loss, dtype):
     if n_tokens is not None or not layers:
         raise Refused("has no layer between its input and its output")
     return build_network(layers, blocks, loss=loss, readout=readout, dtype=dtype)
+
+
+def _with_tokens(links):
+    """The links, of which the first layer takes tokens itself where it does no more than that.
+
+    A table is no layer of its own where its rows get a bias or an activation alone, or where each
+    of a recurrent layer's rows reads one entry with weight 1.
+    """
+    if len(links) < 3 or not isinstance(links[1], Embedded):
+        return links
+    embedded, reader = links[1:3]
+    W = embedded.table.T
+    tokens = OneHot(embedded.parent, W.shape[1], embedded.title)
+    if isinstance(reader, Activated):
+        first = [Linear(tokens, W, None, True, embedded.title), reader]
+    elif isinstance(reader, Linear) and not reader.is_layer:
+        first = [Linear(tokens, reader.W @ W, reader.b, True, embedded.title)]
+    elif isinstance(reader, Recurrent) and all(map(_picks, reader.blocks)):
+        options = {**reader.layer.options, "input_size": W.shape[1]}
+        blocks = [{**own, "W": W[own["W"].argmax(axis=1)]} for own in reader.blocks]
+        layer = type(reader.layer)(**options)
+        first = [Recurrent(tokens, layer, blocks, reader.initial, reader.has_lengths, reader.title)]
+    else:
+        return links
+    return [links[0], tokens, *first, *links[3:]]
+
+
+def _picks(blocks):
+    """Whether each row of W has one 1 and zeros."""
+    W = blocks["W"]
+    return bool((np.count_nonzero(W, axis=1) == 1).all() and (W.max(axis=1) == 1).all())
 
 
 def _add(layers, blocks, layer, own):

@@ -13,7 +13,7 @@ import numpy as np
 from ..._checks import describe
 from .._common import import_extra, refuse_larger
 
-__all__ = ["Graph", "Node", "Refused", "read_model"]
+__all__ = ["INTEGER_TYPES", "REAL_TYPES", "Graph", "Node", "Refused", "read_model"]
 
 # TensorProto.DataType -> dtype of raw data, the field of data that is written out.
 _DTYPES = {
@@ -31,6 +31,7 @@ _DTYPES = {
     13: ("<u8", "uint64_data"),
     16: ("<u2", "int32_data"),  # bfloat16, widened to float32
 }
+REAL_TYPES, INTEGER_TYPES = {1, 10, 11, 16}, {2, 3, 4, 5, 6, 7, 12, 13}
 _BFLOAT16, _FLOAT16 = 16, 10
 _MOST_AXES = 16
 _EXTERNAL = 1
@@ -104,14 +105,15 @@ class Node:
 
     def __init__(self, proto, graph):
         self.graph = graph
-        self.op, self.domain = proto.op_type, proto.domain
+        self.op, self.domain = _names(proto.op_type, proto.domain)
         if self.domain == "ai.onnx":
             self.domain = ""
-        self.inputs, self.outputs = list(proto.input), list(proto.output)
-        name = proto.name or next(filter(None, self.outputs), "")
+        self.inputs, self.outputs = _names(*proto.input), _names(*proto.output)
+        name = _names(proto.name)[0] or next(filter(None, self.outputs), "")
         self.title = f"{self.domain + '.' if self.domain else ''}{self.op} {name!r}"
         self.proto = proto
-        self._attributes = {attribute.name: attribute for attribute in proto.attribute}
+        names = _names(*(attribute.name for attribute in proto.attribute))
+        self._attributes = dict(zip(names, proto.attribute, strict=True))
 
     def input(self, k):
         """The name of input k; "" where it is left out."""
@@ -167,17 +169,24 @@ class Graph:
     inputs : dict of str to onnx.ValueInfoProto
         Those that are not initial values.
     outputs : list of str
+    states : set of str
+        Inputs that are states, zero at first: those NAME beside which there is an output
+        ``NAME.next``, as `Network.to_onnx` writes them.
     n_numbers : int
         How many numbers the tensors of the file hold, about.
     """
 
     def __init__(self, proto, folder, outer=None):
         self._folder, self._outer = folder, outer
-        self._tensors = {tensor.name: tensor for tensor in proto.initializer}
+        names = _names(*(tensor.name for tensor in proto.initializer))
+        self._tensors = dict(zip(names, proto.initializer, strict=True))
         self._sparse = {tensor.values.name for tensor in proto.sparse_initializer}
         self.nodes = [Node(node, self) for node in proto.node]
-        self.inputs = {v.name: v for v in proto.input if v.name not in self._tensors}
-        self.outputs = [value.name for value in proto.output]
+        names = _names(*(value.name for value in proto.input))
+        inputs = zip(names, proto.input, strict=True)
+        self.inputs = {name: value for name, value in inputs if name not in self._tensors}
+        self.outputs = _names(*(value.name for value in proto.output))
+        self.states = {name for name in self.inputs if f"{name}.next" in self.outputs}
         self._producers = {}
         for node in self.nodes:
             for name in filter(None, node.outputs):
@@ -195,6 +204,12 @@ class Graph:
         if name in self._tensors or name in self.inputs or self._outer is None:
             return None
         return self._outer.producer(name)
+
+    def input(self, name):
+        """The input of a name as onnx.ValueInfoProto; None where no input has the name."""
+        if name in self.inputs or self._outer is None or name in self._producers:
+            return self.inputs.get(name)
+        return None if name in self._tensors else self._outer.input(name)
 
     def array(self, name):
         """The tensor of a name as an array; None where no tensor has the name."""
@@ -233,6 +248,14 @@ class Graph:
                     )
                 stack.append(before)
         return order
+
+
+def _names(*names):
+    """Names of a file as a list of str; protobuf gives bytes of what is no text."""
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"source: expected names that are text in UTF-8, got {name[:40]!r}")
+    return list(names)
 
 
 def _backed_numbers(tensor):

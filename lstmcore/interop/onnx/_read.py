@@ -13,10 +13,10 @@ from .._common import build_network, choose_readout, prefixes
 from ._cells import KINDS
 from ._chain import Final, network_of
 from ._fold import Known
-from ._follow import Follower, OtherLayout
+from ._follow import Follower
 from ._graph import Graph, Refused, read_model
 from ._run import compare
-from ._stream import Stream
+from ._stream import OtherLayout, Stream, Unknown
 
 if TYPE_CHECKING:
     import onnx
@@ -115,7 +115,7 @@ def from_onnx(
     follower, nodes = _followed(graph, opset, [output], linear_before_reset)
     stream = _stream_of(follower, output, nodes)
     net, links = _network(follower, stream, output, dtype)
-    compare(net, model, graph, folder, follower, nodes, output, stream, links, verify)
+    compare(net, model, graph, follower, nodes, output, stream, links, verify)
     changes = {"readout": readout, "loss": loss}
     changes = {name: value for name, value in changes.items() if value is not None}
     if changes:
@@ -135,6 +135,7 @@ def _opset(model):
     return versions[0]
 
 
+@np.errstate(all="ignore")  # NaN and infinity of a file stay what they are
 def _followed(graph, opset, names, linear_before_reset):
     """A `Follower` that has followed what the values `names` come from, and these nodes."""
     nodes = graph.needed_for(names)
@@ -157,7 +158,8 @@ def _choose_output(graph, opset, output):
                 f"{', '.join(graph.outputs[:5]) or 'none'}, got {output!r}"
             )
         return output
-    names = [name for name in graph.outputs if graph.producer(name) is not None]
+    after = {f"{name}.next" for name in graph.states}
+    names = [n for n in graph.outputs if n not in after and graph.producer(n) is not None]
     if len(names) <= 1:
         if not names:
             raise ValueError("source: expected a graph with an output that a node gives, got none")
@@ -167,6 +169,8 @@ def _choose_output(graph, opset, output):
     outputs = [name for name in names if states[name] is None]
     if not outputs:  # states alone: the output of a layer, rather than its cells
         outputs = [name for name in names if states[name] == "h"][:1]
+    if len(outputs) > 1 and all(isinstance(follower.value(n), Unknown) for n in outputs):
+        raise ValueError(_message(follower.refused))
     if len(outputs) != 1:
         raise ValueError(
             f"output: expected one of {', '.join(outputs or names)}, for the graph has several "
@@ -212,6 +216,7 @@ def _message(refused):
     )
 
 
+@np.errstate(all="ignore")
 def _network(follower, stream, output, dtype, loss=None):
     try:
         if stream.order is not None:
@@ -343,6 +348,7 @@ def _inner_graphs(path, graph, folder):
                 yield f"{path}{name}/{attribute.name}/", Graph(attribute.g, folder, graph)
 
 
+@np.errstate(all="ignore")
 def _recurrent_node(path, found):
     layer, own = found.layer, [dict(blocks) for blocks in found.blocks]
     if found.learned is not None:

@@ -10,6 +10,7 @@ import json
 import math
 import os
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ _OUTPUT_UNITS = {"logistic": "Sigmoid", "exponential": "Exp"}
 
 
 def to_onnx(
-    net, path: str | os.PathLike | None, *, lengths: bool = False, states: bool = False
+    net: Any, path: str | os.PathLike[str] | None, *, lengths: bool = False, states: bool = False
 ) -> bytes | None:
     """What `Network.to_onnx` does."""
     lengths, states = as_flag(lengths, "lengths"), as_flag(states, "states")

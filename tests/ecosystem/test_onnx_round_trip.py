@@ -1,0 +1,143 @@
+"""What `Network.to_onnx` writes and `from_onnx` reads is the same network, to the bit."""
+
+import numpy as np
+import pytest
+import zoo
+from test_onnx_export import LENGTHS, WITHIN, assert_close, inputs
+
+import lstmcore as lc
+
+RECURRENT = {name: entry for name, entry in WITHIN.items() if entry.is_recurrent}
+
+# What an initial value was drawn from, and what was left out of the matrices, is not in the file.
+NOT_WRITTEN = {"forget_bias", "update_bias", "W_start", "R_start", "W_mask", "R_mask"}
+
+
+def written(layer):
+    """A layer without what a file does not say."""
+    options = {name: value for name, value in layer.options.items() if name not in NOT_WRITTEN}
+    return type(layer), options
+
+
+def is_written_as_another(layer):
+    """Whether ONNX has the layer as one that computes the same: with all gates, none shared."""
+    options = layer.options
+    return isinstance(layer, lc.LSTM) and not (
+        options["block_size"] == 1
+        and options["input_gate"]
+        and options["forget_gate"]
+        and options["output_gate"]
+        and options["output_peephole"] == "now"
+    )
+
+
+def assert_same_network(again, net):
+    """Layers and parameters, as far as ONNX has the layers as they are; and the outputs."""
+    X = inputs(net)
+    assert_close(again.predict(X, LENGTHS), net.predict(X, LENGTHS))
+    assert again.dtype == np.float32
+    if any(map(is_written_as_another, net.layers)):
+        return
+    assert list(map(written, again.layers)) == list(map(written, net.layers))
+    layers = zip(net.layers, net.weights, again.weights, strict=True)
+    for layer, directions, others in layers:
+        for w, other in zip(directions, others, strict=True):
+            for own, read in zip(
+                (*layer.masked(w).blocks, *w.initial), (*other.blocks, *other.initial), strict=True
+            ):
+                assert own is read is None or own.tobytes() == read.tobytes()
+
+
+def in_float32(net):
+    """The network as a file has it."""
+    rounded = lc.Network(**net.options | {"dtype": "float32"})
+    rounded.params = net.params
+    return rounded
+
+
+def forms(net):
+    """The options that a network can be written with."""
+    yield {}
+    yield {"lengths": True}
+    if not any(layer.reads_ahead for layer in net.layers):
+        yield {"states": True}
+        yield {"lengths": True, "states": True}
+
+
+@zoo.cases(RECURRENT)
+def test_a_network_comes_back_as_it_was(name, readout, dtype):
+    net = zoo.network(name, readout=readout, dtype=dtype)
+    same = {readout, "last"} if readout == "last_step" else {readout}  # where it is the same
+    for options in forms(net):
+        if "states" in options and any(layer.learns_states for layer in net.layers):
+            continue
+        again = lc.from_onnx(net.to_onnx(**options), verify=False)
+        assert again.readout in same
+        assert_same_network(again, in_float32(net))
+
+
+def test_a_network_whose_states_come_in_begins_in_zero():
+    net = zoo.network("learned states", dtype="float32")
+    again = lc.from_onnx(net.to_onnx(states=True))
+    assert not again.layers[0].learns_states
+    np.testing.assert_array_equal(again.blocks["0.R"], net.blocks["0.R"])
+
+
+@pytest.mark.parametrize("loss", zoo.LOSSES)
+@pytest.mark.parametrize("readout", ["all", "max"])
+def test_output_units_come_back_as_a_loss(readout, loss):
+    net = zoo.network("stack", readout=readout, loss=loss, dtype="float32")
+    again = lc.from_onnx(net.to_onnx(lengths=True), verify=False)
+    assert again.loss_name == loss
+    assert_same_network(again, net)
+
+
+@pytest.mark.parametrize("activation", zoo.ACTIVATIONS, ids=zoo.activation_label)
+@pytest.mark.parametrize("role", ["gate_activation", "cell_activation", "output_activation"])
+def test_activations_of_recurrent_layers_compute_the_same(role, activation):
+    net = lc.Network([lc.LSTM(3, 5, **{role: activation})], dtype="float32", seed=0)
+    again = lc.from_onnx(net.to_onnx())
+    X = inputs(net)
+    assert_close(again.predict(X), net.predict(X))
+    assert again.params.tobytes() == net.params.tobytes()
+
+
+@pytest.mark.parametrize("activation", zoo.ACTIVATIONS, ids=zoo.activation_label)
+def test_activations_of_dense_layers_compute_the_same(activation):
+    layers = [
+        lc.Dense(3, 4, activation=activation),
+        lc.LSTM(4, 5),
+        lc.Dense(5, 2, activation=activation),
+    ]
+    net = lc.Network(layers, dtype="float32", seed=0)
+    again = lc.from_onnx(net.to_onnx())
+    X = inputs(net)
+    assert_close(again.predict(X), net.predict(X))
+
+
+@pytest.mark.parametrize("n_tokens", [15, 31])
+@pytest.mark.parametrize("direction", ["forward", "both"])
+def test_tokens_come_back_whichever_way_they_are_written(direction, n_tokens):
+    layers = [lc.GRU(n_tokens, 5, tokens=True, direction=direction)]
+    net = lc.Network(layers, readout="last", dtype="float32", seed=0)
+    assert_same_network(lc.from_onnx(net.to_onnx()), net)
+
+
+def test_weights_of_pytorch_go_to_onnx_and_back_to_the_bit():
+    rng = np.random.default_rng(0)
+    shapes = {
+        "lstm.weight_ih_l0": (20, 3),
+        "lstm.weight_hh_l0": (20, 5),
+        "lstm.bias_ih_l0": (20,),
+        "lstm.bias_hh_l0": (20,),
+        "head.weight": (2, 5),
+        "head.bias": (2,),
+    }
+    state_dict = {
+        name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()
+    }
+    net = lc.from_torch(state_dict, readout="last")
+    again = lc.from_onnx(net.to_onnx(lengths=True))
+    assert again.params.tobytes() == net.params.tobytes()
+    back = lc.to_torch(again)
+    np.testing.assert_array_equal(back["0.weight_ih_l0"], state_dict["lstm.weight_ih_l0"])
