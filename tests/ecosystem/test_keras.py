@@ -12,6 +12,7 @@ import tracemalloc
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import sweep_keras
@@ -19,8 +20,6 @@ import zoo
 
 import lstmcore as lc
 from lstmcore.interop.keras import _hdf5
-
-h5py = pytest.importorskip("h5py")
 
 GOLDEN = Path(__file__).parent / "golden" / "keras"
 TOLERANCE = 2e-6
@@ -769,6 +768,7 @@ def test_a_sum_of_directions_goes_into_the_next_layer(fold, tmp_path):
         "Dense": (layer("Dense", units=2), dense_weights("dense", 2, 2)),
         "LSTM": (layer("LSTM", **SEQUENCES), recurrent_weights("lstm", 2, 2, 4)),
         "ReLU": (layer("ReLU"), {}),
+        "Softmax": (layer("Softmax"), {}),
     }
     x = RNG.normal(size=(2, 5, 3)).astype("f4")
     sides = lc.from_keras(
@@ -784,6 +784,9 @@ def test_a_sum_of_directions_goes_into_the_next_layer(fold, tmp_path):
         net = lc.from_keras(archive(tmp_path / "m.keras", config, hdf5(weights | own)))
         if kind == "ReLU":
             expected = np.maximum(merged, 0)
+        elif kind == "Softmax":
+            expected = np.exp(merged) / np.exp(merged).sum(axis=2, keepdims=True)
+            assert (net.loss_name, len(net.layers)) == ("cross_entropy", 2)
         else:
             shape = layer("InputLayer", batch_shape=[None, None, 2])
             alone = archive(tmp_path / "n.keras", sequential(shape, entry), hdf5(own))
