@@ -151,6 +151,7 @@ def _train(arguments):
     say("held out", what)
     say("network", net.summary())
     result = _fit(net, train, data.task, arguments)
+    net.save(arguments.model)  # first, whatever becomes of the report
     is_stopped = _is_stopped(result, arguments.restarts)
     say(
         "training",
@@ -171,7 +172,6 @@ def _train(arguments):
     figures, text, shown = score(net, scored, train, data)
     report["held out" if held else "training"] = figures
     say("held out" if held else "training", text)
-    net.save(arguments.model)
     outputs = "a probability for each of" if data.task == "labels" else "outputs"
     say(
         "saved",
