@@ -24,6 +24,7 @@ sweep: .venv/installed
 	$(BIN)/python tests/sweep.py networks
 	$(BIN)/python tests/sweep.py files
 	$(BIN)/python tests/sweep.py torch
+	$(BIN)/python tests/sweep.py keras
 	$(BIN)/python tests/kill_runs.py
 
 lint: .venv/installed
@@ -48,7 +49,7 @@ docs: .venv-docs/installed
 
 # The links to other sites, which needs the net.
 linkcheck: .venv-docs/installed
-	$(SPHINX) -b linkcheck docs build/docs/links
+	$(SPHINX) -D plot_gallery=0 -b linkcheck docs build/docs/links
 
 # The same tests on a build with bounds checks and sanitizers. Python itself leaks by design; the
 # compiled packages of tests/ecosystem are not ours to check.

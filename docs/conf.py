@@ -98,6 +98,7 @@ autosummary_context = {
     },
 }
 autodoc_member_order = "bysource"
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the docstrings say more
 numpydoc_show_class_members = False  # the template lists them, each with its docstring
 
@@ -122,6 +123,8 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = "lstmcore"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
@@ -143,6 +146,15 @@ def link_files(app, what, name, obj, options, lines):
     lines[:] = [FILE.sub(r":doc:`/\1`", line) for line in lines]
 
 
+OF_SCIKIT_LEARN = re.compile(r"set_\w+_request|get_metadata_routing|set_output")
+
+
+def skip_foreign(app, what, name, obj, skip, options):
+    """Leave out methods that scikit-learn makes for every estimator and explains itself."""
+    return True if OF_SCIKIT_LEARN.fullmatch(name) else None
+
+
 def setup(app):
+    app.connect("autodoc-skip-member", skip_foreign)
     app.connect("autodoc-process-docstring", link_files, priority=400)
     app.connect("source-read", adapt)

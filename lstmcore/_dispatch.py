@@ -215,10 +215,10 @@ def set_num_threads(n_threads: int) -> None:
     Parameters
     ----------
     n_threads : int
-        At least 1. The default is ``OMP_NUM_THREADS``, else the processors that the process may
-        use. However many are asked for, also of a call, a thread that computes gets no more than
-        half of those that the system still allows at its first such call (Linux: ``pids.max``,
-        ``RLIMIT_NPROC``).
+        At least 1. The default is ``OMP_NUM_THREADS``, or else the number of processors that the
+        process may use. Whatever number is asked for, here or in a call, a thread that computes
+        gets at most half of the threads that the system still allows at its first such call (on
+        Linux by ``pids.max`` and ``RLIMIT_NPROC``).
 
     Raises
     ------
@@ -249,8 +249,9 @@ def get_num_threads() -> int:
     Returns
     -------
     int
-        Always 1 in a process made by ``fork`` after OpenMP's threads may have been started, by
-        this package or by another one that shares its runtime: they are not there any more.
+        Always 1 in a process made by ``fork`` after OpenMP's threads may have been started, by this
+        package or by another one that shares its runtime. These threads do not exist in the new
+        process.
 
     Examples
     --------

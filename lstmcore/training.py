@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Schedule,
         Seed,
         SequencesLike,
+        Vector,
     )
 
 __all__ = ["fit"]
@@ -44,7 +45,10 @@ def fit(
     method: Method = "L-BFGS-B",
     max_iter: int | None = None,
     tol: float | None = None,
-    validation_data: tuple[SequencesLike, SequencesLike] | Objective | None = None,
+    validation_data: tuple[SequencesLike, SequencesLike]
+    | Objective
+    | Callable[[Vector], float]
+    | None = None,
     validation_split: float | None = None,
     patience: int | None = None,
     target: float | None = None,
@@ -84,8 +88,8 @@ def fit(
     validation_data : tuple (X, Y), Objective or callable, optional
         The validation loss is computed on these, without l2 and l1, at the start and after every
         iteration or epoch. Data that need lengths or weights come as an `Objective` of the same
-        network, which is evaluated as it is. A function of all parameters of the network returns a
-        validation loss of its own.
+        network, which is evaluated as it is. A function of all parameters of the network gives a
+        validation loss of your own.
     validation_split : float, optional
         In place of `validation_data`: the share, between 0 and 1, of the sequences that are taken
         from the training data at random for validation. They are evaluated with their weights, but

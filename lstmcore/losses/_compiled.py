@@ -179,8 +179,8 @@ class BinaryCrossEntropy(Compiled):
 class Poisson(Compiled):
     """sum_k (y_k - z_k ln y_k) with exponential outputs, y = e^a; delta = y - z.
 
-    The negative logarithm of Poisson probabilities whose means are the outputs. What the targets
-    alone decide, ln z!, is left out: so the loss may be negative, and is lowest at y = z.
+    The negative logarithm of Poisson probabilities whose means are the outputs. ln z!, which
+    depends on the targets alone, is left out. So the loss may be negative, and is lowest at y = z.
 
     Targets are counts, or any numbers >= 0, such as counts per hour; `step_weight` weighs these by
     the hours.

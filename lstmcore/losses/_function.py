@@ -44,10 +44,10 @@ class FunctionLoss(Loss):
 
     Notes
     -----
-    Only terms of weight above zero are asked for. A file cannot hold a function: where a network is
-    to be saved, or wants other output units, options, weights of outputs or whole sequences, its
-    loss is a class derived from `Loss`. Copies by pickle work as far as the function can be
-    pickled: one that stands in a module can, a lambda cannot.
+    The function is called with the terms of weight above zero alone. A file cannot hold a function.
+    If a network is to be saved, or needs other output units, options, weights of outputs or whole
+    sequences, its loss must be a class derived from `Loss`. Networks can be pickled if the function
+    can: one that stands in a module can, and a lambda cannot.
 
     Examples
     --------

@@ -126,15 +126,15 @@ class Quantile(OfErrors):
     Parameters
     ----------
     q : float or sequence of float
-        Between 0 and 1. With one, each output is that quantile of a target of its own; 0.5 is the
-        median. With several, a term has one target, and the outputs are these quantiles of it.
+        Between 0 and 1; 0.5 is the median. With one q, each output is that quantile of a target of
+        its own. With several, a term has one target, and the outputs are these quantiles of it.
 
     Notes
     -----
-    The slope jumps where an output meets its target, so a method that builds up curvature from
-    gradients, such as L-BFGS-B, may end without success short of the best. The second derivative
-    is 0 elsewhere: `curvature` is in its place that of a parabola that touches the loss from above
-    (Hunter and Lange 2000), and so it is for `Huber`.
+    The slope jumps where an output meets its target. So a method that builds up curvature from
+    gradients, such as L-BFGS-B, may end without success before the best point. Elsewhere the second
+    derivative is 0. In its place `curvature` is that of a parabola that touches the loss from above
+    (Hunter and Lange 2000), as it is for `Huber`.
 
     References
     ----------

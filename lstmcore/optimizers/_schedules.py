@@ -34,9 +34,9 @@ class Step:
     Parameters
     ----------
     rate : float
-        Of the first epochs.
+        The rate of the first epochs.
     every : float
-        Epochs from one fall to the next.
+        How many epochs there are from one fall to the next.
     factor : float
 
     Examples
@@ -79,9 +79,9 @@ class Cosine(_Fall):
     Parameters
     ----------
     rate : float
-        Of the first step.
+        The rate of the first step.
     last : float
-        What it falls to.
+        The rate to which it falls.
 
     References
     ----------
@@ -107,9 +107,9 @@ class Linear(_Fall):
     Parameters
     ----------
     rate : float
-        Of the first step.
+        The rate of the first step.
     last : float
-        What it falls to.
+        The rate to which it falls.
 
     Examples
     --------
@@ -127,19 +127,19 @@ class Linear(_Fall):
 class Plateau:
     """A rate that falls by a factor when the loss has not fallen for so many epochs.
 
-    The loss is that of the validation if there is one, else that which the history has. After a
-    fall of the rate the epochs are counted anew.
+    The loss is that of the validation if there is one, and otherwise the loss in the history. After
+    a fall of the rate the epochs are counted anew.
 
     Parameters
     ----------
     rate : float
-        Of the first epochs.
+        The rate of the first epochs.
     patience : int
-        Epochs without a loss below the lowest before them.
+        How many epochs there may be without a loss below the lowest one before them.
     factor : float
         Above 0 and below 1.
     last : float
-        What it falls to at most.
+        The lowest rate to which it falls.
 
     Examples
     --------
@@ -187,16 +187,16 @@ class Plateau:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """A rate that rises linearly to that with which another schedule begins, and then follows it.
+    """A rate that rises linearly to the first rate of another schedule, and then follows that.
 
     Parameters
     ----------
     epochs : float
-        How long it rises.
+        For how many epochs the rate rises.
     then : float or schedule
-        The epochs of the rise are none of its own.
+        The rate or schedule that follows. It does not count the epochs of the rise.
     first : float
-        The rate of the first step, as a part of that risen to.
+        The rate of the first step, as a fraction of the rate to which it rises.
 
     Examples
     --------
