@@ -23,11 +23,11 @@ Read a model of one library and write it for another. The suffixes of the two na
   {program} convert model.npz model.onnx --lengths
   {program} convert model.keras model.safetensors
 
-.onnx needs the package onnx, and Keras needs h5py; the other libraries need not be there, and
-nothing in a file is run. A file may not say how sequences are read out, or what the outputs were
-trained for. An import never guesses: --readout and --loss say it. A file of PyTorch does not say
-the activations between modules either, nor always their order: --layers does. What the other
-library cannot say is refused by name.
+.onnx needs the package onnx, and writing for Keras needs h5py. The other libraries need not be
+there, and nothing in a file is run. A file may not say how sequences are read out, or what the
+outputs were trained for. An import never guesses: --readout and --loss say it. A file of PyTorch
+does not say the activations between modules either, nor always their order: --layers does. What the
+other library cannot say is refused by name.
 """
 
 _LIBRARIES = {

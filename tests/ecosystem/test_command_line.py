@@ -263,3 +263,23 @@ def test_what_cannot_be_converted_is_one_line(tmp_path, capsys):
         damaged = tmp_path / f"d{suffix}"
         damaged.write_bytes(b"text")
         failing(capsys, "info", damaged)
+
+
+@pytest.mark.parametrize(
+    "out, module, extra", [("m.onnx", "onnx", "onnx"), ("m.keras", "h5py", "keras")]
+)
+def test_a_package_that_is_not_there_is_one_line(out, module, extra, tmp_path):
+    lc.Network([lc.LSTM(2, 3), lc.Dense(3, 2)], seed=0).save(tmp_path / "m.npz")
+    code = f"""
+import sys
+sys.modules[{module!r}] = None
+from lstmcore.shell import main
+sys.exit(main(["convert", "m.npz", {out!r}]))
+"""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert f"lstmcore[{extra}]" in done.stderr
