@@ -24,6 +24,7 @@ sweep: .venv/installed
 	$(BIN)/python tests/sweep.py networks
 	$(BIN)/python tests/sweep.py files
 	$(BIN)/python tests/sweep.py torch
+	$(BIN)/python tests/sweep.py keras
 	$(BIN)/python tests/kill_runs.py
 
 lint: .venv/installed

@@ -96,9 +96,16 @@ def by_scikit_learn(seeds, jobs):
     print(f"| {seeds} seeds | mean ± standard deviation | best |")
     print("| --- | --- | --- |")
     scores = [vowels.accuracy(p, y_test) for p in probabilities]
-    row("Japanese Vowels by scikit-learn, test accuracy, %", scores, max, 2)
+    name = "Japanese Vowels by scikit-learn, test accuracy, %"
+    figures = {name: row(name, scores, max, 2) | {"alpha": alphas}}
     counts = {f"{alpha:g}": alphas.count(alpha) for alpha in sorted(set(alphas))}
     print(f"alpha chosen: {counts}")
+    return figures
+
+
+def write(path, figures):
+    if path:
+        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def main():
@@ -109,7 +116,7 @@ def main():
     parser.add_argument("--sklearn", action="store_true", help="the vowels by scikit-learn alone")
     arguments = parser.parse_args()
     if arguments.sklearn:
-        by_scikit_learn(arguments.seeds, arguments.jobs)
+        write(arguments.output, by_scikit_learn(arguments.seeds, arguments.jobs))
         return
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
         vowels_l2, probabilities = over_seeds(pool, "vowels", arguments.seeds)
@@ -140,8 +147,7 @@ def main():
     for name, chosen in (("vowels", vowels_l2), ("sunspots", sunspots_l2)):
         counts = {f"{l2:g}": chosen.count(l2) for l2 in sorted(set(chosen))}
         print(f"l2 chosen, {name}: {counts}")
-    if arguments.output:
-        arguments.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write(arguments.output, figures)
 
 
 if __name__ == "__main__":

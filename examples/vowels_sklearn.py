@@ -20,7 +20,10 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from lstmcore.datasets import load_japanese_vowels
 from lstmcore.estimators import SequenceClassifier, SequenceTransformer
 
+HIDDEN = 32
+ITERATIONS = 100
 ALPHAS = (0.1, 0.3, 1.0, 3.0, 10.0)
+FOLDS = 5
 
 
 def with_differences(utterances):
@@ -31,7 +34,7 @@ def with_differences(utterances):
 def one_standard_error(results):
     """The strongest penalty whose score is within one standard error of the best."""
     mean, best = results["mean_test_score"], results["mean_test_score"].argmax()
-    enough = mean[best] - results["std_test_score"][best] / np.sqrt(5)
+    enough = mean[best] - results["std_test_score"][best] / np.sqrt(FOLDS)
     return np.flatnonzero(mean >= enough)[-1]  # the strengths ascend
 
 
@@ -41,11 +44,11 @@ def search(seed=0, n_jobs=None):
         FunctionTransformer(with_differences),
         SequenceTransformer(StandardScaler()),
         SequenceClassifier(
-            (32,),
+            (HIDDEN,),
             peepholes=True,
             bidirectional=True,
             readout="all",
-            max_iter=100,
+            max_iter=ITERATIONS,
             n_threads=1,
             random_state=seed,
         ),
@@ -55,7 +58,7 @@ def search(seed=0, n_jobs=None):
         {"sequenceclassifier__alpha": ALPHAS},
         scoring="neg_log_loss",
         refit=one_standard_error,
-        cv=StratifiedKFold(5, shuffle=True, random_state=seed),
+        cv=StratifiedKFold(FOLDS, shuffle=True, random_state=seed),
         n_jobs=n_jobs,
     )
 

@@ -30,8 +30,8 @@ __all__ = [
     "at_once",
     "check_stored",
     "fill",
-    "only_once",
     "open_archive",
+    "parse_json",
     "read",
     "refusing",
     "write",
@@ -45,6 +45,7 @@ _MAGIC = b"\x93NUMPY\x01\x00"
 _ARRAY_HEADER = re.compile(
     rb"\{'descr': '(<f4|<f8|<i8|\|u1)', 'fortran_order': False, 'shape': (\([0-9, ]*\)), \} *\n"
 )
+_MOST_DIGITS = 1000
 _MOST_OF_REASON = 300  # characters of a parser's message
 _MOST_OF_NAME = 50  # characters in a temporary file's name, so that no file system finds it long
 _KINDS = (
@@ -195,9 +196,7 @@ def read(path, format, version):
     with open_archive(path) as (archive, entries):
         check_stored(archive, entries)
         _check_entries(entries)
-        header = json.loads(
-            archive.read(_HEADER), object_pairs_hook=only_once, parse_constant=_refuse_constant
-        )
+        header = parse_json(archive.read(_HEADER))
         if header.pop("format") != format:
             raise ValueError("another format")
         found = header.pop("version")
@@ -298,16 +297,33 @@ def _check_entries(entries):
         raise ValueError(f"{_HEADER} has {entries[_HEADER].file_size} bytes")
 
 
-def only_once(pairs):
+def parse_json(text):
+    """What JSON from anybody says; it says nothing twice, and nothing that JSON has not."""
+    return json.loads(
+        text,
+        object_pairs_hook=_only_once,
+        parse_constant=_refuse_constant,
+        parse_int=_parse_integer,
+    )
+
+
+def _parse_integer(text):
+    """An integer of not so many digits that Python takes long for it."""
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _only_once(pairs):
     """A JSON object; one that says something twice says nothing."""
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError("a name stands twice in what describes its arrays")
+        raise ValueError("a name stands twice in the JSON that describes it")
     return value
 
 
 def _refuse_constant(name):
-    raise ValueError(f"{name} in {_HEADER}, which JSON has not")
+    raise ValueError(f"{name} in the JSON that describes it, which JSON has not")
 
 
 def _read_array(archive, name):

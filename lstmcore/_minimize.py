@@ -626,7 +626,7 @@ def _longer_memory(objective):
     return ""
 
 
-class _Held(list):  # type: ignore[type-arg]
+class _Held(list[tuple[str, type[Warning]]]):
     """Pairs of message and category, and what the messages are to lead to."""
 
     def __init__(self, way_out):

@@ -1,4 +1,4 @@
-"""`Trace`: every gate, state and output of a network at every step, and dL/dh over time.
+"""`Trace`: every gate, state and output of a network at every step, and its gradient over time.
 
 A forward pass keeps on its tape what BPTT asks for. Here it is read for people: by name, in the
 order of the sequences and of their steps.
@@ -77,7 +77,7 @@ class Trace:
         return named
 
     def gradients(self, score):
-        """dL/dh of every recurrent layer at every step, by name, in the form of the inputs.
+        """dL/dh and dL/dc of every recurrent layer at every step, by name, as the inputs are.
 
         Parameters
         ----------
@@ -96,8 +96,9 @@ class Trace:
             dx = dx if k else None
             if layer.is_recurrent:
                 for d, prefix in enumerate(layer.prefixes):
-                    dh = self._backward_by_steps(k, d, dy, dstates[k][d], dx, buffers[k][d])
-                    found[f"{k}.{prefix}h"] = batch.arrange(dh)
+                    arrays = self._backward_by_steps(k, d, dy, dstates[k][d], dx, buffers[k][d])
+                    for name, rows in zip(layer.states, arrays, strict=True):
+                        found[f"{k}.{prefix}{name}"] = batch.arrange(rows)
             else:
                 layer.backward(
                     body.packed[k],
@@ -143,10 +144,15 @@ class Trace:
         return {name: fields[name] for name in names}
 
     def _backward_by_steps(self, k, d, dy, dstates, dx, buffer):
-        """BPTT through a direction of layer k, a step at a time: dL/dh, fresh rows (N, H).
+        """BPTT through a direction of layer k, a step at a time.
 
         What arrives at h(t) is what the next step hands back and what the layer above does. A call
         over many steps has both in hand at every step, and keeps neither.
+
+        Returns
+        -------
+        list of (N, H) arrays
+            Fresh rows for each state: dL/dh; and dL/dc, which the next step hands back.
         """
         layer, batch, workspace = self._body.layers[k], self._batch, self._workspace
         cell, reverse = layer.kernel_cell(workspace.dtype), layer.reversals[d]
@@ -158,14 +164,15 @@ class Trace:
         own = first = None
         if dy is not None:
             own, first = dy.values[..., d * H : (d + 1) * H], dy.first
-        dh = np.empty((batch.n_steps, H), workspace.dtype)
+        found = [np.empty((batch.n_steps, H), workspace.dtype) for _ in layer.states]
         for t in reversed(range(batch.max_length)):
             n, m = self._active[t], self._before[t]
             time = batch.ranked[:n] - 1 - t if reverse else np.full(n, t)
-            total = dstates[0][batch.order[:n], :H]
+            rows = batch.first[:n] + time
+            for values, dstate in zip(found, dstates, strict=True):
+                values[rows] = dstate[batch.order[:n], :H]
             if own is not None:
-                total = total + own[(first[:n], time) if own.ndim == 3 else first[:n] + time]
-            dh[batch.first[:n] + time] = total
+                found[0][rows] += own[(first[:n], time) if own.ndim == 3 else first[:n] + time]
             kernels.backward(
                 cell,
                 packed=self._body.packed[k][d],
@@ -187,4 +194,4 @@ class Trace:
                 reverse=reverse,
             )
         workspace.drop(mark)
-        return dh
+        return found

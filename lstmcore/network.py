@@ -434,17 +434,17 @@ class Network(Fixed):
     def to_onnx(
         self, path: Path | None = None, *, lengths: bool = False, states: bool = False
     ) -> bytes | None:
-        """Write the network as an ONNX graph, for ONNX Runtime and what else reads these files.
+        """Write the network as an ONNX graph, for ONNX Runtime and other programs.
 
         Parameters
         ----------
         path : str or path-like, optional
-            Replaced at once if it exists. Without it the file's bytes are returned.
+            A file of this name is replaced at once. Without a path the bytes are returned.
         lengths : bool
             The graph has an input ``"lengths"``, the steps of each sequence.
         states : bool
             The graph takes the states before the first step and gives those after the last one, so
-            that sequences may come in pieces. Not for layers that read in reverse.
+            that sequences may come in pieces. It cannot be done with layers that read in reverse.
 
         Returns
         -------
@@ -453,26 +453,28 @@ class Network(Fixed):
         Raises
         ------
         TypeError, ValueError
-            Names the argument, what was expected and what came. One error names all that ONNX
-            cannot say: an LSTM with `gate_recurrence`, with blocks of cells and peepholes, with
-            ``output_peephole="before"``, or without a gate where the activation of gates is never
-            1; more than 2 GB of weights.
+            The message names the argument, what was expected and what came. One error names
+            everything in the network that ONNX cannot say: LSTM layers with `gate_recurrence`, with
+            blocks of cells and peepholes, with ``output_peephole="before"``, or without a gate
+            where the activation of gates is never 1; or more than 2 GB of weights.
         ImportError
-            onnx is not installed.
+            The package `onnx` is not installed.
 
         Notes
         -----
-        The graph is of operator set 17 and computes in float32, whatever the network's dtype.
+        The graph is of operator set 17. It computes in float32, whatever the network's dtype is.
 
-        Inputs: ``"X"``, float32 (B, T, I), or int64 (B, T) if the network `takes_tokens`;
-        ``"lengths"``, int64 (B,). Output: ``"Y"``, what `predict` gives, zero where no step is,
-        float32 (B, T, K), or (B, K) if sequences are read out. B and T >= 1 are free.
+        Its inputs are ``"X"``, float32 (B, T, I), or int64 (B, T) if the network `takes_tokens`,
+        and ``"lengths"``, int64 (B,). Its output is ``"Y"``, what `predict` gives, zero where no
+        step is: float32 (B, T, K), or (B, K) if sequences are read out. B and T >= 1 are free.
 
-        With ``states`` there is an input for each array of the state that `step` takes, float32
-        (B, H): ``"0.h"`` and ``"0.c"`` of layer 0, zero at first, and ``"total"`` or ``"largest"``,
-        with ``"count"`` (B,), of a readout. Outputs have the same order and the names
-        ``"0.h.next"``, .... What a learned state is at first is in the file's metadata, as JSON,
-        under the name of the input.
+        With ``states`` there is an input for each array of the state that `step` takes: ``"0.h"``
+        and ``"0.c"`` of layer 0, float32 (B, H); of a readout ``"total"`` or ``"largest"``, and
+        ``"count"`` (B,). All are zero at first. The outputs ``"0.h.next"``, ... stand in the same
+        order. What a learned state is at first is in the file's metadata, as JSON, under the name
+        of the input.
+
+        `lstmcore.from_onnx` reads the file back, and docs/onnx.md has more about it.
 
         Examples
         --------
@@ -703,11 +705,12 @@ class Network(Fixed):
         n_threads: int | None = None,
         **data: Unpack[Data],
     ) -> dict[str, Any]:
-        """The loss's derivative by the outputs h of every recurrent layer, at every step.
+        """The loss's derivative by h and c of every recurrent layer, at every step.
 
-        It is all of the derivative: that of what the layers above make of h(t), and of what the
-        layer's own later steps do. How it fades from the end of a sequence to its beginning is how
-        far back the network can learn: `lstmcore.plot_gradients` shows it.
+        That by h(t) is all of it: by what the layers above make of h(t), and by what the layer's
+        own later steps do. That by the cell state c(t) of an `LSTM` is by what its later steps make
+        of it; what c(t) does to h(t) is not in it. How they fade from the end of a sequence to its
+        beginning is how far back the network can learn: `lstmcore.plot_gradients` shows it.
 
         Parameters
         ----------
@@ -719,8 +722,8 @@ class Network(Fixed):
         Returns
         -------
         dict of str to array
-            By the names of `trace` that end in ``".h"``, and in their form; from the last layer to
-            the first.
+            By the names of `trace` that end in ``".h"`` or ``".c"``, and in their form; from the
+            last layer to the first.
 
         Raises
         ------

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
     from scipy.optimize import OptimizeResult
+    from typing_extensions import Unpack
+
+    from ._types import Data
 
 __all__ = ["plot_gates", "plot_gradients", "plot_history"]
 
@@ -115,7 +118,7 @@ def plot_history(
         ax.set_yscale("log")
     ax.set_xlabel("iteration")
     ax.set_ylabel("loss")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    _count_whole(ax.xaxis)
     ax.grid(True, which="major", color="0.9")
     ax.legend(frameon=False)
     return ax
@@ -163,17 +166,17 @@ def plot_gates(
     """
     _check_recurrent(net)
     chosen = _as_layers(layers, net)
-    x = as_ndarray(x, "x")
-    is_tokens = net.takes_tokens and x.ndim == 1
-    if not is_tokens and (x.ndim != 2 or x.shape[1] != net.input_size):
-        tokens = "integer tokens (T,) or " if net.takes_tokens else ""
-        raise ValueError(
-            f"x: expected one sequence, {tokens}numbers (T, {net.input_size}), got {describe(x)}"
-        )
-    if not len(x):
+    given = as_ndarray(x, "x")
+    is_tokens = net.takes_tokens and given.ndim == 1
+    if not is_tokens and (given.ndim != 2 or given.shape[1] != net.input_size):
+        forms = f"numbers (T, {net.input_size})"
+        if net.takes_tokens:
+            forms = f"integer tokens (T,) or {forms}"
+        raise ValueError(f"x: expected one sequence, {forms}, got {describe(given)}")
+    if not len(given):
         raise ValueError("x: expected a sequence of one step or more, got none")
-    trace = net.trace([x])
-    panels = {"x": x[:, None] if is_tokens else x}
+    trace = net.trace([given])
+    panels = {"x": given[:, None] if is_tokens else given}
     # The last layer's own output is that of the network before the output units.
     skipped = f"{len(net.layers) - 1}.y"
     for name, values in trace.items():
@@ -201,8 +204,8 @@ def plot_gates(
         ax.tick_params(labelbottom=False)
     last.tick_params(labelbottom=True)
     last.set_xlabel("step", fontsize=9)
-    first.set_xlim(-0.5, len(x) - 0.5)
-    first.xaxis.get_major_locator().set_params(integer=True)
+    first.set_xlim(-0.5, len(given) - 0.5)
+    _count_whole(first.xaxis)
     if title:
         figure.suptitle(title)
     return figure
@@ -210,16 +213,17 @@ def plot_gates(
 
 def plot_gradients(
     net: Network,
-    X: ArrayLike | Sequence[ArrayLike],
-    Y: ArrayLike | Sequence[ArrayLike],
+    X: ArrayLike,
+    Y: ArrayLike,
     lengths: ArrayLike | None = None,
     *,
+    of: str = "h",
     align: str | None = None,
     ax: Axes | None = None,
     label: str = "",
-    **data: Any,
+    **data: Unpack[Data],
 ) -> Axes:
-    """Draw how large the loss's derivative by h(t) is over time, for every recurrent layer.
+    """Draw how large the loss's derivative by h(t) or c(t) is over time, layer by layer.
 
     A line that falls by a constant factor from step to step, straight on the logarithmic axis, is
     the vanishing gradient: what happened that far back does not reach the weights.
@@ -230,6 +234,9 @@ def plot_gradients(
         With at least one recurrent layer.
     X, Y, lengths, **data
         The data: see `Network.prepare`.
+    of : {"h", "c"}
+        The outputs of recurrent layers, or the cell states of `LSTM` layers, which are what they
+        keep for long: see `Network.trace_gradient`.
     align : {"start", "end"}, optional
         Whether time is counted from the first step of each sequence or from its last; by default
         "end" where sequences are read out, else "start".
@@ -242,8 +249,8 @@ def plot_gradients(
     -------
     matplotlib.axes.Axes
         For each layer and direction a line, the median over the sequences of the Euclidean norm of
-        dL/dh(t), and a band from the tenth to the ninetieth of 100 sequences. A norm of zero is not
-        drawn.
+        dL/dh(t) or dL/dc(t), and a band from the tenth to the ninetieth of 100 sequences. A norm of
+        zero is not drawn.
 
     Raises
     ------
@@ -264,6 +271,9 @@ def plot_gradients(
     ('steps before the last', 'log')
     """
     _check_recurrent(net)
+    as_choice(of, "of", ("h", "c"))
+    if not any(of in layer.states for layer in net.layers):
+        raise ValueError(f"of: expected 'h' where no layer is an LSTM, got {of!r}")
     if align is None:
         align = "start" if net.readout == "all" else "end"
     as_choice(align, "align", ("start", "end"))
@@ -271,7 +281,8 @@ def plot_gradients(
     longest = examples.batch.max_length
     if not longest:
         raise ValueError("X: expected a sequence of one step or more, got none")
-    gradients = net.trace_gradient(X, Y, lengths, **data)
+    found = net.trace_gradient(X, Y, lengths, **data)
+    gradients = {name: values for name, values in found.items() if name.endswith(f".{of}")}
     plt = _pyplot()
     if ax is None:
         _, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
@@ -296,8 +307,8 @@ def plot_gradients(
             ax.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
     ax.set_yscale("log")
     ax.set_xlabel("step" if align == "start" else "steps before the last")
-    ax.set_ylabel("norm of dL/dh")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_ylabel(f"norm of dL/d{of}")
+    _count_whole(ax.xaxis)
     ax.grid(True, which="major", color="0.9")
     ax.legend(frameon=False)
     return ax
@@ -311,6 +322,11 @@ def _pyplot():
             'pictures need matplotlib, which pip install "lstmcore[plot]" installs'
         ) from error
     return plt
+
+
+def _count_whole(axis):
+    """Ticks at whole numbers alone."""
+    axis.get_major_locator().set_params(integer=True)
 
 
 def _colour(k):
@@ -388,7 +404,8 @@ def _draw_bars(ax, values, net):
         ax.set_ylim(0, 1)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_xlabel("output", fontsize=9)
-    ax.set_xlim(-0.6, len(values) - 0.4)
+    margin = max(0.6, 4 - len(values) / 2)  # a few bars stay narrow
+    ax.set_xlim(-margin, len(values) - 1 + margin)
     if len(values) <= 20:
         ax.set_xticks(range(len(values)))
 
@@ -414,6 +431,6 @@ def _draw_values(ax, name, values):
         values.T, aspect="auto", origin="lower", interpolation="nearest", rasterized=True, **limits
     )
     ax.set_ylabel({"x": "input", "y": "output"}.get(name, "unit"), fontsize=8)
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    _count_whole(ax.yaxis)
     bar = ax.figure.colorbar(image, ax=ax, pad=0.01, aspect=8)
     bar.ax.tick_params(labelsize=7)

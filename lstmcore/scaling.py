@@ -117,8 +117,7 @@ class Scaler:
         rows = batch.input_rows()
         weights = None
         if sample_weight is not None:
-            ndim = np.ndim(X)  # type: ignore[arg-type]
-            is_rows = not isinstance(sequences, list) and ndim != 3
+            is_rows = not isinstance(sequences, list) and as_ndarray(X, "X").ndim != 3
             lengths = np.ones(batch.n_steps, int) if is_rows else batch.lengths
             weights = _step_weights(sample_weight, lengths)
             rows, weights = rows[weights > 0], weights[weights > 0]

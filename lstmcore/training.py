@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Schedule,
         Seed,
         SequencesLike,
+        Vector,
     )
 
 __all__ = ["fit"]
@@ -44,7 +45,10 @@ def fit(
     method: Method = "L-BFGS-B",
     max_iter: int | None = None,
     tol: float | None = None,
-    validation_data: tuple[SequencesLike, SequencesLike] | Objective | None = None,
+    validation_data: tuple[SequencesLike, SequencesLike]
+    | Objective
+    | Callable[[Vector], float]
+    | None = None,
     validation_split: float | None = None,
     patience: int | None = None,
     target: float | None = None,

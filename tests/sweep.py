@@ -3,13 +3,14 @@
     python tests/sweep.py networks                            # 2,000 networks
     python tests/sweep.py files                               # 10,000 damaged and hostile files
     python tests/sweep.py torch                               # as many of PyTorch and safetensors
+    python tests/sweep.py keras                               # as many of Keras
     python tests/sweep.py files --seed 7 --count 1000000
     python tests/sweep.py files --seed 7 --index 4711         # one case again
 
-`sweep_networks.py`, `sweep_files.py` and `sweep_torch.py` say what a case is and what must hold for
-it. Cases run in processes of their own, so that a crash or a hang is a failure like any other. A
-failure is one line: the command that repeats it, and what was wrong. The exit code is 1 where there
-is one.
+`sweep_networks.py`, `sweep_files.py`, `sweep_torch.py` and `sweep_keras.py` say what a case is and
+what must hold for it. Cases run in processes of their own, so that a crash or a hang is a failure
+like any other. A failure is one line: the command that repeats it, and what was wrong. The exit
+code is 1 where there is one.
 """
 
 import argparse
@@ -28,7 +29,12 @@ try:
 except ImportError:  # not POSIX
     resource = None
 
-PARTS = {"networks": 2000, "files": 10_000, "torch": 10_000}  # part -> cases by default
+PARTS = {
+    "networks": 2000,
+    "files": 10_000,
+    "torch": 10_000,
+    "keras": 10_000,
+}  # part -> cases by default
 _PATIENCE = 120  # seconds for one case, after which it hangs
 _MOST_FAILURES = 20  # after which the rest is not worth the time
 _LONGEST = 300  # characters of a message

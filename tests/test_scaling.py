@@ -107,6 +107,31 @@ def test_a_large_mean_in_float32_keeps_its_digits():
     np.testing.assert_allclose(got, (exact - exact.mean()) / exact.std(), rtol=1e-6, atol=1e-6)
 
 
+def test_weights_are_repetitions():
+    rng = np.random.default_rng(0)
+    X = [rng.normal(2, 3, size=(T, 2)) for T in (3, 5, 2)]
+    rows = rng.normal(size=(3, 2))
+    weights = [2, 0, 1]
+    for given, repeated in ((X, [X[0], X[0], X[2]]), (rows, rows[[0, 0, 2]])):
+        weighted = lc.Scaler().fit(given, sample_weight=weights)
+        plain = lc.Scaler().fit(repeated)
+        np.testing.assert_allclose(weighted.mean_, plain.mean_, rtol=1e-14)
+        np.testing.assert_allclose(weighted.scale_, plain.scale_, rtol=1e-14)
+    same = lc.Scaler().fit(X, sample_weight=[0.5, 0.5, 0.5])
+    np.testing.assert_allclose(same.mean_, lc.Scaler().fit(X).mean_, rtol=1e-14)
+
+
+def test_weights_that_do_not_fit_are_refused():
+    X = np.ones((2, 3, 1))
+    for weights, message in (
+        ([1.0] * 3, r"sample_weight: expected shape \(2,\), got \(3,\)"),
+        ([1.0, -1.0], "sample_weight: expected weights >= 0, got -1.0"),
+        ([1.0, np.nan], "sample_weight: expected finite numbers, got nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lc.Scaler().fit(X, sample_weight=weights)
+
+
 def test_a_scaler_is_pickled_and_shown():
     scaler = lc.Scaler()
     assert repr(scaler) == "<Scaler not fitted>"

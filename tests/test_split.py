@@ -19,6 +19,13 @@ def data(seed=1, n=20):
     return X, [np.cumsum(x[:, :1], axis=0) / 3 for x in X]
 
 
+def test_a_split_goes_by_given_labels():
+    X, Y = data(n=40)
+    labels = np.arange(40) % 4
+    _, held = network().prepare(X, Y).split(0.5, np.random.default_rng(0), labels)
+    assert np.bincount(labels[held]).tolist() == [5, 5, 5, 5]
+
+
 @pytest.mark.parametrize("form", ["list", "array", "examples"])
 @pytest.mark.parametrize("method", ["L-BFGS-B", "rprop", "adam"])
 def test_a_split_is_the_data_in_two_parts(form, method):

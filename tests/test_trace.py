@@ -1,5 +1,7 @@
 """`Network.trace` and `Network.trace_gradient` against the NumPy twin and against differences."""
 
+import itertools
+
 import numpy as np
 import pytest
 import zoo
@@ -61,23 +63,28 @@ class TwinLayer:
         }
 
     def backward(self, dy):
-        """dL/dh and dL/dx."""
+        """dL/dh and, of an LSTM, dL/dc, by name; and dL/dx."""
         dy = dy[::-1] if self.reverse else dy
         module = twin._MODULES[self.cell["kind"]]
         blocks = twin._block_views(self.cell, self.packed)
         dblocks = {name: np.zeros_like(value) for name, value in blocks.items()}
         drecord = np.zeros((1, self.tape.shape[1]))
-        dh, dx = np.empty_like(dy), np.empty((len(dy), self.cell["inputs"]))
+        names = [name for name in "hc" if name in self.fields]
+        found = {name: np.empty_like(dy) for name in names}
+        dx = np.empty((len(dy), self.cell["inputs"]))
         for t in reversed(range(len(dy))):
             before, now, dnow = (
                 twin.split_records(self.cell, rows)
                 for rows in (self.tape[t : t + 1], self.tape[t + 1 : t + 2], drecord)
             )
             dnow["h"] += dy[t]
-            dh[t] = dnow["h"]
+            for name in names:
+                found[name][t] = dnow[name]
             da = module.backward(self.cell, blocks, before, now, dnow, dblocks)
             dx[t] = da @ blocks["W"]
-        return (dh[::-1], dx[::-1]) if self.reverse else (dh, dx)
+        if self.reverse:
+            found, dx = {name: values[::-1] for name, values in found.items()}, dx[::-1]
+        return found, dx
 
 
 def twin_layers(net, x):
@@ -134,11 +141,11 @@ def test_gradients_of_a_trace_are_the_twins(name):
             layer, dx = net.layers[k], 0.0
             for d, (prefix, one) in enumerate(zip(layer.prefixes, layers[k], strict=True)):
                 H = layer.hidden_size
-                wanted[f"{k}.{prefix}h"], part = one.backward(dy[:, d * H : (d + 1) * H])
+                found, part = one.backward(dy[:, d * H : (d + 1) * H])
+                if layer.is_recurrent:
+                    wanted |= {f"{k}.{prefix}{name}": values for name, values in found.items()}
                 dx = dx + part
             dy = dx
-            if not layer.is_recurrent:
-                del wanted[f"{k}.h"]
         assert list(got) == list(wanted)
         assert_close({key: values[b] for key, values in got.items()}, wanted, 1e-11)
 
@@ -290,8 +297,8 @@ def test_a_network_without_states_has_no_gradient_to_trace():
 # ------------------------------------------------------------------------------------ differences
 
 
-def moved_outputs(net, k, d, x, t, unit, step):
-    """The outputs (1, T, H) of layer k where h of its direction d is moved at step t.
+def moved_outputs(net, k, d, x, t, unit, step, state_name):
+    """The outputs (1, T, H) of layer k where a state of its direction d is moved at step t.
 
     All steps that come after it, in the order in which the direction reads, are done anew.
     """
@@ -316,8 +323,9 @@ def moved_outputs(net, k, d, x, t, unit, step):
         if one == d:
             at = x.shape[1] - 1 - t if reverse else t
             h, state = alone.predict(inputs[:, : at + 1], return_state=True)
-            h[0, at, unit] += step
-            state[0][0][0, unit] += step
+            if state_name == "h":
+                h[0, at, unit] += step
+            state[0][layer.states.index(state_name)][0, unit] += step
             rest = inputs[:, at + 1 :]
             if rest.shape[1]:
                 h = np.concatenate([h, alone.predict(rest, state=state)], axis=1)
@@ -362,15 +370,15 @@ def test_the_gradient_is_the_derivative(stack, readout):
     Y = rng.normal(size=net.predict(x).shape)
     got = net.trace_gradient(x, Y)
     for k, layer in enumerate(net.layers):
-        for d, prefix in enumerate(layer.prefixes if layer.is_recurrent else ()):
+        for d, name in itertools.product(range(layer.directions), layer.states):
             if readout == "last" and layer.reads_ahead and k + 1 == net.body.stop:
                 continue  # `loss_above` reads the last step, not what the direction ends with
-            dh = got[f"{k}.{prefix}h"][0]
+            dh = got[f"{k}.{layer.prefixes[d]}{name}"][0]
             wanted = np.empty_like(dh)
             for t, unit in np.ndindex(dh.shape):
                 sides = [
-                    loss_above(net, k, moved_outputs(net, k, d, x, t, unit, step), Y)
+                    loss_above(net, k, moved_outputs(net, k, d, x, t, unit, step, name), Y)
                     for step in (1e-5, -1e-5)
                 ]
                 wanted[t, unit] = (sides[0] - sides[1]) / 2e-5
-            assert relative_error(dh, wanted) < 1e-6, (k, prefix)
+            assert relative_error(dh, wanted) < 1e-6, (k, d, name)

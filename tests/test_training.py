@@ -192,6 +192,23 @@ def test_the_best_by_validation_loss_are_kept():
     assert net.loss(X, Y) == result.fun == result.history["loss"][column.argmin()]
 
 
+def test_validation_may_be_a_function_of_the_parameters():
+    net = lc.Network([lc.LSTM(1, 2)], seed=0)
+    x = np.random.default_rng(0).normal(size=(4, 6, 1))
+    values = iter([3.0, 1.0, 2.0, *[4.0] * 9])
+    seen = []
+
+    def loss(params):
+        seen.append(params.copy())
+        return next(values)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        result = fit(net, x, np.tile(x, 2), validation_data=loss, max_iter=5)
+    assert result.history["validation_loss"][:3].tolist() == [3.0, 1.0, 2.0]
+    assert (net.params == seen[1]).all()
+
+
 def test_patience_ends_it_so_many_iterations_after_the_lowest_validation_loss():
     net, (X, Y) = network(), data()
     X_val, Y_val = data(seed=2)

@@ -1,10 +1,9 @@
 """
-A look inside: what the gates do
-================================
+What a network does inside
+==========================
 
-A network reads numbers, and now and then one of them is marked. At every step it must say the last
-marked number. It can do so only if it writes a marked number into a cell and then leaves the cell
-alone. Does it?
+In each sequence one step is marked. The network is to say at the end what the value was there. What
+do its gates do to keep it?
 """
 
 import matplotlib.pyplot as plt
@@ -13,28 +12,31 @@ import numpy as np
 import lstmcore as lc
 
 rng = np.random.default_rng(0)
+X = np.stack([rng.normal(size=(300, 40)), np.zeros((300, 40))], axis=2)
+marked = rng.integers(5, 25, size=300)
+X[np.arange(300), marked, 1] = 1
+y = X[np.arange(300), marked, 0]
 
-
-def sequences(n, T=40):
-    """A number and a mark at each step; the last marked number so far."""
-    number = rng.uniform(-1, 1, size=(n, T))
-    mark = rng.random((n, T)) < 0.1
-    mark[:, 0] = True
-    last = np.maximum.accumulate(np.where(mark, np.arange(T), 0), axis=1)
-    return np.stack([number, mark], axis=2), np.take_along_axis(number, last, axis=1)
-
-
-net = lc.Network([lc.LSTM(2, 3), lc.Dense(3, 1)], seed=0)
-X, Y = sequences(200)
-result = lc.fit(net, X, Y, method="rprop", max_epochs=400, n_restarts=3, seed=0)
-x, y = sequences(1)
-error = np.sqrt(np.mean((net.predict(x)[..., 0] - y) ** 2))
-print(f"root mean square error on a sequence that it has not seen: {error:.3f}")
+net = lc.Network([lc.LSTM(2, 3, forget_bias=2.0), lc.Dense(3, 1)], readout="last", seed=0)
+untrained = lc.Network(**net.options, seed=0)
+result = lc.fit(net, X, y, validation_split=0.2, max_iter=300, tol=1e-7, seed=0)
+lc.plot_history(result)
+plt.show()
 
 # %%
-# ``plot_gates`` shows the inputs, every gate, the states and the outputs over time. Where the mark
-# is 1, the forget gate of the cell that remembers closes and its input gate opens; everywhere else
-# it is the other way round.
+# All gates, states and outputs over one sequence; each line is a unit. Where the mark is, one unit
+# closes its forget gate, which drops what it held, and opens its input gate. After that its state
+# stays as it is.
 
-figure = lc.plot_gates(net, x[0])
+b = int(np.argmax(y))
+lc.plot_gates(net, X[b], title=f"The value at step {marked[b]} is {y[b]:.2f}")
+plt.show()
+
+# %%
+# How far back does the gradient reach? The derivative by the cell states shows it. Before the
+# training it fades by the same factor at every step, which is a straight line on a logarithmic
+# axis. The trained network carries it over all steps between the mark and the end.
+
+axes = lc.plot_gradients(untrained, X[:100], y[:100], of="c", label="before")
+lc.plot_gradients(net, X[:100], y[:100], of="c", ax=axes, label="after")
 plt.show()

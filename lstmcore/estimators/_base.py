@@ -1,6 +1,10 @@
 """What the estimators share: parameters to a network, data to examples, `fit` of the core."""
 
+from __future__ import annotations
+
+from collections import namedtuple
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -27,9 +31,18 @@ from ._callbacks import CallbackSupportMixin, Told, with_callbacks
 from ._data import read_sequences
 from ._solvers import BATCH_SOLVERS, SOLVERS, Patience, arguments_of
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+    from .._types import SequencesLike
+
 __all__ = ["Estimator", "PerSequence", "PerStep", "has_partial_fit"]
 
-CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+# What `fit` has read: the network for it, its examples and what they were made of, and a generator.
+Data = namedtuple("Data", "net examples sequences targets weights rng")
+
+_CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 _READOUTS = ("mean", "last", "max", "last_step", "all")
 _WAY_OUT = (
     "raise max_iter or tol, bring the inputs to mean 0 and variance 1 "
@@ -103,17 +116,20 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         self.network = network
         self.solver_options = solver_options
 
-    # What a kind of y adds to `Network.prepare`, and the readout of steps.
-    class_weight = None
-    readout = "all"
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
 
     @with_callbacks
-    def fit(self, X, y, *, lengths=None, sample_weight=None):
+    def fit(
+        self,
+        X: SequencesLike,
+        y: SequencesLike,
+        *,
+        lengths: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Train a network on sequences and their targets.
 
         Parameters
@@ -134,11 +150,9 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
             Itself.
         """
         self._check_parameters()
-        told = Told(
-            self, X, y, {"lengths": lengths, "sample_weight": sample_weight}, self._n_iterations
-        )
-        goes_on = self.warm_start and hasattr(self, "network_")
-        self._train(X, y, lengths, sample_weight, goes_on, self.max_iter, told)
+        metadata = {"lengths": lengths, "sample_weight": sample_weight}
+        told = Told(self, X, y, metadata, self.max_iter * self.n_restarts)
+        self._train(X, y, lengths, sample_weight, told)
         told.end()
         return self
 
@@ -150,16 +164,20 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
                 "validate on, got True"
             )
         goes_on = hasattr(self, "network_")
-        self._train(X, y, lengths, sample_weight, goes_on, None, classes=classes)
+        data = self._read(X, y, lengths, sample_weight, goes_on, classes)
+        if not goes_on:
+            self._memory, self._rng = {}, data.rng
+        arguments = arguments_of(self, len(data.examples), 1)
+        more = {"memory": self._memory, "seed": self._rng}  # another epoch has another order
+        result, held = self._minimize(data.net, data.examples, **arguments, **more)
+        self._record(result, False, goes_on)
+        # one epoch does not converge
+        self._warn([entry for entry in held if entry[1] is not _minimize.ConvergenceWarning])
         return self
-
-    @property
-    def _n_iterations(self):
-        return self.max_iter * self.n_restarts
 
     def _check_parameters(self):
         as_choice(self.solver, "solver", tuple(SOLVERS))
-        as_choice(self.cell, "cell", tuple(CELLS))
+        as_choice(self.cell, "cell", tuple(_CELLS))
         as_choice(self.readout, "readout", _READOUTS)
         for name in ("peepholes", "bidirectional", "early_stopping", "warm_start"):
             as_flag(getattr(self, name), name)
@@ -174,14 +192,15 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
             as_integer(self.tokens, "tokens", 1)
         as_threads(self.n_threads)
 
-    def _train(self, X, y, lengths, sample_weight, goes_on, max_iter, told=None, classes=None):
-        """Fit the network, the one that is there if it goes on; max_iter None is one more epoch."""
+    def _read(self, X, y, lengths, sample_weight, goes_on, classes=None):
+        """The data, checked, and the network for them: the one that is there, if it goes on."""
         if y is None:
             name = type(self).__name__
             raise ValueError(f"y: {name} requires y to be passed, but the target y is None")
         rows = self._reads_rows(y)
-        tokens = self.tokens
-        sequences = read_sequences(self, X, lengths, reset=not goes_on, tokens=tokens, rows=rows)
+        sequences = read_sequences(
+            self, X, lengths, reset=not goes_on, tokens=self.tokens, rows=rows
+        )
         if sequences.form == "rows":
             _minimize.warn(
                 f"X: a table with one target for each of its {len(sequences)} rows is read as so "
@@ -191,57 +210,68 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         terms = self._terms(y, sequences)
         weights = self._sample_weight(sample_weight, len(sequences))
         targets = self._encode(terms, not goes_on, classes)
-        rng = check_random_state(self.random_state)
-        seed = int(rng.randint(np.iinfo(np.int32).max))
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         net = self.network_ if goes_on else self._make_network(sequences, seed)
         targets = self._scaled(net, targets, self._spread(weights, sequences), not goes_on)
         examples = self._examples(net, sequences, terms, targets, weights)
-        train, score = examples, None
-        of_minimize = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
-        if self.early_stopping:
-            train, score = self._hold_out(net, examples, sequences, targets, weights, of_minimize)
-        arguments = arguments_of(self, len(train), 1 if max_iter is None else max_iter)
-        method = arguments["method"]
-        if max_iter is None or not goes_on:
-            self._memory = self._memory if goes_on and hasattr(self, "_memory") else {}
-        if max_iter is None:
-            arguments["memory"] = self._memory
+        rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+        return Data(net, examples, sequences, targets, weights, rng)
+
+    def _train(self, X, y, lengths, sample_weight, told):
+        goes_on = self.warm_start and hasattr(self, "network_")
+        data = self._read(X, y, lengths, sample_weight, goes_on)
+        self._memory, self._rng = {}, data.rng
+        train, score = (data.examples, None) if not self.early_stopping else self._hold_out(data)
+        arguments = arguments_of(self, len(train), self.max_iter)
+        counts_epochs = arguments["method"] in optimizers.METHODS
+        if counts_epochs or self.n_restarts > 1:
+            arguments["seed"] = data.rng
         patience = None
-        is_epochs = method in optimizers.METHODS
-        if max_iter is not None and (is_epochs or self.early_stopping):
+        if counts_epochs or self.early_stopping:
             patience = Patience(self.n_iter_no_change, self.tol)
-        if is_epochs or self.n_restarts > 1:
-            arguments["seed"] = of_minimize
+        result, held = self._minimize(
+            data.net,
+            train,
+            validation_data=score,
+            n_restarts=self.n_restarts - 1,
+            callback=self._callback(data.net, patience, told),
+            **arguments,
+        )
+        self._record(result, score is not None, False)
+        complains = any(category is _minimize.ConvergenceWarning for _, category in held)
+        if counts_epochs and result.nit >= self.max_iter and not complains:
+            text = f"{self.solver} has not converged in {self.max_iter} epochs; {_WAY_OUT}"
+            held.append((text, _minimize.ConvergenceWarning))
+        self._warn(held)
+
+    def _minimize(self, net, examples, **arguments):
+        """`fit` of the core: its result, and its warnings, which are held."""
         with _minimize.held_warnings(_WAY_OUT) as held:
             result = fit(
                 net,
-                train,
-                l2=self.alpha / train.total,
+                examples,
+                l2=self.alpha / examples.total,
                 n_threads=self.n_threads,
-                validation_data=score,
-                n_restarts=self.n_restarts - 1 if max_iter is not None else 0,
-                callback=self._callback(net, patience, told),
                 progress=bool(self.verbose),
                 **arguments,
             )
         self.network_ = net
         self.n_outputs_ = net.output_size
         self.out_activation_ = net.output_units
-        self._record(result, score is not None, goes_on and max_iter is None)
-        if is_epochs and max_iter is not None and result.nit >= max_iter and result.status == 0:
-            text = f"{method} has not converged in {max_iter} epochs; {_WAY_OUT}"
-            held.append((text, _minimize.ConvergenceWarning))
+        return result, held
+
+    def _warn(self, held):
+        """Give the warnings of a run; those of convergence in scikit-learn's category."""
         for message, category in held:
             is_of_convergence = category is _minimize.ConvergenceWarning
             _minimize.warn(message, ConvergenceWarning if is_of_convergence else category)
 
     def _callback(self, net, patience, told):
-        is_told = told is not None and told.is_needed
-        if patience is None and not is_told:
+        if patience is None and not told.is_needed:
             return None
 
         def callback(intermediate):
-            if is_told:
+            if told.is_needed:
                 told.iteration(lambda: {"network_": net.frozen()})
             if patience is not None:
                 patience(intermediate)
@@ -280,7 +310,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         for k, size in enumerate(sizes):
             size = as_integer(size, f"hidden_layer_sizes[{k}]", 1)
             tokens = {"tokens": True} if self.tokens is not None and k == 0 else {}
-            layers.append(CELLS[self.cell](width, size, **options, **tokens))
+            layers.append(_CELLS[self.cell](width, size, **options, **tokens))
             width = layers[-1].output_size
         n_outputs, loss = self._output()
         layers.append(Dense(width, n_outputs))
@@ -326,9 +356,10 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
             raise ValueError("sample_weight: expected some weight above zero, got none")
         return weights
 
-    def _hold_out(self, net, examples, sequences, targets, weights, rng):
+    def _hold_out(self, data):
         """The examples to train on, and what scores parameters on the others."""
-        kept, held = examples.split(self.validation_fraction, rng, self._strata(targets))
+        examples, sequences, targets = data.examples, data.sequences, data.targets
+        kept, held = examples.split(self.validation_fraction, data.rng, self._strata(targets))
         if len(held) < 2:
             raise ValueError(
                 f"validation_fraction: expected a share of two sequences or more, got "
@@ -336,8 +367,8 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
             )
         some = sequences.take(held)
         answers = targets[self._terms_of(sequences, held)]
-        weights = None if weights is None else self._spread(weights[held], some)
-        scratch = Network(**net.options)
+        weights = None if data.weights is None else self._spread(data.weights[held], some)
+        scratch = Network(**data.net.options)
 
         def score(params):
             scratch.params = params
@@ -384,9 +415,16 @@ class PerSequence:
         """y, with one entry for each sequence."""
         y = as_ndarray(y, "y")
         if y.ndim == 0 or len(y) != len(sequences):
-            got = len(y) if y.ndim else describe(y[()])
+            got = len(y) if y.ndim else describe(y.item())
+            way_out = ""
+            if sequences.form == "table":
+                way_out = (
+                    "; where the rows of X are the steps of several sequences, "
+                    'as_sequences(X, "concatenated", lengths) makes a list of these'
+                )
             raise ValueError(
-                f"y: expected {len(sequences)} targets, one for each sequence of X, got {got}"
+                f"y: expected {len(sequences)} targets, one for each sequence of X, got "
+                f"{got}{way_out}"
             )
         return y
 
@@ -433,6 +471,7 @@ class PerStep:
     """One target for each step of each sequence."""
 
     _reads_steps = True
+    readout = "all"
 
     def _reads_rows(self, y):
         """Whether y has one target for each row of a table, which then is a step."""
@@ -463,7 +502,7 @@ class PerStep:
             entry = as_ndarray(entry, f"y[{b}]")
             padded = sequences.values.shape[1] if sequences.form != "list" else length
             if entry.ndim == 0 or len(entry) not in (length, padded):
-                got = describe(entry[()]) if entry.ndim == 0 else len(entry)
+                got = describe(entry.item()) if entry.ndim == 0 else len(entry)
                 raise ValueError(
                     f"y[{b}]: expected {length} targets, one for each step of X[{b}], got {got}"
                 )

@@ -1,5 +1,9 @@
 """`SequenceClassifier` and `StepClassifier`: a class for each sequence, or for each step."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
@@ -10,6 +14,16 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from ._base import Estimator, PerSequence, PerStep, has_partial_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Literal
+
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+    from .._types import Method, Readout, SequencesLike, Vector
+    from ..network import Network
 
 __all__ = ["SequenceClassifier", "StepClassifier"]
 
@@ -82,7 +96,9 @@ class Classifying(ClassifierMixin):
     def _probabilities(self, rows):
         return np.hstack([1.0 - rows, rows]) if rows.shape[1] == 1 else rows
 
-    def predict_proba(self, X, *, lengths=None):
+    def predict_proba(
+        self, X: SequencesLike, *, lengths: npt.ArrayLike | None = None
+    ) -> Vector | list[Vector]:
         """Probabilities of the classes, in the order of `classes_`.
 
         Parameters
@@ -96,7 +112,9 @@ class Classifying(ClassifierMixin):
         """
         return self._predict(X, lengths, self._probabilities)
 
-    def predict_log_proba(self, X, *, lengths=None):
+    def predict_log_proba(
+        self, X: SequencesLike, *, lengths: npt.ArrayLike | None = None
+    ) -> Vector | list[Vector]:
         """The logarithms of what `predict_proba` gives."""
 
         def logarithms(rows):
@@ -106,7 +124,15 @@ class Classifying(ClassifierMixin):
         return self._predict(X, lengths, logarithms)
 
     @available_if(has_partial_fit)
-    def partial_fit(self, X, y, classes=None, *, lengths=None, sample_weight=None):
+    def partial_fit(
+        self,
+        X: SequencesLike,
+        y: SequencesLike,
+        classes: npt.ArrayLike | None = None,
+        *,
+        lengths: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Train for one more epoch, on these or other data.
 
         Parameters
@@ -258,32 +284,32 @@ class SequenceClassifier(Classifying, PerSequence, Estimator):
 
     def __init__(
         self,
-        hidden_layer_sizes=(32,),
+        hidden_layer_sizes: int | Sequence[int] = (32,),
         *,
-        cell="lstm",
-        peepholes=False,
-        bidirectional=False,
-        readout="mean",
-        solver="lbfgs",
-        alpha=1e-4,
-        batch_size="auto",
-        learning_rate_init=1e-3,
-        max_iter=200,
-        tol=1e-4,
-        max_fun=15000,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        class_weight=None,
-        n_restarts=1,
-        warm_start=False,
-        random_state=None,
-        verbose=False,
-        n_threads=None,
-        tokens=None,
-        network=None,
-        solver_options=None,
-    ):
+        cell: Literal["lstm", "gru", "rnn"] = "lstm",
+        peepholes: bool = False,
+        bidirectional: bool = False,
+        readout: Readout = "mean",
+        solver: Method | Literal["lbfgs"] = "lbfgs",
+        alpha: float = 1e-4,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate_init: float = 1e-3,
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        max_fun: int = 15000,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        n_restarts: int = 1,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+        n_threads: int | None = None,
+        tokens: int | None = None,
+        network: Callable[[int, int, int], Network] | None = None,
+        solver_options: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(
             hidden_layer_sizes,
             cell=cell,
@@ -311,7 +337,9 @@ class SequenceClassifier(Classifying, PerSequence, Estimator):
         self.readout = readout
         self.class_weight = class_weight
 
-    def predict(self, X, *, lengths=None):
+    def predict(
+        self, X: SequencesLike, *, lengths: npt.ArrayLike | None = None
+    ) -> npt.NDArray[Any]:
         """The class of each sequence.
 
         Parameters
@@ -326,7 +354,13 @@ class SequenceClassifier(Classifying, PerSequence, Estimator):
         """
         return self._predict(X, lengths, self._decide)
 
-    def score(self, X, y, sample_weight=None, lengths=None):
+    def score(
+        self,
+        X: SequencesLike,
+        y: SequencesLike,
+        sample_weight: npt.ArrayLike | None = None,
+        lengths: npt.ArrayLike | None = None,
+    ) -> float:
         """The accuracy: the share of the sequences whose class is named.
 
         Parameters
@@ -395,31 +429,31 @@ loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_
 
     def __init__(
         self,
-        hidden_layer_sizes=(32,),
+        hidden_layer_sizes: int | Sequence[int] = (32,),
         *,
-        cell="lstm",
-        peepholes=False,
-        bidirectional=False,
-        solver="lbfgs",
-        alpha=1e-4,
-        batch_size="auto",
-        learning_rate_init=1e-3,
-        max_iter=200,
-        tol=1e-4,
-        max_fun=15000,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        class_weight=None,
-        n_restarts=1,
-        warm_start=False,
-        random_state=None,
-        verbose=False,
-        n_threads=None,
-        tokens=None,
-        network=None,
-        solver_options=None,
-    ):
+        cell: Literal["lstm", "gru", "rnn"] = "lstm",
+        peepholes: bool = False,
+        bidirectional: bool = False,
+        solver: Method | Literal["lbfgs"] = "lbfgs",
+        alpha: float = 1e-4,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate_init: float = 1e-3,
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        max_fun: int = 15000,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        n_restarts: int = 1,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+        n_threads: int | None = None,
+        tokens: int | None = None,
+        network: Callable[[int, int, int], Network] | None = None,
+        solver_options: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(
             hidden_layer_sizes,
             cell=cell,
@@ -446,7 +480,9 @@ loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_
         )
         self.class_weight = class_weight
 
-    def predict(self, X, *, lengths=None):
+    def predict(
+        self, X: SequencesLike, *, lengths: npt.ArrayLike | None = None
+    ) -> npt.NDArray[Any] | list[npt.NDArray[Any]]:
         """The class at every step of each sequence.
 
         Parameters
@@ -462,7 +498,13 @@ loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_
         """
         return self._predict(X, lengths, self._decide)
 
-    def score(self, X, y, sample_weight=None, lengths=None):
+    def score(
+        self,
+        X: SequencesLike,
+        y: SequencesLike,
+        sample_weight: npt.ArrayLike | None = None,
+        lengths: npt.ArrayLike | None = None,
+    ) -> float:
         """The accuracy over all steps.
 
         Parameters

@@ -1,5 +1,9 @@
 """`SequenceRegressor` and `StepRegressor`: numbers for each sequence, or for each step."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
@@ -8,6 +12,16 @@ from sklearn.utils.metaestimators import available_if
 
 from ..scaling import Scaler
 from ._base import Estimator, PerSequence, PerStep, has_partial_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Literal
+
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+    from .._types import Method, Readout, SequencesLike
+    from ..network import Network
 
 __all__ = ["SequenceRegressor", "StepRegressor"]
 
@@ -67,7 +81,14 @@ class Regressing(RegressorMixin):
         return rows[:, 0] if self._is_flat else rows
 
     @available_if(has_partial_fit)
-    def partial_fit(self, X, y, *, lengths=None, sample_weight=None):
+    def partial_fit(
+        self,
+        X: SequencesLike,
+        y: SequencesLike,
+        *,
+        lengths: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Train for one more epoch, on these or other data.
 
         Parameters
@@ -126,31 +147,31 @@ best_loss_, loss_curve_, validation_scores_, best_validation_score_
 
     def __init__(
         self,
-        hidden_layer_sizes=(32,),
+        hidden_layer_sizes: int | Sequence[int] = (32,),
         *,
-        cell="lstm",
-        peepholes=False,
-        bidirectional=False,
-        readout="mean",
-        solver="lbfgs",
-        alpha=1e-4,
-        batch_size="auto",
-        learning_rate_init=1e-3,
-        max_iter=200,
-        tol=1e-4,
-        max_fun=15000,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        n_restarts=1,
-        warm_start=False,
-        random_state=None,
-        verbose=False,
-        n_threads=None,
-        tokens=None,
-        network=None,
-        solver_options=None,
-    ):
+        cell: Literal["lstm", "gru", "rnn"] = "lstm",
+        peepholes: bool = False,
+        bidirectional: bool = False,
+        readout: Readout = "mean",
+        solver: Method | Literal["lbfgs"] = "lbfgs",
+        alpha: float = 1e-4,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate_init: float = 1e-3,
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        max_fun: int = 15000,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        n_restarts: int = 1,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+        n_threads: int | None = None,
+        tokens: int | None = None,
+        network: Callable[[int, int, int], Network] | None = None,
+        solver_options: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(
             hidden_layer_sizes,
             cell=cell,
@@ -182,7 +203,9 @@ best_loss_, loss_curve_, validation_scores_, best_validation_score_
         tags.target_tags.multi_output = True
         return tags
 
-    def predict(self, X, *, lengths=None):
+    def predict(
+        self, X: SequencesLike, *, lengths: npt.ArrayLike | None = None
+    ) -> npt.NDArray[Any]:
         """The number, or the numbers, of each sequence.
 
         Parameters
@@ -197,7 +220,13 @@ best_loss_, loss_curve_, validation_scores_, best_validation_score_
         """
         return self._predict(X, lengths, self._decide)
 
-    def score(self, X, y, sample_weight=None, lengths=None):
+    def score(
+        self,
+        X: SequencesLike,
+        y: SequencesLike,
+        sample_weight: npt.ArrayLike | None = None,
+        lengths: npt.ArrayLike | None = None,
+    ) -> float:
         """R² of the predictions, of several targets the mean of theirs.
 
         Parameters
@@ -251,30 +280,30 @@ best_loss_, loss_curve_, validation_scores_, best_validation_score_, target_scal
 
     def __init__(
         self,
-        hidden_layer_sizes=(32,),
+        hidden_layer_sizes: int | Sequence[int] = (32,),
         *,
-        cell="lstm",
-        peepholes=False,
-        bidirectional=False,
-        solver="lbfgs",
-        alpha=1e-4,
-        batch_size="auto",
-        learning_rate_init=1e-3,
-        max_iter=200,
-        tol=1e-4,
-        max_fun=15000,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        n_restarts=1,
-        warm_start=False,
-        random_state=None,
-        verbose=False,
-        n_threads=None,
-        tokens=None,
-        network=None,
-        solver_options=None,
-    ):
+        cell: Literal["lstm", "gru", "rnn"] = "lstm",
+        peepholes: bool = False,
+        bidirectional: bool = False,
+        solver: Method | Literal["lbfgs"] = "lbfgs",
+        alpha: float = 1e-4,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate_init: float = 1e-3,
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        max_fun: int = 15000,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        n_restarts: int = 1,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+        n_threads: int | None = None,
+        tokens: int | None = None,
+        network: Callable[[int, int, int], Network] | None = None,
+        solver_options: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(
             hidden_layer_sizes,
             cell=cell,
@@ -300,7 +329,9 @@ best_loss_, loss_curve_, validation_scores_, best_validation_score_, target_scal
             solver_options=solver_options,
         )
 
-    def predict(self, X, *, lengths=None):
+    def predict(
+        self, X: SequencesLike, *, lengths: npt.ArrayLike | None = None
+    ) -> npt.NDArray[Any] | list[npt.NDArray[Any]]:
         """The number, or the numbers, at every step of each sequence.
 
         Parameters
@@ -316,7 +347,13 @@ best_loss_, loss_curve_, validation_scores_, best_validation_score_, target_scal
         """
         return self._predict(X, lengths, self._decide)
 
-    def score(self, X, y, sample_weight=None, lengths=None):
+    def score(
+        self,
+        X: SequencesLike,
+        y: SequencesLike,
+        sample_weight: npt.ArrayLike | None = None,
+        lengths: npt.ArrayLike | None = None,
+    ) -> float:
         """R² over all steps, of several targets the mean of theirs.
 
         Parameters

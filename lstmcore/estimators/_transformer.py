@@ -1,5 +1,9 @@
 """`SequenceTransformer`: scikit-learn's transformers of tables, for the steps of sequences."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -8,6 +12,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._checks import describe
 from ._data import read_sequences
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+    from .._types import SequencesLike, Vector
 
 __all__ = ["SequenceTransformer"]
 
@@ -48,7 +60,7 @@ class SequenceTransformer(TransformerMixin, BaseEstimator):
     ((20, 12), (20, 4))
     """
 
-    def __init__(self, transformer):
+    def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
 
     def __sklearn_tags__(self):
@@ -56,7 +68,9 @@ class SequenceTransformer(TransformerMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         return tags
 
-    def fit(self, X, y=None, *, lengths=None):
+    def fit(
+        self, X: SequencesLike, y: object = None, *, lengths: npt.ArrayLike | None = None
+    ) -> Self:
         """Fit a copy of the transformer on all steps.
 
         Parameters
@@ -80,7 +94,9 @@ class SequenceTransformer(TransformerMixin, BaseEstimator):
         self.transformer_ = clone(self.transformer).fit(np.concatenate(sequences.as_list()))
         return self
 
-    def transform(self, X, *, lengths=None):
+    def transform(
+        self, X: SequencesLike, *, lengths: npt.ArrayLike | None = None
+    ) -> Vector | list[Vector]:
         """Each step transformed.
 
         Parameters
@@ -96,7 +112,9 @@ class SequenceTransformer(TransformerMixin, BaseEstimator):
         return self._map(X, lengths, "transform")
 
     @available_if(lambda self: hasattr(self.transformer, "inverse_transform"))
-    def inverse_transform(self, X, *, lengths=None):
+    def inverse_transform(
+        self, X: SequencesLike, *, lengths: npt.ArrayLike | None = None
+    ) -> Vector | list[Vector]:
         """Each step transformed back.
 
         Parameters

@@ -7,10 +7,13 @@ in `_MADE`: a dict, or a `Tensor`, which says where in the file its numbers are.
 in `_INERT`, which checkpoints hold beside tensors, make a thing that nobody can use. All other
 names are refused.
 
-A program has at most so many instructions as bytes, none takes memory but for the bytes that it
-has, and there is no recursion, so that time and memory are bounded by the length of the program.
+Time and memory are bounded by the length of the program. It has at most so many instructions as
+bytes. What an instruction takes of both goes with the bytes that it has, or with the things that it
+takes off the stack, and each of them is there once. A program may push a thing that it has kept
+again and again, so no more than a few entries of a thing are looked at. There is no recursion.
 """
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -59,25 +62,24 @@ class Inert:
     __slots__ = ()
 
 
+_MOST_AXES = 32
+_MOST_ARGUMENTS = 8
+
+
 def _tensor(storage, offset, shape, strides, *_):
-    if not isinstance(storage, Storage) or not all(
-        type(numbers) is tuple and all(type(number) is int for number in numbers)
-        for numbers in ((offset,), shape, strides)
+    if not (
+        isinstance(storage, Storage)
+        and type(shape) is type(strides) is tuple
+        and len(shape) == len(strides) <= _MOST_AXES
+        and all(type(number) is int for number in (offset, *shape, *strides))
     ):
         raise ValueError("a tensor of something else than a storage and integers")
     return Tensor(storage, offset, shape, strides)
 
 
-def _ordered_dict(pairs=()):
-    """Of nothing; or of the list of pairs that torch wrote once."""
-    if pairs != () and type(pairs) is not list:
-        raise ValueError("an OrderedDict that is made of something else than pairs")
-    result = {}
-    for pair in pairs:
-        if type(pair) not in (list, tuple) or len(pair) != 2:
-            raise ValueError("an OrderedDict that is made of something else than pairs")
-        _set(result, *pair)
-    return result
+def _ordered_dict():
+    """An empty one, which is filled afterwards."""
+    return {}
 
 
 _MADE = {
@@ -103,6 +105,8 @@ _BESIDE = {
     "numpy._core.multiarray": "_reconstruct scalar",
     "torch": "Size bfloat16 bool device float16 float32 float64 int16 int32 int64 int8 uint8",
 }
+_STORAGE = re.compile(r"torch\.(?:cuda\.|storage\.)?\w{1,20}Storage")
+_LONGEST_NAME = 100  # characters of a module, and of a name in it
 _INERT = frozenset(f"{module}.{name}" for module in _BESIDE for name in _BESIDE[module].split())
 
 _KEYS = (str, int, float, bytes, type(None))  # hashed in a time that goes with their bytes
@@ -201,9 +205,10 @@ class _Machine:
         return self.stack[-1]
 
     def push_name(self, module, name):
+        if len(module) > _LONGEST_NAME or len(name) > _LONGEST_NAME:
+            raise ValueError("a name that is too long to be one of PyTorch's")
         name = f"{module}.{name}"
-        is_storage = name.startswith("torch.") and name.endswith("Storage")
-        if not (name in _MADE or name in _INERT or is_storage):
+        if not (name in _MADE or name in _INERT or _STORAGE.fullmatch(name)):
             raise ValueError(
                 f"it names {name}, and nothing in a file is run; where you trust it, load it with "
                 "torch, and save tensors alone: torch.save(model.state_dict(), path)"
@@ -243,6 +248,8 @@ def _call(m):
     if type(function) is not Name or type(arguments) is not tuple:
         raise ValueError("it calls what is no name")
     make = _MADE.get(function.name)
+    if make is not None and len(arguments) > _MOST_ARGUMENTS:
+        raise ValueError(f"a call of {function.name} with {len(arguments)} arguments")
     m.stack.append(Inert() if make is None else make(*arguments))
 
 
@@ -255,7 +262,7 @@ def _build(m):
 def _storage(m):
     """A persistent id: ("storage", type, key, device, size)."""
     (label, kind, key, _, size) = m.pop(1)[0]
-    is_storage = type(kind) is Name and kind.name.endswith("Storage")
+    is_storage = type(kind) is Name and _STORAGE.fullmatch(kind.name)
     if not (label == "storage" and is_storage and type(key) is str and type(size) is int):
         raise ValueError("a storage that torch.save does not write")
     m.stack.append(Storage(kind.name.rpartition(".")[2], key, size))

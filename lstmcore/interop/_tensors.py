@@ -24,8 +24,8 @@ from .._archive import (
     at_once,
     check_stored,
     fill,
-    only_once,
     open_archive,
+    parse_json,
     refusing,
 )
 from ._common import short
@@ -35,6 +35,8 @@ __all__ = ["choose_entry", "read_tensors", "write_safetensors"]
 
 # Bytes of a pickle: a byte may become an object, which takes a microsecond and some hundred bytes.
 _MOST_PICKLED = 1 << 19
+
+_MOST_TENSORS = 10_000
 
 # Storages and tensors that share their numbers, as tied weights do, and are not one array here.
 _MOST_COPIES = 4
@@ -108,6 +110,11 @@ def read_tensors(path, entry=None):
         raise ValueError("it begins like neither")
 
 
+def _refuse_more(tensors):
+    if len(tensors) > _MOST_TENSORS:
+        raise ValueError(f"it holds {len(tensors)} tensors; at most {_MOST_TENSORS} are read")
+
+
 def _start_of(path):
     with open(as_path(path), "rb") as file:
         return file.read(512)
@@ -129,17 +136,23 @@ def choose_entry(value, is_tensor, entry=None):
     dict of str to tensor
     """
 
+    known = {}  # by identity: a hostile pickle may hold one dict many times
+
     def is_state_dict(value):
-        return (
-            isinstance(value, dict)
-            and len(value) > 0
-            and all(type(key) is str and is_tensor(item) for key, item in value.items())
-        )
+        if not isinstance(value, dict) or not value:
+            return False
+        if id(value) not in known:
+            known[id(value)] = all(
+                isinstance(key, str) and is_tensor(item) for key, item in value.items()
+            )
+        return known[id(value)]
 
     if entry is None and is_state_dict(value):
         return value
     value = value if isinstance(value, dict) else {}
-    entries = {key: item for key, item in value.items() if type(key) is str and is_state_dict(item)}
+    entries = {
+        key: item for key, item in value.items() if isinstance(key, str) and is_state_dict(item)
+    }
     if entry is not None and entry in entries:
         return entries[entry]
     if entry is None and len(entries) == 1:
@@ -182,6 +195,7 @@ def _read_archive(path, entry):
         tensors = choose_entry(
             unpickle(archive.read(found[0])), lambda value: isinstance(value, Tensor), entry
         )
+        _refuse_more(tensors)
         order = _byte_order(archive, entries, f"{root}byteorder")
         held = (info.file_size for name, info in entries.items() if name.startswith(f"{root}data/"))
         storages, room = {}, _Room(sum(held))
@@ -238,7 +252,7 @@ def _widen(values, kind):
 def _view(tensor, values, name):
     """The numbers of a storage that a tensor has."""
     shape, strides, offset, size = tensor.shape, tensor.strides, tensor.offset, len(values)
-    is_within = len(shape) == len(strides) <= 32 and min(*shape, *strides, offset, 0) >= 0
+    is_within = min(*shape, *strides, offset, 0) >= 0
     if is_within and 0 in shape:
         return np.empty(shape, values.dtype)
     if is_within:
@@ -276,10 +290,11 @@ def _read_safetensors(path):
         size = os.fstat(file.fileno()).st_size - 8 - length
         if length > MAX_HEADER or size < 0:
             raise ValueError(f"a header of {length} bytes; at most {MAX_HEADER} are read")
-        header = json.loads(file.read(length), object_pairs_hook=only_once)
+        header = parse_json(file.read(length))
         header.pop("__metadata__", None)
         if not header:
             raise ValueError("it holds no tensors")
+        _refuse_more(header)
         parts = {name: _part(name, spec) for name, spec in header.items()}
         end = 0
         for part in sorted(parts.values(), key=lambda part: (part.start, part.end)):

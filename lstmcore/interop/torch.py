@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -90,7 +91,9 @@ def from_torch(
     layers : sequence of str, optional
         The model's forward pass: names of its modules, and the activations between them, as
         ``["lstm", "fc1", "relu", "fc2"]``. By default all modules in the order of the state dict,
-        which is the order in which the model's constructor makes them. An activation is named as
+        which is the order in which the model's constructor makes them. Where tensors are in
+        alphabetical order instead, as in files of safetensors, it is the order that the shapes
+        leave, and must be said if they leave several. An activation is named as
         in ``torch.nn.functional``, or is one of lstmcore's as layers take it; "identity" is none.
         There must be one after each Linear module that is not the last, for a state dict does not
         say which. A last "softmax", "sigmoid" or "exp" are output units: see `loss`.
@@ -253,6 +256,10 @@ class _Matrix(_Module):
     def input_size(self):
         return self.own["weight"].shape[1]
 
+    @property
+    def output_size(self):
+        return self.own["weight"].shape[0]
+
     def parts(self, activation, tokens, nonlinearity):
         """As a Linear module."""
         weight = self.own["weight"]
@@ -280,12 +287,17 @@ class _Recurrent(_Module):
 
     @property
     def input_size(self):
-        key = next(key for key in self.own if key.startswith("weight_ih"))
+        key = f"weight_ih{self.stack[1][0]}"
         return shaped(self.own[key], self.said(key), ("rows", "inputs")).shape[1]
+
+    @property
+    def output_size(self):
+        n_layers, suffixes = self.stack
+        return self._kind(suffixes[0])[1] * len(suffixes) // n_layers
 
     def parts(self, activation, tokens, nonlinearity):
         """A layer for each of the stack."""
-        n_layers, suffixes = self._suffixes()
+        n_layers, suffixes = self.stack
         kind, H = self._kind(suffixes[0])
         options = {"bidirectional": len(suffixes) > n_layers}
         if kind is RNN:
@@ -303,7 +315,8 @@ class _Recurrent(_Module):
             parts.append(_Part(layer, blocks))
         return parts
 
-    def _suffixes(self):
+    @cached_property
+    def stack(self):
         """How many layers there are, and how the names of their tensors end.
 
         First those of all layers, then those of all layers in reverse.
@@ -384,7 +397,7 @@ def _module(name, tensors):
     if any(key.startswith("weight_ih") for key in recurrent):
         return _Recurrent(name, tensors, recurrent)
     if "weight" in tensors and tensors["weight"].ndim == 2:
-        return _Matrix(name, tensors, [key for key in ("weight", "bias") if key in tensors])
+        return _Matrix(name, tensors, [key for key in tensors if key in ("weight", "bias")])
     return _Module(name, tensors)
 
 
@@ -430,11 +443,48 @@ def _steps_of(modules, layers, ignored, tokens):
             f"{shown}; layers= says which modules to take, ignore= which to leave out"
         )
     refuse_more_layers(len(steps))
+    if layers is None:
+        steps = _in_order(steps)
     if tokens is not None:
         as_flag(tokens, "tokens")
     steps[0].module = _embedding_or_linear(steps[0].module, steps[1:], tokens)
     _refuse_unsaid_activations(steps)
     return steps
+
+
+def _in_order(steps):
+    """Modules in the order in which the model calls them, as far as a state dict says it.
+
+    PyTorch has tensors in the order in which they were made, weights before biases. In alphabetical
+    order, as in the files of safetensors, they say nothing of it. But shapes may: where no two
+    modules take equally many numbers, each has one that can follow it.
+    """
+    if len(steps) < 2 or not _is_alphabetical(steps):
+        return steps
+    by_input = {step.module.input_size: step for step in steps}
+    given = {step.module.output_size for step in steps}
+    first = [step for size, step in by_input.items() if size not in given]
+    if len(by_input) == len(steps) and len(first) == 1:
+        chain = first
+        while (size := chain[-1].module.output_size) in by_input:
+            chain.append(by_input.pop(size))
+        if len(chain) == len(steps):
+            return chain
+    names = [step.module.name for step in steps]
+    raise ValueError(
+        "layers: expected the modules in the order in which the model calls them, for tensors in "
+        "alphabetical order do not say it, and their shapes leave a choice, got None; the modules "
+        f"are {short(names)}"
+    )
+
+
+def _is_alphabetical(steps):
+    """Whether the names of tensors of each dtype are."""
+    names = {}
+    for step in steps:
+        for key, array in step.module.own.items():
+            names.setdefault(array.dtype, []).append(step.module.full(key))
+    return all(own == sorted(own) for own in names.values())
 
 
 def _said_steps(modules, layers):

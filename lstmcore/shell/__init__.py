@@ -87,8 +87,14 @@ def _run(parser, program, arguments):
         _say(f"{said}: interrupted")
         return _INTERRUPTED
     except (OSError, TypeError, ValueError, RuntimeError, MemoryError, ImportError) as error:
-        _say(f"{said}: {str(error) or 'not enough memory'}")
+        _say(f"{said}: {_reason(error)}")
         return _FAILED
+
+
+def _reason(error):
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or "not enough memory"
 
 
 def _say(text):

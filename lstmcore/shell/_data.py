@@ -6,6 +6,7 @@ import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,12 +33,12 @@ class Data:
         For forecasts: what a forecast that nothing changes would say.
     """
 
-    X: list
-    Y: object
+    X: list[Any]
+    Y: Any
     task: str
-    inputs: list
-    outputs: list
-    naive: list | None = None
+    inputs: list[str]
+    outputs: list[str]
+    naive: list[Any] | None = None
 
 
 def read_data(path, options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from .._readout import READOUTS
@@ -21,10 +22,10 @@ Read a model of one library and write it for another. The suffixes of the two na
   {program} convert model.npz model.onnx --lengths
   {program} convert model.keras model.safetensors
 
-None of the other libraries is needed but onnx for .onnx and h5py for Keras, and nothing in a file
-is run. What a file does not say, and an import does not guess: how sequences are read out, which
---readout says, and what the outputs are trained for, which --loss says. What the other library
-cannot say is refused by name.
+.onnx needs the package onnx, and Keras needs h5py; the other libraries need not be there, and
+nothing in a file is run. A file may not say how sequences are read out, or what the outputs were
+trained for. An import never guesses: --readout and --loss say it. What the other library cannot say
+is refused by name.
 """
 
 _LIBRARIES = {
@@ -87,6 +88,7 @@ def _flag(name):
 
 
 def _add_convert(command):
+    command.usage = "%(prog)s [options] MODEL OUT"
     command.add_argument("model", metavar="MODEL", help="the file that is read")
     command.add_argument("out", metavar="OUT", help="the file that is written")
     command.add_argument("--overwrite", action="store_true", help="replace a file that is there")
@@ -99,7 +101,6 @@ def _add_convert(command):
     add("--output", metavar="NAME", help="the output of an ONNX graph, where it has several")
     add(
         "--linear-before-reset",
-        choices=(False, True),
         type=_as_bit,
         metavar="{0,1}",
         help="of ONNX GRUs, whatever the file says",
@@ -111,10 +112,9 @@ def _add_convert(command):
 
 
 def _as_bit(text):
-    return bool(("0", "1").index(text))
-
-
-_as_bit.__name__ = "0 or 1"  # what argparse calls it
+    if text not in ("0", "1"):
+        raise argparse.ArgumentTypeError(f"expected 0 or 1, got {text!r}")
+    return text == "1"
 
 
 def _convert(arguments):

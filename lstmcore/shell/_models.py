@@ -66,6 +66,7 @@ def _info(arguments):
 
 
 def _add_export(command):
+    command.usage = "%(prog)s [options] MODEL OUT"
     command.add_argument(
         "model", metavar="MODEL", help="a file that Network.save has written, or what convert reads"
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import warnings
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -57,27 +59,32 @@ Ctrl-C ends the training early: the best model so far is saved and reported, wit
 """
 
 _CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+_FLAGS = {
+    "batch_size": "--batch-size",
+    "l2": "--l2",
+    "learning_rate": "--learning-rate",
+    "n_jobs": "--jobs",
+    "n_restarts": "--restarts",
+}
 _FEW = 10  # sequences, below which steps are held out
 
 
 def _share(text):
-    value = float(text)
-    if not 0 <= value < 1:
-        raise ValueError
-    return value
+    with suppress(ValueError):
+        if 0 <= float(text) < 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a share from 0 to below 1, got {text!r}")
 
 
 def _count(text):
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-_share.__name__, _count.__name__ = "share", "count"  # what argparse calls them
+    with suppress(ValueError):
+        if int(text) >= 1:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
 
 
 def _add_train(command):
+    command.usage = "%(prog)s [options] DATA OUT"
     add = command.add_argument
     add("data", metavar="DATA", help="a .csv or .npz file")
     add("model", metavar="OUT", help="the model's file, as Network.save writes it")
@@ -114,6 +121,7 @@ def _add_train(command):
     add("--batch-size", type=_count, metavar="N", help="sequences, of adam, sgd and rmsprop")
     add("--learning-rate", type=float, metavar="RATE", help="of adam, sgd and rmsprop")
     add("--l2", "--alpha", type=float, default=0.0, metavar="STRENGTH", help="weight penalty")
+    add("--balanced", action="store_true", help="classes count alike, however frequent they are")
     add("--validation", type=_share, default=0.0, metavar="SHARE", help="chooses the iteration")
     add("--patience", type=_count, metavar="N", help="iterations without a better validation")
     add("--restarts", type=int, default=0, metavar="N", help="more starts, the best is kept")
@@ -309,13 +317,17 @@ def _fit(net, part, task, arguments):
         "validation_split": arguments.validation or None,
     }
     options |= {name: value for name, value in given.items() if value is not None}
+    if arguments.balanced:
+        if task != "labels":
+            raise ValueError("--balanced: expected none where no classes are learned")
+        options["class_weight"] = "balanced"
     if arguments.validation and len(X) < 2:
         raise ValueError(f"--validation: expected two sequences or more to train on, got {len(X)}")
     if arguments.patience and not arguments.validation:
         raise ValueError("--patience: expected --validation SHARE beside it, got none")
     if arguments.validation or arguments.restarts or arguments.method in METHODS_OF_EPOCHS:
         options["seed"] = arguments.seed
-    with warnings.catch_warnings(record=True) as notes:
+    with warnings.catch_warnings(record=True) as notes, _by_options():
         warnings.simplefilter("always", UserWarning)
         result = fit(
             net,
@@ -336,6 +348,18 @@ def _fit(net, part, task, arguments):
     if targets is not None:
         fold_outputs(net, targets)
     return result
+
+
+@contextmanager
+def _by_options():
+    """Call what `fit` refuses by the options that it came from."""
+    try:
+        yield
+    except (ValueError, TypeError, ImportError) as error:
+        name, _, rest = str(error).partition(": ")
+        if name not in _FLAGS:
+            raise
+        raise type(error)(f"{_FLAGS[name]}: {rest}") from error
 
 
 def _is_stopped(result, n_restarts):

@@ -182,6 +182,7 @@ OPTIONS = {
         ["--validation", "0.25", "--patience", "2", "--alpha", "0.01"],
         {"validation_split": 0.25, "patience": 2, "l2": 0.01, "seed": 5},
     ),
+    "balanced": (["--balanced"], {"class_weight": "balanced"}),
     "restarts": (["--restarts", "2", "--max-iter", "2"], {"n_restarts": 2, "max_iter": 2}),
 }
 
@@ -304,6 +305,7 @@ TABLES = {
     "ahead": ("a\n1\n2\n3\n", ("--forecast", "a", "--bidirectional"), "--bidirectional: expected"),
     "peepholes": (HEADER + "1,2,x\n2,2,y\n", ("--cell", "gru", "--peepholes"), "--peepholes: exp"),
     "readout": ("a,target\n1,2\n1,2\n", ("--readout", "mean"), "--readout: expected none"),
+    "balanced": ("a,target\n1,2\n1,2\n", ("--balanced",), "--balanced: expected none"),
     "patience": (HEADER + "1,2,x\n2,2,y\n", ("--patience", 3), "--patience: expected --validation"),
     "bytes": ("\udcff", (), "DATA: expected a table with a header"),
     "quotes": (HEADER + '1,"2,x\n', (), "DATA: expected a table with a header"),
@@ -343,7 +345,7 @@ def test_arrays_that_cannot_be_used_are_one_line(arrays, options, message, tmp_p
 
 def test_other_files_are_one_line(tmp_path, capsys):
     assert "ends in .csv or .npz" in failing(capsys, tmp_path / "d.txt", tmp_path / "m.npz")
-    assert "No such file" in failing(capsys, tmp_path / "d.csv", tmp_path / "m.npz")
+    assert "d.csv: No such file" in failing(capsys, tmp_path / "d.csv", tmp_path / "m.npz")
     (tmp_path / "d.npz").write_bytes(b"text")
     assert "expected a .npz file" in failing(capsys, tmp_path / "d.npz", tmp_path / "m.npz")
 
@@ -352,7 +354,9 @@ def test_other_files_are_one_line(tmp_path, capsys):
     "options",
     [
         ("--holdout", "1"),
+        ("--holdout", "20%"),
         ("--units", "0"),
+        ("--units", "many"),
         ("--method", "magic"),
         ("--label", "a", "--target", "b"),
     ],
@@ -362,6 +366,16 @@ def test_options_that_are_not_understood_are_code_2(options, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["train", "d.csv", "m.npz", *options])
     assert ended.value.code == 2
+    usage, error = capsys.readouterr().err.splitlines()
+    assert usage == "usage: lstmcore train [options] DATA OUT"
+    assert error.startswith("lstmcore train: error: argument --")
+
+
+def test_what_a_training_refuses_is_called_by_its_option(tmp_path, capsys):
+    data, *_ = table_of_classes(tmp_path / "d.csv")
+    for option, value in (("--learning-rate", 1), ("--batch-size", 4), ("--l2", -1), ("--jobs", 3)):
+        error = failing(capsys, data, tmp_path / "m.npz", option, value)
+        assert error.startswith(f"{option}: expected ")
 
 
 def test_what_a_training_warns_of_is_a_line(tmp_path, capsys):

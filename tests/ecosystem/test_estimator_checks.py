@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from lstmcore.estimators import (
     SequenceClassifier,
@@ -46,7 +46,14 @@ def run_check(estimator, check):
     check(estimator)
 
 
-@parametrize_with_checks(ESTIMATORS)
+def with_checks(estimators):
+    """A test for each estimator and each check of it."""
+    pairs = [pair for estimator in estimators for pair in estimator_checks_generator(estimator)]
+    names = [f"{type(estimator).__name__}-{name_of(check)}" for estimator, check in pairs]
+    return pytest.mark.parametrize("estimator, check", pairs, ids=names)
+
+
+@with_checks(ESTIMATORS)
 def test_scikit_learns_checks_pass_on_tables(estimator, check):
     run_check(estimator, check)
 
@@ -126,7 +133,7 @@ class StepRegressorOnLists(Patched, StepRegressor):
     form = staticmethod(as_list)
 
 
-@parametrize_with_checks([kind(**FAST) for kind in Patched.__subclasses__()])
+@with_checks([kind(**FAST) for kind in Patched.__subclasses__()])
 def test_scikit_learns_checks_pass_on_sequences(estimator, check):
     if name_of(check) == "check_estimators_nan_inf":
         pytest.skip("wants scikit-learn's words; test_estimator_mistakes.py has this package's")

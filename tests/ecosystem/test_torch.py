@@ -125,6 +125,38 @@ def test_layers_says_another_order():
     assert repr(layers(source, layers=["a", "b"])) == "(LSTM(2, 3), LSTM(3, 4))"
 
 
+def by_name(source):
+    """In alphabetical order, as in the files of safetensors."""
+    return dict(sorted(source.items()))
+
+
+def test_an_alphabet_is_no_order_of_modules():
+    source = linear("a", 4, 2) | lstm("b", 3, 5) | lstm("c", 5, 4)
+    assert list(by_name(source)) != list(source)
+    with pytest.raises(ValueError, match="between 'a' and 'b'"):
+        lc.from_torch(source)
+    assert repr(layers(by_name(source))) == "(LSTM(3, 5), LSTM(5, 4), Dense(4, 2))"
+    mean = lc.from_torch(GOLDEN / "mean.safetensors", nonlinearity="relu")
+    assert mean.layers[-1].output_size == 1  # the head, which was made first
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        lstm("a", 3, 3) | lstm("b", 3, 3),
+        lstm("a", 3, 4) | lstm("b", 4, 4) | linear("c", 4, 1),
+        lstm("a", 3, 4) | lstm("b", 4, 3),
+        lstm("a", 3, 4) | linear("b", 5, 1),
+    ],
+    ids=["two of one shape", "one that may be left out", "a circle", "a gap"],
+)
+def test_where_neither_alphabet_nor_shapes_say_the_order_it_is_asked_for(source):
+    with pytest.raises(
+        ValueError, match=r"layers: expected the modules in the order .* \['a', 'b'"
+    ):
+        lc.from_torch(by_name(source))
+
+
 def test_activations_are_asked_for():
     source = lstm("lstm", 2, 3) | linear("fc1", 3, 5) | linear("fc2", 5, 2)
     message = (
@@ -398,6 +430,67 @@ def test_there_and_back_the_parameters_are_equal(name, dtype, through, tmp_path)
     options = {"nonlinearity": "relu"} if name == "RNN" else {}
     assert same(lc.from_torch(path if through == "file" else arrays, **options), net)
     assert not any(np.shares_memory(array, net.params) for array in arrays.values())
+
+
+def random_chain(rng):
+    """A network that PyTorch can say, names of its modules, and its forward pass."""
+    layers, names, said = [], [], []
+    size = int(rng.integers(1, 6))
+    nonlinearity = rng.choice(["tanh", "relu"])
+    for k in range(rng.integers(1, 6)):
+        kind = rng.choice(["Embedding", "LSTM", "GRU", "RNN", "Dense", "again"])
+        units, both = int(rng.integers(1, 6)), bool(rng.integers(2))
+        if kind == "Embedding" and k == 0:
+            layers.append(lc.Embedding(size + 7, units + 7))  # so that it is no Linear module
+        elif kind == "again" and layers and layers[-1].is_recurrent:  # another of the stack
+            options = dict(layers[-1].options) | {"input_size": size}
+            layers.append(type(layers[-1])(**options))
+            names.append(names[-1])
+            size = layers[-1].output_size
+            continue
+        elif kind in ("LSTM", "GRU"):
+            layers.append(getattr(lc, kind)(size, units, bidirectional=both))
+        elif kind == "RNN":
+            layers.append(lc.RNN(size, units, bidirectional=both, activation=str(nonlinearity)))
+        else:
+            activation = str(rng.choice(["identity", "relu", "logistic", "elu"]))
+            layers.append(lc.Dense(size, units, activation=activation, bias=bool(k or both)))
+        names.append(f"{rng.choice(['', 'a.', 'model.net.'])}{k}")
+        said.append(names[-1])
+        if isinstance(layers[-1], lc.Dense):
+            said.append(layers[-1].options["activation"])
+        size = layers[-1].output_size
+    return layers, names, said, str(nonlinearity)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_chains_of_any_kind_come_back(seed):
+    rng = np.random.default_rng(seed)
+    layers, names, said, nonlinearity = random_chain(rng)
+    readout = "last" if any(layer.is_recurrent for layer in layers) else "all"
+    net = lc.Network(layers, loss="squared_error", readout=readout, seed=seed)
+    net.params = rng.standard_normal(net.params.size)
+    arrays = lc.to_torch(net, names=names)
+    shuffled = {name: arrays[name] for name in rng.permutation(list(arrays))}
+    again = lc.from_torch(
+        shuffled,
+        layers=said,
+        readout=readout,
+        loss="squared_error",
+        tokens=net.takes_tokens,
+        nonlinearity=nonlinearity if any(isinstance(k, lc.RNN) for k in layers) else None,
+    )
+    assert same(again, net)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_from_pytorch_through_onnx_the_parameters_are_equal(name, tmp_path):
+    options, _ = FILES[name]
+    net = lc.from_torch(
+        GOLDEN / name, dtype="float32", **options
+    )  # which ONNX's recurrent nodes are
+    net.to_onnx(tmp_path / "net.onnx")
+    assert same(lc.from_onnx(tmp_path / "net.onnx"), net)
 
 
 def test_masks_are_in_the_weights():

@@ -162,6 +162,44 @@ PICKLES = {
     "a bytearray that is said to be large": START + b"\x96" + struct.pack("<Q", HUGE) + STOP,
     "a string that is said to be long": START + b"X\xff\xff\xff\xff" + STOP,
     "an integer of many bytes": START + b"\x8b" + struct.pack("<i", 1 << 30) + STOP,
+    # what would take time by asking for one thing again and again
+    "one dict many times": state(
+        text("a"),
+        b"}(" + b"".join(text(str(k)) + tensor() for k in range(2000)) + b"uq\x01",
+        *(text(str(k)) + b"h\x01" for k in range(10_000)),
+    ),
+    "one long shape many times": START
+    + b"ctorch._utils\n_rebuild_tensor_v2\nq\x00("
+    + storage()
+    + b"K\x00("
+    + b"K\x01" * 50_000
+    + b"tq\x01h\x01tq\x02"
+    + b"h\x00h\x02R" * 50_000
+    + STOP,
+    "a call with many arguments many times": START
+    + b"ctorch._utils\n_rebuild_parameter\nq\x00("
+    + b"K\x01" * 50_000
+    + b"tq\x02"
+    + b"h\x00h\x02R" * 50_000
+    + STOP,
+    "a long name many times": START
+    + text("torch")
+    + b"q\x00"
+    + text("a" * 100_000 + "Storage")
+    + b"q\x01"
+    + b"h\x00h\x01\x93" * 50_000
+    + STOP,
+    "a dict made of pairs many times": START
+    + b"ccollections\nOrderedDict\nq\x00]("
+    + b"K\x01K\x01\x86" * 20_000
+    + b"e\x85q\x01"
+    + b"h\x00h\x01R" * 50_000
+    + STOP,
+    "one tensor under many names": state(
+        text("a"),
+        tensor(shape=(0,), strides=(1,)) + b"q\x01",
+        *(text(str(k)) + b"h\x01" for k in range(30_000)),
+    ),
     # what does not hold together
     "nothing": b"",
     "no end": START + b"}",
@@ -257,6 +295,9 @@ FILES = {
     "bytes behind the last tensor": safetensors(WEIGHT, bytes(25)),
     "fewer bytes than tensors": safetensors(WEIGHT, bytes(23)),
     "no tensors": safetensors({}, b""),
+    "tensors without number": safetensors(
+        {str(k): spec(shape=[0], offsets=[0, 0]) for k in range(12_000)}, b""
+    ),
     "only what describes the file": safetensors({"__metadata__": {"format": "pt"}}, b""),
 } | {f"a pickle: {case}": archive(program) for case, program in PICKLES.items()}
 

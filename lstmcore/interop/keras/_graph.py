@@ -131,11 +131,20 @@ def _connected(layer):
         for name, _, tensor, *rest in call:
             _check_first(name, tensor)
             node.sources.append(name)
-            given = [k for k, v in (rest[0] if rest else {}).items() if v is not None]
-            given = [k for k in given if k != "training"]
+            keywords = dict(rest[0]) if rest else {}
+            if _is_index(node):
+                node.kind = "GetItem"
+                node.arguments.append(keywords.pop("slice_spec"))
+            given = [k for k, v in keywords.items() if v is not None and k != "training"]
             if given:
                 node.trouble = node.trouble or f"it is called with {given[0]}="
     return node
+
+
+def _is_index(node):
+    """Whether a layer is x[...] of tf.keras; Keras 3 has GetItem."""
+    name = "__operators__.getitem"
+    return node.kind == "SlicingOpLambda" and node.options.get("function") == name
 
 
 def _tensors(value):

@@ -302,7 +302,7 @@ class Plan:
             self._refuse("activations stand between it and the last recurrent layer")
 
     def _take_last(self, node):
-        """x[:, -1] or x[:, -1, :], as Keras 3 writes it."""
+        """x[:, -1] or x[:, -1, :]."""
         index = node.arguments[0] if len(node.arguments) == 1 else None
         if not (isinstance(index, list) and len(index) in (2, 3)):
             raise Misfit("an index that is not [:, -1]")
@@ -367,11 +367,11 @@ def _of_layer(activation):
 
 
 def _is_all(index):
-    return (
-        isinstance(index, dict)
-        and index.get("class_name") == "__slice__"
-        and not any(value is not None for value in index["config"].values())
-    )
+    """Whether an index is a slice from end to end, as Keras 3 or tf.keras writes it."""
+    if not isinstance(index, dict):
+        return False
+    bounds = index["config"] if index.get("class_name") == "__slice__" else index
+    return all(bounds.get(name) is None for name in ("start", "stop", "step"))
 
 
 def _units(item):

@@ -33,7 +33,7 @@ _UNREAD = {
     ),
     "model.weights.json": "its weights are in several files; save it without max_shard_size",
 }
-_LAYERS = ("layers", "_layer_checkpoint_dependencies")  # since Keras 3; of 2.12 to 2.15
+_LAYERS = ("layers", "_layer_checkpoint_dependencies")  # since Keras 2.15; of 2.12 to 2.14
 
 # What the groups of a class are called, and where in them its variables are.
 _GROUPS = {
@@ -91,7 +91,10 @@ class ByName:
     """
 
     def __init__(self, root):
-        self._layers = next(filter(None, map(root.group, _LAYERS)))
+        name = next(filter(root.__contains__, _LAYERS))
+        self._layers = root.group(name)
+        # Until 2.14 Keras counted layers with weights twice.
+        self._each = 2 if name == _LAYERS[1] else 1
 
     def of(self, kinds):
         """The arrays of each layer.
@@ -107,7 +110,8 @@ class ByName:
         """
         counts, arrays = {}, []
         for kind, has_weights in kinds:
-            number = counts[kind] = counts.get(kind, -1) + 1
+            number = counts.get(kind, 0)
+            counts[kind] = number + (self._each if has_weights else 1)
             arrays.append(self._of(kind, number) if has_weights else [])
         return arrays
 

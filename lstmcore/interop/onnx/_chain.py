@@ -4,6 +4,7 @@ Each link gives some units at every step, or for every sequence, from those of t
 """
 
 from bisect import bisect_right
+from functools import partial
 
 import numpy as np
 
@@ -102,11 +103,14 @@ class Recurrent(Link):
         Of each direction.
     initial : list or None
         For each state (D, H), where it is learned.
+    has_lengths : bool
+        Whether it is told the lengths of the sequences.
     """
 
-    def __init__(self, parent, layer, blocks, initial, title):
+    def __init__(self, parent, layer, blocks, initial, has_lengths, title):
         super().__init__(parent, layer.output_size, title)
         self.layer, self.blocks, self.initial = layer, blocks, initial
+        self.has_lengths = has_lengths
 
 
 class Final(Link):
@@ -124,11 +128,13 @@ class Read(Link):
     ----------
     how : {"last_step", "first_step", "mean", "max", "sum"}
     time : Axis
+    is_masked : bool
+        Whether the steps behind each sequence's end were told apart.
     """
 
-    def __init__(self, parent, how, time, title):
+    def __init__(self, parent, how, time, is_masked, title):
         super().__init__(parent, parent.size, title)
-        self.how, self.time = how, time
+        self.how, self.time, self.is_masked = how, time, is_masked
 
 
 class Ended(Link):
@@ -168,8 +174,9 @@ class Chain:
     def final(self, recurrent, state):
         return self.once((recurrent, state), lambda: Final(recurrent, state))
 
-    def read(self, link, how, time, title):
-        return self.once((link, how), lambda: Read(link, how, time, title))
+    def read(self, link, how, time, is_masked, title):
+        make = partial(Read, link, how, time, is_masked, title)
+        return self.once((link, how, is_masked), make)
 
     def links_of(self, units):
         """The links that units belong to."""
@@ -370,7 +377,7 @@ def _with_tokens(links):
         options = {**reader.layer.options, "input_size": W.shape[1]}
         blocks = [{**own, "W": W[own["W"].argmax(axis=1)]} for own in reader.blocks]
         layer = type(reader.layer)(**options)
-        first = [Recurrent(tokens, layer, blocks, reader.initial, reader.title)]
+        first = [Recurrent(tokens, layer, blocks, reader.initial, reader.has_lengths, reader.title)]
     else:
         return links
     return [links[0], tokens, *first, *links[3:]]

@@ -13,7 +13,7 @@ import numpy as np
 from ..._checks import describe
 from .._common import import_extra, refuse_larger
 
-__all__ = ["Graph", "Node", "Refused", "read_model"]
+__all__ = ["INTEGER_TYPES", "REAL_TYPES", "Graph", "Node", "Refused", "read_model"]
 
 # TensorProto.DataType -> dtype of raw data, the field of data that is written out.
 _DTYPES = {
@@ -31,6 +31,7 @@ _DTYPES = {
     13: ("<u8", "uint64_data"),
     16: ("<u2", "int32_data"),  # bfloat16, widened to float32
 }
+REAL_TYPES, INTEGER_TYPES = {1, 10, 11, 16}, {2, 3, 4, 5, 6, 7, 12, 13}
 _BFLOAT16, _FLOAT16 = 16, 10
 _MOST_AXES = 16
 _EXTERNAL = 1

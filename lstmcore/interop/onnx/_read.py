@@ -13,10 +13,10 @@ from .._common import build_network, choose_readout, prefixes
 from ._cells import KINDS
 from ._chain import Final, network_of
 from ._fold import Known
-from ._follow import Follower, OtherLayout, Unknown
+from ._follow import Follower
 from ._graph import Graph, Refused, read_model
 from ._run import compare
-from ._stream import Stream
+from ._stream import OtherLayout, Stream, Unknown
 
 if TYPE_CHECKING:
     import onnx
@@ -115,7 +115,7 @@ def from_onnx(
     follower, nodes = _followed(graph, opset, [output], linear_before_reset)
     stream = _stream_of(follower, output, nodes)
     net, links = _network(follower, stream, output, dtype)
-    compare(net, model, graph, folder, follower, nodes, output, stream, links, verify)
+    compare(net, model, graph, follower, nodes, output, stream, links, verify)
     changes = {"readout": readout, "loss": loss}
     changes = {name: value for name, value in changes.items() if value is not None}
     if changes:

@@ -1,22 +1,30 @@
 """A network compared with the graph that it comes from, which onnxruntime runs."""
 
+from math import prod
+
 import numpy as np
 
-from .._common import import_extra
 from ._chain import Embedded, Ended, OneHot
 
 __all__ = ["compare"]
 
 _TOLERANCE = 1e-4  # of the largest output
 _MOST_BYTES = 1 << 30  # of a model that is handed to onnxruntime, which takes less than 2 GiB
-_SIZES = (1, 1), (13, 5)  # time steps and sequences, where the graph leaves them open
-_TYPES = {1: "f4", 6: "i4", 7: "i8", 10: "f2", 11: "f8"}
+# Steps of all sequences times what one costs; but a few are run of any network.
+_MOST_WORK, _A_STEP, _FEW_STEPS = 1 << 28, 1000, 128
+_MOST_NUMBERS = 1 << 22  # of a state
+# Where the graph leaves them open.
+_SIZES = {"time": 1, "batch": 1}, {"time": 13, "batch": 5}
 _ERRORS = (
     "Fail InvalidArgument InvalidGraph InvalidProtobuf NoModel NotImplemented RuntimeException"
 )
 
 
-def compare(net, model, graph, folder, follower, nodes, output, stream, links, verify):
+class _NotRun(Exception):
+    """Why a graph is not run, in words."""
+
+
+def compare(net, model, graph, follower, nodes, output, stream, links, verify):
     """Raise where network and graph differ.
 
     Parameters
@@ -25,7 +33,6 @@ def compare(net, model, graph, folder, follower, nodes, output, stream, links, v
         With the loss and the readout that the graph says.
     model : onnx.ModelProto
     graph : Graph
-    folder : str or None
     follower : Follower
     nodes : list of Node
         What the output comes from.
@@ -40,16 +47,16 @@ def compare(net, model, graph, folder, follower, nodes, output, stream, links, v
     if verify is False:
         return
     try:
-        ort = import_extra("onnxruntime", "onnx", "verify=True")
+        import onnxruntime as ort
     except ImportError:
         if verify:
-            raise
+            raise ImportError(
+                "verify=True needs onnxruntime: pip install onnxruntime", name="onnxruntime"
+            ) from None
         return
-    errors = tuple(getattr(ort.capi.onnxruntime_pybind11_state, name) for name in _ERRORS.split())
-    part = _part(model, graph, nodes, output, follower)
+    errors = [getattr(ort.capi.onnxruntime_pybind11_state, name) for name in _ERRORS.split()]
     try:
-        if part is None:
-            raise errors[0]("more weights than it takes at once")
+        part = _part(model, graph, nodes, output, follower)
         options = ort.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = 1
@@ -57,22 +64,22 @@ def compare(net, model, graph, folder, follower, nodes, output, stream, links, v
         names = [value.name for value in session.get_inputs()]
         rng = np.random.default_rng(0)
         for sizes in _SIZES:
-            data = _Data(rng, follower, links, dict(zip(("time", "batch"), sizes, strict=True)))
+            data = _Data(rng, follower, links, sizes, net.params.size)
             feeds = {name: data.feed(name, graph.inputs[name]) for name in names}
             (there,) = session.run([output], feeds)
             if isinstance(links[-1], Ended) and links[-1].output_units == "log_softmax":
                 there = np.exp(there)
             here = net.predict(data.X, data.lengths, check_finite=False)
             _refuse_difference(here, there, stream, data.lengths)
-    except errors as error:
+    except (*errors, _NotRun) as error:
         if verify:
             raise ValueError(
-                f"verify: expected a graph that onnxruntime runs, got one that it refuses: {error}"
+                f"verify: expected a graph that onnxruntime runs, got one that is not run: {error}"
             ) from error
 
 
 def _part(model, graph, nodes, output, follower):
-    """The part of a model that gives its output, as bytes; None where they are too many."""
+    """The part of a model that gives its output, as bytes."""
     import onnx
 
     part = onnx.ModelProto(ir_version=model.ir_version, producer_name="lstmcore")
@@ -87,7 +94,7 @@ def _part(model, graph, nodes, output, follower):
         if array is not None:
             n_bytes += array.nbytes
             if n_bytes > _MOST_BYTES:
-                return None
+                raise _NotRun("it has more weights than onnxruntime takes at once")
             part.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
     for node in nodes:
         own = part.graph.node.add()
@@ -110,14 +117,18 @@ class _Data:
     lengths : (B,) array or None
     """
 
-    def __init__(self, rng, follower, links, sizes):
+    def __init__(self, rng, follower, links, sizes, n_params):
         self._follower, self._sizes = follower, sizes
         self._link = link = links[0]
         shape = [self._size(axis, link.size) for axis in link.axes]
+        free = zip(link.axes, shape, strict=True)
+        n_steps = prod(size for axis, size in free if axis is not None)
+        if n_steps > _FEW_STEPS and n_steps * (_A_STEP + link.size + n_params) > _MOST_WORK:
+            raise _NotRun(f"it takes {n_steps} steps, too many for a comparison")
         if isinstance(links[1], Embedded | OneHot):
             n_tokens = len(links[1].table) if isinstance(links[1], Embedded) else links[1].size
             self._array = rng.integers(n_tokens, size=shape)
-        elif link.is_integer:
+        elif _dtype(follower.graph.input(link.name)).kind != "f":
             self._array = rng.integers(-2, 3, size=shape)
         else:
             self._array = rng.standard_normal(shape)
@@ -135,13 +146,16 @@ class _Data:
 
     def feed(self, name, value):
         """What the graph is given as an input."""
-        dtype = np.dtype(_TYPES[value.type.tensor_type.elem_type])
+        dtype = _dtype(value)
         if name == self._link.name:
             return self._array.astype(dtype)
         if name == self._follower.lengths:
             return self.lengths.astype(dtype)
         if name in self._follower.graph.states:
-            sizes = [dim.dim_value or len(self.X) for dim in value.type.tensor_type.shape.dim]
+            declared = (dim.dim_value for dim in value.type.tensor_type.shape.dim)
+            sizes = [size if size > 0 else len(self.X) for size in declared]
+            if prod(sizes) > _MOST_NUMBERS:
+                raise _NotRun(f"its state {name!r} has {prod(sizes)} numbers")
             return np.zeros(sizes, dtype)
         link = self._follower.inputs[name]
         return np.zeros([self._size(axis, link.size) for axis in link.axes], dtype)
@@ -154,6 +168,16 @@ class _Data:
         return self._sizes[axis[0].role or "batch"]
 
 
+def _dtype(value):
+    """The dtype of an input, onnx.ValueInfoProto."""
+    from onnx import helper
+
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+    if dtype.kind not in "fiu":
+        raise _NotRun(f"it has inputs of {dtype}, which NumPy does not have")
+    return dtype
+
+
 def _place(axes, role):
     """Which of the axes has a role; None if none has."""
     places = [k for k, axis in enumerate(axes) if axis is not None and axis[0].role == role]
@@ -164,13 +188,22 @@ def _place(axes, role):
 def _refuse_difference(here, there, stream, lengths):
     batch, time = _place(stream.axes, "batch"), _place(stream.axes, "time")
     units = [k for k, axis in enumerate(stream.axes) if axis is None]
-    there = there.transpose([k for k in (batch, time, *units) if k is not None])
-    n_free = (batch is not None) + (time is not None)
-    there = there.reshape(*there.shape[:n_free], -1)
-    if batch is None:
-        here = here[0]
-    if here.ndim > there.ndim:  # of one step alone the graph gives no axis of time
-        here = here[..., 0, :]
+    order = [k for k in (batch, time, *units) if k is not None]
+    if len(order) != there.ndim and there.size == here.size:
+        there = there.reshape(here.shape)  # a Squeeze has dropped all axes of one entry
+    elif len(order) != there.ndim:
+        raise ValueError(
+            f"source: expected outputs of {len(order)} axes from onnxruntime, got shape "
+            f"{there.shape}"
+        )
+    else:
+        there = there.transpose(order)
+        n_free = len(order) - len(units)
+        there = there.reshape(*there.shape[:n_free], prod(there.shape[n_free:]))
+        if batch is None:
+            here = here[0]
+        if here.ndim > there.ndim:  # of one step alone the graph gives no axis of time
+            here = here[..., 0, :]
     here, there = here.astype(np.float64), there.astype(np.float64)
     if lengths is not None and time is not None:
         is_step = np.arange(here.shape[1]) < lengths[:, None]

@@ -13,7 +13,7 @@ import numpy as np
 
 from ._graph import Refused
 
-__all__ = ["Axis", "Stream"]
+__all__ = ["Axis", "Lengths", "Order", "OtherLayout", "Steps", "Stream", "Unknown", "axis_name"]
 
 
 class Axis:
@@ -205,3 +205,52 @@ def _taken(items, size, k):
         if count > size:
             break
     raise Refused(_MIXES)
+
+
+class Unknown:
+    """What a node gives that cannot be followed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lengths:
+    """The lengths of the sequences, or what is made of them: `what` is "n", "n > 0", "max(n, 1)",
+    "n - 1" or "max(n - 1, 0)"."""
+
+    axes: tuple
+    what: str
+    name: str
+    order: object = None
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """Which steps are there: t < n, with 1 and 0 or -inf or as truth values.
+
+    The axis of time has its sizes in place of an `Axis`.
+    """
+
+    axes: tuple
+    name: str
+    order: object = None
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """An order of the sequences, by descending length or back."""
+
+    key: object
+    is_inverse: bool = False
+
+
+class OtherLayout(Exception):
+    """The input has its features on another axis, or more or fewer of them."""
+
+    def __init__(self, name, axis, size):
+        super().__init__(f"input {name!r} has {size} features on axis {axis}")
+        self.name, self.axis, self.size = name, axis, size
+
+
+def axis_name(x, axis):
+    """An axis as errors call it."""
+    parts = x.axes[axis]
+    return "the " + " and ".join(part.role or part.name for part in parts) + " axis"

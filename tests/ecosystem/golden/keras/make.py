@@ -2,11 +2,11 @@
 
     KERAS_BACKEND=torch python tests/ecosystem/golden/keras/make.py
 
-Keras 2 does not run beside Keras 3. Its files are written here with h5py, name by name as its
-sources name them, and their outputs are those of layers of Keras 3 that compute the same.
+Of Keras 2 before TensorFlow 2 a file is written here with h5py, name by name as its sources name
+them, and its outputs are those of layers of Keras 3 that compute the same. `make_keras_2.py` asks
+later ones themselves.
 """
 
-import io
 import json
 import os
 import tempfile
@@ -109,7 +109,7 @@ def weights_alone():
         ]
     )
     fresh(model).save_weights(FOLDER / "alone.weights.h5")
-    (FOLDER / "alone.json").write_text(model.to_json(), encoding="utf-8")
+    (FOLDER / "alone.weights.h5.json").write_text(model.to_json(), encoding="utf-8")
     record("alone.weights.h5", model, numbers(4, 6, 3))
 
 
@@ -216,125 +216,8 @@ def keras_2_2():
     record("keras_2_2.h5", model, numbers(4, 6, 3))
 
 
-def keras_2_15():
-    """tf.keras 2.15: a functional model, a Bidirectional GRU with its reset gate before."""
-    inputs = keras.Input((None, 3))
-    gru = layers.GRU(2, reset_after=False, return_sequences=True)
-    x = layers.Bidirectional(gru)(inputs)
-    x = layers.GRU(3)(x)
-    outputs = layers.Dense(1)(x)
-    model = fresh(keras.Model(inputs, outputs))
-    arrays = model.get_weights()
-
-    def cell(name, k):
-        return {f"{name}/{w}:0": arrays[k + i] for i, w in enumerate(GRU_WEIGHTS)}
-
-    common = {
-        "trainable": True,
-        "dtype": "float32",
-        "return_state": False,
-        "go_backwards": False,
-        "stateful": False,
-        "unroll": False,
-        "time_major": False,
-        "activation": "tanh",
-        "recurrent_activation": "sigmoid",
-        "use_bias": True,
-        "dropout": 0.0,
-        "recurrent_dropout": 0.0,
-        "implementation": 2,
-    }
-
-    def layer(kind, config, source):
-        nodes = [[[source, 0, 0, {}]]] if source else []
-        name = config["name"]
-        return {"class_name": kind, "config": config, "name": name, "inbound_nodes": nodes}
-
-    inner = {
-        "class_name": "GRU",
-        "config": common
-        | {"name": "gru", "units": 2, "return_sequences": True, "reset_after": False},
-    }
-    config = {
-        "class_name": "Functional",
-        "config": {
-            "name": "model",
-            "trainable": True,
-            "layers": [
-                layer(
-                    "InputLayer",
-                    {"batch_input_shape": [None, None, 3], "dtype": "float32", "name": "input_1"},
-                    None,
-                ),
-                layer(
-                    "Bidirectional",
-                    {"name": "bidirectional", "layer": inner, "merge_mode": "concat"},
-                    "input_1",
-                ),
-                layer(
-                    "GRU",
-                    common
-                    | {
-                        "name": "gru_1",
-                        "units": 3,
-                        "return_sequences": False,
-                        "reset_after": True,
-                    },
-                    "bidirectional",
-                ),
-                layer(
-                    "Dense",
-                    {"name": "dense", "units": 1, "activation": "linear", "use_bias": True},
-                    "gru_1",
-                ),
-            ],
-            "input_layers": [["input_1", 0, 0]],
-            "output_layers": [["dense", 0, 0]],
-        },
-    }
-    both = "bidirectional"
-    named = [
-        ("input_1", {}),
-        (both, cell(f"{both}/forward_gru/gru_cell", 0) | cell(f"{both}/backward_gru/gru_cell", 3)),
-        ("gru_1", cell("gru_1/gru_cell", 6)),
-        ("dense", {"dense/kernel:0": arrays[9], "dense/bias:0": arrays[10]}),
-    ]
-    write_legacy(FOLDER / "keras_2_15.h5", config, "2.15.0", named)
-    record("keras_2_15.h5", model, numbers(4, 6, 3))
-    x = numbers(4, 6, 3)
-    OUTPUTS["keras_2_13.keras.x"], OUTPUTS["keras_2_13.keras.y"] = x, OUTPUTS["keras_2_15.h5.y"]
-    keras_2_13(config, arrays)
-
-
-GRU_WEIGHTS = ("kernel", "recurrent_kernel", "bias")
-
-
-def keras_2_13(config, arrays):
-    """The same model as .keras of tf.keras 2.13, whose groups have another name."""
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        top = file.create_group("_layer_checkpoint_dependencies")
-        places = {
-            "bidirectional/forward_layer/cell": arrays[0:3],
-            "bidirectional/backward_layer/cell": arrays[3:6],
-            "gru/cell": arrays[6:9],
-            "dense": arrays[9:11],
-        }
-        for place, own in places.items():
-            group = top.create_group(f"{place}/vars")
-            for k, array in enumerate(own):
-                group[str(k)] = array
-    with zipfile.ZipFile(FOLDER / "keras_2_13.keras", "w") as archive:
-        for name, content in (
-            ("metadata.json", json.dumps({"keras_version": "2.13.1"})),
-            ("config.json", json.dumps(config)),
-            ("model.weights.h5", buffer.getvalue()),
-        ):
-            archive.writestr(zipfile.ZipInfo(name), content)
-
-
 if __name__ == "__main__":
-    for make in (sequential, functional, legacy, weights_alone, keras_2_2, keras_2_15):
+    for make in (sequential, functional, legacy, weights_alone, keras_2_2):
         keras.utils.clear_session()
         make()
     np.savez_compressed(HERE / "outputs.npz", **OUTPUTS)
