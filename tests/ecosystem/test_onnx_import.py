@@ -163,9 +163,32 @@ def test_every_golden_file_is_expected():
 
 
 def test_layers_that_are_written_out_step_by_step_lead_to_their_weights():
-    with pytest.raises(ValueError, match=r"step 1 of .*\n(.*\n)*.*output=") as info:
+    with pytest.raises(ValueError, match="got none; a recurrent layer that is") as info:
         lc.from_onnx(GOLDEN / "rnn_written_out_export.onnx")
     assert "lstmcore.from_torch" in str(info.value)
+    loop = helper.make_node("Loop", ["", "", "X"], ["y"], body=helper.make_graph([], "b", [], []))
+    with pytest.raises(
+        ValueError, match=r"got none, and nodes .*\n  Loop 'y' is a loop.*\na recur"
+    ):
+        lc.from_onnx(make([loop], {}, {"X": ["B", "T", 3]}, {"y": None}))
+
+
+def test_one_step_alone_and_one_sequence_alone():
+    nodes = [
+        helper.make_node("Unsqueeze", ["X", "axis"], ["x"]),
+        helper.make_node("LSTM", ["x", *"WRB"], ["Y"], hidden_size=4),
+        helper.make_node("Squeeze", ["Y"], ["y"]),
+    ]
+    rng = np.random.default_rng(0)
+    for axis, shape in ((0, ["B", 3]), (1, ["T", 3])):  # (1, B, 3), (T, 1, 3)
+        arrays = weights("LSTM", 3, 4) | {"axis": np.array([axis])}
+        model = make(nodes, arrays, {"X": shape}, {"y": None})
+        net = lc.from_onnx(model, verify=True)
+        assert repr(net.layers) == "(LSTM(3, 4),)" and net.readout == "all"
+        X = rng.normal(size=(6, 3)).astype(np.float32)
+        (y,) = session(model).run(None, {"X": X})
+        given = net.predict(X[:, None])[:, 0] if axis == 0 else net.predict(X[None])[0]
+        np.testing.assert_allclose(given, y, rtol=0, atol=1e-5)
 
 
 def node_cases():
@@ -627,6 +650,50 @@ GRAPHS = {
         "Dense(3, 3, activation=('hard_sigmoid', 0.16666667, 0.0), bias=False), "
         "Dense(3, 3, bias=False)] squared_error all",
     ),
+    **{
+        f"clipped to {low} ... {high}": (
+            TRANSPOSED,
+            [
+                ("Squeeze", ["Y_h", "i0"], ["s"], {}),
+                ("MatMul", ["s", "V1"], ["m"], {}),
+                ("Clip", ["m", "low" if low is not None else "", "high"], ["y"], {})
+                if high is not None
+                else ("Clip", ["m", "low"], ["y"], {}),
+            ],
+            {"arrays": {"low": np.float32(low or 0), "high": np.float32(high or 0)}},
+            f"[LSTM(3, 4), {layers}] squared_error last",
+        )
+        for low, high, layers in (
+            (
+                -1,
+                1,
+                "Dense(4, 3, activation=('hard_sigmoid', 0.5, 0.5), bias=False), Dense(3, 3)",
+            ),
+            (-0.25, None, "Dense(4, 3, activation='relu'), Dense(3, 3)"),
+            (None, 0.25, "Dense(4, 3, activation='relu'), Dense(3, 3)"),
+        )
+    },
+    "features taken by GatherND": (
+        [
+            ("Transpose", ["X"], ["a"], {"perm": [2, 1, 0]}),
+            ("GatherND", ["a", "nd"], ["b"], {}),
+            ("Transpose", ["b"], ["x"], {"perm": [1, 2, 0]}),
+        ],
+        [("Squeeze", ["Y_h", "i0"], ["y"], {})],
+        {"arrays": {"nd": np.array([[2], [0], [1]])}},
+        "[LSTM(3, 4)] squared_error last",
+    ),
+    "a maximum over a window of all steps": (
+        TRANSPOSED,
+        [
+            ("Squeeze", ["Y", "i1"], ["s"], {}),
+            ("Transpose", ["s"], ["channels"], {"perm": [1, 2, 0]}),
+            ("MaxPool", ["channels"], ["p"], {"kernel_shape": [8], "strides": [8]}),
+            ("Squeeze", ["p", "i2"], ["y"], {}),
+        ],
+        {"shape": (3, 8, 3)},
+        "[LSTM(3, 4)] squared_error max",
+    ),
     "normalized by the statistics of training": (
         TRANSPOSED,
         [
@@ -886,6 +953,14 @@ REFUSED = {
         [("Squeeze", ["Y", "i1"], ["s"], {}), ("ReduceMean", ["s"], ["y"], {"axes": [1]})],
         "reads out the batch axis",
     ),
+    "a maximum over windows": (
+        [
+            ("Squeeze", ["Y", "i1"], ["s"], {}),
+            ("Transpose", ["s"], ["c"], {"perm": [1, 2, 0]}),
+            ("MaxPool", ["c"], ["y"], {"kernel_shape": [2]}),
+        ],
+        "pools over windows of some steps",
+    ),
     "gates of its own": (
         [
             ("Squeeze", ["Y", "i1"], ["s"], {}),
@@ -919,7 +994,7 @@ def test_one_error_names_all_nodes_and_the_way_out():
     text = str(info.value)
     for name in ("LSTM 'layer'", "LayerNormalization 'norm'", "Erf 'gelu'", "Einsum 'last'"):
         assert name in text
-    assert "recurrent_nodes(source)" in text
+    assert "interop.onnx.recurrent_nodes" in text
     assert "MatMul" not in text  # which a network has
 
 
@@ -1021,6 +1096,18 @@ def test_a_mean_counts_the_steps_that_are_there_or_all():
     ]
     with pytest.raises(ValueError, match="depend on the number of steps"):
         lc.from_onnx(masked(counts_all))
+
+
+@pytest.mark.parametrize("readout, op, place", [("mean", "Div", 1), ("max", "Where", 0)])
+def test_lengths_that_meet_other_axes_are_refused(readout, op, place):
+    net = lc.Network([lc.LSTM(3, 4), lc.Dense(4, 2)], readout=readout, seed=0)
+    model = onnx.load_from_string(net.to_onnx(lengths=True))
+    nodes = model.graph.node
+    k = max(k for k, node in enumerate(nodes) if node.op_type == op)
+    nodes.insert(k, helper.make_node("Unsqueeze", [nodes[k].input[place], "int64.1"], ["more"]))
+    nodes[k + 1].input[place] = "more"  # (B, 1, 1), which makes (B, B, H) of (B, H)
+    with pytest.raises(ValueError, match="by something else than"):
+        lc.from_onnx(model, verify=False)
 
 
 # -------------------------------------------------------------------------------- verification
@@ -1330,6 +1417,8 @@ def test_a_model_without_its_folder_cannot_read_beside_it(tmp_path):
 
 
 def test_bytes_that_are_no_model_are_refused(tmp_path, is_cheap):
+    with pytest.raises(ValueError, match="got bytes that are none; lstmcore"):
+        lc.from_onnx(b"PK\3\4 and so on")
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
         pass
     nested = b""

@@ -28,7 +28,7 @@ _METHODS = {
     **dict.fromkeys(("Identity", "Dropout"), "_same"),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Max", "Less", "Greater"), "_arithmetic"),
     **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceSum"), "_reduce"),
-    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), "_global_pool"),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "AveragePool", "MaxPool"), "_pool"),
     **dict.fromkeys(ACTIVATIONS, "_activation"),
     "LogSoftmax": "_do_Softmax",
 }
@@ -158,6 +158,7 @@ class Follower(Axes, Arithmetic, Counting, Layers):
         return Known(np.zeros(sizes, np.float32))
 
     def _axis(self, name, k, declared):
+        """Axis k of an input, with its declared size, 0 where that is free."""
         if declared > 0:
             return Axis(f"{name}[{k}]", (declared, declared))
         if self._n_axes == len(_FIRST):
@@ -181,26 +182,30 @@ class Follower(Axes, Arithmetic, Counting, Layers):
 
     # ---------------------------------------------------------------------------------- nodes
 
+    @classmethod
+    def knows(cls, node):
+        """Whether there is anything of the node's operation that a network may have."""
+        op = node.op
+        known = op in KINDS or op in FOLDED or op in _METHODS or hasattr(cls, f"_do_{op}")
+        return known and not node.domain
+
     def _outputs(self, node, values):
+        """What a node gives, a list."""
         if node.domain:
             raise Refused(f"is of the domain {node.domain!r}, of which no layer is known")
         if node.op in KINDS:
             _check_inputs(node, self.opset)
             return self._recurrent(node, values)
-        method = getattr(self, f"_do_{node.op}", None) or _METHODS.get(node.op)
-        if method is None and node.op not in FOLDED:
-            raise Refused(
-                _WHY_NOT.get(node.op, "is no layer, and nothing that a layer can take in")
-            )
+        if not self.knows(node):
+            raise Refused(_WHY_NOT.get(node.op, "is no layer and no part of one"))
         _check_inputs(node, self.opset)
         if any(isinstance(value, Unknown) for value in values):
             return [Unknown()] * len(node.outputs)
         if all(value is None or isinstance(value, Known) for value in values):
             return fold(node, self.budget, values)
+        method = getattr(self, _METHODS.get(node.op, f"_do_{node.op}"), None)
         if method is None:
             raise Refused("computes with data what no layer does")
-        if isinstance(method, str):
-            method = getattr(self, method)
         try:
             result = method(node, values)
         except ValueError as error:  # NumPy's, of shapes that do not go together

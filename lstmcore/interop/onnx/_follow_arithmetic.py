@@ -28,8 +28,6 @@ _VERBS = {"Mul": "multiplies", "Div": "divides"}
 class Arithmetic:
     """The part of `Follower` that follows arithmetic."""
 
-    # Arithmetic.
-
     def _combined(self, node, terms, scales):
         """Units that are sums of units of one link, each times a number."""
         link, places = self.chain.source_of(np.stack([np.asarray(term) for term in terms]))
@@ -295,12 +293,27 @@ class Arithmetic:
             if low <= first and high >= last:
                 return x
         largest = np.finfo(np.float32).max
-        if low == 0 and high >= largest:
-            return self._activated(node, x, "relu")
-        if low == 0 and 0 < high < largest:
-            x = self._activated(node, x, ("hard_sigmoid", as_written(1 / high), 0.0))
-            return x if high == 1 else self._affine(node, x, np.array(high), None)
-        raise Refused(f"clips outputs to {low:g} ... {high:g}, which no activation does")
+        has_low, has_high = low > -largest, high < largest
+        if not low < high:
+            raise Refused(f"clips outputs to {low:g} ... {high:g}, where nothing is left of them")
+        if has_low and has_high:  # low + (high - low) min(max((x - low) / (high - low), 0), 1)
+            width = high - low
+            parameters = as_written(1 / width), as_written((0.0 - low) / width)
+            x = self._activated(node, x, ("hard_sigmoid", *parameters))
+            return self._scaled(node, x, width, low)
+        if has_low:  # low + max(x - low, 0)
+            x = self._activated(node, self._scaled(node, x, 1.0, -low), "relu")
+            return self._scaled(node, x, 1.0, low)
+        if has_high:  # high - max(high - x, 0)
+            x = self._activated(node, self._scaled(node, x, -1.0, high), "relu")
+            return self._scaled(node, x, -1.0, high)
+        return x
+
+    def _scaled(self, node, x, scale, shift):
+        """scale x + shift of all units alike."""
+        if (scale, shift) == (1, 0):
+            return x
+        return self._affine(node, x, np.array(scale), np.array(shift) if shift else None)
 
     # What a network has at its end.
 

@@ -30,9 +30,8 @@ UNROLLED = (
 class Axes:
     """The part of `Follower` that follows axes and picks units."""
 
-    # Axes alone.
-
     def _same(self, node, values):
+        """What changes nothing once a model is trained."""
         training = values[2] if node.op == "Dropout" and len(values) > 2 else None
         if training is not None and (not isinstance(training, Known) or training.first.any()):
             raise Refused("drops out units, for it is in training mode")
@@ -165,6 +164,7 @@ class Axes:
         return x
 
     def _flipped(self, x, axis):
+        """With the steps in reverse."""
         if len(x.axes[axis]) != 1:
             raise Refused("reverses another axis than that of time")
         x.axes[axis][0].take_as("time")
@@ -180,6 +180,10 @@ class Axes:
         axis = axis_of(node.get("axis", "i", 0), x.n_axes)
         if isinstance(indices, Order):
             return self._ordered(x, axis, indices)
+        return self._taken(node, x, axis, indices)
+
+    def _taken(self, node, x, axis, indices):
+        """Entries of an axis by their indices."""
         if not isinstance(indices, Known) or indices.first.dtype.kind not in "iu":
             raise Refused("takes entries by computed indices")
         if x.axes[axis] is None:
@@ -238,30 +242,30 @@ class Axes:
         if time.role == "batch":
             raise Refused(f"{what} the batch axis")
         if time.role is None:
-            raise Refused(
-                f"{what} an axis of the input that no recurrent layer before takes for time"
-            )
+            raise Refused(f"{what} an axis that no recurrent layer before takes for time{UNROLLED}")
         return time
 
     def _embedded(self, node, table, tokens):
+        """Rows of a table, one for each token."""
         if node.get("axis", "i", 0) or table.first.ndim != 2 or not table.is_fixed:
             raise Refused("takes entries of known numbers that are no table with a row a token")
-        tokens = self._tokens(tokens)
         if table.first.dtype.kind != "f":
             raise Refused("takes rows of a table that has no real numbers")
-        link = self.chain.add(Embedded(tokens[1], table.first, node.title))
-        return Stream((*tokens[0].axes, None), link.units)
+        link = self.chain.add(Embedded(self._tokens(tokens), table.first, node.title))
+        return tokens.with_units(
+            link.units.reshape(*tokens.units.shape, link.size), (*tokens.axes, None)
+        )
 
     def _tokens(self, x):
+        """The input that a stream of tokens is."""
         link, _ = self.chain.resolve(x.units)
         if not isinstance(link, Input) or not link.is_integer or x.units.size != 1:
             raise Refused("takes rows by numbers that are no tokens of the input")
-        if x.units.ndim:  # axes of one entry, beside the free ones
-            x = Stream(tuple(a for a in x.axes if a is not None), x.units.reshape(()))
-        return x, link
+        return link
 
     def _do_OneHot(self, node, values):
-        x, link = self._tokens(self._stream(values[0]))
+        x = self._stream(values[0])
+        link = self._tokens(x)
         (depth,) = ints_of(values[1], "depth")[:1] or [0]
         on = values[2]
         axis = axis_of(node.get("axis", "i", -1), x.n_axes + 1)
@@ -271,7 +275,7 @@ class Axes:
             raise Refused("expected a depth of at least 1")
         self.budget.spend(depth)
         hot = self.chain.add(OneHot(link, depth, node.title))
-        return Stream((*x.axes, None), hot.units)
+        return x.with_units(hot.units.reshape(*x.units.shape, depth), (*x.axes, None))
 
     def _do_Concat(self, node, values):
         streams = [self._stream(value) for value in values]
@@ -303,6 +307,7 @@ class Axes:
         return x.unsqueezed(axes) if keeps and axes else x
 
     def _reduced(self, node, x, axis, how):
+        """The mean, maximum or sum over one axis."""
         if x.axes[axis] is not None:
             if x.behind is not None and (how, x.behind) not in (("sum", "zero"), ("max", "-inf")):
                 raise Refused(
@@ -320,9 +325,17 @@ class Axes:
         units = self._combined(node, columns, [scale] * len(columns))
         return x.with_units(units, [a for k, a in enumerate(x.axes) if k != axis])
 
-    def _global_pool(self, node, values):
+    def _pool(self, node, values):
+        """The mean or maximum over all axes behind the second, with windows of their lengths."""
         x = self._stream(values[0])
-        how = "mean" if node.op == "GlobalAveragePool" else "max"
+        how = "mean" if node.op.endswith("AveragePool") else "max"
+        windows = node.get("kernel_shape", "ints")
+        for axis in range(2, x.n_axes):
+            window = windows[axis - 2] if windows and len(windows) == x.n_axes - 2 else None
+            if windows and not window == x.sizes(0)[axis] == x.sizes(1)[axis]:
+                raise Refused("pools over windows of some steps")
+        if any(node.get("pads", "ints", [])) or node.get("auto_pad", "s", "NOTSET") != "NOTSET":
+            raise Refused("pools over padding")
         for axis in reversed(range(2, x.n_axes)):
             x = self._reduced(node, x, axis, how).unsqueezed([axis])
         return x

@@ -38,8 +38,6 @@ class Found:
 class Layers:
     """The part of `Follower` that makes layers of recurrent nodes."""
 
-    # ---------------------------------------------------------------------- recurrent layers
-
     def _recurrent(self, node, values):
         values = [*values, *[None] * (8 - len(values))]
         X, W, R, B, lengths, *initial = values[:7]

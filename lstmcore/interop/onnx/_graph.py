@@ -85,7 +85,10 @@ def read_model(source, what):
     try:
         model.ParseFromString(data)
     except decode_error as error:
-        raise ValueError("source: expected an ONNX model, got bytes that are none") from error
+        message = "source: expected an ONNX model, got bytes that are none"
+        if data.startswith(b"PK"):  # a zip archive
+            message += "; lstmcore.from_torch and from_keras read files of PyTorch and Keras"
+        raise ValueError(message) from error
     return model, folder
 
 

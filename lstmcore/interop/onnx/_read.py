@@ -12,7 +12,6 @@ from ...network import Network
 from .._common import build_network, choose_readout, prefixes
 from ._cells import KINDS
 from ._chain import Final, network_of
-from ._fold import Known
 from ._follow import Follower
 from ._graph import Graph, Refused, read_model
 from ._run import compare
@@ -63,7 +62,7 @@ def from_onnx(
         wrong. `GRU.options` has what was read as `reset_after`.
     verify : bool, optional
         Compare the network with the graph, run by onnxruntime on random sequences. By default if
-        onnxruntime is there and takes the graph.
+        onnxruntime is there and takes the graph, unless that fixes very many steps.
 
     Returns
     -------
@@ -190,30 +189,36 @@ def _state(follower, value):
 
 def _stream_of(follower, output, nodes):
     """The value of the output, or the one error with all that is not followed before it."""
-    value = follower.value(output)
-    if follower.refused:
-        raise ValueError(_message(follower.refused))
-    if isinstance(value, Known) or not isinstance(value, Stream):
-        raise ValueError(f"source: expected outputs that depend on sequences, got {output!r}")
     if not any(node.op in KINDS for node in nodes):
+        foreign = [(node, why) for node, why in follower.refused if not follower.knows(node)]
+        named = f", and nodes that are no layers:\n{_listed(foreign)}\n" if foreign else "; "
         raise ValueError(
-            f"source: expected a graph with a recurrent node before {output!r}, got none; a "
-            "recurrent layer that is no node of its own has to come from its weights: see "
+            f"source: expected a graph with recurrent nodes before {output!r}, got none{named}a "
+            "recurrent layer that is written out in other nodes has to come from its weights: see "
             "lstmcore.from_torch, lstmcore.from_keras"
         )
+    if follower.refused:
+        raise ValueError(_message(follower.refused))
+    value = follower.value(output)
+    if not isinstance(value, Stream):
+        raise ValueError(f"source: expected outputs that depend on sequences, got {output!r}")
     return value
 
 
 def _message(refused):
+    return (
+        "source: expected a graph that is a chain of layers, got nodes that are none:\n"
+        f"{_listed(refused)}\noutput= reads a graph up to another value, "
+        "interop.onnx.recurrent_nodes its recurrent layers"
+    )
+
+
+def _listed(refused):
+    """Nodes with the reason for each, a line each."""
     lines = [f"  {node.title} {why}" for node, why in refused[:_MOST_NAMED]]
     if len(refused) > _MOST_NAMED:
         lines.append(f"  and {len(refused) - _MOST_NAMED} more")
-    return (
-        "source: expected a graph that is a chain of layers, got nodes that are none:\n"
-        + "\n".join(lines)
-        + "\noutput= reads the graph up to another value, "
-        "lstmcore.interop.onnx.recurrent_nodes(source) its recurrent layers alone"
-    )
+    return "\n".join(lines)
 
 
 @np.errstate(all="ignore")
@@ -230,8 +235,8 @@ def _network(follower, stream, output, dtype, loss=None):
     except Refused as error:
         raise ValueError(
             f"source: expected a graph that is a chain of layers, but its output {output!r}: "
-            f"{error}; output= reads the graph up to another value, "
-            "lstmcore.interop.onnx.recurrent_nodes(source) its recurrent layers alone"
+            f"{error}; output= reads a graph up to another value, interop.onnx.recurrent_nodes its "
+            "recurrent layers"
         ) from error
 
 

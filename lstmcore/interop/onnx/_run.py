@@ -4,6 +4,7 @@ from math import prod
 
 import numpy as np
 
+from ...cells import GRU
 from ._chain import Embedded, Ended, OneHot
 
 __all__ = ["compare"]
@@ -69,8 +70,7 @@ def compare(net, model, graph, follower, nodes, output, stream, links, verify):
             (there,) = session.run([output], feeds)
             if isinstance(links[-1], Ended) and links[-1].output_units == "log_softmax":
                 there = np.exp(there)
-            here = net.predict(data.X, data.lengths, check_finite=False)
-            _refuse_difference(here, there, stream, data.lengths)
+            _refuse_difference(net, there, stream, data)
     except (*errors, _NotRun) as error:
         if verify:
             raise ValueError(
@@ -160,12 +160,16 @@ class _Data:
         link = self._follower.inputs[name]
         return np.zeros([self._size(axis, link.size) for axis in link.axes], dtype)
 
+    def shape_of(self, stream):
+        """The shape of a value of the graph."""
+        sizes = iter(stream.units.shape)
+        return tuple(next(sizes) if a is None else self._size(a, None) for a in stream.axes)
+
     def _size(self, axis, size):
         if axis is None:
             return size
-        if axis[0].sizes[0] == axis[0].sizes[1]:
-            return axis[0].sizes[0]
-        return self._sizes[axis[0].role or "batch"]
+        first, second = _main(axis).sizes
+        return first if first == second else self._sizes[_main(axis).role or "batch"]
 
 
 def _dtype(value):
@@ -180,40 +184,49 @@ def _dtype(value):
 
 def _place(axes, role):
     """Which of the axes has a role; None if none has."""
-    places = [k for k, axis in enumerate(axes) if axis is not None and axis[0].role == role]
-    return places[0] if places else None
+    for k, axis in enumerate(axes):
+        if axis is not None and _main(axis).role == role:
+            return k
+    return None
+
+
+def _main(axis):
+    """Of several axes in one that which may have more than one entry."""
+    return next((part for part in axis if not part.is_one), axis[0])
 
 
 @np.errstate(invalid="ignore")
-def _refuse_difference(here, there, stream, lengths):
-    batch, time = _place(stream.axes, "batch"), _place(stream.axes, "time")
-    units = [k for k, axis in enumerate(stream.axes) if axis is None]
-    order = [k for k in (batch, time, *units) if k is not None]
-    if len(order) != there.ndim and there.size == here.size:
-        there = there.reshape(here.shape)  # a Squeeze has dropped all axes of one entry
-    elif len(order) != there.ndim:
+def _refuse_difference(net, there, stream, data):
+    """Raise where a network's outputs are not those of its graph, `there`."""
+    here = net.predict(data.X, data.lengths, check_finite=False).astype(np.float64)
+    shape = data.shape_of(stream)
+    if there.size != prod(shape):
         raise ValueError(
-            f"source: expected outputs of {len(order)} axes from onnxruntime, got shape "
-            f"{there.shape}"
+            f"source: expected outputs of shape {shape}, got {there.shape} from onnxruntime; "
+            "verify=False reads the graph without a comparison"
         )
-    else:
-        there = there.transpose(order)
-        n_free = len(order) - len(units)
-        there = there.reshape(*there.shape[:n_free], prod(there.shape[n_free:]))
-        if batch is None:
-            here = here[0]
-        if here.ndim > there.ndim:  # of one step alone the graph gives no axis of time
-            here = here[..., 0, :]
-    here, there = here.astype(np.float64), there.astype(np.float64)
-    if lengths is not None and time is not None:
-        is_step = np.arange(here.shape[1]) < lengths[:, None]
+    # Squeeze without axes drops those that happen to have one entry
+    there = there.reshape(shape).astype(np.float64)
+    batch, time = _place(stream.axes, "batch"), _place(stream.axes, "time")
+    order = [k for k in (batch, time) if k is not None]
+    rest = [k for k in range(stream.n_axes) if k not in order]
+    there = there.transpose(order + rest)
+    there = there.reshape(*there.shape[: len(order)], -1)
+    if batch is None:
+        here = here[0]
+    if here.ndim > there.ndim:  # of one step alone the graph gives no axis of time
+        here = here[..., 0, :]
+    if data.lengths is not None and time is not None:
+        is_step = np.arange(here.shape[1]) < data.lengths[:, None]
         here, there = here[is_step], there[is_step]
     error = np.abs(here - there)
     error[(here == there) | (np.isnan(here) & np.isnan(there))] = 0
     largest = np.max(np.abs(there), initial=1e-6, where=np.isfinite(there))
     if not np.all(error <= _TOLERANCE * largest):
+        hint = ""
+        if any(isinstance(layer, GRU) for layer in net.layers):
+            hint = "; linear_before_reset= reads GRU nodes in the other form"
         raise ValueError(
             f"source: expected outputs as onnxruntime gives them, got a difference of "
-            f"{np.max(error):.2g} where the largest is {largest:.2g}; a GRU may have been exported "
-            "with the wrong linear_before_reset, which from_onnx takes as an argument"
+            f"{np.max(error):.2g} where the largest is {largest:.2g}{hint}"
         )
