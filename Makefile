@@ -78,7 +78,7 @@ dist: .venv/installed
 	$(BIN)/python -m build --outdir dist .
 
 clean:
-	rm -rf build dist .venv .venv-bench .venv-docs .venv-freethreaded *.egg-info
+	rm -rf build dist .venv .venv-bench .venv-docs .venv-freethreaded .nox *.egg-info
 	rm -rf docs/api/generated docs/api/backreferences docs/gallery docs/sg_execution_times.rst
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	rm -f lstmcore/_*.so

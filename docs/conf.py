@@ -8,6 +8,9 @@ an example ends with an empty line. `adapt` changes both.
 import posixpath
 import re
 
+from docutils import nodes
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
 import lstmcore
 
 project = "lstmcore"
@@ -61,6 +64,26 @@ def adapt(app, docname, source):
         return f"](/{PAGES[target]})" if target in PAGES else match[0]
 
     source[0] = END_OF_EXAMPLE.sub("\n```", LINK.sub(page, source[0]))
+
+
+class LinkCode(SphinxPostTransform):
+    """Make links of `lc.fit` and `Network.vjp`, as they stand in the text of the pages."""
+
+    default_priority = 400
+    name = re.compile(r"(?:lc\.|lstmcore\.)?([A-Za-z][\w.]*)(?:\(.*\))?", flags=re.DOTALL)
+
+    def run(self, **kwargs):
+        objects = self.env.get_domain("py").objects
+        for literal in list(self.document.findall(nodes.literal)):
+            match = self.name.fullmatch(literal.astext())
+            entry = objects.get(f"lstmcore.{match[1]}") if match else None
+            within = isinstance(literal.parent, (nodes.reference, nodes.title))
+            if entry is None or within or entry.objtype == "module":
+                continue
+            page = self.app.builder.get_relative_uri(self.env.docname, entry.docname)
+            link = nodes.reference("", "", refuri=f"{page}#{entry.node_id}", internal=True)
+            literal.replace_self(link)
+            link += literal
 
 
 # ---------------------------------------------------------------------------------- reference
@@ -155,6 +178,7 @@ def skip_foreign(app, what, name, obj, skip, options):
 
 
 def setup(app):
+    app.add_post_transform(LinkCode)
     app.connect("autodoc-skip-member", skip_foreign)
     app.connect("autodoc-process-docstring", link_files, priority=400)
     app.connect("source-read", adapt)

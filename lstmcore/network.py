@@ -732,7 +732,8 @@ class Network(Fixed):
 
         Notes
         -----
-        BPTT goes back a step at a time here, which takes far longer than `loss_and_grad`.
+        BPTT goes back a step at a time here, which takes longer than `loss_and_grad`: much longer
+        where layers and batches are small.
 
         Examples
         --------

@@ -89,7 +89,7 @@ def plot_history(
     loss = np.asarray(history["loss"], float)
     if not loss.size:
         raise ValueError("result: expected a run that has recorded a loss, got an empty history")
-    plt = _pyplot()
+    plt = import_pyplot()
     if ax is None:
         _, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
     label = f"{label}: " if label else ""
@@ -182,7 +182,7 @@ def plot_gates(
     for name, values in trace.items():
         if name == "y" or (name != skipped and name.partition(".")[0] in chosen):
             panels[name] = values[0]
-    plt = _pyplot()
+    plt = import_pyplot()
     heights = [_height(values) for values in panels.values()]
     figure = plt.figure(figsize=(8, 0.8 + sum(heights)), layout="constrained")
     grid = figure.add_gridspec(len(panels), 1, height_ratios=heights)
@@ -283,7 +283,7 @@ def plot_gradients(
         raise ValueError("X: expected a sequence of one step or more, got none")
     found = net.trace_gradient(X, Y, lengths, **data)
     gradients = {name: values for name, values in found.items() if name.endswith(f".{of}")}
-    plt = _pyplot()
+    plt = import_pyplot()
     if ax is None:
         _, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
     batch = examples.batch
@@ -314,7 +314,8 @@ def plot_gradients(
     return ax
 
 
-def _pyplot():
+def import_pyplot():
+    """matplotlib.pyplot, or an error that says what to install."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:

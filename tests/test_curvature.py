@@ -1,6 +1,7 @@
 """Products with J, G and H: what they are, for every network and loss, and SciPy with them."""
 
 import copy
+import inspect
 import pickle
 import threading
 import warnings
@@ -679,12 +680,15 @@ def test_basinhopping_and_dual_annealing_take_an_objective():
         "hessp": obj.gauss_newton,
         "options": {"maxiter": 3},
     }
-    result = scipy.optimize.basinhopping(obj, net.params, niter=1, minimizer_kwargs=options, rng=0)
+    # SciPy before 1.15 calls it seed.
+    names = inspect.signature(scipy.optimize.basinhopping).parameters
+    seed = {"rng" if "rng" in names else "seed": 0}
+    result = scipy.optimize.basinhopping(obj, net.params, niter=1, minimizer_kwargs=options, **seed)
     assert result.fun < start
     bounds = [(-2, 2)] * net.params.size
     options = {"jac": obj.grad, "method": "L-BFGS-B", "options": {"maxiter": 3}}
     result = scipy.optimize.dual_annealing(
-        obj.fun, bounds, maxiter=1, maxfun=200, minimizer_kwargs=options, x0=net.params, rng=0
+        obj.fun, bounds, maxiter=1, maxfun=200, minimizer_kwargs=options, x0=net.params, **seed
     )
     assert result.fun < start
 

@@ -75,7 +75,7 @@ def test_the_second_part_is_l_bfgs_from_there():
 
 def test_true_is_until_it_converges():
     _, result = run("rprop", polish=True)
-    assert result.n_polish > 20 and np.abs(result.jac).max() < 1e-3
+    assert result.n_polish > 20 and np.abs(result.jac).max() < 3e-3
     assert run("rprop", polish=False)[1].nit == 6
 
 

@@ -112,6 +112,7 @@ def test_a_warning_that_cannot_be_shown_loses_no_result(close):
     program = f"""
 import sys
 import numpy as np
+import scipy.optimize  # without a stream NumPy 2.0 cannot import what it imports
 import lstmcore as lc
 {close}
 net = lc.Network([lc.LSTM(2, 4), lc.Dense(4, 1)], seed=0)

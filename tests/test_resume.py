@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy
 from kill_runs import Series
 from small_runs import data, network
 
@@ -372,6 +373,8 @@ def test_where_the_objective_is_not_finite_is_told_again_too(method, tmp_path):
 
 @scipys
 def test_a_method_of_scipys_goes_on_to_more_iterations(method, tmp_path):
+    if method == "SLSQP" and tuple(map(int, scipy.__version__.split(".")[:2])) < (1, 16):
+        pytest.skip("SLSQP of SciPy before 1.16 ends at another point than it goes on from")
     path, total = tmp_path / "run", 0
     for iterations in (1, 3, 8, 2, 8):
         evaluations = Evaluations()

@@ -10,10 +10,10 @@ import lstmcore as lc
 
 TITLE = "Adding two numbers over long lags"
 PROTOCOL = """
-Two of T to 1.1 T numbers in [-1, 1] are marked, one of the first ten and a later one of the first
-half; the target at the end is 0.5 plus a quarter of their sum. Wrong is an error above 0.04, on
-2,560 fresh sequences. 4,000 sequences to learn from; the run ends when the mean loss on 500 others,
-half the squared error, is below 0.00001.
+Each sequence has T to 1.1 T numbers in [-1, 1]. Two of them are marked, one of the first ten and a
+later one of the first half. The target at the end is 0.5 plus a quarter of their sum. A sequence
+counts as wrong if the error is above 0.04, on 2,560 fresh sequences. There are 4,000 sequences to
+learn from. The run ends when the mean loss on 500 others, half the squared error, is below 0.00001.
 """
 SEEDS = 10
 DATA = None

@@ -10,12 +10,12 @@ import lstmcore as lc
 
 TITLE = "JSB chorales"
 PROTOCOL = """
-The 88 keys of frame t + 1 are forecast from frames ≤ t; the score is the negative log likelihood a
-frame, in nats. 229, 76 and 77 chorales to learn from, to choose by and to test on. Adam with noise
-on the weights, recurrent dropout or both, two chorales a step, 200 units unless said; what is kept
-is the moving average of the parameters (0.999 a step) at the epoch of lowest validation loss. The
-result is the row of lowest validation loss (bold); the test set is used for the figures of this
-table alone.
+The 88 keys of frame t + 1 are forecast from the frames up to t. The score is the negative log
+likelihood of a frame, in nats. There are 229 chorales to learn from, 76 to choose by and 77 to test
+on. The method is Adam with noise on the weights, recurrent dropout or both, with two chorales a
+step and 200 units unless the row says otherwise. What is kept is the moving average of the
+parameters (0.999 a step) at the epoch of lowest validation loss. The result is the row of lowest
+validation loss (bold). The test set is used for the figures of this table alone.
 """
 SEEDS = 5
 DATA = "chorales"

@@ -11,12 +11,12 @@ import lstmcore as lc
 
 TITLE = "Continual embedded Reber strings"
 PROTOCOL = """
-A stream of embedded Reber strings; what is to be said at each step are the symbols that may come
-next. An error is an output that is 0.49 or more off. 150 streams of 20 strings to learn from, by
-adam, the state zero where a stream begins; the parameters kept are those of the lowest loss on 20
-streams of 200 strings. Ten other streams of 100,000 symbols are the test: a net is perfect without
-an error in any, good if the ten streams go on for more than 1,000 symbols in the mean before the
-first error. Cells are 4 blocks of 2.
+A stream of embedded Reber strings is read, and at each step the network must say the symbols that
+may come next. An error is an output that is 0.49 or more off. There are 150 streams of 20 strings
+to learn from, by adam, and the state is zero where a stream begins. The parameters that are kept
+are those of the lowest loss on 20 streams of 200 strings. The test is ten other streams of 100,000
+symbols. A net is perfect if it makes no error in any of them, and good if the ten streams go on for
+more than 1,000 symbols in the mean before the first error. The cells are 4 blocks of 2.
 """
 SEEDS = 10
 DATA = None

@@ -12,11 +12,11 @@ import lstmcore as lc
 
 TITLE = "Counting: aⁿbⁿcⁿ learnt from n ≤ 10"
 PROTOCOL = """
-S aⁿ bⁿ cⁿ is read, and at each step the symbols that may come next are to be said, T for the end
-among them; a string is accepted when every output is on the right side of 0.5. Learnt from the ten
-strings n = 1 ... 10 by L-BFGS from 21 starts; the parameters kept are those of the lowest loss on n
-= 1 ... 30; each string counts alike. The reach is the largest n, up to 2,000, so that all strings
-until there are accepted.
+A string S aⁿ bⁿ cⁿ is read, and at each step the network must say the symbols that may come next,
+with T for the end among them. A string is accepted when every output is on the right side of 0.5.
+The network learns from the ten strings with n = 1 ... 10, by L-BFGS from 21 starts. The parameters
+that are kept are those of the lowest loss on the strings up to n = 30, each of which counts alike.
+The reach is the largest n, up to 2,000, for which all strings until there are accepted.
 """
 SEEDS = 20
 DATA = None

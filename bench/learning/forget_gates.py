@@ -10,11 +10,11 @@ import runs
 
 TITLE = "Forget gates: embedded Reber strings without an end"
 PROTOCOL = """
-Data, training and test are those of `bench/learning/continual_reber.py`: ten test streams of
+Data, training and test are those of `bench/learning/continual_reber.py`, with ten test streams of
 100,000 symbols without a reset. In the last row the state is reset where a string begins, in
-training and test, which somebody from outside has to do. Outer symbols are the last but one of each
-string, T or P, which only the beginning of the string tells; |c| is the largest state of a cell at
-the end of the test. Shares of nets with their 95 % interval (Wilson).
+training and test, which somebody from outside has to do. The outer symbols are the last but one of
+each string, T or P, which only the beginning of the string tells. |c| is the largest state of a
+cell at the end of the test. Shares of nets are given with their 95 % interval (Wilson).
 """
 SEEDS = 20
 DATA = None

@@ -10,9 +10,9 @@ import lstmcore as lc
 
 TITLE = "One bit kept for 100 steps by a tanh RNN"
 PROTOCOL = """
-100 random bits are read, and the first is to be said at the end: RNN(1, 100), 1,000 sequences to
-learn from, 300 by hessian-free, whose steps are long; 2,000 others are the test. The run ends when
-the loss on 500 others is below 0.001, or after 60 s.
+100 random bits are read, and the network, an RNN(1, 100), must say the first one at the end. There
+are 1,000 sequences to learn from (300 with hessian-free, whose steps are long), and 2,000 others
+are the test. The run ends when the loss on 500 others is below 0.001, or after 60 s.
 """
 SEEDS = 10
 DATA = None

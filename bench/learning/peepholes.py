@@ -12,14 +12,15 @@ import lstmcore as lc
 
 TITLE = "Peepholes: measuring and producing times"
 PROTOCOL = """
-After Gers, Schraudolph & Schmidhuber (2002). *Measure*: spikes are read, 10 or 11 steps apart, and
-at each it is to be said which; learnt from 20 trains of 20 spikes, tested on 100 trains of 20.
-*Spikes*: nothing is read, and a spike is to be produced every 6 steps; learnt from 60 steps,
-tested on 600. *Wave*: nothing is read, and a cosine of period 10 is to be produced; learnt from
-50 steps, solved with a root mean square error below 0.1 over 500. One cell for the first task and
-two for the others, cell and output activation linear, the initial state learnt. A start draws every
-parameter from N(0, 1) and is a run of L-BFGS of at most 300 iterations; ten starts a seed. Shares
-of starts that end in a solution, with their 95 % interval (Wilson).
+The tasks are those of Gers, Schraudolph & Schmidhuber (2002). *Measure*: spikes are read that are
+10 or 11 steps apart, and at each spike the network must say which; it learns from 20 trains of 20
+spikes and is tested on 100 trains of 20. *Spikes*: nothing is read, and a spike must be produced
+every 6 steps; the network learns from 60 steps and is tested on 600. *Wave*: nothing is read, and a
+cosine of period 10 must be produced; the network learns from 50 steps, and has solved the task with
+a root mean square error below 0.1 over 500. There is one cell for the first task and two for the
+others, cell and output activation are linear, and the initial state is learnt. A start draws every
+parameter from N(0, 1) and is a run of L-BFGS of at most 300 iterations; there are ten starts a
+seed. Shares of starts that end in a solution are given with their 95 % interval (Wilson).
 """
 SEEDS = 100
 DATA = None

@@ -60,9 +60,9 @@ def n_wrong(outputs, may):
 
 TITLE = "Embedded Reber strings"
 PROTOCOL = """
-256 strings to learn from and 256 others; three such pairs of sets, ten trials on each. A trial is
-solved, and ends, when after an epoch the symbols that may come next are the most active ones at
-every step of all 512. Presentations count strings, with repetitions.
+There are 256 strings to learn from and 256 others. Three such pairs of sets are used, with ten
+trials on each. A trial is solved, and ends, when after an epoch the symbols that may come next are
+the most active ones at every step of all 512. Presentations count strings, with repetitions.
 """
 SEEDS = 30
 DATA = None

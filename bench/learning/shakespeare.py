@@ -11,11 +11,12 @@ import runs
 
 TITLE = "Tiny Shakespeare"
 PROTOCOL = """
-The next character of 65, learnt from the first 90 % of the text, tested on the last 10 % in 32
-pieces. 32 places in the text are read side by side, 64 characters a step, the state carried from
-step to step; Adam, its rate a half cosine over the time that there is, counted in seconds of the
-process (one thread, float32). So the number of steps is what the machine makes of the time. PyTorch
-does the same steps with nn.LSTM and its own Adam, from a start of the same distribution.
+The next character, one of 65, is forecast. The network learns from the first 90 % of the text and
+is tested on the last 10 % in 32 pieces. 32 places in the text are read side by side, 64 characters
+a step, and the state is carried from step to step. The method is Adam, with a rate that falls as
+half a cosine over the time that there is, counted in seconds of the process (one thread, float32).
+So the number of steps depends on how fast the machine is. PyTorch does the same steps with nn.LSTM
+and its own Adam, from a start of the same distribution.
 """
 SEEDS = 1
 DATA = "text"

@@ -10,10 +10,11 @@ import lstmcore as lc
 
 TITLE = "Temporal order"
 PROTOCOL = """
-Sequences of 100 to 110 symbols: E, then random ones of a, b, c, d, and B at the end; one of steps
-10 to 20 and one of steps 50 to 60 are X or Y. The class is which came first and which second. Wrong
-is a sequence of which any of the four outputs is 0.3 off or more, on 2,560 fresh ones. 1,000
-sequences to learn from; the run ends when no output is 0.1 off for any of them or of 2,560 others.
+A sequence has 100 to 110 symbols: E at the beginning, B at the end, and random ones of a, b, c and
+d between them. One of steps 10 to 20 and one of steps 50 to 60 are X or Y. The class is which of
+the two came first and which came second. A sequence counts as wrong if any of the four outputs is
+0.3 off or more, on 2,560 fresh ones. There are 1,000 sequences to learn from. The run ends when no
+output is 0.1 off for any of them or of 2,560 others.
 """
 SEEDS = 10
 DATA = None

@@ -17,12 +17,13 @@ import lstmcore as lc
 
 TITLE = "Time to a result"
 PROTOCOL = """
-Seconds of one thread until the result is there, the median over the seeds; everybody has the same
-network, the same data and a start of the same distribution. Chorales: LSTM(88, 100), until the
-validation loss is 8.45 nats a frame, looked at after every epoch. Vowels: BLSTM(24, 32), until the
-objective (l2 = 3e-3) is 0.0365. Reber: LSTM(7, 32), until all 512 strings are forecast without an
-error. Where it is never reached, the time is how long was tried. PyTorch pads: its packed sequences
-are slower. What it does once, at the first step of a process, is not counted.
+The table has the seconds of one thread until the result is there, as the median over the seeds.
+Every library has the same network, the same data and a start of the same distribution. Chorales:
+LSTM(88, 100), until the validation loss is 8.45 nats a frame, computed after every epoch. Vowels:
+BLSTM(24, 32), until the objective (l2 = 3e-3) is 0.0365. Reber: LSTM(7, 32), until all 512 strings
+are forecast without an error. Where the result is never reached, the time is that for which it was
+tried. PyTorch pads the sequences, because its packed sequences are slower. What PyTorch does once,
+at the first step of a process, is not counted.
 """
 SEEDS = 10
 DATA = "chorales"

@@ -11,11 +11,11 @@ from lstmcore.datasets import load_japanese_vowels
 
 TITLE = "Japanese Vowels"
 PROTOCOL = """
-270 utterances of nine speakers to learn from, 370 to test on. The 12 coefficients and their
-differences over time, z-scored by the training set; the speaker is named at every step, and the
-utterance's is that of the highest mean probability. Adam, 16 utterances a step. The recipe is the
-row of lowest log loss in 5-fold cross-validation within the training set, over five seeds (bold);
-the other rows are shown for what they would have given.
+There are 270 utterances of nine speakers to learn from and 370 to test on. The inputs are the 12
+coefficients and their differences over time, z-scored by the training set. The speaker is named at
+every step, and the speaker of the utterance is that of the highest mean probability. The method is
+Adam with 16 utterances a step. The recipe is the row of lowest log loss in 5-fold cross-validation
+within the training set, over five seeds (bold). The other rows show what they would have given.
 """
 SEEDS = 30
 DATA = None

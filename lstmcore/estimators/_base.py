@@ -151,7 +151,9 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         """
         self._check_parameters()
         metadata = {"lengths": lengths, "sample_weight": sample_weight}
-        told = Told(self, X, y, metadata, self.max_iter * self.n_restarts)
+        # Options of a solver may change how many there are.
+        n_iterations = None if self.solver_options else self.max_iter * self.n_restarts
+        told = Told(self, X, y, metadata, n_iterations)
         self._train(X, y, lengths, sample_weight, told)
         told.end()
         return self
@@ -165,9 +167,11 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
             )
         goes_on = hasattr(self, "network_")
         data = self._read(X, y, lengths, sample_weight, goes_on, classes)
+        arguments = arguments_of(self, len(data.examples), 1)
         if not goes_on:
             self._memory, self._rng = {}, data.rng
-        arguments = arguments_of(self, len(data.examples), 1)
+        elif self._memory.get("method") != arguments["method"]:  # another solver than before
+            self._memory = {}
         more = {"memory": self._memory, "seed": self._rng}  # another epoch has another order
         result, held = self._minimize(data.net, data.examples, **arguments, **more)
         self._record(result, False, goes_on)

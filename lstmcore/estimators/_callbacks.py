@@ -24,8 +24,8 @@ class Told:
         What `fit` was given.
     metadata : dict
         Its other arguments, of which those that are None are left out.
-    n_iterations : int
-        At most.
+    n_iterations : int or None
+        How many there are at most; None if that is not known.
     """
 
     def __init__(self, estimator, X, y, metadata, n_iterations):

@@ -177,61 +177,61 @@ class SequenceClassifier(Classifying, PerSequence, Estimator):
         The units of each recurrent layer, in each direction.
     cell : {"lstm", "gru", "rnn"}
     peepholes : bool
-        Of "lstm": gates see the cell state, too.
+        For "lstm" only: the gates see the cell state, too.
     bidirectional : bool
         Layers read sequences in both directions.
     readout : {"mean", "last", "max", "last_step", "all"}
-        What the dense layer sees: see `lstmcore.Network`. With "all" it names the class at every
-        step, each step is trained to name its sequence's, and the mean of the probabilities over
-        the steps is the sequence's.
+        What the dense layer sees: see `lstmcore.Network`. With "all" the network names the class at
+        every step and is trained to name the sequence's class there. The probabilities of a
+        sequence are then the mean over its steps.
     solver : str
-        "lbfgs", or any method of `lstmcore.minimize`: "adam", "sgd", "rmsprop" in batches, "rprop",
-        "hessian-free", and others.
+        "lbfgs", or any method of `lstmcore.minimize`, such as "adam", "sgd" and "rmsprop", which
+        make steps on batches, "rprop" or "hessian-free".
     alpha : float
-        Strength of the L2 penalty, alpha / 2 · ‖weights‖² / Σ sample_weight beside the mean loss.
-        Biases are free.
+        Strength of the L2 penalty. The objective is the mean loss plus
+        alpha / 2 · ‖weights‖² / Σ sample_weight. Biases are not penalized.
     batch_size : int or "auto"
-        Of adam, sgd and rmsprop: the sequences of a batch; "auto" is 200 or all, if there are
-        fewer.
+        For adam, sgd and rmsprop: how many sequences a batch has. "auto" is 200, or all if there
+        are fewer.
     learning_rate_init : float
-        Of the same. A schedule is ``solver_options={"learning_rate": ...}``.
+        For adam, sgd and rmsprop. A schedule is given as ``solver_options={"learning_rate": ...}``.
     max_iter : int
-        Iterations, or epochs of solvers that count these.
+        The most iterations. Solvers that count epochs take it as the most epochs.
     tol : float
-        With lbfgs the largest entry of the gradient at which it ends. Of solvers in epochs, and
-        with `early_stopping`, the least gain, in training loss or validation score, that counts
-        against `n_iter_no_change`.
+        lbfgs ends where no entry of the gradient is larger. With solvers that count epochs, and
+        with `early_stopping`, it is the least gain in the training loss, or in the validation
+        score, without which an iteration counts towards `n_iter_no_change`.
     max_fun : int
-        Of lbfgs: evaluations at most.
+        For lbfgs: the most evaluations.
     early_stopping : bool
-        Hold `validation_fraction` of the sequences out, each class's share alike; end when their
-        score has not risen by `tol` in `n_iter_no_change` iterations; keep the best parameters by
-        that score. With every solver.
+        Hold out `validation_fraction` of the sequences, with the same share of each class. The fit
+        ends when their score has not risen by `tol` in `n_iter_no_change` iterations, and the
+        parameters with the best score are kept. It works with every solver.
     validation_fraction : float
     n_iter_no_change : int
     class_weight : dict, "balanced" or None
         Weights of the classes by their labels.
     n_restarts : int
-        Runs, each from other initial parameters, of which the best one's are kept: by the
-        validation score if there is `early_stopping`, else by the training loss.
+        How many runs are made, each from other initial parameters. The best one is kept, by the
+        validation score with `early_stopping` and otherwise by the training loss.
     warm_start : bool
         Each `fit` goes on from the parameters that there are.
     random_state : int, RandomState or None
-        Of the initial parameters, of what is held out and of the order of batches.
+        Decides on the initial parameters, on what is held out and on the order of batches.
     verbose : bool
-        Show a bar.
+        Show a progress bar.
     n_threads : int or None
-        Of each computation. By default a choice by the size of the work.
+        How many threads a computation uses. By default it depends on the size of the work.
     tokens : int or None
-        X has integers 0 ... tokens-1 in place of vectors, (n, T) or a list of (T,).
+        If given, X has integers 0 ... tokens-1 in place of vectors: (n, T) or a list of (T,).
     network : callable or None
-        Called with (n_features, n_classes, seed), returns a `lstmcore.Network` in the place of the
-        one that the parameters describe: with so many softmax outputs, or one logistic output for
-        two classes. `n_jobs` of scikit-learn's tools need a function of a module.
+        A function that is called with (n_features, n_classes, seed) and returns the
+        `lstmcore.Network` to train, in place of the one that the other parameters describe. It has
+        n_classes softmax outputs, or for two classes one logistic output. With `n_jobs` in
+        scikit-learn's tools it must be a function of a module.
     solver_options : dict or None
         More arguments of `lstmcore.fit`: ``{"dropout": 0.2, "clip_norm": 1.0}``, also
-        ``{"options": {...}}`` of the method itself. sgd has Nesterov's momentum of 0.9 if nothing
-        else is said.
+        ``{"options": {...}}`` for the method itself. By default sgd has Nesterov's momentum of 0.9.
 
     Attributes
     ----------
@@ -249,8 +249,8 @@ class SequenceClassifier(Classifying, PerSequence, Estimator):
     n_iter_ : int
         Iterations, or epochs.
     loss_, best_loss_ : float
-        The training loss in the end, penalty included, and the lowest of `loss_curve_`; that is
-        None with `early_stopping`.
+        The training loss at the end, penalty included, and the lowest in `loss_curve_`. The second
+        is None with `early_stopping`.
     loss_curve_ : list of float
         After each iteration.
     validation_scores_, best_validation_score_ : list of float, float, or None
@@ -258,15 +258,15 @@ class SequenceClassifier(Classifying, PerSequence, Estimator):
 
     Notes
     -----
-    X is a list with one array (T, D) for each sequence, or (T,) where D is 1; or an array
-    (n, T, D), with `lengths` if it is padded; or a table (n, T), an array or a data frame, whose
-    rows are series of one feature and one length, which it keeps: sequences of another length come
-    as a list or as (n, T, 1). There are two more ways to read a table: `X[:, None]` are sequences
-    of one step, `X[None]` is one long sequence.
+    X may be one of three things: a list with one array (T, D) for each sequence, or (T,) where D is
+    1; an array (n, T, D), with `lengths` if it is padded; or a table (n, T), as an array or a data
+    frame, whose rows are series of one feature. A model that was fitted on a table expects tables
+    with as many columns. A table can be read in two more ways: ``X[:, None]`` are sequences of one
+    step, and ``X[None]`` is one long sequence.
 
     A sequence's prediction has the same bits in any company, and on any number of threads.
 
-    `set_callbacks` takes the callbacks of scikit-learn 1.9.
+    `set_callbacks` takes callbacks, with scikit-learn 1.9 or newer.
 
     Examples
     --------

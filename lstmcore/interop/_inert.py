@@ -93,13 +93,16 @@ _MADE = {
 # What checkpoints hold beside tensors, in Python 2's words as well, which torch.save writes.
 _BESIDE = {
     "argparse": "Namespace",
-    "collections": "Counter defaultdict",
+    "collections": "Counter defaultdict deque",
     "datetime": "date datetime timedelta",
     "pathlib": "PosixPath WindowsPath",
     "pathlib._local": "PosixPath WindowsPath",
     "builtins": "bytearray complex dict frozenset list set slice",
     "__builtin__": "bytearray complex dict frozenset list set slice",
     "_codecs": "encode",
+    "lightning.fabric.utilities.data": "AttributeDict",
+    "lightning_fabric.utilities.data": "AttributeDict",
+    "pytorch_lightning.utilities.parsing": "AttributeDict",
     "numpy": "dtype ndarray",
     "numpy.core.multiarray": "_reconstruct scalar",
     "numpy._core.multiarray": "_reconstruct scalar",
@@ -200,6 +203,9 @@ class _Machine:
         return items
 
     def top(self, kind):
+        """The container on the stack that is to be filled; for things of no use any one."""
+        if type(self.stack[-1]) is Inert:
+            return kind()
         if type(self.stack[-1]) is not kind:
             raise ValueError(f"it fills something else than a {kind.__name__}")
         return self.stack[-1]
@@ -306,6 +312,7 @@ _INSTRUCTIONS = {
     b"]": _push(lambda m: []),
     b")": _push(lambda m: ()),
     b"\x8f": _push(lambda m: []),  # a set, of which nothing is asked
+    b"\x91": _push(lambda m: m.since_mark()),  # one that is frozen
     b"t": _push(lambda m: tuple(m.since_mark())),
     b"\x85": _push(lambda m: tuple(m.pop(1))),
     b"\x86": _push(lambda m: tuple(m.pop(2))),

@@ -57,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["info", "not-there.npz"])
     1
     """
+    if arguments is None and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names in files may have any letters
     program = _program()
     parser = _parser(program)
     try:

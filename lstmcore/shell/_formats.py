@@ -18,14 +18,16 @@ Read a model of one library and write it for another. The suffixes of the two na
   .keras, .h5                        Keras: read; .keras is written
 
   {program} convert classifier.pt model.npz --readout last --loss cross_entropy
+  {program} convert tagger.pt model.npz --layers lstm,fc1,relu,fc2
   {program} convert model.onnx model.npz
   {program} convert model.npz model.onnx --lengths
   {program} convert model.keras model.safetensors
 
-.onnx needs the package onnx, and Keras needs h5py; the other libraries need not be there, and
-nothing in a file is run. A file may not say how sequences are read out, or what the outputs were
-trained for. An import never guesses: --readout and --loss say it. What the other library cannot say
-is refused by name.
+.onnx needs the package onnx, and writing for Keras needs h5py. The other libraries need not be
+there, and nothing in a file is run. A file may not say how sequences are read out, or what the
+outputs were trained for. An import never guesses: --readout and --loss say it. A file of PyTorch
+does not say the activations between modules either, nor always their order: --layers does. What the
+other library cannot say is refused by name.
 """
 
 _LIBRARIES = {
@@ -41,6 +43,9 @@ _OPTIONS = {
     "dtype": ("PyTorch", "ONNX", "Keras"),
     "nonlinearity": ("PyTorch",),
     "entry": ("PyTorch",),
+    "layers": ("PyTorch",),
+    "ignore": ("PyTorch",),
+    "tokens": ("PyTorch",),
     "output": ("ONNX",),
     "linear_before_reset": ("ONNX",),
     "config": ("Keras",),
@@ -98,6 +103,26 @@ def _add_convert(command):
     add("--dtype", choices=("float64", "float32"), help="by default that of the weights")
     add("--nonlinearity", choices=("tanh", "relu"), help="of PyTorch's RNN")
     add("--entry", metavar="NAME", help="where in a PyTorch checkpoint the weights are")
+    add(
+        "--layers",
+        type=_as_names,
+        metavar="NAMES",
+        help="a PyTorch model's forward pass: its modules and the activations between them, as "
+        "lstm,fc1,relu,fc2",
+    )
+    add(
+        "--ignore",
+        type=_as_names,
+        metavar="NAMES",
+        help="PyTorch tensors to leave out, or patterns: 'decoder.*'",
+    )
+    add(
+        "--tokens",
+        choices=(False, True),
+        type=_as_bit,
+        metavar="{0,1}",
+        help="whether a PyTorch model takes tokens, where shapes do not say it",
+    )
     add("--output", metavar="NAME", help="the output of an ONNX graph, where it has several")
     add(
         "--linear-before-reset",
@@ -109,6 +134,10 @@ def _add_convert(command):
     add = command.add_argument_group("what is written to an .onnx file").add_argument
     add("--lengths", action="store_true", help="with an input for the steps of each sequence")
     add("--states", action="store_true", help="with the states as inputs and outputs")
+
+
+def _as_names(text):
+    return text.split(",")
 
 
 def _as_bit(text):

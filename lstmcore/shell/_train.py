@@ -138,6 +138,7 @@ def _add_train(command):
 def _train(arguments):
     _check_files(arguments)
     data = read_data(arguments.data, arguments)
+    _check_options(data, arguments)
     net = _network(data, arguments)
     train, held, what = _hold_out(data, net, arguments)
 
@@ -150,6 +151,7 @@ def _train(arguments):
     say("held out", what)
     say("network", net.summary())
     result = _fit(net, train, data.task, arguments)
+    net.save(arguments.model)  # first, whatever becomes of the report
     is_stopped = _is_stopped(result, arguments.restarts)
     say(
         "training",
@@ -170,7 +172,6 @@ def _train(arguments):
     figures, text, shown = score(net, scored, train, data)
     report["held out" if held else "training"] = figures
     say("held out" if held else "training", text)
-    net.save(arguments.model)
     outputs = "a probability for each of" if data.task == "labels" else "outputs"
     say(
         "saved",
@@ -220,16 +221,17 @@ def _check_files(arguments):
         if path.exists() and not arguments.overwrite:
             raise FileExistsError(f"{shown}: {given} is there already; --overwrite replaces it")
     if arguments.plot:
-        from ..plots import _pyplot
+        from ..plots import import_pyplot
 
-        canvas = _pyplot().Figure().canvas
+        canvas = import_pyplot().Figure().canvas
         if Path(arguments.plot).suffix[1:].lower() not in canvas.get_supported_filetypes():
             raise ValueError(
                 f"--plot: expected a name that ends in .png, .pdf or .svg, got {arguments.plot}"
             )
 
 
-def _network(data, arguments):
+def _check_options(data, arguments):
+    """Refuse options that do not go together, or not with the data."""
     if arguments.bidirectional and data.naive is not None:
         raise ValueError("--bidirectional: expected none with --forecast, which it would read")
     if data.task == "steps" and arguments.readout:
@@ -238,6 +240,13 @@ def _network(data, arguments):
         )
     if arguments.peepholes and arguments.cell != "lstm":
         raise ValueError(f"--peepholes: expected --cell lstm, got {arguments.cell}")
+    if arguments.balanced and data.task != "labels":
+        raise ValueError("--balanced: expected none where no classes are learned")
+    if arguments.patience and not arguments.validation:
+        raise ValueError("--patience: expected --validation SHARE beside it, got none")
+
+
+def _network(data, arguments):
     options = {"bidirectional": arguments.bidirectional}
     if arguments.peepholes:
         options["peepholes"] = True
@@ -318,13 +327,9 @@ def _fit(net, part, task, arguments):
     }
     options |= {name: value for name, value in given.items() if value is not None}
     if arguments.balanced:
-        if task != "labels":
-            raise ValueError("--balanced: expected none where no classes are learned")
         options["class_weight"] = "balanced"
     if arguments.validation and len(X) < 2:
         raise ValueError(f"--validation: expected two sequences or more to train on, got {len(X)}")
-    if arguments.patience and not arguments.validation:
-        raise ValueError("--patience: expected --validation SHARE beside it, got none")
     if arguments.validation or arguments.restarts or arguments.method in METHODS_OF_EPOCHS:
         options["seed"] = arguments.seed
     with warnings.catch_warnings(record=True) as notes, _by_options():

@@ -216,6 +216,20 @@ def test_options_reach_the_importer(given, importer, tmp_path, monkeypatch):
     assert seen == {"path": model, **wanted} and lc.load(out).input_size == 1
 
 
+def test_a_forward_pass_is_said_in_the_shell(tmp_path, capsys):
+    golden = Path(__file__).parent / "golden/torch"
+    layers = ["embedding", "lstm", "fc1", "relu", "fc2", "softmax"]
+    model, out = str(golden / "classifier.pt"), str(tmp_path / "m.npz")
+    options = ["--layers", ",".join(layers), "--tokens", "1", "--readout", "last"]
+    assert main(["convert", model, out, *options]) == 0
+    wanted = lc.from_torch(model, layers=layers, readout="last")
+    assert repr(lc.load(out)) == repr(wanted)
+    options = ["--layers", "lstm", "--ignore", "fc*,embedding.weight", "--overwrite"]
+    assert main(["convert", model, out, *options]) == 0
+    assert len(lc.load(out).layers) == 2
+    assert "between 'fc1' and 'fc2'" in failing(capsys, "convert", model, tmp_path / "n.npz")
+
+
 def test_onnx_options_are_written(tmp_path):
     import onnx
 
@@ -249,3 +263,23 @@ def test_what_cannot_be_converted_is_one_line(tmp_path, capsys):
         damaged = tmp_path / f"d{suffix}"
         damaged.write_bytes(b"text")
         failing(capsys, "info", damaged)
+
+
+@pytest.mark.parametrize(
+    "out, module, extra", [("m.onnx", "onnx", "onnx"), ("m.keras", "h5py", "keras")]
+)
+def test_a_package_that_is_not_there_is_one_line(out, module, extra, tmp_path):
+    lc.Network([lc.LSTM(2, 3), lc.Dense(3, 2)], seed=0).save(tmp_path / "m.npz")
+    code = f"""
+import sys
+sys.modules[{module!r}] = None
+from lstmcore.shell import main
+sys.exit(main(["convert", "m.npz", {out!r}]))
+"""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert f"lstmcore[{extra}]" in done.stderr

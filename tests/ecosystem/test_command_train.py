@@ -1,7 +1,11 @@
 """``lstmcore train``: what it learns from, what it holds out, what it saves and says."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -256,6 +260,26 @@ def test_quiet_prints_nothing(tmp_path, capsys):
     run(data, tmp_path / "m.npz", "--units", 2, "--quiet", "--overwrite")
     assert capsys.readouterr().out == ""
     assert lc.load(tmp_path / "m.npz").output_size == 2
+
+
+def test_a_model_is_saved_before_anything_is_said_of_it(tmp_path, capsys, monkeypatch):
+    def score(*_):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(_train, "score", score)
+    data, *_ = table_of_classes(tmp_path / "d.csv")
+    assert failing(capsys, data, tmp_path / "m.npz", *SMALL) == "no\n"
+    assert lc.load(tmp_path / "m.npz").output_size == 2
+
+
+def test_names_may_have_letters_that_the_terminal_lacks(tmp_path):
+    rows = [(b, b % 3, "\u00e4\u4e2d" if b % 2 else "b") for b in range(8)]
+    write(tmp_path / "d.csv", ["sequence", "x", "label"], rows)
+    command = [sys.executable, "-m", "lstmcore", "train", "d.csv", "m.npz", "--units", "2"]
+    root = str(Path(lc.__file__).parents[1])
+    env = {**os.environ, "PYTHONPATH": root, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=60)
+    assert done.returncode == 0 and b"b, \\xe4\\u4e2d" in done.stdout
 
 
 @pytest.mark.parametrize("restarts", [0, 2])

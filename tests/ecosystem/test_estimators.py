@@ -187,8 +187,16 @@ ALL = [
     (SequenceRegressor(**FAST), NUMBERS),
     (StepClassifier(**FAST), STEP_LABELS),
     (StepRegressor(**FAST), STEP_NUMBERS),
+    (SequenceClassifier(**FAST, readout="all"), Y),
 ]
-KINDS = ["sequence classifier", "adam", "sequence regressor", "step classifier", "step regressor"]
+KINDS = [
+    "sequence classifier",
+    "adam",
+    "sequence regressor",
+    "step classifier",
+    "step regressor",
+    "named at every step",
+]
 
 
 def same(a, b):
@@ -375,7 +383,7 @@ def test_class_weights_by_label():
 
 
 @pytest.mark.parametrize(
-    "estimator, y", [ALL[0], ALL[2], ALL[3], ALL[4]], ids=[KINDS[k] for k in (0, 2, 3, 4)]
+    "estimator, y", [ALL[k] for k in (0, 2, 3, 4, 5)], ids=[KINDS[k] for k in (0, 2, 3, 4, 5)]
 )
 @pytest.mark.parametrize("solver", ["lbfgs", "adam"])
 def test_early_stopping_with_every_solver(estimator, y, solver):
@@ -450,9 +458,12 @@ def test_partial_fit_goes_on_and_is_there_for_batches_alone():
     assert learner.score(X, Y) > 0.8
     copy = pickle.loads(pickle.dumps(learner))
     assert copy.partial_fit(X, Y).loss_ == learner.partial_fit(X, Y).loss_
+    assert np.isfinite(learner.set_params(solver="sgd").partial_fit(X, Y).loss_)
+    again = classifier(max_iter=2).fit(X, Y).set_params(solver="adam").partial_fit(X, Y)
+    assert len(again.loss_curve_) == 3
 
 
-@pytest.mark.parametrize("estimator, y", ALL[2:], ids=KINDS[2:])
+@pytest.mark.parametrize("estimator, y", ALL[2:5], ids=KINDS[2:5])
 def test_partial_fit_of_other_kinds(estimator, y):
     learner = clone(estimator).set_params(solver="rmsprop", learning_rate_init=0.02)
     classes = {"classes": ["up", "down"]} if isinstance(estimator, StepClassifier) else {}
@@ -653,6 +664,10 @@ def test_callbacks_of_scikit_learn_go_with_a_search():
         X, Y
     )
     assert watcher.iterations == 2 * (2 * 2 + 1)
+    watcher = Recorder()
+    polished = classifier(solver="adam", max_iter=2, solver_options={"polish": 3})
+    polished.set_callbacks(watcher).fit(X, Y)
+    assert watcher.iterations == 5
 
 
 # ---------------------------------------------------------------------------------- without

@@ -12,6 +12,7 @@ import tracemalloc
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import sweep_keras
@@ -19,8 +20,6 @@ import zoo
 
 import lstmcore as lc
 from lstmcore.interop.keras import _hdf5
-
-h5py = pytest.importorskip("h5py")
 
 GOLDEN = Path(__file__).parent / "golden" / "keras"
 TOLERANCE = 2e-6
@@ -159,9 +158,9 @@ def test_the_configuration_of_weights_alone_comes_in_three_forms(form, models):
 
 def cannot_say(net):
     """Whether Keras has no words for a network of the zoo."""
-    plain = {"logistic", "tanh", "relu", "identity", "softsign", "softplus"}
     for k, layer in enumerate(net.layers):
         options = layer.options
+        plain = {"logistic", "tanh", "relu", "identity", "softsign", "softplus"}
         unsaid = ("peepholes", "coupled", "gate_recurrence", "learn_initial_state", "tokens")
         if any(options.get(name) for name in unsaid) or layer.is_masked:
             return True
@@ -170,6 +169,8 @@ def cannot_say(net):
         if options.get("block_size", 1) > 1:
             return True
         activations = [value for name, value in options.items() if name.endswith("activation")]
+        if isinstance(layer, lc.Dense):
+            plain = plain | {value for value in activations if value[0] in ("elu", "leaky_relu")}
         if any(value not in plain for value in activations):
             return True
         if layer.cell.kind == "LSTM" and len(set(activations[1:])) > 1:
@@ -212,11 +213,32 @@ def test_the_zoo_has_networks_of_both_kinds():
 @pytest.mark.parametrize("units", ["logistic", "softmax", "exponential"])
 def test_output_units_behind_a_layer_with_an_activation_are_a_layer_of_their_own(units, tmp_path):
     loss = {"logistic": "binary_cross_entropy", "softmax": "cross_entropy"}.get(units, "poisson")
-    for layers in ([lc.LSTM(2, 3)], [lc.GRU(2, 3), lc.Dense(3, 2, activation=("leaky_relu", 0.2))]):
+    ends = [lc.Dense(3, 2, activation=("leaky_relu", slope)) for slope in (0.2, 0.1)]
+    for layers in ([lc.LSTM(2, 3)], *([lc.GRU(2, 3), end] for end in ends)):
         net = lc.Network(layers, loss=loss, seed=0)
         lc.to_keras(net, tmp_path / "m.keras")
         again = lc.from_keras(tmp_path / "m.keras")
         assert repr(again) == repr(net)
+
+
+def network_with_slopes():
+    layers = [
+        lc.Dense(3, 4, activation=("leaky_relu", 0.1)),
+        lc.GRU(4, 3, cell_activation=("elu", 1.0)),
+        lc.Dense(3, 4, activation=("elu", 0.5)),
+        lc.Dense(4, 2, activation=("leaky_relu", 0.2)),
+    ]
+    return lc.Network(layers, readout="last", dtype="float32", seed=0)
+
+
+def test_slopes_that_are_not_those_of_names_are_layers(tmp_path):
+    net = network_with_slopes()
+    lc.to_keras(net, tmp_path / "m.keras")
+    assert repr(lc.from_keras(tmp_path / "m.keras")) == repr(net)
+    with zipfile.ZipFile(tmp_path / "m.keras") as file:
+        layers = json.loads(file.read("config.json"))["config"]["layers"]
+    kinds = ["InputLayer", "Dense", "LeakyReLU", "GRU", "Dense", "ELU", "Dense"]
+    assert [entry["class_name"] for entry in layers] == kinds
 
 
 def test_one_network_is_one_sequence_of_bytes(tmp_path):
@@ -224,6 +246,14 @@ def test_one_network_is_one_sequence_of_bytes(tmp_path):
     for name in ("a.keras", "b.keras"):
         lc.to_keras(net, tmp_path / name)
     assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
+
+
+def test_the_model_has_a_group_of_its_own_where_keras_before_3_5_looks_for_it(tmp_path):
+    lc.to_keras(lc.Network([lc.GRU(2, 3)]), tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as file:
+        weights = file.read("model.weights.h5")
+    with h5py.File(io.BytesIO(weights)) as file:
+        assert set(file) == {"layers", "vars"} and len(file["vars"]) == 0
 
 
 def test_one_error_names_all_that_keras_cannot_say(tmp_path):
@@ -738,6 +768,7 @@ def test_a_sum_of_directions_goes_into_the_next_layer(fold, tmp_path):
         "Dense": (layer("Dense", units=2), dense_weights("dense", 2, 2)),
         "LSTM": (layer("LSTM", **SEQUENCES), recurrent_weights("lstm", 2, 2, 4)),
         "ReLU": (layer("ReLU"), {}),
+        "Softmax": (layer("Softmax"), {}),
     }
     x = RNG.normal(size=(2, 5, 3)).astype("f4")
     sides = lc.from_keras(
@@ -753,6 +784,9 @@ def test_a_sum_of_directions_goes_into_the_next_layer(fold, tmp_path):
         net = lc.from_keras(archive(tmp_path / "m.keras", config, hdf5(weights | own)))
         if kind == "ReLU":
             expected = np.maximum(merged, 0)
+        elif kind == "Softmax":
+            expected = np.exp(merged) / np.exp(merged).sum(axis=2, keepdims=True)
+            assert (net.loss_name, len(net.layers)) == ("cross_entropy", 2)
         else:
             shape = layer("InputLayer", batch_shape=[None, None, 2])
             alone = archive(tmp_path / "n.keras", sequential(shape, entry), hdf5(own))
@@ -1079,6 +1113,15 @@ def test_keras_computes_what_was_written(name, readout, dtype, keras, tmp_path):
         x = np.array([[0, 1, 2, 0, 1]])
     outputs = np.asarray(model.predict(x, verbose=0))
     np.testing.assert_allclose(net.predict(x), outputs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch
+def test_keras_computes_slopes_that_are_layers(keras, tmp_path):
+    net = network_with_slopes()
+    lc.to_keras(net, tmp_path / "m.keras")
+    x = RNG.normal(size=(3, 6, 3)).astype(np.float32)
+    outputs = keras.models.load_model(tmp_path / "m.keras").predict(x, verbose=0)
+    np.testing.assert_allclose(net.predict(x), outputs, atol=1e-5)
 
 
 def bidirectional(layers, kind, **options):

@@ -1118,6 +1118,18 @@ def test_a_mean_counts_the_steps_that_are_there_or_all():
         lc.from_onnx(masked(counts_all))
 
 
+@pytest.mark.parametrize("readout, op, place", [("mean", "Div", 1), ("max", "Where", 0)])
+def test_lengths_that_meet_other_axes_are_refused(readout, op, place):
+    net = lc.Network([lc.LSTM(3, 4), lc.Dense(4, 2)], readout=readout, seed=0)
+    model = onnx.load_from_string(net.to_onnx(lengths=True))
+    nodes = model.graph.node
+    k = max(k for k, node in enumerate(nodes) if node.op_type == op)
+    nodes.insert(k, helper.make_node("Unsqueeze", [nodes[k].input[place], "int64.1"], ["more"]))
+    nodes[k + 1].input[place] = "more"  # (B, 1, 1), which makes (B, B, H) of (B, H)
+    with pytest.raises(ValueError, match="by something else than"):
+        lc.from_onnx(model, verify=False)
+
+
 # -------------------------------------------------------------------------------- verification
 
 

@@ -1,5 +1,8 @@
 """Files of tensors that lie are refused by a ValueError, in little memory, and nothing is run."""
 
+import argparse
+import collections
+import datetime
 import importlib.util
 import io
 import json
@@ -17,6 +20,7 @@ import pytest
 import sweep_torch
 
 import lstmcore as lc
+from lstmcore.interop._inert import unpickle
 from lstmcore.interop._tensors import read_tensors
 
 GOLDEN = Path(__file__).parent / "golden/torch"
@@ -99,6 +103,32 @@ def test_big_ends_are_turned(tmp_path):
 
 
 # ------------------------------------------------------------------------------- what is refused
+
+
+BESIDE = {  # what checkpoints hold beside tensors
+    "bytes": b"abc",
+    "numbers": [1, -1, 1 << 40, 0.5, 1j, True, None],
+    "sets": ({1, 2}, frozenset({3})),
+    "counter": collections.Counter("abca"),
+    "defaultdict": collections.defaultdict(list, {"a": [1]}),
+    "deque": collections.deque([1, 2]),
+    "ordered": collections.OrderedDict(a=1),
+    "namespace": argparse.Namespace(lr=0.1),
+    "path": Path("a/b"),
+    "date": datetime.datetime(2020, 1, 2),
+    "scalar": np.float64(0.5),
+    "array": np.arange(3),
+    "dtype": np.dtype("f4"),
+    "keys": {(1, "a"): 2, 3: 4, None: 5},
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_stands_beside_tensors_is_passed_over(name, protocol):
+    held = unpickle(pickle.dumps({name: BESIDE[name], "epoch": 3}, protocol=protocol))
+    assert list(held) == [name, "epoch"]
+    assert held["epoch"] == 3
 
 
 class Runs:

@@ -23,6 +23,7 @@ ROOMS = (
     "lstmcore",
     "lstmcore.cells",
     "lstmcore.datasets",
+    "lstmcore.estimators",
     "lstmcore.export",
     "lstmcore.interop.keras",
     "lstmcore.interop.onnx",

@@ -3,7 +3,7 @@
 from ..._activations import parse_activation
 from ._misfit import Misfit
 
-__all__ = ["activation_of", "layer_activation", "name_of"]
+__all__ = ["activation_of", "layer_activation", "layer_of", "name_of"]
 
 # By name in Keras; what takes other parameters there has them here.
 _NAMES = {
@@ -19,6 +19,9 @@ _NAMES = {
     "tanh": "tanh",
 }
 _HARD_SIGMOID = {True: ("hard_sigmoid", 1 / 6, 0.5), False: ("hard_sigmoid", 0.2, 0.5)}
+
+# Layers that are activations of any slope, and what they call it.
+_LAYERS = {"elu": ("ELU", "alpha"), "leaky_relu": ("LeakyReLU", "negative_slope")}
 
 # Those that `Network` has as output units and not as activations of layers.
 OUTPUTS_ONLY = ("softmax", "exponential")
@@ -98,10 +101,35 @@ def _with_slope(name, slope):
 
 
 def name_of(activation):
-    """What Keras 3 calls an activation of lstmcore; None where it has none."""
-    code = parse_activation(activation) if activation not in OUTPUTS_ONLY else activation
-    for name, ours in {**_NAMES, "hard_sigmoid": _HARD_SIGMOID[True]}.items():
-        theirs = parse_activation(ours) if ours not in OUTPUTS_ONLY else ours
-        if code == theirs:
+    """What Keras 3 calls an activation of lstmcore; None where it has no name for it.
+
+    Parameters
+    ----------
+    activation : str or tuple
+        As layers of lstmcore have it.
+
+    Examples
+    --------
+    >>> name_of("logistic"), name_of(("elu", 1.0)), name_of(("elu", 0.5))
+    ('sigmoid', 'elu', None)
+    """
+    ours = parse_activation(activation)
+    for name, theirs in {**_NAMES, "hard_sigmoid": _HARD_SIGMOID[True]}.items():
+        if theirs not in OUTPUTS_ONLY and ours == parse_activation(theirs):
             return name
     return None
+
+
+def layer_of(activation):
+    """The class and options of a layer that is an activation of any slope; None of others.
+
+    Examples
+    --------
+    >>> layer_of(("leaky_relu", 0.1))
+    ('LeakyReLU', {'negative_slope': 0.1})
+    """
+    kind = activation if isinstance(activation, str) else activation[0]
+    if kind not in _LAYERS:
+        return None
+    layer, slope = _LAYERS[kind]
+    return layer, {slope: parse_activation(activation)[1]}

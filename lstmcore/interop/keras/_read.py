@@ -331,7 +331,8 @@ class Plan:
     def _end(self):
         if not self.items:
             raise ValueError("a model without any layer that has weights")
-        if self._tail is not None and self._tail[1] not in (*OUTPUTS_ONLY, "logistic"):
+        is_output_units = self._tail is not None and self._tail[1] in (*OUTPUTS_ONLY, "logistic")
+        if self._merged is not None or not is_output_units:
             self._add_tail()
         if self._merged is not None:
             raise Misfit(

@@ -14,7 +14,7 @@ from ..._checks import describe
 from ...cells import Dense, Embedding, reorder
 from ...network import Network
 from .._common import ORDERS, import_extra, prefixes, two_biases
-from ._activations import name_of
+from ._activations import layer_of, name_of
 from ._misfit import refuse
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def _hdf5(h5py, weights):
     """The bytes of an HDF5 file with ``{group: arrays}``."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver="earliest") as file:
+        file.create_group("vars")  # of the model itself, which Keras before 3.5 looks for
         for group, arrays in weights.items():
             variables = file.create_group(f"layers/{group}/vars")
             for k, array in enumerate(arrays):
@@ -154,14 +155,14 @@ def _equals(option, value):
 
 def _activation_misfits(layer):
     options = layer.options
+    if isinstance(layer, Dense) and layer_of(options["activation"]) is not None:
+        return []
     reasons = [
         f"{name} {options[name]!r}"
         for name in ("activation", "gate_activation", "cell_activation", "output_activation")
         if name in options and name_of(options[name]) is None
     ]
-    if options.get("output_activation", 0) != options.get("cell_activation", 0) and (
-        layer.cell.kind == "LSTM"
-    ):
+    if layer.cell.kind == "LSTM" and options["output_activation"] != options["cell_activation"]:
         reasons.append("an output_activation that is not the cell_activation")
     return reasons
 
@@ -237,12 +238,14 @@ class _Model:
         self.weights[self._add("Embedding", sizes | {"mask_zero": False})] = [blocks["W"].T]
 
     def _dense(self, k, layer, blocks):
-        activation = name_of(layer.options["activation"])
+        activation = name_of(layer.options["activation"]) or "linear"
         if k == len(self._net.layers) - 1 and self._has_output_units:
             activation = _OUTPUTS.get(self._net.output_units, activation)
         options = {"units": layer.output_size, "activation": activation}
         name = self._add("Dense", options | {"use_bias": layer.options["bias"]})
         self.weights[name] = [blocks["W"].T, *([blocks["b"]] if "b" in blocks else [])]
+        if name_of(layer.options["activation"]) is None:
+            self._add(*layer_of(layer.options["activation"]))
 
     def _recurrent(self, k, layer, blocks):
         is_read = k == self._net.body.stop - 1 and self._net.readout != "all"

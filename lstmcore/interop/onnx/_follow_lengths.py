@@ -80,9 +80,7 @@ class Counting:
         if node.op == "Mul" and isinstance(x, Stream) and isinstance(y, Steps):
             return self._masked(x, y, 0.0)
         if node.op == "Div" and isinstance(x, Stream) and isinstance(y, Lengths):
-            axes = [None] * (x.n_axes - len(y.axes)) + list(y.axes)
-            batch = [k for k, own in enumerate(axes) if own is not None]
-            if y.what not in ("n", "max(n, 1)") or y.order is not x.order or batch != x.free:
+            if y.what not in ("n", "max(n, 1)") or y.order is not x.order or not _meet(y, x):
                 raise Refused("divides by something else than the lengths")
             mean = self._mean_of_sum(node, x, y)
             if mean is None:
@@ -149,10 +147,12 @@ class Counting:
         x = self._stream(x)
         if not isinstance(y, Known) and not isinstance(y, Stream):
             raise Refused("chooses between values in a way that is not known")
-        if isinstance(condition, Lengths) and condition.what == "n > 0":
+        if isinstance(condition, Lengths) and condition.what == "n > 0" and _meet(condition, x):
             return self._where_steps_are(x, y)
         if isinstance(condition, Known) and all(own.all() for own in condition.both):
-            return x
+            if _keep_shape(x, condition, y):
+                return x
+            raise Refused("repeats outputs along an axis")
         if not isinstance(condition, Steps) or not isinstance(y, Known) or y.first.size != 1:
             raise Refused("chooses between values by something else than lengths")
         if y.first.dtype.kind != "f":
@@ -189,3 +189,22 @@ class Counting:
             raise Refused("takes something else than the last step of each sequence")
         self._take_lengths(n.name, x)
         return self._read(node, x, 1, "last_step")
+
+
+def _meet(lengths, x):
+    """Whether lengths have their axis where x, which has been read out, has the sequences."""
+    before = x.n_axes - len(lengths.axes)
+    places = [before + k for k, axis in enumerate(lengths.axes) if axis is not None]
+    return before >= 0 and places == x.free
+
+
+def _keep_shape(x, *others):
+    """Whether x has the same shape when it has been broadcast with other values."""
+    for k in (0, 1):
+        sizes = x.sizes(k)[::-1]
+        for other in others:
+            shape = (other.both[k].shape if isinstance(other, Known) else other.sizes(k))[::-1]
+            fits = all(n in (1, size) for n, size in zip(shape, sizes, strict=False))
+            if len(shape) > len(sizes) or not fits:
+                return False
+    return True

@@ -269,9 +269,9 @@ class _Writer:
             **attributes_of(layer),
         )
         final = final[: len(layer.states)]
-        if self._has_lengths:  # runtimes give 0 where no step is, whatever the initial state
+        if self._has_lengths:  # most runtimes give 0 where no step is, whatever the initial state
             final = [
-                graph.add("Where", self._has_steps, last, first) if last and first else last
+                last and graph.add("Where", self._has_steps, last, first or graph.number(0.0))
                 for last, first in zip(final, initial, strict=True)
             ]
         if self._has_states:
