@@ -1272,6 +1272,20 @@ def test_small_files_do_not_compute_much(name, is_cheap):
         lc.from_onnx(folded(nodes, arrays).SerializeToString(), verify=False)
 
 
+def test_what_a_file_claims_to_have_in_others_allows_no_more(tmp_path, is_cheap):
+    model = folded(*HOSTILE["ConstantOfShape of 2**40"])
+    shape = np.array([1, 2**27, 4])
+    model.graph.initializer[-1].CopyFrom(numpy_helper.from_array(shape, "shape"))
+    claim = model.graph.initializer.add(name="claim", dims=[2**40], data_type=1, data_location=1)
+    claim.external_data.add(key="location", value="weights.bin")
+    for there in (False, True):
+        if there:
+            (tmp_path / "weights.bin").write_bytes(b"few")
+        (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(ValueError, match="makes many more numbers than the file has"):
+            lc.from_onnx(tmp_path / "model.onnx")
+
+
 def test_outputs_that_are_repeated_take_no_memory(is_cheap):
     after = [("Concat", ["Y", "Y"], ["y0"], {"axis": 3})]
     after += [("Concat", [f"y{k}", f"y{k}"], [f"y{k + 1}"], {"axis": 3}) for k in range(60)]

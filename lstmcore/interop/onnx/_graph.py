@@ -33,6 +33,7 @@ _DTYPES = {
 }
 REAL_TYPES, INTEGER_TYPES = {1, 10, 11, 16}, {2, 3, 4, 5, 6, 7, 12, 13}
 _BFLOAT16, _FLOAT16 = 16, 10
+_WRITTEN = sorted({field for _, field in _DTYPES.values()})
 _MOST_AXES = 16
 _EXTERNAL = 1
 # AttributeProto.AttributeType -> (field, what errors call it)
@@ -196,7 +197,7 @@ class Graph:
                 if name in self._producers or name in self._tensors or name in self.inputs:
                     raise ValueError(f"source: expected each value once, got {name!r} twice")
                 self._producers[name] = node
-        self.n_numbers = sum(_backed_numbers(tensor) for tensor in self._tensors.values())
+        self.n_numbers = _backed_numbers(proto.initializer, folder)
         if outer is not None:
             self.n_numbers += outer.n_numbers
 
@@ -261,14 +262,21 @@ def _names(*names):
     return list(names)
 
 
-def _backed_numbers(tensor):
-    """How many numbers a tensor holds, by the bytes that are there."""
-    written = sum(len(getattr(tensor, field)) for _, field in set(_DTYPES.values()))
-    external = 0
-    if tensor.data_location == _EXTERNAL:
-        # read from a file that has as many, or refused
-        external = prod(tensor.dims) if all(size >= 0 for size in tensor.dims) else 0
-    return len(tensor.raw_data) // 4 + written + min(external, 1 << 28)
+def _backed_numbers(tensors, folder):
+    """About how many numbers tensors hold, by the bytes that are there; in files, once each."""
+    written = sum(
+        len(tensor.raw_data) // 4 + sum(len(getattr(tensor, field)) for field in _WRITTEN)
+        for tensor in tensors
+    )
+    files = set()
+    for tensor in tensors:
+        if tensor.data_location == _EXTERNAL and folder is not None:
+            location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+            try:
+                files.add(_inside(location, folder, ""))
+            except ValueError:
+                continue  # refused with its name by who reads it
+    return written + sum(os.path.getsize(path) for path in files) // 4
 
 
 def _as_array(tensor, folder):
