@@ -707,10 +707,11 @@ class Network(Fixed):
     ) -> dict[str, Any]:
         """The loss's derivative by h and c of every recurrent layer, at every step.
 
-        That by h(t) is all of it: by what the layers above make of h(t), and by what the layer's
-        own later steps do. That by the cell state c(t) of an `LSTM` is by what its later steps make
-        of it; what c(t) does to h(t) is not in it. How they fade from the end of a sequence to its
-        beginning is how far back the network can learn: `lstmcore.plot_gradients` shows it.
+        The derivative by h(t) is the whole one: it has what the layers above make of h(t), and what
+        the layer's own later steps make of it. The derivative by the cell state c(t) of an `LSTM`
+        has what the later steps make of c(t); what c(t) does to h(t) is not in it. How these
+        derivatives fade from the end of a sequence to its beginning tells how far back the network
+        can learn. `lstmcore.plot_gradients` shows it.
 
         Parameters
         ----------
@@ -896,16 +897,16 @@ class Network(Fixed):
         l2, l1 : float or mapping of str to float
             Strengths of the penalty, of all weights or of blocks by name: see `penalty`.
         checkpoint : int, True or None
-            Bounds the memory for long sequences: what BPTT needs is kept for segments of at least
-            so many time steps, one at a time, instead of all T; True takes √T. Costs a second
-            forward pass. Not with layers that read in reverse.
+            Bounds the memory for long sequences. What BPTT needs is kept for one segment of at
+            least this many time steps at a time, instead of all T; True takes √T. It costs a second
+            forward pass, and does not work with layers that read in reverse.
         n_threads : int, optional
             By default a choice by the size of the work.
 
         Returns
         -------
         f : float
-            Without a readout `checkpoint` may change the last bits, for terms are summed up by
+            Without a readout `checkpoint` may change the last bits, because terms are summed up by
             segments.
         g : (P,) array
             Fresh, of the network's dtype. The same bits for any number of threads and with any
@@ -1061,9 +1062,9 @@ class Network(Fixed):
         X, lengths, mask, state
             As in `predict`.
         dy : array_like, list of array_like, callable or None
-            dL/dy in the form of the outputs y that `predict` gives; what it holds where no step
-            is, is never looked at. A function is called with y and returns it, which saves the
-            forward pass of a `predict` before. None is zero: L depends on the state alone.
+            dL/dy in the form of the outputs y that `predict` gives. What it holds where no step is,
+            is never looked at. A function is called with y and returns dL/dy, which saves the
+            forward pass of a `predict` before. None means zero: L depends on the state alone.
         dstate : tuple, optional
             dL/d(state after the last step), in the form of that state: what `return_dstate` gives
             for the steps after these. By default zero.
@@ -1083,13 +1084,13 @@ class Network(Fixed):
         Returns
         -------
         g : (P,) array
-            dL/d(parameters), fresh, of the network's dtype. Zero for learned initial states that a
-            given `state` stands in the place of.
+            dL/d(parameters), fresh, of the network's dtype. It is zero for learned initial states
+            if a `state` is given in their place.
         dX : (B, T, I) array, zero where no step is; of a list, a list of (T_b, I) arrays
             Only with `return_dX`.
         dstate : tuple
-            Only with `return_dstate`; one state for each sequence. A readout's count is no
-            variable: what belongs to it is 0.
+            Only with `return_dstate`; one state for each sequence. The count of a readout is no
+            variable, so its derivative is 0.
         state : tuple
             Only with `return_state`.
 
@@ -1100,10 +1101,10 @@ class Network(Fixed):
 
         Notes
         -----
-        Where outputs are not the identity, the derivative of their units is part of the product.
-        A loss that is a sum over steps or sequences is better the network's own, a function or a
-        class: then `fit` and all else that trains takes it. A class (`lstmcore.losses.Loss`) sees
-        the outputs before these units.
+        Where output units are not the identity, their derivative is part of the product. If the
+        loss is a sum over steps or sequences, make it the network's own loss, a function or a
+        class: then `fit` and everything else that trains can use it. A class
+        (`lstmcore.losses.Loss`) sees the outputs before these units.
 
         Examples
         --------
@@ -1412,14 +1413,15 @@ class Network(Fixed):
         theta : (P,) array_like or None
             Converted to the network's dtype; None is the network's own.
         l2 : float or mapping of str to float
-            Strength >= 0. A name is one of `blocks`, as ``"0.R"``, or a pattern of some, as
-            ``"*.W"``; of several for one block the last one holds, and a block without one has 0.
+            Strength >= 0. A name is one of `blocks`, such as ``"0.R"``, or a pattern, such as
+            ``"*.W"``. If several match a block, the last one holds. A block that none matches has
+            0.
         g : (P,) array, optional
             The gradient is added to it; of ``|w|`` it is the sign, 0 where w is 0.
         l1 : float or mapping of str to float
             As l2.
         start : float
-            What the blocks' terms are added to, one after the other.
+            The number to which the blocks' terms are added, one after the other.
 
         Returns
         -------

@@ -284,8 +284,8 @@ class Objective(Fixed):
     ) -> tuple[float, Array, float]:
         """Value and gradient over some of the sequences: their mean loss, and the whole penalty.
 
-        Of a sum (``reduction="sum"``) the value is that mean times the sum of all weights. This,
-        and not the objective itself, is what `minimize` goes by with `batch_size`.
+        With ``reduction="sum"`` the value is that mean times the sum of all weights. This value,
+        and not the objective itself, is what `minimize` uses with `batch_size`.
 
         Parameters
         ----------
@@ -293,8 +293,8 @@ class Objective(Fixed):
         indices : (n,) array of int
             The sequences, some of whose terms have weight. Inputs are not copied.
         perturbation : Perturbation, optional
-            What `minimize` has drawn for this batch where it is asked for input_noise, dropout or
-            recurrent_dropout; else it gives none. The penalty is not disturbed.
+            What `minimize` has drawn for this batch, if it is asked for input_noise, dropout or
+            recurrent_dropout. The penalty is not disturbed.
 
         Returns
         -------
@@ -324,7 +324,7 @@ class Objective(Fixed):
     ) -> tuple[float, Array | None, float, State]:
         """As `on_batch`, over some of the steps of some of the sequences, and the state after them.
 
-        This is what `minimize` goes by with `truncate`.
+        This is what `minimize` uses with `truncate`.
 
         Parameters
         ----------

@@ -55,14 +55,15 @@ def plot_history(
     ax : matplotlib.axes.Axes, optional
         By default one of a new figure. Where a run is drawn already, the colours go on.
     label : str
-        What the names of the lines begin with, to tell runs apart.
+        The beginning of the lines' names, to tell runs apart.
 
     Returns
     -------
     matplotlib.axes.Axes
-        A line for the training loss and, where there was validation, one for the validation loss
-        with a mark at its lowest value, whose parameters the network has. The axis of the loss is
-        logarithmic where all losses are above zero and span more than a factor of ten.
+        It has a line for the training loss. Where there was validation, it also has one for the
+        validation loss, with a mark at the lowest value, whose parameters the network has. The axis
+        of the loss is logarithmic where all losses are above zero and span more than a factor of
+        ten.
 
     Raises
     ------
@@ -243,14 +244,14 @@ def plot_gradients(
     ax : matplotlib.axes.Axes, optional
         By default one of a new figure. Where a network is drawn already, the colours go on.
     label : str
-        What the names of the lines begin with, to tell networks apart.
+        The beginning of the lines' names, to tell networks apart.
 
     Returns
     -------
     matplotlib.axes.Axes
-        For each layer and direction a line, the median over the sequences of the Euclidean norm of
-        dL/dh(t) or dL/dc(t), and a band from the tenth to the ninetieth of 100 sequences. A norm of
-        zero is not drawn.
+        For each layer and direction it has a line, the median over the sequences of the Euclidean
+        norm of dL/dh(t) or dL/dc(t), and a band from the tenth to the ninetieth percentile. A norm
+        of zero is not drawn.
 
     Raises
     ------

@@ -53,6 +53,6 @@ axes.legend()
 plt.show()
 
 # %%
-# rprop is ahead at first, then L-BFGS-B. Hessian-free begins slowly, and comes lowest if it is
-# given the time. On larger networks, on data that take longer to go through, and with noise in the
-# targets it never catches up: :doc:`/training` has other tasks.
+# rprop is ahead at first, then L-BFGS-B. Hessian-free begins slowly and catches up in the end. On
+# larger networks, on data that take longer to go through, and with noise in the targets it does not
+# catch up: :doc:`/training` has other tasks.

@@ -169,7 +169,7 @@ class SequenceClassifier(Classifying, PerSequence, Estimator):
     """A recurrent network that names the class of each sequence.
 
     The network is a stack of recurrent layers, a readout over time and a dense layer. Parameters
-    and attributes that `sklearn.neural_network.MLPClassifier` has mean here what they mean there.
+    and attributes that `sklearn.neural_network.MLPClassifier` has too mean the same here as there.
 
     Parameters
     ----------

@@ -109,12 +109,12 @@ def export_c(
     name : str
         A C identifier; it begins the names of all functions, types, macros and files.
     dtype : {"float32", "float64", "int8"}
-        What the C program computes in. "int8": weights of 8 bits with one scale a row, activations
-        of 16 bits, sums of 32 bits; inputs and outputs are float.
+        The type in which the C program computes. "int8" has weights of 8 bits with one scale a row,
+        activations of 16 bits and sums of 32 bits; inputs and outputs are float.
     data : (B, T, I) array_like, or list of (T_b, I) array_like, or tokens, optional
         Typical inputs, as `Network.predict` takes them. The self-test records the beginning of the
-        first sequence; by default noise. int8 needs them: the ranges of all numbers, the rounding
-        of the weights and the error in the report come from these.
+        first sequence; without data it records noise. int8 needs data: the ranges of all numbers,
+        the rounding of the weights and the error in the report come from them.
     lengths : (B,) array_like of int, optional
         As in `Network.predict`.
     overwrite : bool
@@ -139,9 +139,9 @@ def export_c(
 
     Notes
     -----
-    The files: ``NAME.h`` is what a program includes, ``NAME.c`` what it compiles; the runtime
-    ``lstmrt_*.h`` belongs to them; ``NAME_selftest.c`` is a program that proves a port: recorded
-    inputs must give the recorded outputs. Functions::
+    These are the files: a program includes ``NAME.h`` and compiles ``NAME.c``. The runtime
+    ``lstmrt_*.h`` belongs to them. ``NAME_selftest.c`` is a program that proves a port: recorded
+    inputs must give the recorded outputs. These are the functions::
 
         NAME_state state;                      the caller's, as many as there are sequences
         NAME_reset(&state);                    the initial state

@@ -127,9 +127,9 @@ def from_torch(
     Raises
     ------
     ValueError
-        The file is no such file, or damaged: any bytes at all are safe to read. Or it holds tensors
-        that are not used, or modules that lstmcore has not, or more than one network could have
-        these tensors; the error says what to state.
+        The file is no such file, or is damaged; any bytes at all are safe to read. Or it holds
+        tensors that are not used or modules that lstmcore does not have, or more than one network
+        could have these tensors. The error says which argument settles it.
 
     See Also
     --------
@@ -137,10 +137,10 @@ def from_torch(
 
     Notes
     -----
-    Sequences are (B, T, features) here whatever ``batch_first`` was, padding is what ``lengths``
-    says, and dropout is what happens in training. The two biases of an LSTM or RNN are one here,
-    their sum. An activation behind another module than a Linear one becomes a `Dense` layer with
-    unit weights.
+    Sequences are (B, T, features) here whatever ``batch_first`` was, ``lengths`` says what is
+    padding, and dropout belongs to training. An LSTM or RNN has one bias here, the sum of PyTorch's
+    two. An activation after a module that is not a Linear one becomes a `Dense` layer with unit
+    weights.
 
     Examples
     --------

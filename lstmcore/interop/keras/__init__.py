@@ -72,8 +72,8 @@ def from_keras(
     Raises
     ------
     ValueError
-        No file of Keras, damaged, or a model that is no `Network`: the error names each layer that
-        does not fit, and why. Any bytes at all are safe to read.
+        It is no file of Keras, or a damaged one; any bytes at all are safe to read. Or the model is
+        no `Network`: the error names each layer that does not fit, and says why.
     OSError
         The file cannot be read.
 

@@ -72,8 +72,9 @@ def from_onnx(
     Raises
     ------
     ValueError
-        The graph is no network, with every node that is none and why; the file is damaged; or the
-        network and the graph differ by more than 1e-4 of the largest output.
+        The graph is no network (the error names every node that does not fit, and says why), the
+        file is damaged, or the network and the graph differ by more than 1e-4 of the largest
+        output.
     ImportError
         The package `onnx` is missing; with ``verify=True`` also onnxruntime.
 
