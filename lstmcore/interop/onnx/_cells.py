@@ -7,36 +7,15 @@ import numpy as np
 
 from ...cells import GRU, LSTM, RNN
 from .._common import ORDERS, one_direction
+from ._activations import DEFAULTS, OF_NODES, ROLES
 from ._graph import Refused
 
 __all__ = ["KINDS", "as_written", "directions_of", "read_cell"]
 
 KINDS = {"RNN": RNN, "GRU": GRU, "LSTM": LSTM}
 _N_GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
-_ROLES = {
-    "RNN": ("activation",),
-    "GRU": ("gate_activation", "cell_activation"),
-    "LSTM": ("gate_activation", "cell_activation", "output_activation"),
-}
-_DEFAULTS = {
-    "RNN": ["tanh"],
-    "GRU": ["sigmoid", "tanh"],
-    "LSTM": ["sigmoid", "tanh", "tanh"],
-}
-# ONNX's name in small letters -> ours, and which of alpha and beta it takes
-_ACTIVATIONS = {
-    "sigmoid": ("logistic", 0),
-    "tanh": ("tanh", 0),
-    "relu": ("relu", 0),
-    "softsign": ("softsign", 0),
-    "softplus": ("softplus", 0),
-    "elu": ("elu", 1),
-    "leakyrelu": ("leaky_relu", 1),
-    "thresholdedrelu": ("thresholded_relu", 1),
-    "hardsigmoid": ("hard_sigmoid", 2),
-    "scaledtanh": ("scaled_tanh", 2),
-    "affine": ("affine", 2),
-}
+# ONNX's name in small letters -> ours, and how many of alpha and beta it takes
+_OURS = {theirs.lower(): (ours, n) for ours, (theirs, n) in OF_NODES.items()}
 _DIRECTIONS = {"forward": "forward", "reverse": "reverse", "bidirectional": "both"}
 _KNOWN = {
     "activations",
@@ -154,8 +133,8 @@ def _expect(array, shape, name):
 
 def _activations(node, D):
     """The activations by the names of the layer's options."""
-    roles = _ROLES[node.op]
-    names = node.get("activations", "strings") or _DEFAULTS[node.op] * D
+    roles = ROLES[node.op]
+    names = node.get("activations", "strings") or DEFAULTS[node.op] * D
     if len(names) != D * len(roles):
         raise Refused(f"expected {D * len(roles)} activations, got {len(names)}")
     given = [
@@ -165,9 +144,9 @@ def _activations(node, D):
     # Each takes the next of alpha and beta, if it has such a parameter.
     found = []
     for name in names:
-        if name.lower() not in _ACTIVATIONS:
+        if name.lower() not in _OURS:
             raise Refused(f"has the activation {name[:40]!r}, which is not known")
-        ours, n_parameters = _ACTIVATIONS[name.lower()]
+        ours, n_parameters = _OURS[name.lower()]
         parameters = [next(values, None) for values in given[:n_parameters]]
         if parameters[1:] == [None]:
             parameters.pop()
@@ -184,4 +163,5 @@ def _activations(node, D):
             f"has other activations backward, {backward}, than forward, {forward}, while both "
             "directions of a layer have the same"
         )
-    return dict(zip(roles, forward, strict=True))
+    options = ["activation"] if node.op == "RNN" else [f"{role}_activation" for role in roles]
+    return dict(zip(options, forward, strict=True))

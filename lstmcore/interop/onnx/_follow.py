@@ -8,10 +8,11 @@ from math import prod
 
 import numpy as np
 
+from ._activations import OPERATORS
 from ._cells import KINDS
 from ._chain import Chain, Input
 from ._fold import FOLDED, Budget, Known, fold
-from ._follow_arithmetic import ACTIVATIONS, Arithmetic
+from ._follow_arithmetic import Arithmetic
 from ._follow_axes import UNROLLED, Axes
 from ._follow_layers import Layers
 from ._follow_lengths import Counting
@@ -29,7 +30,7 @@ _METHODS = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Max", "Less", "Greater"), "_arithmetic"),
     **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceSum"), "_reduce"),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "AveragePool", "MaxPool"), "_pool"),
-    **dict.fromkeys(ACTIVATIONS, "_activation"),
+    **dict.fromkeys(OPERATORS, "_activation"),
     "LogSoftmax": "_do_Softmax",
 }
 _WHY_NOT = {

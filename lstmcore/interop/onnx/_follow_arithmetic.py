@@ -2,25 +2,15 @@
 
 import numpy as np
 
+from ._activations import OPERATORS
 from ._cells import as_written
 from ._chain import Activated, Ended, Linear, Read
 from ._fold import Known, axis_of
 from ._graph import Refused
 from ._stream import Lengths, Steps, Stream, axis_name
 
-__all__ = ["ACTIVATIONS", "Arithmetic"]
+__all__ = ["Arithmetic"]
 
-ACTIVATIONS = {
-    "Sigmoid": ("logistic",),
-    "Tanh": ("tanh",),
-    "Relu": ("relu",),
-    "Softsign": ("softsign",),
-    "Softplus": ("softplus",),
-    "Elu": ("elu", ("alpha", 1.0)),
-    "LeakyRelu": ("leaky_relu", ("alpha", 0.01)),
-    "ThresholdedRelu": ("thresholded_relu", ("alpha", 1.0)),
-    "HardSigmoid": ("hard_sigmoid", ("alpha", 0.2), ("beta", 0.5)),
-}
 _RANGES = {"logistic": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf)}
 _VERBS = {"Mul": "multiplies", "Div": "divides"}
 
@@ -253,8 +243,8 @@ class Arithmetic:
         return link, full, b
 
     def _activation(self, node, values):
-        name, *parameters = ACTIVATIONS[node.op]
-        given = [as_written(node.get(key, "f", default)) for key, default in parameters]
+        name, parameters = OPERATORS[node.op]
+        given = [as_written(node.get(key, "f", value)) for key, value in parameters.items()]
         return self._activated(node, self._stream(values[0]), (name, *given) if given else name)
 
     def _activated(self, node, x, activation):

@@ -18,8 +18,9 @@ from ..._archive import at_once
 from ..._checks import as_flag
 from ..._readout import READOUTS
 from ..._version import __version__
+from ._activations import OF_NODES
 from ._write_graph import FLOAT, INT32, INT64, Graph, helper
-from ._write_layers import ACTIVATIONS_OF_ONNX, activation_of, arranged, attributes_of, beyond_onnx
+from ._write_layers import activation_of, arranged, attributes_of, beyond_onnx
 
 __all__ = ["to_onnx"]
 
@@ -222,7 +223,7 @@ class _Writer:
         if name == "scaled_tanh":
             y = graph.add("Tanh", graph.add("Mul", y, graph.number(beta)))
             return graph.add("Mul", y, graph.number(alpha)) if alpha != 1 else y
-        op, n_parameters = ACTIVATIONS_OF_ONNX[name]
+        op, n_parameters = OF_NODES[name]
         parameters = [("alpha", alpha), ("beta", beta)][:n_parameters]
         return graph.add(op, y, **dict(parameters))
 

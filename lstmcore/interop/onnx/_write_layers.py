@@ -7,29 +7,12 @@ import numpy as np
 from ..._activations import ACTIVATIONS
 from ...cells import reorder
 from .._common import ORDERS, two_biases
+from ._activations import DEFAULTS, OF_NODES, ROLES
 
-__all__ = ["ACTIVATIONS_OF_ONNX", "activation_of", "arranged", "attributes_of", "beyond_onnx"]
+__all__ = ["activation_of", "arranged", "attributes_of", "beyond_onnx"]
 
 _ORDERS = ORDERS["onnx"]
 _NAMES = {code: name for name, (code, *_) in ACTIVATIONS.items()}
-# lstmcore's name -> ONNX's, and how many of alpha and beta it takes. The others are these with
-# fixed parameters, see `activation_of`.
-ACTIVATIONS_OF_ONNX = {
-    "logistic": ("Sigmoid", 0),
-    "tanh": ("Tanh", 0),
-    "relu": ("Relu", 0),
-    "softsign": ("Softsign", 0),
-    "softplus": ("Softplus", 0),
-    "elu": ("Elu", 1),
-    "leaky_relu": ("LeakyRelu", 1),
-    "thresholded_relu": ("ThresholdedRelu", 1),
-    "hard_sigmoid": ("HardSigmoid", 2),
-    "scaled_tanh": ("ScaledTanh", 2),
-    "affine": ("Affine", 2),
-}
-# The roles of activations in ONNX's order.
-_ROLES = {"RNN": ("output",), "GRU": ("gate", "cell"), "LSTM": ("gate", "cell", "output")}
-_DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 _DIRECTIONS = {"forward": "forward", "reverse": "reverse", "both": "bidirectional"}
 _GATES = ("input_gate", "forget_gate", "output_gate")
 
@@ -138,12 +121,12 @@ def attributes_of(layer):
     """Those of a recurrent node; what is ONNX's default is left out."""
     kind, options = layer.cell.kind, layer.options
     attributes = {"hidden_size": layer.hidden_size, "direction": _DIRECTIONS[layer.direction]}
-    activations = [activation_of(layer.cell.description, role) for role in _ROLES[kind]]
-    names = [ACTIVATIONS_OF_ONNX[name][0] for name, *_ in activations]
-    if names != _DEFAULTS[kind]:
+    activations = [activation_of(layer.cell.description, role) for role in ROLES[kind]]
+    names = [OF_NODES[name][0] for name, *_ in activations]
+    if names != DEFAULTS[kind]:
         attributes["activations"] = names * layer.directions
         for i, key in enumerate(("activation_alpha", "activation_beta")):
-            own = [pair[i] for name, *pair in activations if ACTIVATIONS_OF_ONNX[name][1] > i]
+            own = [pair[i] for name, *pair in activations if OF_NODES[name][1] > i]
             if own:
                 attributes[key] = own * layer.directions
     if options.get("reset_after"):
