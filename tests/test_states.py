@@ -169,20 +169,22 @@ def test_one_compiled_call_begins_with_the_states_and_hands_them_on(name, loss, 
     given, state = data(net), state_of(net, len(LENGTHS))
     for examples in (net.prepare(**given), net.prepare(**given, state=state)):
         f, g, end = net.evaluate(None, examples, return_state=True)
-        plain = net.plain_objective(examples)
+        plain = net.passes.plain_objective(examples)
         if plain is None:
             assert any(layer.learns_states or layer.is_masked for layer in net.layers)
             continue
         for n_threads in (1, 2):
             for gradient in (True, False):
-                f_plain, g_plain, end_plain = net.evaluate_plain(
+                f_plain, g_plain, end_plain = net.passes.evaluate_plain(
                     plain, net.params, examples, gradient, n_threads, return_state=True
                 )
                 assert f_plain == f
                 assert_same_states(end_plain, end)
                 if gradient:
                     same_bits(g_plain, g)
-            f_plain, g_plain = net.evaluate_plain(plain, net.params, examples, True, n_threads)
+            f_plain, g_plain = net.passes.evaluate_plain(
+                plain, net.params, examples, True, n_threads
+            )
             assert f_plain == f
             same_bits(g_plain, g)
 

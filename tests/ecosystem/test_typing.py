@@ -76,8 +76,7 @@ def without_annotation(function):
 
 # What rooms behind the public ones ask of these classes.
 FOR_ROOMS = {
-    "Network": "outputs linearize pull pull_from exact curvature is_least_squares plain_objective "
-    "evaluate_plain outputs_plain check_checkpoint check_truncate check_state",
+    "Network": "exact check_checkpoint check_truncate check_state",
     "Layer": "places weights kernel_cell masked pack initial forward state_arrays "
     "gradient_buffers backward unpack threads",
 }
