@@ -1130,6 +1130,125 @@ def test_lengths_that_meet_other_axes_are_refused(readout, op, place):
         lc.from_onnx(model, verify=False)
 
 
+def chosen(condition, then, otherwise, before=(), arrays=None, **options):
+    """A model of a layer whose Y (T, 1, B, 4) goes through one of two graphs to y."""
+    graphs = {
+        name: helper.make_graph(
+            [helper.make_node(op, i, o, **a) for op, i, o, a in nodes],
+            name,
+            [],
+            [helper.make_tensor_value_info(nodes[-1][2][0], TensorProto.FLOAT, None)],
+        )
+        for name, nodes in (("then_branch", then), ("else_branch", otherwise))
+    }
+    after = [*before, ("If", [condition], ["y"], {"name": "either", **graphs})]
+    arrays = {**INTS, **FLOATS, "yes": np.array(True), "no": np.array(False)} | (arrays or {})
+    return around(TRANSPOSED, after, arrays=arrays, **options)
+
+
+KEPT = [("Identity", ["Y"], ["same"], {})]
+DENSE = [("Squeeze", ["Y", "i1"], ["s"], {}), ("MatMul", ["s", "V1"], ["m"], {})]
+
+
+@pytest.mark.parametrize("condition, n_layers", [("yes", 2), ("no", 1)])
+def test_of_two_graphs_that_which_runs_is_followed(condition, n_layers):
+    net = lc.from_onnx(chosen(condition, DENSE, KEPT), verify=True)
+    assert len(net.layers) == n_layers
+
+
+def test_a_graph_that_never_runs_may_hold_anything():
+    foreign = [("Erf", ["Y"], ["e"], {}), ("Softsign", ["e"], ["f"], {})]
+    before = [("Erf", ["Y"], ["outside"], {})]
+    model = chosen("no", [*foreign, ("Add", ["f", "outside"], ["g"], {})], DENSE, before)
+    assert len(lc.from_onnx(model, verify=True).layers) == 2
+    model = chosen("yes", [*foreign, ("Add", ["f", "outside"], ["g"], {})], DENSE, before)
+    with pytest.raises(ValueError, match=r"Erf 'outside'|Erf 'e'"):
+        lc.from_onnx(model)
+
+
+def test_the_squeeze_that_torch_writes_where_it_does_not_know_the_size():
+    # y[:, -1:].squeeze(1) of (B, T, H), exported with dynamo=False
+    before = [
+        ("Squeeze", ["Y", "i1"], ["s"], {}),
+        ("Transpose", ["s"], ["z"], {"perm": [1, 0, 2]}),
+        ("Slice", ["z", "m1", "big", "i1"], ["last"], {}),
+        ("Shape", ["last"], ["sizes"], {}),
+        ("Gather", ["sizes", "one"], ["size"], {}),
+        ("Equal", ["size", "one"], ["is_one"], {}),
+    ]
+    then = [
+        ("Constant", [], ["axis"], {"value_ints": [1]}),
+        ("Squeeze", ["last", "axis"], ["q"], {}),
+    ]
+    model = chosen(
+        "is_one", then, [("Identity", ["last"], ["i"], {})], before, {"one": np.array(1)}
+    )
+    model.graph.node.append(helper.make_node("Gemm", ["y", "V1", "v"], ["z2"]))
+    model.graph.output[0].name = "z2"
+    net = lc.from_onnx(model, verify=True)
+    assert f"{list(net.layers)} {net.readout}" == "[LSTM(3, 4), Dense(4, 3)] last"
+    X = np.random.default_rng(7).normal(size=(3, 8, 3)).astype(np.float32)
+    (y,) = session(model).run(None, {"X": X})
+    np.testing.assert_allclose(net.predict(X), y, rtol=0, atol=1e-5)
+
+
+def test_graphs_inside_of_graphs_that_run_and_names_that_come_in_two_of_them():
+    def branches(name, nodes):
+        value = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        graph = helper.make_graph(nodes, "g", [], [value])
+        return {"then_branch": graph, "else_branch": graph}
+
+    inside = helper.make_node("Squeeze", ["Y", "i1"], ["own"])
+    middle = helper.make_node("If", ["no"], ["own2"], **branches("own", [inside]))
+    outer = ("If", ["yes"], ["s"], branches("own2", [middle]))
+    again = ("If", ["yes"], ["y"], branches("own", [helper.make_node("Tanh", ["s"], ["own"])]))
+    arrays = {**INTS, "yes": np.array(True), "no": np.array(False)}
+    net = lc.from_onnx(around(TRANSPOSED, [outer, again], arrays=arrays), verify=True)
+    assert net.layers[-1].options["activation"] == "tanh"
+
+
+BY_SIZE = [
+    ("Shape", ["X"], ["sizes"], {"start": 1, "end": 2}),
+    ("Squeeze", ["sizes"], ["T"], {}),
+]
+UNDECIDED = {
+    "one step alone": [*BY_SIZE, ("Equal", ["T", "one"], ["c"], {})],
+    "many steps": [*BY_SIZE, ("Greater", ["T", "many"], ["c"], {})],
+    "some steps": [*BY_SIZE, ("Greater", ["T", "some"], ["c"], {})],
+}
+
+
+@pytest.mark.parametrize("name", UNDECIDED)
+def test_graphs_that_run_by_the_number_of_steps_are_refused(name):
+    arrays = {"one": np.array(1), "some": np.array(40), "many": np.array(700)}
+    model = chosen("c", DENSE, KEPT, UNDECIDED[name], arrays)
+    with pytest.raises(ValueError, match="If 'either' runs one of two graphs by the number of"):
+        lc.from_onnx(model, verify=False)
+
+
+def test_graphs_that_run_by_what_comes_in_are_refused():
+    model = chosen("flag", DENSE, KEPT)
+    model.graph.input.append(helper.make_tensor_value_info("flag", TensorProto.BOOL, []))
+    with pytest.raises(ValueError, match="If 'either' reads the input 'flag', which has neither"):
+        lc.from_onnx(model)
+    model = chosen("X", DENSE, KEPT)
+    with pytest.raises(ValueError, match="If 'either' runs one of two graphs by what comes in"):
+        lc.from_onnx(model)
+
+
+def test_graphs_that_cannot_be_chosen_from_are_refused():
+    model = chosen("half", DENSE, KEPT)
+    with pytest.raises(ValueError, match="If 'either' expected one truth value"):
+        lc.from_onnx(model, verify=False)
+    model = chosen("yes", DENSE, KEPT)
+    del model.graph.node[-1].attribute[:]
+    with pytest.raises(ValueError, match="If 'either' expected then_branch"):
+        lc.from_onnx(model, verify=False)
+    model = chosen("yes", [("Tanh", ["y"], ["t"], {})], KEPT)  # reads what it gives
+    with pytest.raises(ValueError, match="without cycles"):
+        lc.from_onnx(model, verify=False)
+
+
 # -------------------------------------------------------------------------------- verification
 
 

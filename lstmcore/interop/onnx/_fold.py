@@ -56,7 +56,12 @@ class Budget:
     """How many numbers may be computed in one graph, so that no small file takes all memory."""
 
     def __init__(self, n_numbers):
-        self._left = (1 << 22) + 16 * n_numbers
+        self._left = 1 << 22
+        self.allow(n_numbers)
+
+    def allow(self, n_numbers):
+        """Allow more, for numbers that the file has."""
+        self._left += 16 * n_numbers
 
     def spend(self, count):
         """Refuse the node where `count` more numbers are too many."""

@@ -36,7 +36,6 @@ _METHODS = {
 _WHY_NOT = {
     "ArgMax": "gives the index of the largest output; Network.predict gives all of them, and "
     "output= of from_onnx reads the value before it",
-    "If": "runs one of two graphs by what it computes",
     "Loop": f"is a loop{UNROLLED}",
     "Scan": f"is a loop{UNROLLED}",
 }
@@ -53,6 +52,8 @@ class Follower(Axes, Arithmetic, Counting, Layers):
     linear_before_reset : bool or None
         In place of what GRU nodes say.
     opset : int
+    size : int, optional
+        Of all free axes, in place of sizes that differ.
 
     Attributes
     ----------
@@ -64,63 +65,73 @@ class Follower(Axes, Arithmetic, Counting, Layers):
         The input that has the lengths.
     inputs : dict of str to Input
         Those of the graph that are read.
+    branches : dict of Node to str
+        Of each If node the graph that it runs.
     dtype : dtype
         Of the weights: float64 if some are.
     """
 
-    def __init__(self, graph, layouts=None, linear_before_reset=None, opset=20):
+    def __init__(self, graph, layouts=None, linear_before_reset=None, opset=20, size=None):
         self.graph, self.opset = graph, opset
         self.budget = Budget(graph.n_numbers)
         self.chain = Chain(self.budget)
         self.refused, self.found = [], []
         self.lengths, self.dtype = None, np.dtype(np.float32)
-        self.inputs = {}
-        self._layouts = layouts or {}
+        self.inputs, self.branches = {}, {}
+        self._layouts, self._size = layouts or {}, size
         self.linear_before_reset = linear_before_reset
-        self._values, self._n_axes = {}, 0
+        self._values, self._n_axes, self._begun = {}, 0, set()
 
     def follow(self, nodes):
         """Follow nodes, each of which stands behind those that it reads."""
         for node in nodes:
+            if node in self._begun:
+                continue
+            self._begun.add(node)
             try:
                 outputs = self._outputs(node, [self._read_by(node, name) for name in node.inputs])
             except Refused as error:
-                self.refused.append((node, str(error)))
+                self.refuse(node, str(error))
                 outputs = [Unknown()] * len(node.outputs)
             for name, value in zip(node.outputs, outputs, strict=False):
-                self._values[name] = value
+                self._values[node.graph, name] = value
+
+    def refuse(self, node, why):
+        self.refused.append((node, why))
 
     def _read_by(self, node, name):
         """A value that a node reads."""
         try:
-            return self.value(name)
+            return self.value(name, node.graph)
         except Refused as error:
-            self.refused.append((node, str(error)))
+            self.refuse(node, str(error))
             return Unknown()
 
-    def value(self, name):
-        """What a value is; None for one that is left out."""
+    def value(self, name, graph=None):
+        """What a value is, by its name in a graph; None for one that is left out."""
         if not name:
             return None
-        if name not in self._values:
-            array = self.graph.array(name)
+        graph = (self.graph if graph is None else graph).owner(name)
+        if (graph, name) not in self._values:
+            array = graph.array(name)
             if array is not None:
-                self._values[name] = Known(array)
-            elif name in self.graph.states:
-                self._values[name] = self._state(name)
-            elif self.graph.input(name) is not None:
-                self._values[name] = self._input(name)
-            elif self.graph.producer(name) is not None:
+                value = Known(array)
+            elif name in graph.states:
+                value = self._state(name, graph)
+            elif graph.input(name) is not None:
+                value = self._input(name, graph)
+            elif graph.producer(name) is not None:
                 return Unknown()
             else:
                 raise ValueError(f"source: expected a graph that gives {name!r}, got none")
-        return self._values[name]
+            self._values[graph, name] = value
+        return self._values[graph, name]
 
     # ------------------------------------------------------------------------------- inputs
 
-    def _input(self, name):
+    def _input(self, name, graph):
         """An input of the graph: its last axis has the features, unless it holds integers."""
-        tensor = self.graph.input(name).type.tensor_type
+        tensor = graph.input(name).type.tensor_type
         is_integer = tensor.elem_type in INTEGER_TYPES
         if not is_integer and tensor.elem_type not in REAL_TYPES:
             raise Refused(f"reads the input {name!r}, which has neither numbers nor tokens")
@@ -147,9 +158,9 @@ class Follower(Axes, Arithmetic, Counting, Layers):
         units = link.units
         return Stream(tuple(axes), units if features is not None else units.reshape(()))
 
-    def _state(self, name):
+    def _state(self, name, graph):
         """An input that is a state, as it is at first; the same for all sequences of the batch."""
-        tensor = self.graph.inputs[name].type.tensor_type
+        tensor = graph.inputs[name].type.tensor_type
         if tensor.elem_type not in REAL_TYPES:
             raise Refused(f"reads the state {name!r}, which has no real numbers")
         sizes = [max(1, dim.dim_value) for dim in tensor.shape.dim]
@@ -160,8 +171,8 @@ class Follower(Axes, Arithmetic, Counting, Layers):
 
     def _axis(self, name, k, declared):
         """Axis k of an input, with its declared size, 0 where that is free."""
-        if declared > 0:
-            return Axis(f"{name}[{k}]", (declared, declared))
+        if declared > 0 or self._size:
+            return Axis(f"{name}[{k}]", (declared if declared > 0 else self._size,) * 2)
         if self._n_axes == len(_FIRST):
             raise Refused(f"reads the input {name!r}, which has one free axis too many")
         self._n_axes += 1
@@ -197,6 +208,8 @@ class Follower(Axes, Arithmetic, Counting, Layers):
         if node.op in KINDS:
             _check_inputs(node, self.opset)
             return self._recurrent(node, values)
+        if node.op == "If":
+            return self._branch(node, *values)
         if not self.knows(node):
             raise Refused(_WHY_NOT.get(node.op, "is no layer and no part of one"))
         _check_inputs(node, self.opset)
@@ -212,6 +225,25 @@ class Follower(Axes, Arithmetic, Counting, Layers):
         except ValueError as error:  # NumPy's, of shapes that do not go together
             raise Refused(f"cannot be followed: {error}") from error
         return result if isinstance(result, list) else [result]
+
+    def _branch(self, node, condition=None):
+        """What an If node gives, of the one graph that it runs."""
+        if isinstance(condition, Unknown):
+            return [Unknown()] * len(node.outputs)
+        if not isinstance(condition, Known):
+            raise Refused("runs one of two graphs by what comes in")
+        if condition.first.size != 1 or condition.first.dtype.kind != "b":
+            raise Refused("expected one truth value as its condition")
+        if not condition.is_fixed:
+            raise Refused("runs one of two graphs by the number of steps or sequences")
+        branch = "then_branch" if condition.first.all() else "else_branch"
+        inner = node.graph.inner(node).get(branch)
+        if inner is None or len(inner.outputs) != len(node.outputs):
+            raise Refused(f"expected {branch} with as many outputs as the node has")
+        self.branches[node] = branch
+        self.budget.allow(inner.n_numbers - node.graph.n_numbers)
+        self.follow(inner.needed_for(inner.outputs))
+        return [self.value(name, inner) for name in inner.outputs]
 
     def _stream(self, value):
         if not isinstance(value, Stream):

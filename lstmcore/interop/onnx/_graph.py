@@ -130,6 +130,14 @@ class Node:
         """The names of its attributes."""
         return list(self._attributes)
 
+    def graphs(self):
+        """The graphs that it has as attributes, by the attributes' names."""
+        return {
+            name: Graph(attribute.g, self.graph.folder, self.graph)
+            for name, attribute in self._attributes.items()
+            if attribute.HasField("g")
+        }
+
     def get(self, name, kind, default=None):
         """An attribute.
 
@@ -181,7 +189,7 @@ class Graph:
     """
 
     def __init__(self, proto, folder, outer=None):
-        self._folder, self._outer = folder, outer
+        self.folder, self._outer = folder, outer
         names = _names(*(tensor.name for tensor in proto.initializer))
         self._tensors = dict(zip(names, proto.initializer, strict=True))
         self._sparse = {tensor.values.name for tensor in proto.sparse_initializer}
@@ -191,6 +199,7 @@ class Graph:
         self.inputs = {name: value for name, value in inputs if name not in self._tensors}
         self.outputs = _names(*(value.name for value in proto.output))
         self.states = {name for name in self.inputs if f"{name}.next" in self.outputs}
+        self._inner = {}
         self._producers = {}
         for node in self.nodes:
             for name in filter(None, node.outputs):
@@ -226,10 +235,41 @@ class Graph:
 
     def as_array(self, tensor):
         """A tensor of the file as an array; it may be a view of the file's bytes."""
-        return _as_array(tensor, self._folder)
+        return _as_array(tensor, self.folder)
 
-    def needed_for(self, names):
-        """The nodes that values come from, each behind those that it reads."""
+    def owner(self, name):
+        """The graph that a name means something in: this one or one that it is inside of."""
+        is_own = name in self._producers or name in self._tensors or name in self.inputs
+        is_outermost = self._outer is None or name in self._sparse
+        return self if is_own or is_outermost else self._outer.owner(name)
+
+    def inner(self, node):
+        """The graphs that one of the nodes has as attributes, by the attributes' names."""
+        if node not in self._inner:
+            self._inner[node] = node.graphs()
+        return self._inner[node]
+
+    def captured(self, node):
+        """The names of values that the graphs of a node read and do not give themselves."""
+        return [
+            name
+            for inner in self.inner(node).values()
+            for name in inner.read()
+            if inner.owner(name) is not inner
+        ]
+
+    def read(self):
+        """The names of values that nodes of the graph read, or that it gives."""
+        for node in self.nodes:
+            yield from filter(None, node.inputs)
+            yield from self.captured(node)
+        yield from self.outputs
+
+    def needed_for(self, names, with_captured=False):
+        """The nodes that values come from, each behind those that it reads.
+
+        With `with_captured` also those that the graphs of such nodes read.
+        """
         order, state = [], {}  # of nodes: False while those before them are looked for
         stack = [self.producer(name) for name in reversed(list(names))]
         while stack:
@@ -242,8 +282,9 @@ class Graph:
                 continue
             state[node] = False
             stack.append(node)
-            for name in reversed(node.inputs):
-                before = self.producer(name) if name else None
+            captured = node.graph.captured(node) if with_captured else []
+            for name in reversed([*node.inputs, *captured]):
+                before = node.graph.producer(name) if name else None
                 if before is None or state.get(before):
                     continue
                 if before in state:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["RecurrentNode", "from_onnx", "recurrent_nodes"]
 
 _MOST_NAMED = 30  # nodes of one error
+_PROBED = 1, 1009  # numbers of steps and sequences, beside those that all graphs are followed with
 
 
 def from_onnx(
@@ -112,7 +113,8 @@ def from_onnx(
     model, folder = read_model(source, "lstmcore.from_onnx")
     graph, opset = Graph(model.graph, folder), _opset(model)
     output = _choose_output(graph, opset, output)
-    follower, nodes = _followed(graph, opset, [output], linear_before_reset)
+    nodes = graph.needed_for([output], with_captured=True)
+    follower = _followed(graph, opset, [output], linear_before_reset)
     stream = _stream_of(follower, output, nodes)
     net, links = _network(follower, stream, output, dtype)
     compare(net, model, graph, follower, nodes, output, stream, links, verify)
@@ -137,16 +139,26 @@ def _opset(model):
 
 @np.errstate(all="ignore")  # NaN and infinity of a file stay what they are
 def _followed(graph, opset, names, linear_before_reset):
-    """A `Follower` that has followed what the values `names` come from, and these nodes."""
+    """A `Follower` that has followed what the values `names` come from."""
     nodes = graph.needed_for(names)
     layouts = {}
     while True:
         follower = Follower(graph, layouts, linear_before_reset, opset)
         try:
             follower.follow(nodes)
-            return follower, nodes
+            break
         except OtherLayout as other:
             layouts[other.name] = other.axis, other.size
+    for size in _PROBED if follower.branches else ():
+        probe = Follower(graph, layouts, linear_before_reset, opset, size)
+        try:
+            probe.follow(nodes)
+        except OtherLayout:
+            probe.branches.clear()
+        for node, branch in follower.branches.items():
+            if probe.branches.get(node) != branch:
+                follower.refuse(node, "runs one of two graphs by the number of steps or sequences")
+    return follower
 
 
 def _choose_output(graph, opset, output):
@@ -164,7 +176,7 @@ def _choose_output(graph, opset, output):
         if not names:
             raise ValueError("source: expected a graph with an output that a node gives, got none")
         return names[0]
-    follower, _ = _followed(graph, opset, names, None)
+    follower = _followed(graph, opset, names, None)
     states = {name: _state(follower, follower.value(name)) for name in names}
     outputs = [name for name in names if states[name] is None]
     if not outputs:  # states alone: the output of a layer, rather than its cells
@@ -334,10 +346,10 @@ def recurrent_nodes(
         path, graph = graphs.pop(0)
         own = [node for node in graph.nodes if node.op in KINDS and not node.domain]
         names = [name for node in own for name in (*node.inputs, *node.outputs) if name]
-        follower, _ = _followed(graph, opset, names, linear_before_reset)
+        follower = _followed(graph, opset, names, linear_before_reset)
         refused += [(node, why) for node, why in follower.refused if node in own]
         found += [(path, node) for node in follower.found if node.node in own]
-        graphs += _inner_graphs(path, graph, folder)
+        graphs += _inner_graphs(path, graph)
     is_found = {id(node.node) for _, node in found}
     missing = [(node, why) for node, why in refused if id(node) not in is_found]
     if missing:
@@ -345,13 +357,11 @@ def recurrent_nodes(
     return [_recurrent_node(path, node) for path, node in found]
 
 
-def _inner_graphs(path, graph, folder):
+def _inner_graphs(path, graph):
     """The graphs that nodes of a graph have as attributes, with the names that lead to them."""
     for node in graph.nodes:
-        for attribute in node.proto.attribute:
-            if attribute.HasField("g"):
-                name = node.proto.name or node.op
-                yield f"{path}{name}/{attribute.name}/", Graph(attribute.g, folder, graph)
+        for name, inner in graph.inner(node).items():
+            yield f"{path}{node.proto.name or node.op}/{name}/", inner
 
 
 @np.errstate(all="ignore")

@@ -85,7 +85,7 @@ def _part(model, graph, nodes, output, follower):
     part = onnx.ModelProto(ir_version=model.ir_version, producer_name="lstmcore")
     part.opset_import.extend(model.opset_import)
     part.graph.name = "part"
-    read = {name for node in nodes for name in node.inputs}
+    read = {name for node in nodes for name in (*node.inputs, *graph.captured(node))}
     part.graph.input.extend(value for name, value in graph.inputs.items() if name in read)
     part.graph.output.add(name=output)
     n_bytes = 0
