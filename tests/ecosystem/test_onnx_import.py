@@ -1130,6 +1130,159 @@ def test_lengths_that_meet_other_axes_are_refused(readout, op, place):
         lc.from_onnx(model, verify=False)
 
 
+BACKWARD = {
+    "a layer that reads in reverse": [("backward", "x", "Yb", "reverse")],
+    "steps reversed before and after": [
+        ("Slice", ["x", "m1", "low", "i0", "m1"], ["xr"], {}),
+        ("backward", "xr", "Yr", "forward"),
+        ("Slice", ["Yr", "m1", "low", "i0", "m1"], ["Yb"], {}),
+    ],
+    "sequences reversed before and after": [  # as tf2onnx has it
+        ("Shape", ["X"], ["s"], {}),
+        ("Slice", ["s", "i1", "i2"], ["n_steps"], {}),
+        ("Slice", ["s", "i0", "i1"], ["n_sequences"], {}),
+        ("Expand", ["n_steps", "n_sequences"], ["n"], {}),
+        ("ReverseSequence", ["x", "n"], ["xr"], {"time_axis": 0, "batch_axis": 1}),
+        ("backward", "xr", "Yr", "forward"),
+        ("Squeeze", ["Yr", "i1"], ["Ys"], {}),
+        ("ReverseSequence", ["Ys", "n"], ["Yt"], {"time_axis": 0, "batch_axis": 1}),
+        ("Unsqueeze", ["Yt", "i1"], ["Yb"], {}),
+    ],
+}
+JOINED = {
+    "all": [
+        ("Concat", ["Y", "Yb"], ["c"], {"axis": 3}),
+        ("Squeeze", ["c", "i1"], ["y"], {}),
+    ],
+    "last": [
+        ("Concat", ["Y_h", "Yb_h"], ["c"], {"axis": 0}),
+        ("Transpose", ["c"], ["t"], {"perm": [1, 0, 2]}),
+        ("Reshape", ["t", "rows"], ["z"], {}),
+        ("MatMul", ["z", "V"], ["y"], {}),
+    ],
+    "last_step": [
+        ("Concat", ["Yb", "Y"], ["c"], {"axis": 3}),  # backward first
+        ("Gather", ["c", "last"], ["g"], {"axis": 0}),
+        ("Squeeze", ["g", "i0"], ["z"], {}),
+        ("MatMul", ["z", "V"], ["y"], {}),
+    ],
+    "mean": [
+        ("ReduceMean", ["Y"], ["f"], {"axes": [0, 1], "keepdims": 0}),
+        ("ReduceMean", ["Yb"], ["b"], {"axes": [0, 1], "keepdims": 0}),
+        ("Concat", ["f", "b"], ["y"], {"axis": 1}),
+    ],
+    "max": [("Add", ["Y", "Yb"], ["a"], {}), ("Squeeze", ["a", "i1"], ["y"], {})],
+}
+
+
+def two_ways(backward, after, op="LSTM", other=None, H=4, **options):
+    """A model of a layer and another that reads the same backward."""
+    before = weights(op, 3, 4)
+    behind = {f"{name}b": a for name, a in weights(other or op, 3, H, seed=1).items()}
+    arrays = {**INTS, **FLOATS, **before, **behind, "last": np.array(-1)}
+    arrays |= {"low": np.array([-(2**62)]), "rows": np.array([-1, 8])}
+    nodes = [*TRANSPOSED, (op, ["x", *"WRB"], ["Y", "Y_h"], {"hidden_size": 4, "name": "one"})]
+    for node in backward:
+        if node[0] == "backward":
+            _, x, y, direction = node
+            attributes = {"hidden_size": H, "direction": direction, "name": "two", **options}
+            node = (other or op, [x, "Wb", "Rb", "Bb"], [y, "Yb_h"], attributes)
+        nodes.append(node)
+    nodes += after
+    nodes = [helper.make_node(name, i, o, **a) for name, i, o, a in nodes]
+    return make(nodes, arrays, {"X": ["B", "T", 3]}, {"y": None})
+
+
+@pytest.mark.parametrize("op", ["LSTM", "GRU"])
+@pytest.mark.parametrize("readout", JOINED)
+@pytest.mark.parametrize("name", BACKWARD)
+def test_layers_that_read_the_same_in_both_directions_are_one(name, readout, op):
+    model = two_ways(BACKWARD[name], JOINED[readout], op)
+    net = lc.from_onnx(model, verify=True)
+    assert net.layers[0].direction == "both" and len(net.layers) <= 2
+    X = np.random.default_rng(7).normal(size=(3, 8, 3)).astype(np.float32)
+    (y,) = session(model).run(None, {"X": X})
+    y = y.swapaxes(0, 1) if y.ndim == 3 else y
+    np.testing.assert_allclose(net.predict(X), y, rtol=0, atol=1e-5)
+
+
+DIFFERENT = {
+    "while both directions of a layer are of one kind, not LSTM and GRU": {"other": "GRU"},
+    "have the same hidden_size, not 4 and 5": {"H": 5},
+    "have the same output_activation, not 'tanh' and 'softsign'": {
+        "activations": ["Sigmoid", "Tanh", "Softsign"]
+    },
+    "have the same coupled, not False and True": {"input_forget": 1},
+}
+
+
+@pytest.mark.parametrize("why", DIFFERENT)
+def test_layers_that_differ_are_not_made_one(why):
+    model = two_ways(BACKWARD["a layer that reads in reverse"], JOINED["all"], **DIFFERENT[why])
+    with pytest.raises(ValueError, match=r"joins LSTM 'one' and .* 'two', while") as info:
+        lc.from_onnx(model)
+    assert why in str(info.value)
+
+
+def test_layers_that_read_the_same_in_one_direction_are_not_made_one():
+    model = two_ways([("backward", "x", "Yb", "forward")], JOINED["all"])
+    with pytest.raises(ValueError, match="joins LSTM 'one' and LSTM 'two', while each layer"):
+        lc.from_onnx(model)
+
+
+def test_initial_states_of_one_of_both_directions():
+    model = two_ways(BACKWARD["a layer that reads in reverse"], JOINED["last"])
+    h = np.random.default_rng(3).normal(size=(1, 1, 4)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(h, "h"))
+    model.graph.node[2].input.extend(["", "h"])
+    net = lc.from_onnx(model, verify=False)
+    assert not net.blocks["0.forward.h0"].any() and not net.blocks["0.backward.c0"].any()
+    np.testing.assert_array_equal(net.blocks["0.backward.h0"], h[0, 0])
+    (y,) = session(model).run(None, {"X": np.ones((1, 5, 3), np.float32)})
+    np.testing.assert_allclose(net.predict(np.ones((1, 5, 3))), y, rtol=0, atol=1e-5)
+
+
+def test_lengths_go_to_both_directions():
+    model = two_ways(BACKWARD["a layer that reads in reverse"], JOINED["last"])
+    model.graph.input.append(helper.make_tensor_value_info("n", TensorProto.INT32, ["B"]))
+    model.graph.node[1].input.append("n")
+    with pytest.raises(ValueError, match="of which one alone is given the lengths"):
+        lc.from_onnx(model)
+    model.graph.node[2].input.append("n")
+    net = lc.from_onnx(model, verify=True)
+    X, n = np.random.default_rng(7).normal(size=(3, 8, 3)), np.array([8, 2, 5])
+    (y,) = session(model).run(None, {"X": X.astype(np.float32), "n": n.astype(np.int32)})
+    np.testing.assert_allclose(net.predict(X, n), y, rtol=0, atol=1e-5)
+
+
+def test_padding_that_one_of_both_directions_has_read_is_not_masked_away():
+    after = [
+        *JOINED["all"][:1],
+        ("Squeeze", ["c", "i1"], ["z"], {}),
+        ("Shape", ["X"], ["s"], {"start": 1, "end": 2}),
+        ("Squeeze", ["s"], ["n_steps"], {}),
+        ("Range", ["zero", "n_steps", "one"], ["t"], {}),
+        ("Unsqueeze", ["t", "i1"], ["steps"], {}),
+        ("Less", ["steps", "int64_n"], ["m"], {}),
+        ("Unsqueeze", ["m", "i2"], ["mask"], {}),
+        ("Where", ["mask", "z", "nothing"], ["y"], {}),
+    ]
+    model = two_ways(BACKWARD["a layer that reads in reverse"], after)
+    model.graph.input.append(helper.make_tensor_value_info("int64_n", TensorProto.INT64, ["B"]))
+    for name, value in {"zero": np.array(0), "one": np.array(1), "nothing": np.float32(0)}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    with pytest.raises(ValueError, match="takes lengths that LSTM 'two', which reads in reverse"):
+        lc.from_onnx(model, verify=False)
+
+
+def test_a_part_of_the_steps_reversed_is_refused():
+    nodes = [("ReverseSequence", ["x", "n"], ["xr"], {}), ("backward", "xr", "Yb", "forward")]
+    model = two_ways(nodes, JOINED["all"])
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 3]), "n"))
+    with pytest.raises(ValueError, match="ReverseSequence 'xr' reverses a part of the steps"):
+        lc.from_onnx(model)
+
+
 def chosen(condition, then, otherwise, before=(), arrays=None, **options):
     """A model of a layer whose Y (T, 1, B, 4) goes through one of two graphs to y."""
     graphs = {

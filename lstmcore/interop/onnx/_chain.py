@@ -190,11 +190,14 @@ class Chain:
         """The one link that units belong to, and their places in it.
 
         The first step of what reads in reverse, and the last of what reads forward, is the final
-        state of that direction.
+        state of that direction. Two layers that read the same in both directions are one.
         """
         links = self.links_of(units)
         if not links:
             raise Refused("has no entries")
+        if len(links) > 1:
+            units = self._in_both_directions(units, links)
+            links = self.links_of(units)
         if any(isinstance(link, Read | Final) for link in links):
             final = self._as_final(units, links)
             if final is not None:
@@ -205,6 +208,30 @@ class Chain:
                 "the one before it"
             )
         return links[0], units - links[0].first
+
+    def _in_both_directions(self, units, links):
+        """The units as those of one layer, where two layers read the same in both directions."""
+        own = {link: link if isinstance(link, Recurrent) else link.parent for link in links}
+        layers = list(dict.fromkeys(own.values()))
+        if len(layers) != 2 or not all(isinstance(link, Recurrent) for link in layers):
+            return units
+        layers.sort(key=lambda link: link.layer.direction)
+        directions = [link.layer.direction for link in layers]
+        if directions != ["forward", "reverse"] or layers[0].parent is not layers[1].parent:
+            return units
+        both = self.once(tuple(layers), lambda: _both(*layers))
+        found = np.empty_like(units)
+        for link, layer in own.items():
+            if isinstance(link, Final):
+                made = self.final(both, link.state)
+            elif isinstance(link, Read):
+                made = self.read(both, link.how, link.time, link.is_masked, link.title)
+            else:
+                made = both
+            first = made.first + layers.index(layer) * layer.size
+            mine = (units >= link.first) & (units < link.first + link.size)
+            found[mine] = units[mine] - link.first + first
+        return found
 
     def _as_final(self, units, links):
         """The units as final states of one layer, or None."""
@@ -267,6 +294,36 @@ class Chain:
         W = np.zeros((len(places), link.size), np.float32)
         W[np.arange(len(places)), places] = 1.0
         return link, W, None, False
+
+
+def _both(forward, reverse):
+    """Two layers that read the same as one that is bidirectional."""
+    titles = f"{forward.title} and {reverse.title}"
+    kinds = [type(link.layer).__name__ for link in (forward, reverse)]
+    if kinds[0] != kinds[1]:
+        raise Refused(
+            f"joins {titles}, while both directions of a layer are of one kind, not "
+            f"{' and '.join(kinds)}"
+        )
+    options = forward.layer.options
+    for name, other in reverse.layer.options.items():
+        if name not in ("direction", "bidirectional") and options[name] != other:
+            raise Refused(
+                f"joins {titles}, while both directions of a layer have the same {name}, not "
+                f"{options[name]!r} and {other!r}"
+            )
+    if forward.has_lengths != reverse.has_lengths:
+        raise Refused(f"joins {titles}, of which one alone is given the lengths")
+    options = {**options, "direction": "both", "bidirectional": True}
+    initial = None
+    if forward.initial is not None or reverse.initial is not None:
+        zero = np.zeros((1, forward.size), np.float32)
+        zeros = [zero] * len(forward.layer.states)
+        pairs = zip(forward.initial or zeros, reverse.initial or zeros, strict=True)
+        initial = [np.concatenate(pair) for pair in pairs]
+    layer = type(forward.layer)(**options)
+    blocks = [*forward.blocks, *reverse.blocks]
+    return Recurrent(forward.parent, layer, blocks, initial, forward.has_lengths, forward.title)
 
 
 def network_of(chain, units, loss, dtype):

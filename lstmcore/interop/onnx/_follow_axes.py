@@ -172,6 +172,18 @@ class Axes:
             raise Refused("reverses padded sequences")
         return Stream(x.axes, x.units, x.behind, x.order, not x.is_flipped)
 
+    def _do_ReverseSequence(self, node, values):
+        x, n = self._stream(values[0]), values[1]
+        time = axis_of(node.get("time_axis", "i", 0), x.n_axes)
+        if not isinstance(n, Known):
+            raise Refused("reverses sequences of several lengths, which no layer does")
+        for k, lengths in enumerate(n.both):
+            if not np.all(lengths == x.sizes(k)[time]):
+                raise Refused("reverses a part of the steps")
+        if x.axes[time] is None:
+            raise Refused("reverses units")
+        return self._flipped(x, time)
+
     def _do_Gather(self, node, values):
         x, indices = values
         if isinstance(x, Known):

@@ -136,11 +136,13 @@ class Counting:
         if self.lengths not in (None, name):
             raise Refused("takes other lengths than what is before it")
         self.lengths = name
-        link = self.chain.link_of(x.units.ravel()[0]) if x.units.size else None
-        while link is not None:
-            if isinstance(link, Recurrent) and link.layer.reads_ahead and not link.has_lengths:
-                raise Refused(f"takes lengths that {link.title}, which reads in reverse, does not")
-            link = link.parent
+        for link in self.chain.links_of(x.units):
+            while link is not None:
+                if isinstance(link, Recurrent) and link.layer.reads_ahead and not link.has_lengths:
+                    raise Refused(
+                        f"takes lengths that {link.title}, which reads in reverse, does not"
+                    )
+                link = link.parent
 
     def _do_Where(self, node, values):
         condition, x, y = values
