@@ -163,12 +163,13 @@ def test_every_golden_file_is_expected():
 
 
 def test_layers_that_are_written_out_step_by_step_lead_to_their_weights():
-    with pytest.raises(ValueError, match="got none; a recurrent layer that is") as info:
+    with pytest.raises(ValueError, match="got one without recurrent nodes, and") as info:
         lc.from_onnx(GOLDEN / "rnn_written_out_export.onnx")
+    assert str(info.value).count("; a recurrent layer that is no node of its own has to come") == 1
     assert "lstmcore.from_torch" in str(info.value)
     loop = helper.make_node("Loop", ["", "", "X"], ["y"], body=helper.make_graph([], "b", [], []))
     with pytest.raises(
-        ValueError, match=r"got none, and nodes .*\n  Loop 'y' is a loop.*\na recur"
+        ValueError, match=r"and nodes .*\n  Loop 'y' is a loop\noutput= .*; a recurrent layer that"
     ):
         lc.from_onnx(make([loop], {}, {"X": ["B", "T", 3]}, {"y": None}))
 
@@ -1281,6 +1282,133 @@ def test_a_part_of_the_steps_reversed_is_refused():
     model.graph.initializer.append(numpy_helper.from_array(np.array([2, 3]), "n"))
     with pytest.raises(ValueError, match="ReverseSequence 'xr' reverses a part of the steps"):
         lc.from_onnx(model)
+
+
+def dense(nodes, shape, arrays=None):
+    """A model without a recurrent node; its input is X (B, T, 3) or (N, 3), or tokens int64_X."""
+    nodes = [helper.make_node(name, i, o, **a) for name, i, o, a in nodes]
+    matrices = {"A": SMALL.normal(size=(3, 4)), "V1": V1, "v": v}
+    arrays = {**INTS, **matrices} | (arrays or {})
+    names = {name for node in nodes for name in node.input}
+    (name,) = names & {"X", "int64_X"}
+    return make(nodes, arrays, {name: shape}, {"y": None})
+
+
+PERCEPTRON = [
+    ("MatMul", ["X", "A"], ["h"], {}),
+    ("Relu", ["h"], ["r"], {}),
+    ("MatMul", ["r", "V1"], ["o"], {}),
+    ("Add", ["o", "v"], ["b"], {}),
+    ("Softmax", ["b"], ["y"], {"axis": -1}),
+]
+OF_ROWS = [
+    ("Flatten", ["X"], ["x"], {}),
+    ("Gemm", ["x", "A"], ["h"], {}),
+    ("Tanh", ["h"], ["r"], {}),
+    ("Gemm", ["r", "V1", "v"], ["y"], {}),
+]
+AS_ROWS = [
+    ("Reshape", ["X", "rows"], ["x"], {}),
+    *OF_ROWS[1:3],
+    ("Gemm", ["r", "V1", "v"], ["o"], {}),
+    ("Shape", ["X"], ["s"], {"end": 2}),
+    ("Concat", ["s", "three"], ["back"], {"axis": 0}),
+    ("Reshape", ["o", "back"], ["y"], {}),
+]
+WITHOUT_RECURRENT_NODES = {
+    "steps": (
+        PERCEPTRON,
+        ["B", "T", 3],
+        "[Dense(3, 4, activation='relu', bias=False), Dense(4, 3)]",
+    ),
+    "steps as rows": (
+        AS_ROWS,
+        ["B", "T", 3],
+        "[Dense(3, 4, activation='tanh', bias=False), Dense(4, 3)]",
+    ),
+    "fixed sizes": (
+        PERCEPTRON,
+        [6, 5, 3],
+        "[Dense(3, 4, activation='relu', bias=False), Dense(4, 3)]",
+    ),
+    "rows": (OF_ROWS, ["N", 3], "[Dense(3, 4, activation='tanh', bias=False), Dense(4, 3)]"),
+    "one row": (OF_ROWS, [1, 3], "[Dense(3, 4, activation='tanh', bias=False), Dense(4, 3)]"),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_RECURRENT_NODES)
+def test_graphs_without_recurrent_nodes(name):
+    nodes, shape, expected = WITHOUT_RECURRENT_NODES[name]
+    model = dense(nodes, shape, {"rows": np.array([-1, 3]), "three": np.array([3])})
+    net = lc.from_onnx(model, verify=True)
+    assert f"{list(net.layers)}" == expected and net.readout == "all"
+    sizes = [{"B": 6, "T": 5, "N": 6}.get(size, size) for size in shape]
+    X = np.random.default_rng(7).normal(size=sizes).astype(np.float32)
+    (y,) = session(model).run(None, {"X": X})
+    given = net.predict(X[:, None])[:, 0] if len(shape) == 2 else net.predict(X)
+    np.testing.assert_allclose(given, y, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="readout: expected 'all' without a recurrent layer"):
+        lc.from_onnx(model, readout="mean")
+
+
+@pytest.mark.parametrize("shape", [["B", "T"], ["N"]])
+def test_tokens_without_recurrent_nodes(shape):
+    nodes = [
+        ("Gather", ["table", "int64_X"], ["e"], {}),
+        ("MatMul", ["e", "A"], ["y"], {}),
+    ]
+    model = dense(nodes, shape, {"table": SMALL.normal(size=(7, 3))})
+    net = lc.from_onnx(model, verify=True)
+    assert f"{list(net.layers)}" == "[Embedding(7, 3), Dense(3, 4, bias=False)]"
+    X = np.random.default_rng(7).integers(7, size=[4, 5][: len(shape)])
+    (y,) = session(model).run(None, {"int64_X": X})
+    given = net.predict(X[:, None])[:, 0] if len(shape) == 1 else net.predict(X)
+    np.testing.assert_allclose(given, y, rtol=0, atol=1e-5)
+
+
+def test_matrices_say_the_dtype_where_no_recurrent_node_does():
+    model = dense(PERCEPTRON[:1], ["B", "T", 3])
+    model.graph.node[0].output[0] = "y"
+    assert lc.from_onnx(model).dtype == np.float32
+    A = numpy_helper.from_array(SMALL.normal(size=(3, 4)), "A")
+    model.graph.initializer[[t.name for t in model.graph.initializer].index("A")].CopyFrom(A)
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    net = lc.from_onnx(model, verify=True)
+    assert net.dtype == np.float64
+    np.testing.assert_array_equal(net.blocks["0.W"], numpy_helper.to_array(A).T)
+
+
+IMAGES = [("MatMul", ["X", "A"], ["y"], {})]
+NEITHER_STEPS_NOR_ROWS = {
+    "more axes": (
+        IMAGES,
+        ["B", 5, 5, 3],
+        "as sequences .B, T, features. or rows .N, features., got 4",
+    ),
+    "an image as one vector": (
+        [("Flatten", ["X"], ["f"], {}), ("MatMul", ["f", "A"], ["y"], {})],
+        ["B", 5, 3],
+        "Flatten 'f' puts steps or sequences and features into one axis",
+    ),
+    "a mean over steps": (
+        [("MatMul", ["X", "A"], ["h"], {}), ("ReduceMean", ["h"], ["y"], {"axes": [1]})],
+        ["B", "T", 3],
+        "reads out an axis that no recurrent layer before takes for time",
+    ),
+    "no layer": ([("Identity", ["X"], ["y"], {})], ["B", "T", 3], "has no layer between"),
+    "numbers that are known": (
+        [("Shape", ["X"], ["s"], {}), ("Cast", ["s"], ["y"], {"to": 1})],
+        ["B", "T", 3],
+        "expected outputs that depend on sequences",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NEITHER_STEPS_NOR_ROWS)
+def test_what_has_neither_steps_nor_rows_is_refused(name):
+    nodes, shape, why = NEITHER_STEPS_NOR_ROWS[name]
+    with pytest.raises(ValueError, match=why):
+        lc.from_onnx(dense(nodes, shape), verify=False)
 
 
 def chosen(condition, then, otherwise, before=(), arrays=None, **options):

@@ -7,8 +7,6 @@ from test_onnx_export import LENGTHS, WITHIN, assert_close, inputs
 
 import lstmcore as lc
 
-RECURRENT = {name: entry for name, entry in WITHIN.items() if entry.is_recurrent}
-
 # What an initial value was drawn from, and what was left out of the matrices, is not in the file.
 NOT_WRITTEN = {"forget_bias", "update_bias", "W_start", "R_start", "W_mask", "R_mask"}
 
@@ -64,7 +62,7 @@ def forms(net):
         yield {"lengths": True, "states": True}
 
 
-@zoo.cases(RECURRENT)
+@zoo.cases(WITHIN)
 def test_a_network_comes_back_as_it_was(name, readout, dtype):
     net = zoo.network(name, readout=readout, dtype=dtype)
     same = {readout, "last"} if readout == "last_step" else {readout}  # where it is the same
@@ -81,6 +79,25 @@ def test_a_network_whose_states_come_in_begins_in_zero():
     again = lc.from_onnx(net.to_onnx(states=True))
     assert not again.layers[0].learns_states
     np.testing.assert_array_equal(again.blocks["0.R"], net.blocks["0.R"])
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("loss", ["squared_error", "cross_entropy"])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [lc.Dense(3, 4, activation="tanh"), lc.Dense(4, 4, bias=False), lc.Dense(4, 2)],
+        [lc.Embedding(7, 4), lc.Dense(4, 2)],
+        [lc.Dense(7, 4, activation="relu", tokens=True), lc.Dense(4, 2)],
+    ],
+    ids=str,
+)
+def test_networks_without_a_recurrent_layer_come_back_to_the_bit(layers, loss, lengths):
+    net = lc.Network(layers, loss=loss, dtype="float32", seed=0)
+    again = lc.from_onnx(net.to_onnx(lengths=lengths), verify=True)
+    assert again.loss_name == loss
+    assert_same_network(again, net)
+    assert again.params.tobytes() == net.params.tobytes()
 
 
 @pytest.mark.parametrize("loss", zoo.LOSSES)

@@ -77,6 +77,7 @@ class Follower(Axes, Arithmetic, Counting, Layers):
         self.chain = Chain(self.budget)
         self.refused, self.found = [], []
         self.lengths, self.dtype = None, np.dtype(np.float32)
+        self._dtype_of_matrices = self.dtype
         self.inputs, self.branches = {}, {}
         self._layouts, self._size = layouts or {}, size
         self.linear_before_reset = linear_before_reset
@@ -177,6 +178,19 @@ class Follower(Axes, Arithmetic, Counting, Layers):
             raise Refused(f"reads the input {name!r}, which has one free axis too many")
         self._n_axes += 1
         return Axis(f"{name}[{k}]", (_FIRST[self._n_axes - 1], _SECOND[self._n_axes - 1]))
+
+    def take_rows(self):
+        """Note what the axes are, and the dtype, where no recurrent node says it."""
+        self.dtype = self._dtype_of_matrices
+        for link in self.inputs.values():
+            free = [axis for axis in link.axes if axis is not None]
+            if len(free) > 2:
+                raise ValueError(
+                    f"source: expected the input {link.name!r} as sequences (B, T, features) or "
+                    f"rows (N, features), got {len(link.axes)} axes"
+                )
+            for (axis,), role in zip(free, ("batch", "time"), strict=False):
+                axis.take_as(role)
 
     def _retry(self, stream, axis, size):
         """Read the input again, with its features on the axis of a stream that must have them."""

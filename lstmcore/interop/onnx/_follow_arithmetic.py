@@ -206,6 +206,7 @@ class Arithmetic:
         array = array.reshape(array.shape[-2:]) if set(array.shape[:-2]) == {1} else array
         if array.ndim != 2 or not array.size:
             raise Refused(f"expected a known matrix, got shape {array.shape}")
+        self._dtype_of_matrices = np.promote_types(self._dtype_of_matrices, array.dtype)
         return array
 
     def _product(self, node, x, W, b):

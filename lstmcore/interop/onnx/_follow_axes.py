@@ -263,6 +263,7 @@ class Axes:
             raise Refused("takes entries of known numbers that are no table with a row a token")
         if table.first.dtype.kind != "f":
             raise Refused("takes rows of a table that has no real numbers")
+        self._dtype_of_matrices = np.promote_types(self._dtype_of_matrices, table.first.dtype)
         link = self.chain.add(Embedded(self._tokens(tokens), table.first, node.title))
         return tokens.with_units(
             link.units.reshape(*tokens.units.shape, link.size), (*tokens.axes, None)

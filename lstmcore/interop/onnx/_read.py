@@ -13,6 +13,7 @@ from .._common import build_network, choose_readout, prefixes
 from ._cells import KINDS
 from ._chain import Final, network_of
 from ._follow import Follower
+from ._follow_axes import UNROLLED
 from ._graph import Graph, Refused, read_model
 from ._run import compare
 from ._stream import OtherLayout, Stream, Unknown
@@ -57,7 +58,7 @@ def from_onnx(
         "binary_cross_entropy" with Sigmoid, "poisson" with Exp, else "squared_error". A graph that
         gives logits becomes a classifier by ``loss="cross_entropy"``.
     dtype : {"float64", "float32"}, optional
-        By default that of the file's recurrent weights.
+        By default that of the file's recurrent weights, without any that of its matrices.
     linear_before_reset : bool, optional
         Where the reset gate of GRU nodes acts, in place of what they say, for files that say it
         wrong. `GRU.options` has what was read as `reset_after`.
@@ -68,7 +69,9 @@ def from_onnx(
     Returns
     -------
     Network
-        Its inputs are (B, T, I) or tokens (B, T), wherever the graph has these axes.
+        Its inputs are (B, T, I) or tokens (B, T), wherever the graph has these axes. Without a
+        recurrent layer a graph may take rows (N, I) or tokens (N,), which are sequences of one
+        step: ``net.predict(X[:, None])[:, 0]``.
 
     Raises
     ------
@@ -115,7 +118,7 @@ def from_onnx(
     output = _choose_output(graph, opset, output)
     nodes = graph.needed_for([output], with_captured=True)
     follower = _followed(graph, opset, [output], linear_before_reset)
-    stream = _stream_of(follower, output, nodes)
+    stream = _stream_of(follower, output)
     net, links = _network(follower, stream, output, dtype)
     compare(net, model, graph, follower, nodes, output, stream, links, verify)
     changes = {"readout": readout, "loss": loss}
@@ -200,21 +203,23 @@ def _state(follower, value):
     return None
 
 
-def _stream_of(follower, output, nodes):
+def _stream_of(follower, output):
     """The value of the output, or the one error with all that is not followed before it."""
-    if not any(node.op in KINDS for node in nodes):
-        foreign = [(node, why) for node, why in follower.refused if not follower.knows(node)]
-        named = f", and nodes that are no layers:\n{_listed(foreign)}\n" if foreign else "; "
+    is_recurrent = follower.found or any(node.op in KINDS for node, _ in follower.refused)
+    if follower.refused and not is_recurrent:
+        refused = [(node, why.removesuffix(UNROLLED)) for node, why in follower.refused]
         raise ValueError(
-            f"source: expected a graph with recurrent nodes before {output!r}, got none{named}a "
-            "recurrent layer that is written out in other nodes has to come from its weights: see "
-            "lstmcore.from_torch, lstmcore.from_keras"
+            "source: expected a graph that is a chain of layers, got one without recurrent nodes, "
+            f"and nodes that are none:\n{_listed(refused)}\noutput= reads a graph up to another "
+            f"value{UNROLLED}"
         )
     if follower.refused:
         raise ValueError(_message(follower.refused))
     value = follower.value(output)
     if not isinstance(value, Stream):
         raise ValueError(f"source: expected outputs that depend on sequences, got {output!r}")
+    if not is_recurrent:
+        follower.take_rows()
     return value
 
 
