@@ -151,7 +151,8 @@ def _train(arguments):
     say("held out", what)
     say("network", net.summary())
     result = _fit(net, train, data.task, arguments)
-    net.save(arguments.model)  # first, whatever becomes of the report
+    names = {"classes" if data.task == "labels" else "targets": data.outputs}
+    net.save(arguments.model, notes=data.notes | names)  # first, whatever becomes of the report
     is_stopped = _is_stopped(result, arguments.restarts)
     say(
         "training",
@@ -161,7 +162,7 @@ def _train(arguments):
         "data": str(arguments.data),
         "model": str(arguments.model),
         "inputs": data.inputs,
-        "classes" if data.task == "labels" else "targets": data.outputs,
+        **names,
         "method": arguments.method,
         "iterations": int(result.nit),
         "loss": float(result.fun),

@@ -38,7 +38,7 @@ def failing(capsys, *arguments):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["info"], ["export"], ["check"], ["train"], ["convert"]], ids=str
+    "command", [[], ["info"], ["export"], ["check"], ["train"], ["convert"], ["predict"]], ids=str
 )
 def test_help_shows_examples(command, capsys):
     with pytest.raises(SystemExit) as ended:
