@@ -24,26 +24,31 @@ class Data:
 
     Attributes
     ----------
-    X : list of (T, I) float64 arrays
-    Y : list of (T, K) float64 arrays, (B,) array of int, or (B, K) float64 array
-        By `task`.
-    task : {"steps", "labels", "values"}
-        K numbers at every step, a class of each sequence, or K numbers of each sequence.
+    X : list of (T, I) float64 arrays, or of (T,) arrays of int
+        Of tokens where there is a number of `tokens`.
+    Y : arrays of int or float64
+        (B,) or (B, K): a class or K numbers of each sequence. Where they are `per_step`, a list of
+        (T,) or (T, K).
+    are_classes, per_step : bool
     inputs, outputs : list of str
         The names of the features; of the classes or the targets.
     naive : list of (T, K) arrays or None
         For forecasts: what a forecast that nothing changes would say.
     notes : dict
         For the model's file; see `_notes`.
+    tokens : int or None
+        How many there are.
     """
 
     X: list[Any]
     Y: Any
-    task: str
+    are_classes: bool
+    per_step: bool
     inputs: list[str]
     outputs: list[str]
     naive: list[Any] | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    tokens: int | None = None
 
 
 @dataclass
@@ -71,14 +76,27 @@ def read_data(path, options):
     ----------
     path : str
     options : argparse.Namespace
-        With sequence, features, label, target, forecast, horizon, as on the command line.
+        With sequence, features, label, each_step, target, forecast, horizon, tokens, as on the
+        command line.
     """
+    if options.tokens and options.forecast is not None:
+        raise ValueError(
+            "--tokens: expected a label or a target to learn, for a forecast is of numbers, got "
+            f"--forecast {options.forecast}"
+        )
     suffix = Path(path).suffix.lower()
     if suffix == ".csv":
-        return _read_table(path, options)
-    if suffix == ".npz":
-        return _read_arrays(path, options)
-    raise ValueError(f"DATA: expected a name that ends in .csv or .npz, got {path}")
+        data = _read_table(path, options)
+    elif suffix == ".npz":
+        data = _read_arrays(path, options)
+    else:
+        raise ValueError(f"DATA: expected a name that ends in .csv or .npz, got {path}")
+    if options.each_step and not data.are_classes:
+        raise ValueError(
+            f"--each-step: expected a label to learn, got numbers in {_list(data.outputs)}"
+        )
+    data.tokens = options.tokens
+    return data
 
 
 def read_inputs(path, net, options):
@@ -116,20 +134,32 @@ def _forecasts(columns, horizon, names):
 
 def _read_table(path, options):
     table = _Table(path)
-    sequence, features, task, targets = _columns(table.header, options)
+    sequence, features, are_classes, targets = _columns(table.header, options)
     rows_of = table.rows_of(sequence)
     names = [f"sequence {one!r}" if sequence else "the table" for one in rows_of]
     notes = {"inputs": features} | ({"sequence": sequence} if sequence else {})
-    X = table.numbers(features, rows_of)
-    if task == "labels":
+    if options.tokens:
+        if len(features) > 1:
+            raise ValueError(
+                f"--tokens: expected one column of inputs, which --features names, got "
+                f"{len(features)}: {_list(features)}"
+            )
+        X = table.tokens(features[0], rows_of, options.tokens)
+    else:
+        X = table.numbers(features, rows_of)
+    if are_classes and options.each_step:
+        labels = table.labels(targets[0], rows_of)
+        return _with_labels(X, labels, features, notes, per_step=True)
+    if are_classes:
         labels = []
         for own, name in zip(rows_of.values(), names, strict=True):
             classes = sorted({table.cell(k, targets[0]) for k in own})
             if len(classes) > 1:
                 raise ValueError(
                     f"DATA: expected one {targets[0]} for all steps of a sequence, got "
-                    f"{classes[0]!r} and {classes[1]!r} in {name} of {path}"
-                    + ("" if sequence else "; --sequence COLUMN says where sequences begin")
+                    f"{classes[0]!r} and {classes[1]!r} in {name} of {path}; "
+                    + ("" if sequence else "--sequence COLUMN says where sequences begin, and ")
+                    + "--each-step learns the class of each step"
                 )
             if not classes[0]:
                 raise ValueError(f"DATA: expected a {targets[0]} of {name} of {path}, got none")
@@ -137,11 +167,11 @@ def _read_table(path, options):
         return _with_labels(X, labels, features, notes)
     Y = table.numbers(targets, rows_of)
     if options.forecast is None:
-        return Data(X, Y, "steps", features, targets, notes=notes)
+        return Data(X, Y, False, True, features, targets, notes=notes)
     Y, naive = _forecasts(Y, options.horizon, names)
     X = [x[: -options.horizon] for x in X]
     notes["horizon"] = str(options.horizon)
-    return Data(X, Y, "steps", features, targets, naive, notes)
+    return Data(X, Y, False, True, features, targets, naive, notes)
 
 
 def _inputs_of_table(path, net, options):
@@ -178,7 +208,10 @@ def _inputs_of_table(path, net, options):
             f"{_list(features)}"
         )
     rows_of = table.rows_of(sequence)
-    X = table.tokens(features[0], rows_of) if are_tokens else table.numbers(features, rows_of)
+    if are_tokens:
+        X = table.tokens(features[0], rows_of, net.input_size)
+    else:
+        X = table.numbers(features, rows_of)
     return Inputs(X, sequence or "sequence", list(rows_of))
 
 
@@ -212,11 +245,27 @@ class _Table:
                 table[k, j] = self._parse(k, column, _finite, "numbers")
         return [table[own] for own in rows_of.values()]
 
-    def tokens(self, column, rows_of):
-        """(T,) for each sequence."""
-        what = "tokens, integers from 0"
-        table = [self._parse(k, column, _token, what) for k in range(len(self._rows))]
-        return [np.array([table[k] for k in own], np.intp) for own in rows_of.values()]
+    def tokens(self, column, rows_of, n):
+        """(T,) for each sequence, of integers below n."""
+
+        def token(cell):
+            is_one = cell.isascii() and cell.isdigit() and len(cell) <= _MOST_DIGITS
+            return int(cell) if is_one and int(cell) < n else None
+
+        what = f"tokens, integers from 0 to {n - 1}"
+        return [
+            np.array([self._parse(k, column, token, what) for k in own], np.intp)
+            for own in rows_of.values()
+        ]
+
+    def labels(self, column, rows_of):
+        """Those of all steps, sequence by sequence."""
+        what = "a label at every step"
+        return [
+            self._parse(k, column, lambda cell: cell or None, what)
+            for own in rows_of.values()
+            for k in own
+        ]
 
     def _parse(self, k, column, parse, what):
         value = parse(self.cell(k, column))
@@ -234,11 +283,6 @@ def _finite(cell):
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _token(cell):
-    is_one = cell.isascii() and cell.isdigit() and len(cell) <= _MOST_DIGITS
-    return int(cell) if is_one else None
 
 
 def _rows_of(path):
@@ -270,7 +314,7 @@ def _rows_of(path):
 
 
 def _columns(header, options):
-    """The column of sequences, the features, the task, and the columns of its targets."""
+    """The column of sequences, the features, whether classes are learned, and of which columns."""
     given = {
         "--label": options.label,
         "--target": options.target,
@@ -298,7 +342,7 @@ def _columns(header, options):
     else:
         features = _names(options.features)
         _check_columns("--features", features, header)
-    return sequence, features, "labels" if option == "--label" else "steps", targets
+    return sequence, features, option == "--label", targets
 
 
 def _names(text):
@@ -323,16 +367,17 @@ def _list(header):
 
 def _read_arrays(path, options):
     _refuse_columns(path, options, ("sequence", "features", "label", "target"))
-    what = "a .npz file with an array X (sequences, steps, inputs), y, and perhaps lengths"
+    axes = "(sequences, steps), of integers" if options.tokens else "(sequences, steps, inputs)"
+    what = f"a .npz file with an array X {axes}, y, and perhaps lengths"
     with refusing(path, what, "DATA"), np.load(path, allow_pickle=False) as content:
         arrays = {name: content[name] for name in ("X", "y", "lengths") if name in content}
         if "X" not in arrays:
             raise ValueError(f"its arrays are {', '.join(content)}")
-        X, lengths = _check_arrays(arrays["X"], arrays.get("lengths"))
+        X, lengths = _check_arrays(arrays["X"], arrays.get("lengths"), bool(options.tokens))
         y = arrays.get("y")
         if y is not None and (y.shape[:1] != X.shape[:1] or y.dtype.kind not in "fiubUS"):
             raise ValueError(f"y is {y.dtype} of shape {y.shape}, X has {len(X)} sequences")
-    inputs = [str(k) for k in range(X.shape[2])]
+    inputs = ["0"] if options.tokens else [str(k) for k in range(X.shape[2])]
     names = [f"sequence {b}" for b in range(len(X))]
     sequences = [x[:n] for x, n in zip(X, lengths, strict=True)]
     if options.forecast is not None:
@@ -346,25 +391,38 @@ def _read_arrays(path, options):
         Y, naive = _forecasts(columns, options.horizon, names)
         sequences = [x[: -options.horizon] for x in sequences]
         notes = {"horizon": str(options.horizon)}
-        return Data(sequences, Y, "steps", inputs, [f"input {k}"], naive, notes)
+        return Data(sequences, Y, False, True, inputs, [f"input {k}"], naive, notes)
     if y is None:
         raise ValueError(f"DATA: expected an array y beside X, or --forecast, got none in {path}")
+    if options.each_step:
+        if y.shape != X.shape[:2] or y.dtype.kind == "f":
+            raise ValueError(
+                f"--each-step: expected y of shape {X.shape[:2]}, of integers or words, got "
+                f"{y.dtype} of shape {y.shape}"
+            )
+        labels = [
+            str(label) for own, n in zip(y, lengths, strict=True) for label in own[:n].tolist()
+        ]
+        return _with_labels(sequences, labels, inputs, per_step=True)
     if y.ndim == 1 and y.dtype.kind != "f":
         return _with_labels(sequences, [str(label) for label in y.tolist()], inputs)
     if y.dtype.kind in "US":
-        raise ValueError(f"DATA: expected a class of each sequence in y, got shape {y.shape}")
+        raise ValueError(
+            f"DATA: expected a class of each sequence in y, got shape {y.shape}; --each-step "
+            "learns a class of each step"
+        )
     y = y.astype(np.float64)
     if y.ndim >= 2 and y.shape[1] == X.shape[1] and y.ndim in (2, 3):
         y = y.reshape(*y.shape[:2], -1)
         Y = [own[:n] for own, n in zip(y, lengths, strict=True)]
-        return Data(sequences, Y, "steps", inputs, _numbered(y.shape[2]))
+        return Data(sequences, Y, False, True, inputs, _numbered(y.shape[2]))
     if y.ndim > 2:
         raise ValueError(
             f"DATA: expected y of shape {len(X)}, ({len(X)}, targets) or "
             f"({len(X)}, {X.shape[1]}, targets), got {y.shape}"
         )
     y = y.reshape(len(y), -1)
-    return Data(sequences, y, "values", inputs, _numbered(y.shape[1]))
+    return Data(sequences, y, False, False, inputs, _numbered(y.shape[1]))
 
 
 def _inputs_of_arrays(path, net, options):
@@ -409,8 +467,11 @@ def _numbered(K):
     return ["y"] if K == 1 else [f"y[{k}]" for k in range(K)]
 
 
-def _with_labels(X, labels, features, notes=None):
-    """Classes in their order: numbers by their value, words by the alphabet."""
+def _with_labels(X, labels, features, notes=None, per_step=False):
+    """Classes in their order: numbers by their value, words by the alphabet.
+
+    `labels` are those of the sequences, or `per_step` those of all steps, sequence by sequence.
+    """
     try:
         classes = sorted(set(labels), key=float)
     except ValueError:
@@ -419,4 +480,6 @@ def _with_labels(X, labels, features, notes=None):
         raise ValueError(f"DATA: expected two classes or more, got {classes[0]!r} alone")
     number = {label: k for k, label in enumerate(classes)}
     Y = np.array([number[label] for label in labels])
-    return Data(X, Y, "labels", features, classes, notes=notes or {})
+    if per_step:
+        Y = np.split(Y, np.cumsum([len(x) for x in X])[:-1])
+    return Data(X, Y, True, per_step, features, classes, notes=notes or {})

@@ -153,8 +153,14 @@ def test_tokens(tokens, model, tmp_path, capsys):
         _, got = table(capsys, model, path)
         assert (np.array([row[1] for row in got], float) == net.predict(X)[:, 0]).all()
     data = write(tmp_path / "d.csv", ["word"], [("1",), ("-1",)])
-    assert "expected tokens, integers from 0, got '-1' on line 3" in failing(capsys, model, data)
-    assert failing(capsys, model, write(tmp_path / "d.csv", ["word"], [("5",)])).startswith("X")
+    wanted = "expected tokens, integers from 0 to 4, got '-1' on line 3"
+    assert wanted in failing(capsys, model, data)
+    data = write(tmp_path / "d.csv", ["word"], [("5",)])
+    assert "integers from 0 to 4, got '5' on line 2" in failing(capsys, model, data)
+    np.save(tmp_path / "d.npy", X + 1)
+    assert failing(capsys, model, tmp_path / "d.npy").startswith("X")
+    np.save(tmp_path / "d.npy", X / 2)
+    assert "X (sequences, steps), of integers" in failing(capsys, model, tmp_path / "d.npy")
 
 
 def test_a_model_of_another_library(tmp_path, capsys):
