@@ -32,6 +32,7 @@ __all__ = [
     "fill",
     "open_archive",
     "parse_json",
+    "printable",
     "read",
     "refusing",
     "write",
@@ -231,7 +232,11 @@ def _reason(error):
     text = str(error) or type(error).__name__
     if len(text) > _MOST_OF_REASON:
         text = text[: _MOST_OF_REASON - 3] + "..."
-    text = " ".join(text.split())
+    return printable(" ".join(text.split()))
+
+
+def printable(text):
+    """Text from anybody, with escapes for what a terminal would not print but obey."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

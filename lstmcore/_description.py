@@ -2,11 +2,13 @@
 
 The header holds the network's options, layers and losses by name and options; the arrays are
 ``params``, the flat parameter vector, and ``0.W_mask``, ... the masks of the layers that have any,
-as 0 and 1.
+as 0 and 1. Notes, if there are any, are what whoever saved it says of it.
 """
 
 import inspect
 import reprlib
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -14,11 +16,12 @@ from ._checks import describe
 from .cells import CELLS
 from .losses import LOSSES, FunctionLoss, Loss
 
-__all__ = ["FORMAT", "VERSION", "describe_network", "network_of"]
+__all__ = ["FORMAT", "VERSION", "as_notes", "describe_network", "network_of"]
 
 FORMAT, VERSION = "lstmcore", 1
 _FIELDS = ("layers", "loss", "readout", "dtype")
 _MASKS = ("W_mask", "R_mask")
+_NOTES = "notes"  # a field that is there only where there are notes
 # Options that are younger than the format are not named where they have these values.
 _YOUNGER = {
     "direction": None,
@@ -31,7 +34,7 @@ _YOUNGER = {
 }
 
 
-def describe_network(options, params):
+def describe_network(options, params, notes=None):
     """A network as header and arrays.
 
     Parameters
@@ -39,6 +42,8 @@ def describe_network(options, params):
     options : dict
         `Network.options`.
     params : (P,) array
+    notes : mapping, optional
+        `Network.notes`.
 
     Returns
     -------
@@ -67,11 +72,13 @@ def describe_network(options, params):
     if isinstance(loss, Loss):
         loss = {"name": loss.name, "options": loss.options}
     header = {"format": FORMAT, "version": VERSION, **options, "layers": layers, "loss": loss}
+    if notes:
+        header[_NOTES] = dict(notes)
     return header, arrays
 
 
 def network_of(header, arrays):
-    """The reverse of `describe_network`: the options and parameters of a network.
+    """The reverse of `describe_network`: the options, parameters and notes of a network.
 
     The header may come from anybody, without "format" and "version". A network must be built only
     after this: there are as many parameters as it will ask memory for.
@@ -81,8 +88,9 @@ def network_of(header, arrays):
     Exception
         Of any type, if it is not what `describe_network` gives.
     """
-    _check_names(header, _FIELDS, "it")
-    arrays = dict(arrays)
+    _check_names(header, (*_FIELDS, _NOTES), "it", (_NOTES,))
+    arrays, header = dict(arrays), dict(header)
+    notes = as_notes(header.pop(_NOTES, {}))
     params, specs, loss = arrays.pop("params", None), header["layers"], header["loss"]
     if params is None:
         raise ValueError("no entry params.npy")
@@ -109,7 +117,23 @@ def network_of(header, arrays):
             f"its layers have {expected} parameters of {header['dtype']}, "
             f"and it holds {params.dtype} of shape {params.shape}"
         )
-    return header | {"layers": layers, "loss": loss}, params
+    return header | {"layers": layers, "loss": loss}, params, notes
+
+
+def as_notes(value):
+    """Notes that nobody can change: from names to text, or to tuples of it."""
+    expected = "notes: expected a mapping from str to str, or to a list of str"
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{expected}, got {describe(value)}")
+    notes = {}
+    for name, note in value.items():
+        if not isinstance(name, str):
+            raise TypeError(f"{expected}, got the name {describe(name)}")
+        parts = [note] if isinstance(note, str) else note
+        if not isinstance(parts, (list, tuple)) or not all(isinstance(p, str) for p in parts):
+            raise TypeError(f"{expected}, got {describe(note)} for {reprlib.repr(name)}")
+        notes[name] = note if isinstance(note, str) else tuple(note)
+    return MappingProxyType(notes)
 
 
 def _layer(arrays, k, spec):

@@ -137,7 +137,8 @@ class Examples(Fixed):
     ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
         """Two parts of the sequences that have a weight, at random.
 
-        Where each sequence has a class, both parts have all classes in nearly the same shares.
+        Where each sequence has a class, both parts have all classes in nearly the same shares. So
+        they have where each sequence has one target and all of these are 0 or 1.
 
         Parameters
         ----------
@@ -145,7 +146,7 @@ class Examples(Fixed):
             Of the second part, > 0 and < 1; each part has one sequence or more.
         rng : numpy.random.Generator
         labels : (B,) array of int, optional
-            The sequences' classes; by default the targets, where they are labels.
+            The sequences' classes; by default the targets, where they say them.
 
         Returns
         -------
@@ -158,8 +159,8 @@ class Examples(Fixed):
             raise ValueError(
                 f"validation_split: expected two sequences or more that have weight, got {n}"
             )
-        if labels is None and self.terms == "sequences" and self.targets_are_labels:
-            labels = self.targets.values
+        if labels is None:
+            labels = self._classes(members)
         if labels is not None:
             members = members[np.argsort(labels[members], kind="stable")]
         m = min(max(round(share * n), 1), n - 1)
@@ -167,11 +168,20 @@ class Examples(Fixed):
         second = np.sort(members[(np.arange(m) * n + rng.integers(n)) // m])
         return np.setdiff1d(np.arange(len(self)), second), second
 
-    @property
-    def targets_are_labels(self) -> bool:
-        """Whether each term's target is the number of a class."""
-        values = getattr(self.targets, "values", None)
-        return isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu"
+    def _classes(self, members):
+        """What stands for the class of each sequence, (B,), or None; of others it may be anything.
+
+        The numbers of classes, or targets that are the flags of one.
+        """
+        values = getattr(self.targets, "values", None)  # a loss's own targets may have any, or none
+        if self.terms != "sequences" or not isinstance(values, np.ndarray):
+            return None
+        if values.ndim == 1 and values.dtype.kind in "iu":
+            return values
+        if values.shape == (len(self), 1) and values.dtype.kind == "f":
+            flags = values[members]
+            return values[:, 0] if ((flags == 0) | (flags == 1)).all() else None
+        return None
 
     def take(self, indices: npt.NDArray[Any]) -> Examples:
         """The examples of some of the sequences; a mean is the mean over these alone."""

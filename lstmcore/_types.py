@@ -24,6 +24,10 @@ Seed: TypeAlias = int | np.random.SeedSequence | np.random.Generator | None
 State: TypeAlias = tuple[tuple[Array, ...], ...]
 StateLike: TypeAlias = tuple[tuple[npt.ArrayLike, ...], ...]
 
+# Notes as networks have them, and as files take them.
+Notes: TypeAlias = Mapping[str, str | tuple[str, ...]]
+NotesLike: TypeAlias = Mapping[str, str | Sequence[str]]
+
 LossLike: TypeAlias = str | Loss | Callable[[Array, Array], tuple[Any, Any]]
 Strength: TypeAlias = float | Mapping[str, float]
 Activation: TypeAlias = str | tuple[str, float] | tuple[str, float, float]

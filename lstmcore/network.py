@@ -20,7 +20,7 @@ from ._checks import (
     as_threads,
     describe,
 )
-from ._description import describe_network
+from ._description import as_notes, describe_network
 from ._dispatch import kernels
 from ._examples import Examples, check_weights, weigh_classes
 from ._fixed import Fixed
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
         Data,
         LossKeywords,
         LossLike,
+        Notes,
+        NotesLike,
         OutputUnits,
         Path,
         PredictOptions,
@@ -112,6 +114,9 @@ class Network(Fixed):
     loss_name, readout : str
     output_units : {"identity", "logistic", "softmax", "exponential"}
     dtype : numpy.dtype
+    notes : mapping of str to str or tuple of str
+        What `save` was given to write beside the network; empty unless `lstmcore.load` has read
+        some. Nothing is computed with them.
 
     Warns
     -----
@@ -159,6 +164,7 @@ class Network(Fixed):
     input_size: int
     output_size: int
     takes_tokens: bool
+    notes: Notes
 
     _instead = "build a new one: Network(**net.options | {...})"
     _fixed = (
@@ -171,6 +177,7 @@ class Network(Fixed):
         "input_size",
         "output_size",
         "takes_tokens",
+        "notes",
     )
 
     def __init__(
@@ -185,13 +192,13 @@ class Network(Fixed):
         self._warn_of_a_second_activation()
 
     @classmethod
-    def _of(cls, options, params):
+    def _of(cls, options, params, notes=None):
         """A network of `options` with a copy of the parameters `params`; draws no others."""
         net = cls.__new__(cls)
-        net._build(**options, params=params)
+        net._build(**options, params=params, notes=notes)
         return net
 
-    def _build(self, layers, loss, readout, dtype, seed=None, params=None):
+    def _build(self, layers, loss, readout, dtype, seed=None, params=None, notes=None):
         self.layers = _check_layers(layers)
         self._loss = find_loss(loss)
         self._parts = parts = cut(self.layers, readout)
@@ -201,6 +208,7 @@ class Network(Fixed):
         self.input_size = self.layers[0].input_size
         self.output_size = self.layers[-1].output_size
         self.takes_tokens = self.layers[0].tokens
+        self.notes = as_notes({} if notes is None else notes)
         self._check_loss()
         self._output = OUTPUTS[self._loss.output]
         rng = as_generator(seed) if params is None else None
@@ -328,7 +336,7 @@ class Network(Fixed):
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.options | {"params": self.params}
+        return self.options | {"params": self.params, "notes": dict(self.notes)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._build(**state)
@@ -396,7 +404,7 @@ class Network(Fixed):
         Traceback (most recent call last):
         ValueError: assignment destination is read-only
         """
-        copy = Network._of(self.options, self.params)
+        copy = Network._of(self.options, self.params, self.notes)
         copy._parameters.freeze()
         return copy
 
@@ -405,18 +413,21 @@ class Network(Fixed):
         self.passes.release_memory()
         self._parameters.release_memory()
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, *, notes: NotesLike | None = None) -> None:
         """Write the network to one file, for `lstmcore.load`.
 
         Parameters
         ----------
         path : str or path-like
             Replaced at once if it exists: a reader sees the old file or the new one.
+        notes : mapping of str to str or sequence of str, optional
+            What the file says of the network, for the attribute `notes` of whoever loads it: the
+            names of classes, where the data came from. By default those that the network has.
 
         Raises
         ------
         TypeError
-            The loss is a function, which a file cannot hold.
+            The loss is a function, which a file cannot hold. Or `notes` are not text.
 
         Examples
         --------
@@ -424,12 +435,13 @@ class Network(Fixed):
         >>> import lstmcore as lc
         >>> net = lc.Network([lc.LSTM(3, 4), lc.Dense(4, 2)], seed=0)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     net.save(os.path.join(folder, "model.npz"))
+        ...     net.save(os.path.join(folder, "model.npz"), notes={"classes": ["no", "yes"]})
         ...     again = lc.load(os.path.join(folder, "model.npz"))
-        >>> bool((again.params == net.params).all())
-        True
+        >>> bool((again.params == net.params).all()), again.notes["classes"]
+        (True, ('no', 'yes'))
         """
-        write(path, *describe_network(self.options, self.params))
+        notes = self.notes if notes is None else as_notes(notes)
+        write(path, *describe_network(self.options, self.params, notes))
 
     def to_onnx(
         self, path: Path | None = None, *, lengths: bool = False, states: bool = False

@@ -10,12 +10,12 @@ from ._description import FORMAT, VERSION, network_of
 from .network import Network
 
 if TYPE_CHECKING:
-    from ._types import Path
+    from ._types import NotesLike, Path
 
 __all__ = ["load", "save"]
 
 
-def save(net: Network, path: Path) -> None:
+def save(net: Network, path: Path, *, notes: NotesLike | None = None) -> None:
     """Write a network, options and parameters, to one file.
 
     A reader sees the old file or the new one, never half of one: the bytes go to a temporary file
@@ -27,11 +27,15 @@ def save(net: Network, path: Path) -> None:
     net : Network
     path : str or path-like
         Overwritten if it exists; the new file has the old one's permissions.
+    notes : mapping of str to str or sequence of str, optional
+        What the file says of the network, for `Network.notes` of whoever loads it. By default those
+        that the network has.
 
     Raises
     ------
     TypeError
-        `net` is not a Network, or its loss is a function, which a file cannot hold.
+        `net` is not a Network, or its loss is a function, which a file cannot hold. Or `notes` are
+        not text.
     ValueError
         What is there is no file: a directory, a pipe, a device. Or there are so many layers, or a
         loss with options so long, that what describes them would be larger than `load` reads: 1 MB.
@@ -51,7 +55,7 @@ def save(net: Network, path: Path) -> None:
     """
     if not isinstance(net, Network):
         raise TypeError(f"net: expected a Network, got {describe(net)}")
-    net.save(path)
+    net.save(path, notes=notes)
 
 
 def load(path: Path) -> Network:

@@ -93,8 +93,8 @@ def fit(
     validation_split : float, optional
         In place of `validation_data`: the share, between 0 and 1, of the sequences that are taken
         from the training data at random for validation. They are evaluated with their weights, but
-        without l2 and l1. Where each sequence has one class, the classes have nearly the same
-        shares in both parts.
+        without l2 and l1. Where each sequence has one class, or one target that is 0 or 1, the
+        classes have nearly the same shares in both parts.
     method, max_iter, tol, patience, target, callback, progress, options, bounds, curvature
         See `minimize`.
     batch_size, batches, truncate, max_epochs, learning_rate, clip_norm

@@ -88,6 +88,33 @@ def test_classes_have_the_same_shares_in_both_parts(share):
         assert (abs(counts - share * np.array([40, 25, 10, 5])) <= 1).all()
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("loss", ["binary_cross_entropy", "squared_error"])
+def test_flags_have_the_same_shares_in_both_parts(loss, dtype):
+    net = lc.Network([lc.LSTM(2, 3), lc.Dense(3, 1)], loss, "last", dtype, seed=0)
+    rng = np.random.default_rng(0)
+    flags = rng.permutation(np.repeat([0.0, 1.0, np.nan], [54, 6, 5]))
+    weights = np.where(np.isnan(flags), 0.0, 1.0)
+    examples = net.prepare(rng.normal(size=(65, 3, 2)), flags[:, None], sample_weight=weights)
+    for _ in range(20):
+        _, second = examples.split(0.5, rng)
+        assert len(second) == 30 and flags[second].sum() == 3
+    X, Y = rng.normal(size=(60, 3, 2)), flags[weights > 0]
+    result = quiet_fit(net, X, Y[:, None], validation_split=1 / 6, max_iter=1, seed=0)
+    assert Y[result.validation_indices].sum() == 1
+
+
+def test_numbers_and_several_flags_are_no_classes():
+    rng = np.random.default_rng(0)
+    for K, value in ((1, 0.5), (2, 1.0)):
+        Y = np.zeros((40, K))
+        Y[:20] = value
+        net = lc.Network([lc.LSTM(2, 3), lc.Dense(3, K)], "binary_cross_entropy", "last", seed=0)
+        examples = net.prepare(rng.normal(size=(40, 3, 2)), Y)
+        counts = {int((examples.split(0.5, rng)[1] < 20).sum()) for _ in range(50)}
+        assert len(counts) > 2
+
+
 def test_sequences_without_weight_are_not_held_out():
     X, Y = data(n=6)
     weights = [0.0, 1.0, 0.0, 2.0, 0.0, 1.0]

@@ -145,6 +145,43 @@ def test_the_header_of_version_1_stays_as_it_is(path):
         assert archive.read("lstmcore.json").decode() == HEADER
 
 
+NOTES = {"classes": ("no", "yes \u4e2d"), "from": "a table", "none": ()}
+
+
+def test_notes_stay_with_the_network(path):
+    net = small()
+    assert dict(net.notes) == {}
+    net.save(path, notes={**NOTES, "classes": list(NOTES["classes"])})
+    assert dict(net.notes) == {}
+    noted = load(path)
+    noted.save(path)  # keeps them
+    for again in (load(path), pickle.loads(pickle.dumps(noted)), copy.copy(noted), noted.frozen()):
+        assert dict(again.notes) == NOTES and repr(again) == repr(net)
+        same_bits(again.params, net.params)
+    save(noted, path, notes={})
+    assert path.read_bytes() == saved_bytes(net)
+    with pytest.raises(TypeError):
+        noted.notes["a"] = "b"
+    with pytest.raises(AttributeError, match="notes: a Network stays as it was made"):
+        noted.notes = {}
+
+
+@pytest.mark.parametrize(
+    "notes, got",
+    [
+        ("text", "got 'text'"),
+        ({1: "a"}, "got the name 1"),
+        ({"a": 1}, "got 1 for 'a'"),
+        ({"a": ["b", 1]}, "got a list of length 2 for 'a'"),
+    ],
+    ids=str,
+)
+def test_notes_are_text(notes, got, path):
+    with pytest.raises(TypeError, match=f"notes: expected a mapping from str to str, .*, {got}"):
+        small().save(path, notes=notes)
+    assert not path.exists()
+
+
 def test_numpy_reads_the_parameters_and_no_pickle_is_in_it(path):
     net = small()
     save(net, path)
@@ -407,6 +444,9 @@ HOSTILE = {
         lambda text: text.replace('"type": "RNN"', '"type": "RNN", "name": "a"')
     ),
     "a seed": header_with(seed=1),
+    "notes that are a list": header_with(notes=["a"]),
+    "a note that is a number": header_with(notes={"a": 1}),
+    "a note with more than text in it": header_with(notes={"a": ["b", ["c"]]}),
     "a loss with more to it": header_with(loss={"name": "squared_error", "options": {}, "a": 1}),
     "a field twice": header_text(lambda text: text[:-2] + ', "readout": "all"}'),
     "a layer's option twice": header_text(

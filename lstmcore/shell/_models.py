@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .._archive import refusing
+from .._archive import printable, refusing
 from ..export import export_c, run_self_test
 from ._formats import read_model
 
 INFO = """\
-Show what is in a model file: its layers, their outputs and parameters, the loss and the readout.
+Show what is in a model file: its layers, their outputs and parameters, the loss and the readout,
+and the notes that train or Network.save has left there, such as the names of classes.
 
   {program} info model.npz
   {program} info model.onnx                 or what else convert reads
@@ -60,6 +61,8 @@ def _info(arguments):
     net = read_model(arguments.model)
     print(net)
     print(net.summary())
+    for note, text in net.notes.items():
+        print(printable(f"{note}: {text if isinstance(text, str) else ', '.join(text)}"))
     wrong = net.params.size - np.count_nonzero(np.isfinite(net.params))
     if wrong:
         print(f"{wrong} parameters are NaN or infinite")

@@ -11,22 +11,20 @@ _SHOWN_STEPS = 300  # of a sequence in a picture
 
 def score(net, part, train, data):
     """A score as plain data, in words, and what a picture shows of it."""
-    outputs = net.predict(part.X)
-    if data.task == "labels":
-        return _classes(outputs, part, train, data)
-    if data.task == "steps":
+    outputs, right, naive, before = net.predict(part.X), part.Y, part.naive, train.Y
+    shown = outputs, right
+    if data.per_step:
         outputs, right, naive = (
             None if parts is None else [y[t:] for y, t in zip(parts, part.begin, strict=True)]
-            for parts in (outputs, part.Y, part.naive)
+            for parts in (outputs, right, naive)
         )
         shown = outputs[0], right[0]
-        outputs, right = np.concatenate(outputs), np.concatenate(right)
-        before = np.concatenate(train.Y)
-        if naive is not None:
-            naive = np.concatenate(naive)
-    else:
-        shown, naive = (outputs, part.Y), None
-        right, before = part.Y, train.Y
+        outputs, right, naive, before = (
+            None if parts is None else np.concatenate(parts)
+            for parts in (outputs, right, naive, before)
+        )
+    if data.are_classes:
+        return _classes(outputs, right, before, data)
     what = "mean of training data" if naive is None else "naive forecast"
     naive = before.mean(axis=0) if naive is None else naive
     errors, others = (np.sqrt(np.mean((guess - right) ** 2, axis=0)) for guess in (outputs, naive))
@@ -37,19 +35,21 @@ def score(net, part, train, data):
     return figures, "\n".join(lines), shown
 
 
-def _classes(outputs, part, train, data):
+def _classes(outputs, right, before, data):
     K, guesses = len(data.outputs), outputs.argmax(axis=1)
     confusion = np.zeros((K, K), int)
-    np.add.at(confusion, (part.Y, guesses), 1)
-    n, right = int(confusion.sum()), int(np.trace(confusion))
-    most = int(np.bincount(train.Y, minlength=K).argmax())
+    np.add.at(confusion, (right, guesses), 1)
+    n, n_right = int(confusion.sum()), int(np.trace(confusion))
+    most = int(np.bincount(before, minlength=K).argmax())
     simple = float(confusion[most].sum() / n)
     figures = {
-        "accuracy": right / n,
+        "accuracy": n_right / n,
         "accuracy of the most frequent class": simple,
         "confusion": confusion.tolist(),
     }
-    text = f"accuracy {right / n:.3f} ({right} of {n}); always {data.outputs[most]!r}: {simple:.3f}"
+    of = f"{n} steps" if data.per_step else n
+    text = f"accuracy {n_right / n:.3f} ({n_right} of {of}); always {data.outputs[most]!r}: "
+    text += f"{simple:.3f}"
     if K <= _MOST_CLASSES:
         names = [name[:_LONGEST] for name in data.outputs]
         first, other = "is \\ said", max(4, *(len(name) + 1 for name in names))
@@ -73,9 +73,9 @@ def draw(path, result, data, *shown):
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     plot_history(result, ax=left)
-    if data.task == "labels":
+    if data.are_classes:
         _draw_confusion(right, shown[0], data.outputs)
-    elif data.task == "steps":
+    elif data.per_step:
         _draw_steps(right, *shown, data.outputs)
     else:
         _draw_values(right, *shown, data.outputs)

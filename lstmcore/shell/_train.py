@@ -25,9 +25,10 @@ from ._report import draw, score
 TRAIN = """\
 Train a network on sequences in a file, say how good it is on data that it has not seen, save it.
 
-A class for each sequence, a value at each step, or the later values of a column:
+A class for each sequence or each step, a value at each step, or the later values of a column:
 
   {program} train words.csv model.npz --label speaker
+  {program} train walks.csv model.npz --label foot --each-step
   {program} train engine.csv model.npz --target torque --units 16
   {program} train sunspots.csv model.npz --forecast number --horizon 12
 
@@ -43,7 +44,11 @@ no other job are inputs, unless --features names them. "label" and "target" are 
 Arrays (.npz): X (sequences, steps, inputs), perhaps lengths (sequences), and y: a class of each
 sequence where it is integers or words (sequences), values of each sequence where it is floats
 (sequences) or (sequences, targets), values at each step where it is (sequences, steps) or
-(sequences, steps, targets). --forecast K is for input number K.
+(sequences, steps, targets). With --each-step it is classes of steps (sequences, steps).
+--forecast K is for input number K.
+
+With --tokens N the one column of inputs is integers from 0 to N-1, such as the numbers of words;
+in a .npz file X is (sequences, steps).
 
 Of the data a fifth is held out for the report and trains nothing (--holdout): whole sequences or,
 where there are fewer than ten and steps have targets, the last steps of each. Inputs and numeric
@@ -91,12 +96,14 @@ def _add_train(command):
     group = command.add_argument_group("what is learned")
     add = group.add_argument
     task = group.add_mutually_exclusive_group()
-    task.add_argument("--label", metavar="COLUMN", help="the class of each sequence")
+    task.add_argument("--label", metavar="COLUMN", help="the class, of each sequence")
     task.add_argument("--target", metavar="COLUMNS", help="values at each step: names with commas")
     task.add_argument("--forecast", metavar="COLUMNS", help="values --horizon steps later")
+    add("--each-step", action="store_true", help="a class is of a step, not of its sequence")
     add("--horizon", type=_count, default=1, metavar="N", help="of forecasts (default: 1)")
     add("--sequence", metavar="COLUMN", help='whose step a row is (default: "sequence")')
     add("--features", metavar="COLUMNS", help="the inputs (default: all other columns)")
+    add("--tokens", type=_count, metavar="N", help="the input is integers from 0 to N-1")
     add("--holdout", type=_share, default=0.2, metavar="SHARE", help="of the data (default: 0.2)")
     add = command.add_argument_group("the network").add_argument
     add("--cell", choices=_CELLS, default="lstm", help="default: lstm")
@@ -150,8 +157,9 @@ def _train(arguments):
     say("data", _summary(data))
     say("held out", what)
     say("network", net.summary())
-    result = _fit(net, train, data.task, arguments)
-    net.save(arguments.model)  # first, whatever becomes of the report
+    result = _fit(net, train, data, arguments)
+    names = {"classes" if data.are_classes else "targets": data.outputs}
+    net.save(arguments.model, notes=data.notes | names)  # first, whatever becomes of the report
     is_stopped = _is_stopped(result, arguments.restarts)
     say(
         "training",
@@ -161,7 +169,7 @@ def _train(arguments):
         "data": str(arguments.data),
         "model": str(arguments.model),
         "inputs": data.inputs,
-        "classes" if data.task == "labels" else "targets": data.outputs,
+        **names,
         "method": arguments.method,
         "iterations": int(result.nit),
         "loss": float(result.fun),
@@ -172,7 +180,7 @@ def _train(arguments):
     figures, text, shown = score(net, scored, train, data)
     report["held out" if held else "training"] = figures
     say("held out" if held else "training", text)
-    outputs = "a probability for each of" if data.task == "labels" else "outputs"
+    outputs = "a probability for each of" if data.are_classes else "outputs"
     say(
         "saved",
         f"{arguments.model}\ninputs, as they stand in the file: {_joined(data.inputs)}\n"
@@ -193,8 +201,12 @@ def _summary(data):
     lengths = [len(x) for x in data.X]
     few, many = min(lengths), max(lengths)
     steps = _count_of(many, "step") if few == many else f"{few} to {many} steps"
-    what = f"{len(data.outputs)} classes" if data.task == "labels" else _joined(data.outputs)
     sequences, inputs = _count_of(len(lengths), "sequence"), _count_of(len(data.inputs), "input")
+    if data.tokens:
+        inputs = _count_of(data.tokens, "token")
+    what = _joined(data.outputs)
+    if data.are_classes:
+        what = f"{len(data.outputs)} classes{' of steps' if data.per_step else ''}"
     return f"{sequences} of {steps}; {inputs}; {what}"
 
 
@@ -234,13 +246,13 @@ def _check_options(data, arguments):
     """Refuse options that do not go together, or not with the data."""
     if arguments.bidirectional and data.naive is not None:
         raise ValueError("--bidirectional: expected none with --forecast, which it would read")
-    if data.task == "steps" and arguments.readout:
+    if data.per_step and arguments.readout:
         raise ValueError(
             f"--readout: expected none where steps have targets, got {arguments.readout}"
         )
     if arguments.peepholes and arguments.cell != "lstm":
         raise ValueError(f"--peepholes: expected --cell lstm, got {arguments.cell}")
-    if arguments.balanced and data.task != "labels":
+    if arguments.balanced and not data.are_classes:
         raise ValueError("--balanced: expected none where no classes are learned")
     if arguments.patience and not arguments.validation:
         raise ValueError("--patience: expected --validation SHARE beside it, got none")
@@ -250,13 +262,15 @@ def _network(data, arguments):
     options = {"bidirectional": arguments.bidirectional}
     if arguments.peepholes:
         options["peepholes"] = True
-    layers, size = [], len(data.inputs)
-    for _ in range(arguments.layers):
-        layers.append(_CELLS[arguments.cell](size, arguments.units, **options))
+    layers, size = [], data.tokens or len(data.inputs)
+    for k in range(arguments.layers):
+        tokens = k == 0 and data.tokens is not None
+        layers.append(_CELLS[arguments.cell](size, arguments.units, tokens=tokens, **options))
         size = layers[-1].output_size
     layers.append(Dense(size, len(data.outputs)))
-    loss = "cross_entropy" if data.task == "labels" else "squared_error"
-    readout = arguments.readout or {"labels": "mean", "values": "last", "steps": "all"}[data.task]
+    loss = "cross_entropy" if data.are_classes else "squared_error"
+    of_sequences = arguments.readout or ("mean" if data.are_classes else "last")
+    readout = "all" if data.per_step else of_sequences
     return Network(layers, loss, readout, seed=arguments.seed)
 
 
@@ -277,7 +291,7 @@ def _hold_out(data, net, arguments):
     whole = _Part(data.X, data.Y, data.naive)
     if not share:
         return whole, None, "nothing"
-    if data.task == "steps" and n < _FEW:
+    if data.per_step and n < _FEW:
         return *_cut(data, share), f"the last {share:.0%} of the steps of each sequence"
     if n < 2:
         raise ValueError(f"DATA: expected two sequences or more, got {n}")
@@ -307,13 +321,14 @@ def _cut(data, share):
 # --------------------------------------------------------------------------------------- training
 
 
-def _fit(net, part, task, arguments):
+def _fit(net, part, data, arguments):
     """Train on scaled numbers; then the scaling goes into the weights."""
     X, Y, inputs, targets = part.X, part.Y, None, None
     if not arguments.no_scale:
-        inputs = Scaler().fit(X)
-        X = inputs.transform(X)
-        if task != "labels":
+        if data.tokens is None:
+            inputs = Scaler().fit(X)
+            X = inputs.transform(X)
+        if not data.are_classes:
             targets = Scaler().fit(Y)
             Y = targets.transform(Y)
     options = {"method": arguments.method, "l2": arguments.l2}

@@ -38,7 +38,7 @@ def failing(capsys, *arguments):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["info"], ["export"], ["check"], ["train"], ["convert"]], ids=str
+    "command", [[], ["info"], ["export"], ["check"], ["train"], ["convert"], ["predict"]], ids=str
 )
 def test_help_shows_examples(command, capsys):
     with pytest.raises(SystemExit) as ended:
@@ -160,6 +160,17 @@ def test_check_fails_where_the_loss_is_wrong(monkeypatch, capsys):
     monkeypatch.setattr(_dispatch.kernels, "loss_rows", half)
     error = failing(capsys, "check")
     assert "differs from central differences by 0.01 of its largest number" in error
+
+
+# --------------------------------------------------------------------------------------------- info
+
+
+def test_notes_are_shown_and_none_is_obeyed_by_a_terminal(tmp_path, capsys):
+    notes = {"classes": ["no", "\u00e4"], "from": "here\x1b[2J\r\n"}
+    lc.Network([lc.RNN(2, 3)], seed=0).save(tmp_path / "m.npz", notes=notes)
+    assert main(["info", str(tmp_path / "m.npz")]) == 0
+    lines = capsys.readouterr().out.split("\n")
+    assert lines[-3:] == ["classes: no, \u00e4", r"from: here\x1b[2J\r\n", ""]
 
 
 # ------------------------------------------------------------------------------------------ convert

@@ -160,6 +160,86 @@ def test_arrays(arrays, text, tmp_path, capsys):
     assert lc.load(tmp_path / "m.npz").input_size == 1
 
 
+def steps_with_classes(n=14):
+    """Sequences of numbers, and at each step whether the sum up to there is above zero."""
+    rng = np.random.default_rng(2)
+    sequences = [rng.normal(size=int(T)) for T in rng.integers(5, 12, n)]
+    return sequences, [np.where(np.cumsum(x) > 0, "up", "down") for x in sequences]
+
+
+@pytest.mark.parametrize("n", [14, 3], ids=["whole sequences", "last steps"])
+def test_classes_at_each_step_of_a_table(n, tmp_path, capsys, seen):
+    X, Y = steps_with_classes(n)
+    rows = [(b, *step) for b in range(n) for step in zip(X[b].tolist(), Y[b], strict=True)]
+    data = write(tmp_path / "d.csv", ["sequence", "x", "label"], rows)
+    out, report, said = tmp_path / "m.npz", tmp_path / "r.json", tmp_path / "s.csv"
+    run(data, out, "--each-step", *SMALL, "--report", report, "--balanced")
+    text = capsys.readouterr().out
+    assert "2 classes of steps" in text and re.search(r"accuracy .* \(\d+ of \d+ steps\)", text)
+    ((kept, targets, options),) = seen
+    assert [len(x) for x in kept] == [len(y) for y in targets]
+    assert options["class_weight"] == "balanced"
+    confusion = np.array(json.loads(report.read_text())["held out"]["confusion"])
+    assert confusion.sum() == sum(map(len, X)) - sum(map(len, kept))
+    assert np.trace(confusion) > 0.6 * confusion.sum()
+    # the held out steps are scored by what comes before them, as a prediction of all steps is
+    assert main(["predict", str(out), str(data), str(said)]) == 0
+    table = [line.split(",") for line in said.read_text().splitlines()]
+    assert table[0] == ["sequence", "step", "class", "p(down)", "p(up)"]
+    labels, guesses = np.concatenate(Y), np.array([row[2] for row in table[1:]])
+    assert len(labels) == len(guesses)
+    if n == 3:
+        ends = np.cumsum([len(x) for x in X])
+        held = [np.arange(e - len(x) + len(k), e) for x, k, e in zip(X, kept, ends, strict=True)]
+        held = np.concatenate(held)
+        assert (labels[held] == guesses[held]).sum() == np.trace(confusion)
+
+
+@pytest.mark.parametrize("y", ["words", "integers", "flags"])
+def test_classes_at_each_step_of_arrays(y, tmp_path, capsys):
+    X = rng.normal(size=(12, 6, 1))
+    above = X[:, :, 0] > 0
+    y = {"words": np.where(above, "b", "a"), "integers": above.astype(int), "flags": above}[y]
+    np.savez(tmp_path / "d.npz", X=X, y=y, lengths=np.arange(12) % 7)
+    run(tmp_path / "d.npz", tmp_path / "m.npz", "--each-step", *SMALL)
+    net = lc.load(tmp_path / "m.npz")
+    assert (net.readout, net.loss_name) == ("all", "cross_entropy")
+    assert (net.predict(X).argmax(axis=2) == above).mean() > 0.95
+    assert net.notes["classes"] == tuple(sorted({str(label) for label in y.ravel().tolist()}))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("form", ["table", "arrays"])
+def test_tokens(cell, form, tmp_path, capsys, seen):
+    """The class says whether the token 3 is in the sequence."""
+    rng = np.random.default_rng(3)
+    X = rng.integers(4, size=(40, 3))
+    labels = np.where((X == 3).any(axis=1), "yes", "no")
+    out = tmp_path / "m.npz"
+    if form == "table":
+        rows = [(b, token, labels[b]) for b in range(40) for token in X[b]]
+        data = write(tmp_path / "d.csv", ["sequence", "word", "label"], rows)
+    else:
+        data = tmp_path / "d.npz"
+        np.savez(data, X=X, y=labels)
+    run(data, out, "--tokens", 4, *SMALL, "--cell", cell, "--layers", 2, "--bidirectional")
+    assert "40 sequences of 3 steps; 4 tokens; 2 classes" in capsys.readouterr().out
+    assert all(x.dtype.kind == "i" for x in seen[0][0])
+    net = lc.load(out)
+    assert net.takes_tokens and not net.layers[1].tokens
+    assert (net.predict(X).argmax(axis=1) == (labels == "yes")).mean() > 0.9
+
+
+def test_targets_of_tokens_are_scaled(tmp_path, seen):
+    X = rng.integers(3, size=(12, 5))
+    rows = [(b, X[b, t], 1000 + 10 * X[b, t]) for b in range(12) for t in range(5)]
+    data = write(tmp_path / "d.csv", ["sequence", "word", "target"], rows)
+    run(data, tmp_path / "m.npz", "--tokens", 3, *SMALL)
+    assert abs(np.concatenate(seen[0][1]).mean()) < 1e-12
+    net = lc.load(tmp_path / "m.npz")
+    assert np.abs(net.predict(X)[:, :, 0] - (1000 + 10 * X)).max() < 2
+
+
 def test_a_forecast_of_arrays(tmp_path, capsys):
     np.savez(tmp_path / "d.npz", X=rng.normal(size=(3, 20, 2)))
     options = ("--units", 3, "--max-iter", 3, "--forecast", 1)
@@ -329,6 +409,38 @@ TABLES = {
     "ahead": ("a\n1\n2\n3\n", ("--forecast", "a", "--bidirectional"), "--bidirectional: expected"),
     "peepholes": (HEADER + "1,2,x\n2,2,y\n", ("--cell", "gru", "--peepholes"), "--peepholes: exp"),
     "readout": ("a,target\n1,2\n1,2\n", ("--readout", "mean"), "--readout: expected none"),
+    "two classes and a way": (HEADER + "1,2,x\n1,2,y\n", (), "; --each-step learns the class"),
+    "no class of a step": (
+        HEADER + "1,2,x\n1,2,\n",
+        ("--each-step",),
+        "a label at every step, got '' on line 3",
+    ),
+    "steps without classes": (
+        "a,target\n1,2\n1,2\n",
+        ("--each-step",),
+        "--each-step: expected a label to learn, got numbers in target",
+    ),
+    "readout of steps": (
+        HEADER + "1,2,x\n1,2,y\n",
+        ("--each-step", "--readout", "mean"),
+        "--readout: expected none",
+    ),
+    "tokens of two columns": (
+        "a,b,label\n1,2,x\n1,2,y\n",
+        ("--tokens", 3),
+        "--tokens: expected one column of inputs, which --features names, got 2: a, b",
+    ),
+    "too large a token": (
+        HEADER + "1,2,x\n2,3,y\n",
+        ("--tokens", 3),
+        "expected tokens, integers from 0 to 2, got '3' on line 3 of .*, column a",
+    ),
+    "no token": (HEADER + "1,2.0,x\n2,3,y\n", ("--tokens", 3), "got '2.0' on line 2"),
+    "a forecast of tokens": (
+        "a\n1\n2\n",
+        ("--tokens", 3, "--forecast", "a"),
+        "--tokens: expected a label or a target to learn, .* got --forecast a",
+    ),
     "balanced": ("a,target\n1,2\n1,2\n", ("--balanced",), "--balanced: expected none"),
     "patience": (HEADER + "1,2,x\n2,2,y\n", ("--patience", 3), "--patience: expected --validation"),
     "bytes": ("\udcff", (), "DATA: expected a table with a header"),
@@ -351,7 +463,27 @@ WRONG = {
     "no y": ({"X": X}, (), "expected an array y beside X, or --forecast"),
     "shape of y": ({"X": X, "y": [0, 1]}, (), "y is int64 of shape"),
     "axes of y": ({"X": X, "y": np.zeros((4, 2, 2))}, (), "expected y of shape 4"),
-    "words at steps": ({"X": X, "y": np.full((4, 3), "a")}, (), "a class of each sequence in y"),
+    "words at steps": (
+        {"X": X, "y": np.full((4, 3), "a")},
+        (),
+        "a class of each sequence in y, .*; --each-step",
+    ),
+    "floats as classes": (
+        {"X": X, "y": np.zeros((4, 3))},
+        ("--each-step",),
+        r"--each-step: expected y of shape \(4, 3\), of integers or words, got float64",
+    ),
+    "classes of sequences": (
+        {"X": X, "y": [0, 1, 0, 1]},
+        ("--each-step",),
+        r"--each-step: expected y of shape \(4, 3\)",
+    ),
+    "numbers as tokens": ({"X": X, "y": [0, 1, 0, 1]}, ("--tokens", 3), "X is float64 of shape"),
+    "too large a token": (
+        {"X": np.full((4, 3), 3), "y": [0, 1, 0, 1]},
+        ("--tokens", 3),
+        "X.*: expected .*tokens",
+    ),
     "lengths": ({"X": X, "y": [0, 1, 0, 1], "lengths": [1, 2, 3, 4]}, (), "not all from 0 to 3"),
     "shape of lengths": ({"X": X, "y": [0, 1, 0, 1], "lengths": [1]}, (), "lengths is int64 of"),
     "objects": ({"X": np.array([{}])}, (), "DATA: expected a .npz file"),

@@ -40,6 +40,6 @@ def test_the_commands_of_the_page(tmp_path, monkeypatch, capsys):
             got = capsys.readouterr().out
             assert code == 0, command
         assert doctest.OutputChecker().check_output(wanted, got, FLAGS), f"{command}\n{got}"
-    assert {"vowels.npz", "sunspots.npz", "report.json", "run.png", "build"} <= {
+    assert {"vowels.npz", "sunspots.npz", "report.json", "run.png", "said.csv", "build"} <= {
         path.name for path in tmp_path.iterdir()
     }
