@@ -1530,6 +1530,56 @@ def test_graphs_that_cannot_be_chosen_from_are_refused():
         lc.from_onnx(model, verify=False)
 
 
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("readout", ["mean", "max"])
+def test_a_readout_that_repeats_the_batch_is_refused(readout, lengths):
+    net = lc.Network([lc.LSTM(3, 4), lc.Dense(4, 2)], readout=readout, seed=0)
+    model = onnx.load_from_string(net.to_onnx(states=True, lengths=lengths))
+    (kept,) = (a for node in model.graph.node for a in node.attribute if a.name == "keepdims")
+    kept.i = 1  # (B, 1, 4) with a state (B, 4) is (B, B, 4)
+    with pytest.raises(ValueError, match="depend on the number of steps or sequences"):
+        lc.from_onnx(model, verify=False)
+
+
+def test_a_count_that_repeats_the_readout_is_refused():
+    net = lc.Network([lc.LSTM(3, 4), lc.Dense(4, 2)], readout="mean", seed=0)
+    model = onnx.load_from_string(net.to_onnx(states=True))
+    nodes = model.graph.node
+    k = next(k for k, node in enumerate(nodes) if node.op_type == "Div")
+    nodes.insert(k, helper.make_node("Unsqueeze", [nodes[k].input[1], "int64.1"], ["more"]))
+    nodes[k + 1].input[1] = "more"  # (B, 1, 1), which makes (B, B, H) of (B, H)
+    with pytest.raises(ValueError, match="'Div' "):
+        lc.from_onnx(model, verify=False)
+
+
+BAD_STATES = {
+    "another number of numbers": "[1.0, 2.0]",
+    "one number": "1.0",
+    "a list in a list": "[[1.0, 2.0, 3.0, 4.0]]",
+    "lists of several lengths": "[1, [2, 3], 4, 5]",
+    "texts": '["1", "2", "3", "4"]',
+    "a truth value": "[1, 2, 3, true]",
+    "a mapping": '{"0": 1}',
+    "infinity": "[1, 2, 3, 1e39]",
+    "a number of many digits": f"[1, 2, 3, {'9' * 5000}]",
+    "not a number": "[1, 2, 3, NaN]",
+    "no JSON": "zero",
+    "nothing": "",
+    "deep": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", BAD_STATES)
+def test_states_that_the_metadata_does_not_say_rightly_are_refused(name, is_cheap):
+    net = lc.Network([lc.GRU(3, 4, learn_initial_state=True)], seed=0)
+    model = onnx.load_from_string(net.to_onnx(states=True))
+    (entry,) = (entry for entry in model.metadata_props if entry.key == "0.h")
+    entry.value = BAD_STATES[name]
+    for read in (lc.from_onnx, recurrent_nodes):
+        with pytest.raises(ValueError, match=r"source: expected '0\.h' in the metadata"):
+            read(model)
+
+
 # -------------------------------------------------------------------------------- verification
 
 

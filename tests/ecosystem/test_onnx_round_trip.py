@@ -6,6 +6,7 @@ import zoo
 from test_onnx_export import LENGTHS, WITHIN, assert_close, inputs
 
 import lstmcore as lc
+from lstmcore.interop.onnx import recurrent_nodes
 
 # What an initial value was drawn from, and what was left out of the matrices, is not in the file.
 NOT_WRITTEN = {"forget_bias", "update_bias", "W_start", "R_start", "W_mask", "R_mask"}
@@ -67,18 +68,46 @@ def test_a_network_comes_back_as_it_was(name, readout, dtype):
     net = zoo.network(name, readout=readout, dtype=dtype)
     same = {readout, "last"} if readout == "last_step" else {readout}  # where it is the same
     for options in forms(net):
-        if "states" in options and any(layer.learns_states for layer in net.layers):
-            continue
         again = lc.from_onnx(net.to_onnx(**options), verify=False)
         assert again.readout in same
         assert_same_network(again, in_float32(net))
 
 
-def test_a_network_whose_states_come_in_begins_in_zero():
-    net = zoo.network("learned states", dtype="float32")
-    again = lc.from_onnx(net.to_onnx(states=True))
-    assert not again.layers[0].learns_states
-    np.testing.assert_array_equal(again.blocks["0.R"], net.blocks["0.R"])
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("readout", ["all", "last", "mean"])
+def test_learned_states_come_back_where_states_come_in(readout, lengths):
+    layers = [
+        lc.LSTM(3, 4, learn_initial_state=True),
+        lc.GRU(4, 3),
+        lc.RNN(3, 2, learn_initial_state=True),
+    ]
+    net = lc.Network(layers, readout=readout, dtype="float32", seed=0)
+    net.params = np.random.default_rng(0).normal(size=net.params.size)
+    again = lc.from_onnx(net.to_onnx(states=True, lengths=lengths), verify=True)
+    assert_same_network(again, net)
+    assert again.params.tobytes() == net.params.tobytes()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lc.LSTM(3, 4, learn_initial_state=True),
+        lc.GRU(3, 4, learn_initial_state=True, bidirectional=True),
+        lc.RNN(3, 4, learn_initial_state=True, direction="reverse"),
+    ],
+    ids=str,
+)
+def test_learned_states_that_are_zero_come_back_learned(layer):
+    net = lc.Network([lc.Dense(3, 3), layer], readout="last", dtype="float32", seed=0)
+    for block in net.weights[1]:
+        for initial in block.initial:
+            initial[...] = 0
+    for options in forms(net):
+        again = lc.from_onnx(net.to_onnx(**options), verify=True)
+        assert_same_network(again, net)
+        assert again.layers[1].learns_states
+        (node,) = recurrent_nodes(net.to_onnx(**options))
+        assert node.layer.learns_states
 
 
 @pytest.mark.parametrize("lengths", [False, True])

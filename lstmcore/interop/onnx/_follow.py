@@ -81,7 +81,7 @@ class Follower(Axes, Arithmetic, Counting, Layers):
         self.inputs, self.branches = {}, {}
         self._layouts, self._size = layouts or {}, size
         self.linear_before_reset = linear_before_reset
-        self._values, self._n_axes, self._begun = {}, 0, set()
+        self._values, self._n_axes, self._named, self._begun = {}, 0, {}, set()
 
     def follow(self, nodes):
         """Follow nodes, each of which stands behind those that it reads."""
@@ -150,8 +150,8 @@ class Follower(Axes, Arithmetic, Counting, Layers):
             size = sizes[features] if sizes[features] > 0 else 1
         self.budget.spend(size)
         axes = [
-            None if k == features else (self._axis(name, k, declared),)
-            for k, declared in enumerate(sizes)
+            None if k == features else (Axis(f"{name}[{k}]", self._sizes(name, dim)),)
+            for k, dim in enumerate(tensor.shape.dim)
         ]
         link = self.chain.add(Input(name, size, is_integer))
         link.layout, link.axes = sizes, axes
@@ -164,20 +164,36 @@ class Follower(Axes, Arithmetic, Counting, Layers):
         tensor = graph.inputs[name].type.tensor_type
         if tensor.elem_type not in REAL_TYPES:
             raise Refused(f"reads the state {name!r}, which has no real numbers")
-        sizes = [max(1, dim.dim_value) for dim in tensor.shape.dim]
-        if len(sizes) > 6:
-            raise Refused(f"reads the state {name!r}, which has {len(sizes)} axes")
-        self.budget.spend(prod(sizes))
-        return Known(np.zeros(sizes, np.float32))
+        dims = tensor.shape.dim
+        if len(dims) > 6:
+            raise Refused(f"reads the state {name!r}, which has {len(dims)} axes")
+        named = {
+            dim.dim_param
+            for other, value in graph.inputs.items()
+            if other not in graph.states
+            for dim in value.type.tensor_type.shape.dim
+        }
+        sizes = [
+            self._sizes(name, dim) if dim.dim_param in named else (max(1, dim.dim_value),) * 2
+            for dim in dims
+        ]
+        shapes = [tuple(own[k] for own in sizes) for k in (0, 1)]
+        self.budget.spend(sum(map(prod, shapes)))
+        values = graph.initial_state(name)
+        return Known(*(np.broadcast_to(values, shape) for shape in shapes))
 
-    def _axis(self, name, k, declared):
-        """Axis k of an input, with its declared size, 0 where that is free."""
-        if declared > 0 or self._size:
-            return Axis(f"{name}[{k}]", (declared if declared > 0 else self._size,) * 2)
-        if self._n_axes == len(_FIRST):
-            raise Refused(f"reads the input {name!r}, which has one free axis too many")
-        self._n_axes += 1
-        return Axis(f"{name}[{k}]", (_FIRST[self._n_axes - 1], _SECOND[self._n_axes - 1]))
+    def _sizes(self, name, dim):
+        """Both sizes of an axis of the input `name`; axes of one name in two inputs are alike."""
+        if dim.dim_value > 0 or self._size:
+            return (dim.dim_value if dim.dim_value > 0 else self._size,) * 2
+        sizes, inputs = self._named.get(dim.dim_param, (None, ()))
+        if not dim.dim_param or not sizes or name in inputs:
+            if self._n_axes == len(_FIRST):
+                raise Refused(f"reads the input {name!r}, which has one free axis too many")
+            sizes, inputs = (_FIRST[self._n_axes], _SECOND[self._n_axes]), ()
+            self._n_axes += 1
+        self._named[dim.dim_param] = sizes, (*inputs, name)
+        return sizes
 
     def take_rows(self):
         """Note what the axes are, and the dtype, where no recurrent node says it."""

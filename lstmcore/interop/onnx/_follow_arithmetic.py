@@ -6,6 +6,7 @@ from ._activations import OPERATORS
 from ._cells import as_written
 from ._chain import Activated, Ended, Linear, Read
 from ._fold import Known, axis_of
+from ._follow_lengths import keep_shape
 from ._graph import Refused
 from ._stream import Lengths, Steps, Stream, axis_name
 
@@ -90,7 +91,7 @@ class Arithmetic:
             is_count = [
                 np.all(own == size) for own, size in zip(count.both, link.time.sizes, strict=True)
             ]
-            if not all(is_count):
+            if not all(is_count) or not keep_shape(x, count):
                 return None
         mean = self.chain.read(link.parent, "mean", link.time, link.is_masked, node.title)
         return x.with_units(places + mean.first)

@@ -66,8 +66,9 @@ class Layers:
                 states.append(None)
             if name and not isinstance(value, Known):
                 computed.append(name)
-        learned = None
-        if any(state is not None for state in states):
+        learned, prefix = None, node.proto.name.partition(".")[0]
+        is_said = any(f"{prefix}.{state}" in node.graph.metadata for state in layer.states)
+        if is_said or any(state is not None for state in states):
             zero = np.zeros((layer.directions, layer.hidden_size), np.float32)
             learned = [zero if state is None else state for state in states]
         self.found.append(Found(node, layer, blocks, learned, tuple(computed)))

@@ -7,7 +7,7 @@ from ._fold import Known
 from ._graph import Refused
 from ._stream import Axis, Lengths, Order, Steps, Stream
 
-__all__ = ["Counting"]
+__all__ = ["Counting", "keep_shape"]
 
 _OF_LENGTHS = {
     ("Max", "n", 1.0): "max(n, 1)",
@@ -91,8 +91,8 @@ class Counting:
         if isinstance(x, Known) and isinstance(y, Lengths) and node.op in ("Max", "Add"):
             x, y = y, x
         if isinstance(x, Lengths) and isinstance(y, Known):
-            number = y.first.ravel()[0] if y.is_fixed and y.first.size == 1 else None
-            made = _OF_LENGTHS.get((node.op, x.what, None if number is None else float(number)))
+            number = _number(y, x)
+            made = _OF_LENGTHS.get((node.op, x.what, number))
             if node.op == "Greater" and number is None:
                 return self._steps(y, x)
             if made is not None:
@@ -152,7 +152,7 @@ class Counting:
         if isinstance(condition, Lengths) and condition.what == "n > 0" and _meet(condition, x):
             return self._where_steps_are(x, y)
         if isinstance(condition, Known) and all(own.all() for own in condition.both):
-            if _keep_shape(x, condition, y):
+            if keep_shape(x, condition, y):
                 return x
             raise Refused("repeats outputs along an axis")
         if not isinstance(condition, Steps) or not isinstance(y, Known) or y.first.size != 1:
@@ -193,6 +193,17 @@ class Counting:
         return self._read(node, x, 1, "last_step")
 
 
+def _number(known, lengths):
+    """The one number that is computed with each of the lengths; None if there are several."""
+    for k, own in enumerate(known.both):
+        sizes = [1 if axis is None else axis[0].sizes[k] for axis in lengths.axes][::-1]
+        fits = all(n in (1, size) for n, size in zip(own.shape[::-1], sizes, strict=False))
+        if not own.size or own.ndim > len(sizes) or not fits or (own != own.flat[0]).any():
+            return None
+    is_one = known.first.flat[0] == known.second.flat[0]
+    return float(known.first.flat[0]) if is_one else None
+
+
 def _meet(lengths, x):
     """Whether lengths have their axis where x, which has been read out, has the sequences."""
     before = x.n_axes - len(lengths.axes)
@@ -200,7 +211,7 @@ def _meet(lengths, x):
     return before >= 0 and places == x.free
 
 
-def _keep_shape(x, *others):
+def keep_shape(x, *others):
     """Whether x has the same shape when it has been broadcast with other values."""
     for k in (0, 1):
         sizes = x.sizes(k)[::-1]

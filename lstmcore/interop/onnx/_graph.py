@@ -4,6 +4,7 @@ Sizes are believed only as far as bytes back them; weights in files of their own
 model's folder and from nowhere else.
 """
 
+import json
 import os
 import stat
 from math import prod
@@ -174,6 +175,8 @@ class Graph:
         Where weights in files of their own are.
     outer : Graph, optional
         The graph that this one is inside of, whose values it sees.
+    metadata : dict of str to str, optional
+        Of the model; an inner graph has that of the outer one.
 
     Attributes
     ----------
@@ -182,14 +185,15 @@ class Graph:
         Those that are not initial values.
     outputs : list of str
     states : set of str
-        Inputs that are states, zero at first: those NAME beside which there is an output
-        ``NAME.next``, as `Network.to_onnx` writes them.
+        Inputs that are states: those NAME beside which there is an output ``NAME.next``, as
+        `Network.to_onnx` writes them. See `initial_state`.
     n_numbers : int
         How many numbers the tensors of the file hold, about.
     """
 
-    def __init__(self, proto, folder, outer=None):
+    def __init__(self, proto, folder, outer=None, metadata=None):
         self.folder, self._outer = folder, outer
+        self.metadata = (metadata or {}) if outer is None else outer.metadata
         names = _names(*(tensor.name for tensor in proto.initializer))
         self._tensors = dict(zip(names, proto.initializer, strict=True))
         self._sparse = {tensor.values.name for tensor in proto.sparse_initializer}
@@ -223,6 +227,28 @@ class Graph:
         if name in self.inputs or self._outer is None or name in self._producers:
             return self.inputs.get(name)
         return None if name in self._tensors else self._outer.input(name)
+
+    def initial_state(self, name):
+        """What a state is at first: zero, or what the metadata has under its name, (H,) numbers."""
+        text = self.metadata.get(name)
+        if text is None:
+            return np.zeros((), np.float32)
+        dims = self.inputs[name].type.tensor_type.shape.dim
+        size = dims[-1].dim_value if dims else 0
+        try:
+            listed = json.loads(text, parse_int=float)
+        except (ValueError, RecursionError):
+            listed = None
+        is_list = type(listed) is list and len(listed) == size > 0
+        is_list = is_list and all(type(value) is float for value in listed)
+        with np.errstate(over="ignore"):
+            values = np.array(listed if is_list else [np.nan]).astype(np.float32)
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"source: expected {name!r} in the metadata, what this state is at first, as a "
+                f"JSON list of {size} finite numbers, got {text[:40]!r}"
+            )
+        return values
 
     def array(self, name):
         """The tensor of a name as an array; None where no tensor has the name."""

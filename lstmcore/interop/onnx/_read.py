@@ -114,7 +114,7 @@ def from_onnx(
         dtype = as_real_dtype(dtype)
     choose_readout(readout)
     model, folder = read_model(source, "lstmcore.from_onnx")
-    graph, opset = Graph(model.graph, folder), _opset(model)
+    graph, opset = Graph(model.graph, folder, metadata=_metadata(model)), _opset(model)
     output = _choose_output(graph, opset, output)
     nodes = graph.needed_for([output], with_captured=True)
     follower = _followed(graph, opset, [output], linear_before_reset)
@@ -138,6 +138,10 @@ def _opset(model):
     if not versions or versions[0] < 1:
         raise ValueError("source: expected the version of its operators, got none")
     return versions[0]
+
+
+def _metadata(model):
+    return {entry.key: entry.value for entry in model.metadata_props}
 
 
 @np.errstate(all="ignore")  # NaN and infinity of a file stay what they are
@@ -346,7 +350,7 @@ def recurrent_nodes(
     model, folder = read_model(source, "lstmcore.interop.onnx.recurrent_nodes")
     opset = _opset(model)
     refused, found = [], []
-    graphs = [("", Graph(model.graph, folder))]
+    graphs = [("", Graph(model.graph, folder, metadata=_metadata(model)))]
     while graphs:
         path, graph = graphs.pop(0)
         own = [node for node in graph.nodes if node.op in KINDS and not node.domain]

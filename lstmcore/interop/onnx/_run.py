@@ -156,7 +156,8 @@ class _Data:
             sizes = [size if size > 0 else len(self.X) for size in declared]
             if prod(sizes) > _MOST_NUMBERS:
                 raise _NotRun(f"its state {name!r} has {prod(sizes)} numbers")
-            return np.zeros(sizes, dtype)
+            initial = self._follower.graph.initial_state(name)
+            return np.broadcast_to(initial, sizes).astype(dtype)
         link = self._follower.inputs[name]
         return np.zeros([self._size(axis, link.size) for axis in link.axes], dtype)
 

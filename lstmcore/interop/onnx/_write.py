@@ -289,19 +289,21 @@ class _Writer:
         values = []
         for j, state in enumerate(layer.states):
             name = f"{k}.{state}"
+            if layer.learns_states:  # the graph alone does not say it of a state that is zero
+                learned = np.stack([_as_float32(w.initial[j], k) for w in weights])
+                listed = learned if layer.directions == 2 else learned[0]
+                self._metadata[name] = json.dumps(listed.tolist())
             if self._has_states:
                 at_first = "zero at first"
                 if layer.learns_states:
                     at_first = f"at first what the metadata has as {name!r}"
-                    start = _as_float32(weights[0].initial[j], k)
-                    self._metadata[name] = json.dumps(start.tolist())
                 graph.input(name, FLOAT, ["B", H], f"state, {at_first}")
                 values.append(graph.add("Unsqueeze", name, graph.integers(0)))
             elif layer.learns_states:
-                learned = np.stack([w.initial[j] for w in weights])[:, None]
                 sizes = graph.integers(layer.directions), self._batch_size, graph.integers(H)
                 shape = graph.add("Concat", *sizes, axis=0)
-                values.append(graph.add("Expand", self._constant(k, f"{state}0", learned), shape))
+                start = self._constant(k, f"{state}0", learned[:, None])
+                values.append(graph.add("Expand", start, shape))
             else:
                 values.append("")
         return values
