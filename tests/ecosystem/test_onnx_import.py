@@ -1757,6 +1757,31 @@ def test_an_input_that_may_come_several_times_is_not_left_out():
         lc.from_onnx(model)
 
 
+def test_a_mean_of_nothing_is_refused():
+    after = [
+        ("Slice", ["Y", "i0", "i0", "i3"], ["s"], {}),
+        ("ReduceMean", ["s"], ["y"], {"axes": [3]}),
+    ]
+    with pytest.raises(ValueError, match="ReduceMean 'y' reduces no entries"):
+        lc.from_onnx(around(TRANSPOSED, after, arrays=INTS | {"i3": np.array([3])}))
+
+
+def test_the_shape_of_a_mask_is_known():
+    after = [
+        ("Shape", ["mask"], ["sizes"], {}),
+        ("Expand", ["z", "sizes"], ["a"], {}),
+        ("Where", ["mask", "a", "nothing"], ["y"], {}),
+    ]
+    assert lc.from_onnx(masked(after)).readout == "all"
+
+
+def test_a_condition_is_one():
+    model = chosen("yes", DENSE, KEPT)
+    model.graph.node[-1].input.extend(["yes", "yes"])
+    with pytest.raises(ValueError, match="If 'either' expected 1 inputs"):
+        lc.from_onnx(model, verify=False)
+
+
 def test_names_that_are_no_text_are_refused():
     data = recurrent("GRU", direction="forward").SerializeToString()
     data = data.replace(b"direction", b"directio\xff").replace(b"hidden_size", b"hidden\xffsize")

@@ -239,7 +239,8 @@ class Follower(Axes, Arithmetic, Counting, Layers):
             _check_inputs(node, self.opset)
             return self._recurrent(node, values)
         if node.op == "If":
-            return self._branch(node, *values)
+            _check_inputs(node, self.opset)
+            return self._branch(node, values[0])
         if not self.knows(node):
             raise Refused(_WHY_NOT.get(node.op, "is no layer and no part of one"))
         _check_inputs(node, self.opset)
@@ -256,7 +257,7 @@ class Follower(Axes, Arithmetic, Counting, Layers):
             raise Refused(f"cannot be followed: {error}") from error
         return result if isinstance(result, list) else [result]
 
-    def _branch(self, node, condition=None):
+    def _branch(self, node, condition):
         """What an If node gives, of the one graph that it runs."""
         if isinstance(condition, Unknown):
             return [Unknown()] * len(node.outputs)

@@ -16,7 +16,7 @@ from ._fold import (
     split_sizes,
 )
 from ._graph import INTEGER_TYPES, REAL_TYPES, Refused
-from ._stream import Lengths, Order, OtherLayout, Steps, Stream, axis_name
+from ._stream import Axis, Lengths, Order, OtherLayout, Steps, Stream, axis_name
 
 __all__ = ["UNROLLED", "Axes"]
 
@@ -130,7 +130,7 @@ class Axes:
         x = values[0]
         if isinstance(x, Order | Lengths | Steps):
             axes = x.axes if not isinstance(x, Order) else x.key.axes
-            sizes = [tuple(1 if a is None else a[0].sizes[k] for a in axes) for k in (0, 1)]
+            sizes = [tuple(1 if a is None else _size(a, k) for a in axes) for k in (0, 1)]
         else:
             sizes = [self._stream(x).sizes(k) for k in (0, 1)]
         return Known(*(shape_of(node, own) for own in sizes))
@@ -331,6 +331,8 @@ class Axes:
         groups = np.moveaxis(x.units, place, -1)
         if groups.shape[-1] == 1:
             return x.squeezed([axis])
+        if not groups.shape[-1]:
+            raise Refused("reduces no entries")
         if how == "max":
             raise Refused("takes the maximum over units, which no layer does")
         scale = 1.0 if how == "sum" else 1.0 / groups.shape[-1]
@@ -352,6 +354,11 @@ class Axes:
         for axis in reversed(range(2, x.n_axes)):
             x = self._reduced(node, x, axis, how).unsqueezed([axis])
         return x
+
+
+def _size(axis, k):
+    """A size of an axis of lengths, or of steps, which has them in place of an `Axis`."""
+    return axis[0].sizes[k] if isinstance(axis[0], Axis) else axis[k]
 
 
 def _with_axes(x, axes):
