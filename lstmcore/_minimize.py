@@ -467,8 +467,8 @@ def minimize(
         if method in optimizers.METHODS:
             file = kept["file"] = RunFile(checkpoint_path, every, identity, start)
         else:
-            versions = _scipy_methods.versions() | {"tol": tol}
-            file = RunLog(checkpoint_path, every, identity, versions, start)
+            made_with = _scipy_methods.versions() | {"tol": tol, "max_iter": max_iter}
+            file = RunLog(checkpoint_path, every, identity, made_with, start)
             start = file.start
             run = LoggedRun(file, objective, recorder, validation, callback, target)
     try:

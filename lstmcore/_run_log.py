@@ -46,7 +46,7 @@ class RunLog:
         no end of the process loses one.
     identity : dict
         By which files of other runs are told apart.
-    versions : dict
+    made_with : dict
         What else the points that a method asks for may depend on.
     start : (P,) float64 array
         Where the run begins, if it is not in the file.
@@ -57,10 +57,10 @@ class RunLog:
         Where the run begins.
     """
 
-    def __init__(self, path, every, identity, versions, start):
+    def __init__(self, path, every, identity, made_with, start):
         self.start = start
         self._path, self._every = path, every
-        self._identity, self._versions = plain(identity), plain(versions)
+        self._identity, self._made_with_now = plain(identity), plain(made_with)
         self._n_evaluations = 0
         self._sizes = {
             b"S": start.nbytes,
@@ -118,7 +118,7 @@ class RunLog:
             self._file.close()
 
     def _create(self):
-        header = {"run": self._identity, "versions": self._versions}
+        header = {"run": self._identity, "versions": self._made_with_now}
         text = json.dumps(header, allow_nan=False).encode()
         whole = _LINE + len(text).to_bytes(_SUM, "little") + text + b"S" + _bytes(self.start)
         last = _sum_bytes(zlib.crc32(whole))
@@ -201,11 +201,23 @@ class RunLog:
             self._due = time.monotonic() + self._every
 
     def _other_points(self):
-        changed = differences(self._made_with, self._versions) or ["the computer, it seems"]
+        changed = differences(self._made_with, self._made_with_now)
+        if changed:
+            reason = f"Since it was made have changed: {'; '.join(changed)}"
+        else:
+            reason = (
+                f"{', '.join(self._made_with_now)} are what they were when it was made, so the "
+                "processor may be another, or a function that the run calls"
+            )
+        if any(difference.startswith("max_iter ") for difference in changed):
+            reason += (
+                ". Not every method goes on with another max_iter: SLSQP of SciPy before 1.16 "
+                "does not"
+            )
         return ValueError(
             f"{NAME}: expected the file of a run that asks for the same points, got {self._path}, "
-            f"whose evaluation {self._n_evaluations} is at another one. Since then have changed: "
-            f"{'; '.join(changed)}. Delete the file to start over"
+            f"whose evaluation {self._n_evaluations} is at another one. {reason}. Delete the file "
+            "to start over"
         )
 
 

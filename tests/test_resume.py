@@ -821,15 +821,35 @@ def test_a_log_of_other_points_is_refused(log, monkeypatch):
     versions = _scipy_methods.versions()
     digest = _run_log._digest
     monkeypatch.setattr(_run_log, "_digest", lambda x: digest(x + 1e-15))
-    with pytest.raises(
-        ValueError, match=r"evaluation 1 is at another one. .* changed: the computer"
-    ):
+    same = (
+        "evaluation 1 is at another one. NumPy, SciPy, tol, max_iter are what they were when it "
+        "was made, so the processor may be another, or a function that the run calls. Delete"
+    )
+    with pytest.raises(ValueError, match=re.escape(same)):
         run("CG", path=path)
     monkeypatch.setattr(_scipy_methods, "versions", lambda: versions | {"SciPy": "0.1"})
-    with pytest.raises(ValueError, match=r"changed: SciPy \('.*' in the file, '0.1' now\); tol"):
+    wanted = r"made have changed: SciPy \('.*' in the file, '0.1' now\); tol .*now\). Delete"
+    with pytest.raises(ValueError, match=wanted):
         run("CG", path=path, tol=0.5)
     monkeypatch.undo()
     assert_same_run(run("CG", path=path), run("CG"))
+
+
+def test_a_method_that_asks_for_others_with_another_max_iter_is_told_so(tmp_path, monkeypatch):
+    """As SLSQP of SciPy before 1.16 does."""
+    from lstmcore import _run_log
+
+    path, digest = tmp_path / "run", _run_log._digest
+    run("SLSQP", path=path, max_iter=3)
+    content = path.read_bytes()
+    monkeypatch.setattr(_run_log, "_digest", lambda x: digest(x + 1e-15))
+    wanted = (
+        "made have changed: max_iter (3 in the file, 8 now). Not every method goes on with another "
+        "max_iter: SLSQP of SciPy before 1.16 does not. Delete the file to start over"
+    )
+    with pytest.raises(ValueError, match=re.escape(wanted)):
+        run("SLSQP", path=path, max_iter=8)
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize(
