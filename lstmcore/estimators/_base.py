@@ -27,8 +27,9 @@ from .._checks import (
 from ..cells import GRU, LSTM, RNN, Dense
 from ..network import Network
 from ..training import fit
-from ._callbacks import CallbackSupportMixin, Told, with_callbacks
+from ._callbacks import CallbackSupportMixin, Told
 from ._data import read_sequences
+from ._decorators import with_callbacks
 from ._solvers import BATCH_SOLVERS, SOLVERS, Patience, arguments_of
 
 if TYPE_CHECKING:

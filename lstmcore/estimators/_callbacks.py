@@ -1,17 +1,14 @@
 """scikit-learn's callbacks, where there are any: from its version 1.9 on."""
 
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin
 except ImportError:
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Of a scikit-learn without callbacks: nothing is there to be told."""
 
-    def with_callbacks(method):
-        return method
 
-
-__all__ = ["CallbackSupportMixin", "Told", "with_callbacks"]
+__all__ = ["CallbackSupportMixin", "Told"]
 
 
 class Told:

@@ -10,10 +10,10 @@ from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from ._base import Estimator, PerSequence, PerStep, has_partial_fit
+from ._decorators import available_if
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

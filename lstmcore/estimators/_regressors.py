@@ -8,10 +8,10 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils import check_array, column_or_1d
-from sklearn.utils.metaestimators import available_if
 
 from ..scaling import Scaler
 from ._base import Estimator, PerSequence, PerStep, has_partial_fit
+from ._decorators import available_if
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -9,6 +9,7 @@ import inspect
 import typing
 from pathlib import Path
 
+import matplotlib
 import pytest
 import typed_program
 
@@ -18,6 +19,9 @@ from lstmcore._outputs import OUTPUTS
 from lstmcore.cells._options import DIRECTIONS
 from lstmcore.cells.lstm import OUTPUT_PEEPHOLES
 from lstmcore.optimizers import _descent
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 
 ROOMS = (
     "lstmcore",
@@ -169,5 +173,8 @@ def test_a_result_has_the_entries_that_are_said():
 
 @pytest.mark.filterwarnings("ignore:.*has not converged")
 def test_a_typical_program_runs(capsys):
-    typed_program.main()
+    try:
+        typed_program.main()
+    finally:
+        plt.close("all")
     assert capsys.readouterr().out

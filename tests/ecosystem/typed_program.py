@@ -7,13 +7,16 @@ of `wrong` must be an error for the checker: one that is not is itself an error,
 
 from __future__ import annotations
 
+import os
+import tempfile
 from typing import TYPE_CHECKING, Any, get_origin
 
 import numpy as np
 import numpy.typing as npt
 
 import lstmcore as lc
-from lstmcore._types import Array, Intermediate, Result, State, Vector
+from lstmcore._types import Array, Intermediate, Notes, Result, State, Vector
+from lstmcore.estimators import SequenceClassifier, SequenceRegressor, StepClassifier
 from lstmcore.streaming import Stream
 
 if TYPE_CHECKING:
@@ -119,6 +122,54 @@ def extend() -> None:
     assert_type(lc.lstm_backward(np.ones_like(h), tape, hT), dict[str, Array])
 
 
+def estimate() -> None:
+    rng = np.random.default_rng(0)
+    X = [rng.standard_normal((length, 2)) for length in (3, 5, 4, 6)]
+    y = ["up", "down", "up", "down"]
+    classifier = SequenceClassifier((4,), cell="gru", max_iter=2, random_state=0).fit(X, y)
+    assert_type(classifier, SequenceClassifier)
+    classes: npt.NDArray[Any] = classifier.predict(X)
+    print(classes, classifier.predict_proba(X), classifier.classes_)
+    assert_type(classifier.score(X, y), float)
+    regressor = SequenceRegressor(4, solver="BFGS", max_iter=2, random_state=0)
+    assert_type(regressor.fit(X, [0.0, 1.0, 2.0, 3.0]), SequenceRegressor)
+    tagger = StepClassifier(4, max_iter=2, random_state=0)
+    online = SequenceClassifier(4, solver="adam", random_state=0)
+    assert_type(online.partial_fit(X, y, classes=["down", "up"]), SequenceClassifier)
+    print(tagger.fit(X, [np.arange(len(x)) % 2 for x in X]).predict(X))
+
+
+def arrange() -> None:
+    series = np.sin(np.arange(20.0))
+    for x in lc.as_sequences(series.reshape(2, 1, 10), layout="ndt"):
+        assert_type(x, np.ndarray)
+    X, Y = lc.windows(series, 5, horizon=2)
+    print(X.shape, Y.shape)
+
+
+def exchange(folder: str) -> None:
+    net = lc.Network([lc.LSTM(2, 3), lc.Dense(3, 2)], "cross_entropy", "last", seed=0)
+    again = lc.from_torch(lc.to_torch(net), readout="last", loss="cross_entropy")
+    assert_type(again, lc.Network)
+    graph: bytes | None = net.to_onnx()
+    print(len(graph or b""))
+    path = os.path.join(folder, "model.onnx")
+    net.to_onnx(path, lengths=True)
+    assert_type(lc.from_onnx(path), lc.Network)
+    path = os.path.join(folder, "model.npz")
+    net.save(path, notes={"classes": ["no", "yes"], "data": "none"})
+    notes: Notes = lc.load(path).notes
+    print(notes["classes"])
+
+
+def look(net: lc.Network, X: Array) -> None:
+    values = net.trace(X[:, :4])
+    print(values["0.i"].shape, sorted(values))
+    result = lc.fit(net, X, [0, 1], max_iter=1)
+    print(lc.plot_history(result, label="a run"), lc.plot_history(result.history))
+    print(lc.plot_gates(net, X[0], layers=[0]), lc.plot_gradients(net, X, [0, 1], of="h"))
+
+
 def wrong(net: lc.Network, X: Array) -> None:
     """No line of this runs."""
     lc.LSTM(12, 4, peephole=True)  # type: ignore[call-arg]
@@ -140,6 +191,16 @@ def wrong(net: lc.Network, X: Array) -> None:
     net.theta = net.params  # type: ignore[attr-defined]
     net.params = None  # type: ignore[assignment]
     lc.load(3)  # type: ignore[arg-type]
+    net.save("m.npz", notes={"classes": 3})  # type: ignore[dict-item]
+    net.notes["classes"] = "a"  # type: ignore[index]
+    SequenceClassifier(cell="LSTM")  # type: ignore[arg-type]
+    SequenceClassifier(units=4)  # type: ignore[call-arg]
+    lc.windows(X)  # type: ignore[call-arg]
+    lc.as_sequences(X, layout=3)  # type: ignore[arg-type]
+    lc.from_torch("m.pt", readout="first")  # type: ignore[arg-type]
+    net.to_onnx("m.onnx", length=True)  # type: ignore[call-arg]
+    net.trace(X, steps=3)  # type: ignore[call-arg]
+    lc.plot_gates(net)  # type: ignore[call-arg]
     print(lc.predict)  # type: ignore[attr-defined]
 
 
@@ -148,6 +209,12 @@ def main() -> None:
     predict()
     differentiate()
     extend()
+    estimate()
+    arrange()
+    with tempfile.TemporaryDirectory() as folder:
+        exchange(folder)
+    net = lc.Network([lc.LSTM(2, 3), lc.Dense(3, 2)], "cross_entropy", "last", seed=0)
+    look(net, np.random.default_rng(0).standard_normal((2, 6, 2)))
 
 
 if __name__ == "__main__":
