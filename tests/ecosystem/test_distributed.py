@@ -4,13 +4,17 @@ import gc
 import os
 import pickle
 import random
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
 import weakref
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -475,6 +479,19 @@ def test_a_process_forgets_objectives_that_are_closed():
             assert pool.submit(n_kept).result() == 7
         with lc.DistributedObjective(network(), SHARDS[:1], pool):
             assert pool.submit(n_kept).result() == 1
+
+
+# ---- the example ---------------------------------------------------------------------------------
+
+
+def test_the_example_learns():
+    script = Path(lc.__file__).parents[1] / "examples/distributed_training.py"
+    if not script.exists():
+        pytest.skip("not in a source tree")
+    command = [sys.executable, "-W", "error", script, "--shards", "2"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    before, after = (float(loss) for loss in re.findall(r"held out ([0-9.]+)", run.stdout))
+    assert after < 0.1 * before
 
 
 # ---- split ---------------------------------------------------------------------------------------
