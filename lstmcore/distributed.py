@@ -32,7 +32,7 @@ from .network import Network
 from .objective import Objective
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     import numpy.typing as npt
@@ -287,6 +287,32 @@ class DistributedObjective(Fixed):
         """
         return self._product("hessp", theta, v)
 
+    def map_shards(self, function: Callable[[Objective], Any]) -> list[Any]:
+        """What a function returns for each shard, in their order; workers call it.
+
+        Parameters
+        ----------
+        function : callable
+            Takes the shard's `Objective`, whose loss is a sum and which has no penalty.
+
+        Returns
+        -------
+        list
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> x = np.random.default_rng(0).normal(size=(8, 20, 1))
+        >>> net = lc.Network([lc.LSTM(1, 4), lc.Dense(4, 1)], seed=0)
+        >>> obj = lc.DistributedObjective(net, [(x[:5], x[:5]), (x[5:], x[5:])])
+        >>> obj.map_shards(lambda shard: shard.total)
+        [100.0, 60.0]
+        """
+        if not callable(function):
+            raise TypeError(f"function: expected a callable, got {describe(function)}")
+        return self._of_shards(function)
+
     def _product(self, method, theta, v):
         theta, v = self._vector(theta, "theta"), self._vector(v, "v")
         product = _pairwise_sum(self._of_shards(method, theta, v)) * self._scale
@@ -529,10 +555,12 @@ class _Lost:
 
 
 def _evaluate(shard, method, *arguments):
-    """What a method, or an attribute, of a shard's objective gives."""
+    """What a method, or an attribute, of a shard's objective gives, or a function of it."""
     if isinstance(shard, _Failed):
         return shard
     try:
+        if callable(method):
+            return method(shard)
         return getattr(shard, method)(*arguments) if arguments else getattr(shard, method)
     except Exception as error:
         return _Failed(error)

@@ -152,6 +152,32 @@ def test_minimize_and_scipy_take_it():
         assert len(res.history["validation_loss"]) == len(res.history["loss"])
 
 
+def test_a_run_goes_on_from_its_file_on_any_engine(threads, tmp_path):
+    def run(client, path, max_iter, shards=SHARDS, **options):
+        with lc.DistributedObjective(network(), shards, client, **options) as obj:
+            return lc.minimize(obj, tol=0, max_iter=max_iter, checkpoint_path=path)
+
+    path = tmp_path / "run"
+    with pytest.warns(lc.ConvergenceWarning):
+        whole = run(None, None, 8)
+        run(threads, path, 3)
+        rest = run(None, path, 8)
+    assert rest.x.tobytes() == whole.x.tobytes()
+    for options in {"l2": 0.1}, {"reduction": "sum"}, {"shards": SHARDS[1:]}:
+        with pytest.raises(ValueError, match=r"checkpoint_path: .* differ: objective"):
+            run(None, path, 8, **options)
+
+
+def test_a_function_of_each_shard(threads):
+    for client in None, threads:
+        with lc.DistributedObjective(network(), SHARDS, client) as obj:
+            assert obj.map_shards(lambda shard: len(shard.examples)) == [9, 7, 8, 3, 5]
+            with pytest.raises(RuntimeError, match=r"^shards\[0\]: ZeroDivisionError"):
+                obj.map_shards(lambda shard: 1 // 0)
+            with pytest.raises(TypeError, match="function: expected a callable, got 'fun'"):
+                obj.map_shards("fun")
+
+
 # ---- the same bits -------------------------------------------------------------------------------
 
 
