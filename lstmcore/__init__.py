@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from . import estimators as estimators
     from . import losses as losses
     from ._minimize import ConvergenceWarning, minimize
+    from .distributed import DistributedObjective, split
     from .export import export_c
     from .functional import (
         gru_backward,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "ConvergenceWarning": "_minimize",
+    "DistributedObjective": "distributed",
     "Objective": "objective",
     "ScaleWarning": "scaling",
     "Scaler": "scaling",
@@ -75,6 +77,7 @@ _LAZY = {
     "release_memory": "functional",
     "rnn_backward": "functional",
     "rnn_forward": "functional",
+    "split": "distributed",
     "to_keras": "interop.keras",
     "to_torch": "interop.torch",
     "windows": "layouts",
@@ -88,6 +91,7 @@ __all__ = [
     "RNN",
     "ConvergenceWarning",
     "Dense",
+    "DistributedObjective",
     "Embedding",
     "Network",
     "Objective",
@@ -119,6 +123,7 @@ __all__ = [
     "rnn_forward",
     "set_num_threads",
     "show_config",
+    "split",
     "to_keras",
     "to_torch",
     "windows",

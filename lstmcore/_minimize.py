@@ -28,6 +28,7 @@ from ._recorder import ProgressBar, Recorder
 from ._run import NOT_FINITE, PRODUCTS, REACHED, STOPPED, Run, Stop, params_of, theta_of
 from ._run_file import RunFile, plain, plain_examples, plain_network
 from ._run_log import LoggedRun, RunLog
+from .distributed import DistributedObjective
 from .network import Network
 from .objective import Objective
 from .scaling import ScaleWarning, scale_complaint
@@ -532,12 +533,21 @@ def _as_polish(polish):
 
 def _plain_objective(objective):
     """What tells objectives apart: of one's own, or a function, no more than what it is called."""
+    if isinstance(objective, DistributedObjective):
+        names = "l2", "l1", "reduction"
+        settings = {name: plain(getattr(objective, name)) for name in names}
+        shards = objective.map_shards(_plain_shard)
+        return {"type": type(objective).__name__, **settings, "shards": shards}
     if not isinstance(objective, Objective):
         return plain(objective)
     names = "l2", "l1", "frozen", "frozen_values"
     settings = {name: plain(getattr(objective, name)) for name in names}
     kind = {"type": type(objective).__name__, **settings}
     return kind | plain_examples(objective.examples)
+
+
+def _plain_shard(objective):
+    return plain_examples(objective.examples)
 
 
 def _way_out(method, checkpoint_path):
