@@ -558,6 +558,8 @@ def _evaluate(shard, method, *arguments):
     """What a method, or an attribute, of a shard's objective gives, or a function of it."""
     if isinstance(shard, _Failed):
         return shard
+    if isinstance(shard, _Held):
+        shard = shard.objective
     try:
         if callable(method):
             return method(shard)
@@ -643,7 +645,21 @@ class _Cluster:
 
 
 def _build(job):
-    return job.build()
+    shard = job.build()
+    return shard if isinstance(shard, _Failed) else _Held(shard)
+
+
+class _Held:
+    """A shard's objective with its size: Dask moves to idle workers what it takes for small."""
+
+    def __init__(self, objective):
+        self.objective = objective
+        buffers = []
+        rest = pickle.dumps(objective.examples, protocol=5, buffer_callback=buffers.append)
+        self._n_bytes = len(rest) + sum(buffer.raw().nbytes for buffer in buffers)
+
+    def __sizeof__(self):
+        return self._n_bytes
 
 
 class _Executor:

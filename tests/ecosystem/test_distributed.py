@@ -439,6 +439,19 @@ def test_what_is_closed_takes_no_calls(threads):
         obj(net.params)
 
 
+def test_dask_knows_how_large_a_shard_is(threads):
+    with lc.DistributedObjective(network(), SHARDS, threads) as obj:
+        sizes = threads.run_on_scheduler(
+            lambda dask_scheduler: [
+                task.nbytes
+                for name, task in dask_scheduler.tasks.items()
+                if name.startswith("lstmcore-build")
+            ]
+        )
+        assert obj.n_shards == len(sizes)
+        assert min(sizes) >= 8 * (2 + 1) * 12 * 3  # inputs and targets of three sequences
+
+
 # ---- memory --------------------------------------------------------------------------------------
 
 
