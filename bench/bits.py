@@ -630,6 +630,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--against", type=Path, metavar="FILE", help="compare with its lines")
     before = parser.parse_args().against
+    # Dense layers with an activation stand before every loss here, on purpose.
+    warnings.filterwarnings("ignore", "layers.*its activation", UserWarning)
     now = compute()
     if before is None:
         for name, digest in now.items():
