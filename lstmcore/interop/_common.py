@@ -27,8 +27,8 @@ __all__ = [
     "choose_readout",
     "import_extra",
     "loss_of",
+    "name_blocks",
     "one_direction",
-    "prefixes",
     "refuse_larger",
     "refuse_more_layers",
     "short",
@@ -161,18 +161,35 @@ def choose_dtype(dtype, arrays):
     return as_real_dtype(dtype)
 
 
-def prefixes(k, layer):
-    """What the names of the blocks of layer k begin with, for each direction.
+def name_blocks(layer, own, k=None):
+    """The blocks of all directions of a layer, by the names that a network has for them.
+
+    Parameters
+    ----------
+    layer : Layer
+    own : sequence of mapping
+        For each direction its blocks by name.
+    k : int, optional
+        The layer's place in the network; without one, names are those within the layer.
+
+    Returns
+    -------
+    dict
 
     Examples
     --------
     >>> import lstmcore as lc
-    >>> prefixes(0, lc.LSTM(2, 3)), prefixes(1, lc.GRU(2, 3, bidirectional=True))
-    (['0.'], ['1.forward.', '1.backward.'])
+    >>> name_blocks(lc.RNN(2, 3), [{"W": 1, "b": 2}], 0)
+    {'0.W': 1, '0.b': 2}
+    >>> name_blocks(lc.GRU(2, 3, bidirectional=True), [{"W": 1}, {"W": 2}])
+    {'forward.W': 1, 'backward.W': 2}
     """
-    if layer.directions == 1:
-        return [f"{k}."]
-    return [f"{k}.forward.", f"{k}.backward."]
+    place = "" if k is None else f"{k}."
+    return {
+        f"{place}{prefix}{name}": block
+        for prefix, direction in zip(layer.prefixes, own, strict=True)
+        for name, block in direction.items()
+    }
 
 
 def one_direction(cell, order, W, R, input_bias=None, recurrent_bias=None):

@@ -30,8 +30,8 @@ from ._common import (
     choose_dtype,
     choose_loss,
     choose_readout,
+    name_blocks,
     one_direction,
-    prefixes,
     refuse_more_layers,
     short,
     two_biases,
@@ -167,12 +167,9 @@ def from_torch(
     loss, left = choose_loss(last.pop() if last else "identity", loss)
     last.append(left)
     parts = _parts_of(steps, tokens, nonlinearity)
-    blocks = {
-        prefix + name: block
-        for k, part in enumerate(parts)
-        for prefix, direction in zip(prefixes(k, part.layer), part.blocks, strict=True)
-        for name, block in direction.items()
-    }
+    blocks: dict[str, Any] = {}
+    for k, part in enumerate(parts):
+        blocks |= name_blocks(part.layer, part.blocks, k)
     return build_network(
         [part.layer for part in parts],
         blocks,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ...cells import GRU, LSTM, RNN, Dense, Embedding
-from .._common import ORDERS, choose_loss, choose_readout, one_direction, prefixes
+from .._common import ORDERS, choose_loss, choose_readout, name_blocks, one_direction
 from ._activations import OUTPUTS_ONLY, activation_of, layer_activation
 from ._graph import Node, class_of
 from ._misfit import Misfit
@@ -466,8 +466,8 @@ def _fill_recurrent(item, arrays, k):
         options["reset_after"] = _reset_after(item, options["reset_after"], bias, units)
     inputs = kernel.shape[0] * (1 if item.fold is None else 2)
     layer = item.make(inputs, units, **options)
-    blocks = {}
-    for d, prefix in enumerate(prefixes(k, layer)):
+    own = []
+    for d in range(layer.directions):
         kernel, recurrent, *bias = arrays[d * each : (d + 1) * each]
         _check(item, "kernel", kernel, (arrays[0].shape[0], rows))
         _check(item, "recurrent_kernel", recurrent, (units, rows))
@@ -476,9 +476,8 @@ def _fill_recurrent(item, arrays, k):
             kernel, recurrent = _of_cudnn(kernel), _of_cudnn(recurrent)
         W = _folded(item, kernel.T)
         order = ORDERS["keras"][layer.cell.kind]
-        own = one_direction(layer.cell, order, W, recurrent.T, *biases)
-        blocks.update({prefix + name: value for name, value in own.items()})
-    return layer, blocks
+        own.append(one_direction(layer.cell, order, W, recurrent.T, *biases))
+    return layer, name_blocks(layer, own, k)
 
 
 def _reset_after(item, said, bias, units):

@@ -13,7 +13,7 @@ from ..._archive import as_path, at_once
 from ..._checks import describe
 from ...cells import Dense, Embedding, reorder
 from ...network import Network
-from .._common import ORDERS, import_extra, prefixes, two_biases
+from .._common import ORDERS, import_extra, two_biases
 from ._activations import layer_of, name_of
 from ._misfit import refuse
 
@@ -203,8 +203,8 @@ class _Model:
         self.layers.append(_entry("InputLayer", inputs))
         for k, layer in enumerate(net.layers):
             own = [
-                {name: net.blocks[prefix + name] for name in _names_of(layer)}
-                for prefix in prefixes(k, layer)
+                {name: net.blocks[f"{k}.{prefix}{name}"] for name in _names_of(layer)}
+                for prefix in layer.prefixes
             ]
             if isinstance(layer, Embedding):
                 self._embedding(layer, own[0])

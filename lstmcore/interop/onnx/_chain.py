@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from ...cells import Dense, Embedding
-from .._common import build_network, choose_loss, prefixes
+from .._common import build_network, choose_loss, name_blocks
 from ._graph import Refused
 
 __all__ = [
@@ -447,8 +447,7 @@ def _picks(blocks):
 
 
 def _add(layers, blocks, layer, own):
-    for prefix, direction in zip(prefixes(len(layers), layer), own, strict=True):
-        blocks.update({f"{prefix}{name}": array for name, array in direction.items()})
+    blocks.update(name_blocks(layer, own, len(layers)))
     layers.append(layer)
 
 

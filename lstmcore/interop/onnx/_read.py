@@ -9,7 +9,7 @@ import numpy as np
 from ..._checks import as_flag, as_real_dtype, describe
 from ...losses import Loss
 from ...network import Network
-from .._common import build_network, choose_readout, prefixes
+from .._common import build_network, choose_readout, name_blocks
 from ._cells import KINDS
 from ._chain import Final, network_of
 from ._follow import Follower
@@ -383,9 +383,7 @@ def _recurrent_node(path, found):
                 blocks[f"{state}0"] = values[d]
     dtype = np.promote_types(own[0]["W"].dtype, np.float32)
     blocks = {
-        f"{prefix[2:]}{name}": np.ascontiguousarray(array, dtype)
-        for prefix, direction in zip(prefixes(0, layer), own, strict=True)
-        for name, array in direction.items()
+        name: np.ascontiguousarray(array, dtype) for name, array in name_blocks(layer, own).items()
     }
     node = found.node
     return RecurrentNode(
