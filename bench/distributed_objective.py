@@ -21,7 +21,6 @@ with latencies and slow links put in.
 
 import argparse
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 
@@ -72,7 +71,7 @@ def network(hidden=32):
 
 
 def seconds(obj, repeats=REPEATS):
-    """Of an evaluation: the median and the least."""
+    """Of an evaluation: the median and the least. The first two are not counted."""
     theta, taken = obj.net.params, []
     for k in range(repeats + 2):
         began = time.perf_counter()
@@ -82,17 +81,10 @@ def seconds(obj, repeats=REPEATS):
     return np.array([np.median(taken), min(taken)])
 
 
-@contextmanager
-def objectives(client, net, shards):
-    """The objective on the cluster and the one in this process, once their bits are seen equal."""
-    with (
-        lc.DistributedObjective(net, shards) as here,
-        lc.DistributedObjective(net, shards, client) as there,
-    ):
-        (f, g), (wanted, gradient) = there(net.params), here(net.params)
-        if f != wanted or not np.array_equal(g, gradient):
-            raise SystemExit("the cluster has other bits than one process")
-        yield there, here
+def same(obj, wanted):
+    (f, g), (f_wanted, g_wanted) = obj(obj.net.params), wanted
+    if f != f_wanted or not np.array_equal(g, g_wanted):
+        raise SystemExit("the cluster has other bits than one process")
 
 
 def scale(client, n):
@@ -105,7 +97,10 @@ def measured_overhead(client, net, counts, workers):
     """By number of shards: the median and the least of what a cluster takes beside the shards."""
     rows = []
     for n in counts:
-        with objectives(client, net, [(part, k, 1, 2) for k in range(n)]) as (there, here):
+        shards = [(part, k, 1, 2) for k in range(n)]
+        here = lc.DistributedObjective(net, shards)
+        with lc.DistributedObjective(net, shards, client) as there:
+            same(there, here(net.params))
             rows.append(seconds(there) - seconds(here) / n * ceil(n / workers))
         median, least = 1e3 * rows[-1]
         print(f"{net.params.size:8} parameters, {n:3} shards: {median:7.1f} ms ({least:.1f})")
@@ -142,30 +137,28 @@ def efficiency(client, costs, counts, n_shards, wanted):
     with lc.DistributedObjective(net, shards[:1]) as one:
         sequences = max(1, round(sequences * wanted / seconds(one, 3)[1]))
     shards = [(part, k, sequences, 200) for k in range(n_shards)]
-    print(f"\n{n_shards} shards, {net.params.size} parameters")
-    print("workers  median    least   by the formula   efficiency   threads of one process")
-    alone = None
+    with lc.DistributedObjective(net, shards) as here:
+        alone, values = seconds(here, 3)[1], here(net.params)
+    print(f"\n{n_shards} shards, {net.params.size} parameters; in one process {1e3 * alone:.0f} ms")
+    print("workers   median    least  by the formula  efficiency  threads of one process")
     for workers in counts:
         scale(client, workers)
-        with (
-            objectives(client, net, shards) as (there, here),
-            lc.DistributedObjective(net, shards, n_threads=workers) as threads,
-        ):
+        with lc.DistributedObjective(net, shards, client) as there:
+            same(there, values)
             median, least = seconds(there, 5)
-            if alone is None:
-                alone = seconds(here, 3)[1]
-            expected = costs.evaluation(net.params.size, n_shards, workers, alone / n_shards)
-            beside = seconds(threads, 3)[1]
+        with lc.DistributedObjective(net, shards, n_threads=workers) as threads:
+            same(threads, values)
+            beside = seconds(threads, 2)[1]
+        expected = costs.evaluation(net.params.size, n_shards, workers, alone / n_shards)
         print(
-            f"{workers:7} {1e3 * median:7.0f} {1e3 * least:8.0f} ms {1e3 * expected:10.0f} ms"
-            f" {alone / least / workers:12.0%} {1e3 * beside:17.0f} ms"
+            f"{workers:7} {1e3 * median:8.0f} {1e3 * least:8.0f} {1e3 * expected:12.0f} ms"
+            f" {alone / least / workers:11.0%} {1e3 * beside:17.0f} ms"
         )
-    print(f"one process, one thread: {1e3 * alone:.0f} ms")
 
 
 def where_it_pays(costs):
     """By workers and parameters: what one machine must take for an evaluation."""
-    print("\nSeconds that an evaluation takes on one of the machines where W of them, a shard each,")
+    print("\nSeconds of an evaluation on one machine from which on W such machines, a shard each,")
     print("are faster at all / 85 % of W times as fast; 0.2 ms one way, 1 Gbit/s")
     network_costs = Costs(costs.constant, costs.a_shard, min(costs.bandwidth, 1.18e8), 2e-4)
     sizes = 5_000, 100_000, 1_000_000
@@ -183,7 +176,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--shards", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=0.3)
+    parser.add_argument("--seconds", type=float, nargs="+", default=[0.3])
     args = parser.parse_args()
     most = max(args.workers)
     with (
@@ -191,7 +184,8 @@ def main():
         Client(cluster) as client,
     ):
         costs = measured_costs(client, most)
-        efficiency(client, costs, sorted(args.workers), args.shards, args.seconds)
+        for wanted in args.seconds:
+            efficiency(client, costs, sorted(args.workers), args.shards, wanted)
     where_it_pays(costs)
 
 
