@@ -66,8 +66,8 @@ def part(seed, sequences, steps):
     return x, np.cumsum(x[..., :1], axis=1) / 5
 
 
-def network(hidden=32):
-    return lc.Network([lc.LSTM(8, hidden), lc.Dense(hidden, 1)], seed=0)
+def network(hidden=32, **options):
+    return lc.Network([lc.LSTM(8, hidden), lc.Dense(hidden, 1)], seed=0, **options)
 
 
 def seconds(obj, repeats=REPEATS):
