@@ -22,7 +22,8 @@ class says
 - in `curvature`, if it can, the second derivative (without it, differences of delta are used);
 - whether it is `separable`, a sum over outputs, so that each output's part may have a weight;
 - in `best_constant`, if it can, the outputs that any fit should be better than;
-- in `classes`, if targets are classes, which class each is (`class_weight` needs it).
+- in `classes`, if targets are classes, which class each is (`class_weight` needs it);
+- in `sample`, if outputs are not the targets' own numbers, how targets are drawn from them.
 
 Outputs come as rows (N, K), one for each term: for each step that is there, sequence after
 sequence, or for each sequence that is read out. A loss whose terms are steps may be asked for some
