@@ -31,7 +31,7 @@ class Trace:
         self._workspace = workspace = body.workspace
         self._reading = reading = readout(body.layers[-1], batch, workspace, entry)
         if initial is None:
-            initial = body.initial(batch.size)
+            initial = body.initial(batch)
         final = body.state_arrays(batch.size)
         y = reading.room(batch)
         if y is None:  # the readout sees the final states alone
