@@ -99,9 +99,13 @@ def split_records(CellPlan cell not None, cnp.ndarray records not None):
     return fields
 
 
-def scratch_size(CellPlan cell not None, Py_ssize_t B, int n_threads, bint training, bint with_dx):
-    """Numbers of scratch memory that forward and, if training, backward take."""
-    return scratch_numbers(&cell.plan, cell.item_size, B, n_threads, training, with_dx)
+def scratch_size(CellPlan cell not None, Py_ssize_t B, int n_threads, bint training, bint with_dx,
+                 bint with_x=True):
+    """Numbers of scratch memory that forward and, if training, backward take.
+
+    with_x : whether the inputs are numbers; of tokens nothing is copied
+    """
+    return scratch_numbers(&cell.plan, cell.item_size, B, n_threads, training, with_x, with_dx)
 
 
 def chunk_rows(CellPlan cell not None, Py_ssize_t B):
