@@ -75,7 +75,8 @@ class Network(Fixed):
         `RNN`, `LSTM`, `GRU` and `Dense` layers in any order. Each takes as many numbers as the one
         before it gives. The first may be an `Embedding`.
     loss : str, Loss or function
-        "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber" or "quantile".
+        "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber", "quantile" or
+        "mixture".
         It also fixes the output activation, which is, in this order, identity, softmax (of two
         outputs or more), logistic, exponential, identity and identity. A loss with options is an
         object of its class in `lstmcore.losses`, such as ``Huber(delta=0.1)`` or ``Quantile([0.1,

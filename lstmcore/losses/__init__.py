@@ -34,6 +34,7 @@ sequences is asked once, for the rows of all steps, and is told how many rows ea
 from ._compiled import BinaryCrossEntropy, CrossEntropy, Poisson, SquaredError
 from ._function import FunctionLoss
 from ._loss import Loss
+from ._mixture import Mixture
 from ._of_errors import Huber, Quantile
 from ._registry import LOSSES, find_loss, register
 from ._targets import Targets, TermTargets
@@ -45,6 +46,7 @@ __all__ = [
     "Huber",
     "LOSSES",
     "Loss",
+    "Mixture",
     "Poisson",
     "Quantile",
     "SquaredError",
