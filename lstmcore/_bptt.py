@@ -269,7 +269,8 @@ class Terms:
         if self._kernel is not None:
             threads = loss_threads(*a.shape, a.dtype, self._n_threads)
             scale = self._examples.scale
-            value = kernels.loss_rows(self._kernel, a, targets.values, weights, scale, threads)
+            options = scale, threads, self._loss.form
+            value = kernels.loss_rows(self._kernel, a, targets.values, weights, *options)
             return value, a
         lengths = None if self.takes_segments else self._examples.batch.lengths
         value, delta = self._loss.value_and_delta(

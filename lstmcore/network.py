@@ -77,12 +77,13 @@ class Network(Fixed):
         before it gives. The first may be an `Embedding`.
     loss : str, Loss or function
         "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber", "quantile" or
-        "ctc". It also fixes the output activation, which is, in this order, identity, softmax (of
-        two outputs or more), logistic, exponential, identity, identity and softmax. A loss with
-        options is an object of its class in `lstmcore.losses`, such as ``Huber(delta=0.1)`` or
-        ``Quantile([0.1, 0.9])``. A loss of your own is a function ``value, derivative =
-        function(outputs, targets)`` of identity outputs (see `lstmcore.losses.FunctionLoss`), or an
-        object of a class derived from `lstmcore.losses.Loss`.
+        "ctc" or "mixture". It also fixes the output activation, which is, in this order, identity,
+        softmax (of two outputs or more), logistic, exponential, identity, identity, softmax and
+        identity. A loss with options is an object of its class in `lstmcore.losses`, such as
+        ``Huber(delta=0.1)`` or ``Quantile([0.1, 0.9])``. A loss of your own is a function ``value,
+        derivative = function(outputs, targets)`` of identity outputs (see
+        `lstmcore.losses.FunctionLoss`), or an object of a class derived from
+        `lstmcore.losses.Loss`.
     readout : {"all", "last", "mean", "max", "last_step"}
         What the layers after the last recurrent layer see. "all" is its output at every step.
         "last" is its final output, that of each direction when it has read all steps. "mean" and

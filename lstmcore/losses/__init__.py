@@ -37,6 +37,7 @@ from ._compiled import BinaryCrossEntropy, CrossEntropy, Poisson, SquaredError
 from ._ctc import CTC, LabelTargets, ctc_loss
 from ._function import FunctionLoss
 from ._loss import Loss
+from ._mixture import Mixture
 from ._of_errors import Huber, Quantile
 from ._registry import LOSSES, find_loss, register
 from ._targets import Targets, TermTargets
@@ -50,6 +51,7 @@ __all__ = [
     "LOSSES",
     "LabelTargets",
     "Loss",
+    "Mixture",
     "Poisson",
     "Quantile",
     "SquaredError",
