@@ -47,6 +47,8 @@ include "_task.pxi"             # one call: threads, ranks, states
 include "_forward.pxi"          # whole sequences
 include "_backward.pxi"         # BPTT
 include "_outputs.pxi"          # output units, sums over time
+include "_doubles.pxi"          # float64 out of either type
+include "_mixture.pxi"          # mixture densities
 include "_losses.pxi"           # value and delta at the outputs
 include "_ctc.pxi"              # the same of sequences that nobody has cut into labels
 include "_step.pxi"             # one time step
@@ -100,9 +102,13 @@ def split_records(CellPlan cell not None, cnp.ndarray records not None):
     return fields
 
 
-def scratch_size(CellPlan cell not None, Py_ssize_t B, int n_threads, bint training, bint with_dx):
-    """Numbers of scratch memory that forward and, if training, backward take."""
-    return scratch_numbers(&cell.plan, cell.item_size, B, n_threads, training, with_dx)
+def scratch_size(CellPlan cell not None, Py_ssize_t B, int n_threads, bint training, bint with_dx,
+                 bint with_x=True):
+    """Numbers of scratch memory that forward and, if training, backward take.
+
+    with_x : whether the inputs are numbers; of tokens nothing is copied
+    """
+    return scratch_numbers(&cell.plan, cell.item_size, B, n_threads, training, with_x, with_dx)
 
 
 def chunk_rows(CellPlan cell not None, Py_ssize_t B):
@@ -256,12 +262,15 @@ def output_units(int kind, cnp.ndarray a not None, cnp.ndarray y not None):
 
 
 def loss_rows(int loss, cnp.ndarray a not None, cnp.ndarray targets not None,
-              cnp.ndarray weights, double scale, int n_threads):
+              cnp.ndarray weights, double scale, int n_threads, tuple form=None):
     """A loss, by code, of rows of pre-activations a (N, K). OUT a: its derivative by them.
 
     targets: (N, K); of cross entropy (code 1) also N labels. weights: N, each times scale, or None
-    for ones; of the other losses also (N, K), one for each output's part of the sum. What has
+    for ones; of the losses 0, 2 and 3 also (N, K), one for each output's part of the sum. What has
     weight 0, a row or an output, counts nothing, whatever it holds.
+
+    form: of a mixture (code 4), with targets (N, dimensions + end): dimensions, correlation, end,
+    floor of the scales.
     """
     cdef Rows rows
     cdef int numbers = cnp.PyArray_TYPE(a)
@@ -269,9 +278,8 @@ def loss_rows(int loss, cnp.ndarray a not None, cnp.ndarray targets not None,
             and is_plain(a, numbers, cnp.NPY_ARRAY_CARRAY) and cnp.PyArray_DIM(a, 1) > 0):
         raise ValueError("a: expected a writeable contiguous array of rows of float32 or float64, "
                          f"got shape {(<object>a).shape} and dtype {a.dtype}")
-    check_targets(loss, cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(a, 1), numbers, targets, weights)
-    rows = rows_to_score(loss, address(a), cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(a, 1), targets,
-                         weights, scale)
+    rows = rows_to_score(loss, address(a), cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(a, 1), numbers,
+                         targets, weights, scale, form)
     return loss_of_rows(&rows, cnp.PyArray_ITEMSIZE(a), n_threads)
 
 

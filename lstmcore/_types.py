@@ -65,6 +65,7 @@ class PredictOptions(TypedDict, total=False):
 
     mask: npt.ArrayLike | None
     state: StateLike | None
+    features: npt.ArrayLike | None
     check_finite: bool
     n_threads: int | None
 
@@ -87,6 +88,7 @@ class Data(TypedDict, total=False):
     class_weight: Literal["balanced"] | Mapping[int, float] | npt.ArrayLike | None
     reduction: Reduction
     state: StateLike | None
+    features: npt.ArrayLike | None
     check_finite: bool
 
 

@@ -17,6 +17,7 @@ X = RNG.normal(size=(B, T, I))
 
 
 def network(loss="squared_error", readout="all", outputs=2):
+    outputs *= 3 if loss == "mixture" else 1
     layers = [lc.LSTM(I, 3, learn_initial_state=True), lc.Dense(3, outputs)]
     net = lc.Network(layers, loss=loss, readout=readout)
     net.params[...] = np.random.default_rng(1).normal(size=net.params.size)
@@ -27,6 +28,7 @@ def targets(loss, readout, outputs=2):
     shape = (B, T) if readout == "all" else (B,)
     if loss == "cross_entropy":
         return np.random.default_rng(2).integers(outputs, size=shape)
+    outputs = 1 if loss == "mixture" else outputs
     return np.random.default_rng(2).uniform(size=(*shape, outputs))
 
 

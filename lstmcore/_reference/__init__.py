@@ -126,7 +126,7 @@ def sizes(cell):
     return weights, record, weights
 
 
-def scratch_size(cell, B, n_threads, training, with_dx):
+def scratch_size(cell, B, n_threads, training, with_dx, with_x=True):
     """Number of scalars of scratch: none, NumPy allocates its own."""
     return 0
 

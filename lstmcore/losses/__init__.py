@@ -23,7 +23,8 @@ class says
 - whether it is `separable`, a sum over outputs, so that each output's part may have a weight;
 - whether its `value_and_delta` `takes_threads`;
 - in `best_constant`, if it can, the outputs that any fit should be better than;
-- in `classes`, if targets are classes, which class each is (`class_weight` needs it).
+- in `classes`, if targets are classes, which class each is (`class_weight` needs it);
+- in `sample`, if outputs are not the targets' own numbers, how targets are drawn from them.
 
 Outputs come as rows (N, K), one for each term: for each step that is there, sequence after
 sequence, or for each sequence that is read out. A loss whose terms are steps may be asked for some
@@ -36,6 +37,7 @@ from ._compiled import BinaryCrossEntropy, CrossEntropy, Poisson, SquaredError
 from ._ctc import CTC, LabelTargets, ctc_loss
 from ._function import FunctionLoss
 from ._loss import Loss
+from ._mixture import Mixture
 from ._of_errors import Huber, Quantile
 from ._registry import LOSSES, find_loss, register
 from ._targets import Targets, TermTargets
@@ -49,6 +51,7 @@ __all__ = [
     "LOSSES",
     "LabelTargets",
     "Loss",
+    "Mixture",
     "Poisson",
     "Quantile",
     "SquaredError",

@@ -10,6 +10,7 @@ from ._compiled import BinaryCrossEntropy, CrossEntropy, Poisson, SquaredError
 from ._ctc import CTC
 from ._function import FunctionLoss
 from ._loss import TERMS, Loss
+from ._mixture import Mixture
 from ._of_errors import Huber, Quantile
 
 if TYPE_CHECKING:
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
 
 LOSSES: dict[str, Any] = {
     loss.name: loss
-    for loss in (SquaredError, CrossEntropy, BinaryCrossEntropy, Poisson, Huber, Quantile, CTC)
+    for loss in (
+        SquaredError,
+        CrossEntropy,
+        BinaryCrossEntropy,
+        Poisson,
+        Huber,
+        Quantile,
+        CTC,
+        Mixture,
+    )
 }
 
 
