@@ -242,7 +242,7 @@ def ctc_loss(
     >>> a = np.zeros((2, 3, 4))
     >>> values, delta = lc.losses.ctc_loss(a, [[1, 1], [1]], lengths=[2, 3])
     >>> np.exp(-values)
-    array([0.      , 0.09375])
+    array([0.     , 0.09375])
     """
     form = a[0] if isinstance(a, (list, tuple)) and lengths is None and len(a) else a
     form = as_ndarray(form, "a")
