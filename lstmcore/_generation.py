@@ -58,6 +58,7 @@ class Generation:
         stop,
         state,
         prime,
+        features,
         n,
         feed,
         return_log_prob,
@@ -91,10 +92,9 @@ class Generation:
         if self._gives_outputs:
             self._loss._refuse_options(options)
 
-        x, state, alone = self._begin(start, prime, state, n)
-        stream = Stream(self._parameters, self._states, output, len(x), check_finite=False)
-        if state is not None:
-            stream.state = state
+        x, state, features, alone = self._begin(start, prime, state, features, n)
+        parts = self._parameters, self._states, output
+        stream = Stream(*parts, len(x), False, features, state)
         made = _Made(stream, steps, return_state)
         if self._draws_classes:
             draws = _Classes(stream, steps, rng, temperature, top_k, with_p)
@@ -172,9 +172,9 @@ class Generation:
 
     # ------------------------------------------------------------------------- the beginning
 
-    def _begin(self, start, prime, state, n):
-        """What the first step with a draw takes, (B, ...), the state before it, and whether there
-        is one sequence that has no axis B.
+    def _begin(self, start, prime, state, features, n):
+        """What the first step with a draw takes, (B, ...); the state before it, or the features
+        that it follows from, or neither; and whether there is one sequence without an axis B.
 
         What all sequences share is run once.
         """
@@ -194,6 +194,12 @@ class Generation:
             state, size = self._states.check_any(state, True)
             if size is not None:
                 sizes["state"] = size
+        size = np.shape(features)[0] if np.ndim(features) > 1 else None
+        if size is not None:
+            sizes["features"] = size
+        features = self._states.check_features(features, size, True, state)
+        if state is not None:
+            features = None
         size = _agreed(sizes)
 
         if x is None and prime is not None:
@@ -209,10 +215,9 @@ class Generation:
         elif x is None:
             x = np.zeros((1, self._I), self._dtype)
         if any(map(len, before)):
-            state = self._after(before, state)
-        if len(x) != size:
-            x = np.repeat(x, size, axis=0)
-        return np.ascontiguousarray(x), state and _repeated(state, size), not sizes
+            state, features = self._after(before, state, features), None
+        x, features = _rows_of(x, size), _rows_of(features, size)
+        return np.ascontiguousarray(x), state and _repeated(state, size), features, not sizes
 
     def _as_prime(self, prime):
         """The steps of each sequence, and whether it is one that has no axis B."""
@@ -236,15 +241,18 @@ class Generation:
         rows = batch.input_rows()
         return [rows[a:b] for a, b in pairwise(batch.offsets.tolist())], alone
 
-    def _after(self, before, state):
-        """The state after sequences, which begin with `state`."""
-        size = len(before)
+    def _after(self, before, state, features):
+        """The state after sequences, which begin with `state`, or with what features make."""
+        size = max(len(before), 1 if features is None else len(features))
         if state is not None:
             size = max(size, _size_of(state))
-            state, before = _repeated(state, size), before * (size // len(before))
+            state = _repeated(state, size)
+        before, features = before * (size // len(before)), _rows_of(features, size)
         for t in range(0, max(map(len, before)), _STRETCH):
             stretch = [rows[t : t + _STRETCH] for rows in before]
             batch = make_batch(stretch, self._I, self._dtype, tokens=self._takes_tokens)
+            if state is None:
+                batch = batch.with_features(features)
             state = self._passes.predict(batch, state, True, None)[1]
         return state
 
@@ -397,9 +405,12 @@ def _size_of(state):
 
 def _repeated(state, size):
     """A state of one sequence as that of so many, or the state of so many as it is."""
-    if _size_of(state) == size:
-        return state
-    return tuple(tuple(np.repeat(values, size, axis=0) for values in entry) for entry in state)
+    return tuple(tuple(_rows_of(values, size) for values in entry) for entry in state)
+
+
+def _rows_of(array, size):
+    """An array (1, ...) as one of so many rows, or one that has them as it is; None is None."""
+    return array if array is None or len(array) == size else np.repeat(array, size, axis=0)
 
 
 def _first_of(state):

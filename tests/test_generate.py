@@ -223,6 +223,28 @@ def test_each_sequence_has_its_own_beginning():
         assert (text == net.generate([3, 3], 15, rng=0, state=state, prime=[[2]] * 2)).all()
 
 
+@pytest.mark.parametrize("dtype", zoo.DTYPES)
+@pytest.mark.parametrize("readout", ["all", "mean"])
+def test_sequences_begin_with_the_state_of_their_features(readout, dtype):
+    net = text_network(dtype=dtype, initial=3, readout=readout)
+    features = np.random.default_rng(2).normal(size=(3, 3))
+    drawn = net.generate(1, 9, rng=0, features=features, prime=[4, 2])
+    stream, rng = net.stream(3, features=features), np.random.default_rng(0)
+    for token in (4, 2):
+        stream(np.full(3, token))
+    assert (net.generate(1, 9, rng=0, state=stream.state) == drawn).all()
+    for b in range(3):
+        alone = net.generate(1, 9, rng=rng, features=features[b], prime=[4, 2])
+        assert (alone == drawn[b]).all()
+    unprimed = net.generate(1, 9, rng=0, features=features)
+    stream.reset(features)
+    assert (net.generate(1, 9, rng=0, state=stream.state) == unprimed).all()
+    # given states go before
+    assert (net.generate(1, 9, rng=0, state=stream.state, features=features) == unprimed).all()
+    same = net.generate(1, 9, rng=0, features=features[0], n=2)
+    assert (same == net.generate(1, 9, rng=0, features=features[[0, 0]])).all()
+
+
 def test_no_steps_are_an_empty_sequence():
     net = text_network()
     assert net.generate(0, 0).shape == (0,)

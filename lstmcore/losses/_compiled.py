@@ -28,10 +28,15 @@ class Compiled(Loss):
 
     code: int | None = None  # of the kernel
 
+    @property
+    def form(self) -> tuple[Any, ...] | None:
+        """What else the kernel is told."""
+        return None
+
     def value_and_delta(
         self, a: Array, targets: Any, weights: Vector, lengths: npt.NDArray[np.intp] | None = None
     ) -> tuple[float, Array]:
-        return kernels.loss_rows(self.code, a, targets.values, weights, 1.0, 1), a
+        return kernels.loss_rows(self.code, a, targets.values, weights, 1.0, 1, self.form), a
 
 
 def kernel_of(loss):

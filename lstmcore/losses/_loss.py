@@ -47,6 +47,9 @@ class Loss:
     separable : bool
         Whether each term is a sum over the outputs, and `value_and_delta` takes weights of these
         parts too. A class with a `value_and_delta` of its own says it anew.
+    takes_threads : bool
+        Whether `value_and_delta` has an argument `n_threads`, the most that it uses, None as
+        elsewhere. A class with a `value_and_delta` of its own says that anew too.
 
     Examples
     --------
@@ -78,14 +81,20 @@ class Loss:
     output: Any = None
     terms: str = "steps"
     separable: bool = False
+    takes_threads: bool = False
     _hint: str = ""  # how names of classes become targets
+    _no_classes: str = (  # why class_weight is refused
+        "there are classes where targets are integer labels ('cross_entropy'), or 0 and 1 of one "
+        "output ('binary_cross_entropy')"
+    )
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         # Another loss has another curvature, other best constants, perhaps targets of another form,
-        # and says anew whether it takes weights of outputs.
+        # and says anew whether it takes weights of outputs, and a number of threads.
         if "value_and_delta" in vars(cls):
-            for name in ("curvature", "best_constant", "least_value", "separable"):
+            of_mathematics = "curvature", "best_constant", "least_value"
+            for name in (*of_mathematics, "separable", "takes_threads"):
                 if name not in vars(cls):
                     setattr(cls, name, getattr(Loss, name))
 

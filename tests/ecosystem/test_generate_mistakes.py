@@ -61,6 +61,7 @@ OF_TOKENS = {
         ValueError,
         r"state\[0\]\[1\]: expected shape \(4,\), got \(5,\)",
     ),
+    "features": ({"features": [1.0]}, ValueError, "features: expected None .*initial=F"),
     "stop beyond": ({"stop": 5}, ValueError, "stop: expected tokens from 0 to 4, got 5"),
     "stop of none": ({"stop": []}, ValueError, "stop: expected a class, several or a function"),
     "stop of text": ({"stop": "x"}, TypeError, "stop: expected integer tokens"),
@@ -157,6 +158,17 @@ def test_a_network_that_reads_ahead_is_refused_with_the_reason(direction):
     net = lc.Network([*layers, lc.Dense(layers[0].output_size, 5)], "cross_entropy")
     with pytest.raises(ValueError, match="generate: expected whole sequences, for layers"):
         net.generate(0, 3)
+
+
+def test_features_are_asked_for_by_name():
+    net = text_network(seed=0, initial=2)
+    for features, message in [
+        (None, r"features: expected numbers of shape \(2,\)"),
+        ([1.0], r"features: expected shape \(2,\), got \(1,\)"),
+        ([[1.0, 2.0]] * 3, "features: expected as many sequences as start of 2, got 3"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            net.generate([0, 1] if np.ndim(features) == 2 else 0, 3, features=features)
 
 
 def test_classes_may_be_fewer_than_tokens():
