@@ -258,6 +258,7 @@ class Terms:
     def __init__(self, loss, examples, n_threads):
         self._loss, self._examples, self._n_threads = loss, examples, n_threads
         self._kernel = kernel_of(loss)
+        self._options = {"n_threads": n_threads} if loss.takes_threads else {}
         self.takes_segments = loss.terms == "steps"
 
     def __call__(self, a, rows=None):
@@ -268,11 +269,12 @@ class Terms:
         if self._kernel is not None:
             threads = loss_threads(*a.shape, a.dtype, self._n_threads)
             scale = self._examples.scale
-            value = kernels.loss_rows(self._kernel, a, targets.values, weights, scale, threads)
+            options = scale, threads, self._loss.form
+            value = kernels.loss_rows(self._kernel, a, targets.values, weights, *options)
             return value, a
         lengths = None if self.takes_segments else self._examples.batch.lengths
         value, delta = self._loss.value_and_delta(
-            a, targets, weights * self._examples.scale, lengths
+            a, targets, weights * self._examples.scale, lengths, **self._options
         )
         # The kernels would read another form's memory as if it were this one.
         if type(delta) is not np.ndarray or delta.shape != a.shape or delta.dtype != a.dtype:

@@ -233,6 +233,7 @@ class Passes:
             loss=code,
             targets=examples.targets.values[...],
             weights=examples.weights[...],
+            form=self._loss.form,
         )
 
     def evaluate_plain(self, plain, params, examples, gradient, n_threads, return_state=False):

@@ -17,6 +17,7 @@ from .network import Network
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 Vector: TypeAlias = npt.NDArray[np.float64]
 SequencesLike: TypeAlias = npt.ArrayLike | Sequence[npt.ArrayLike]
+LabelsLike: TypeAlias = npt.ArrayLike | Sequence[Sequence[int] | npt.NDArray[np.integer[Any]]]
 Path: TypeAlias = str | os.PathLike[str]
 Seed: TypeAlias = int | np.random.SeedSequence | np.random.Generator | None
 

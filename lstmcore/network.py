@@ -76,13 +76,14 @@ class Network(Fixed):
         `RNN`, `LSTM`, `GRU` and `Dense` layers in any order. Each takes as many numbers as the one
         before it gives. The first may be an `Embedding` or a `MixedEmbedding`.
     loss : str, Loss or function
-        "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber" or "quantile".
-        It also fixes the output activation, which is, in this order, identity, softmax (of two
-        outputs or more), logistic, exponential, identity and identity. A loss with options is an
-        object of its class in `lstmcore.losses`, such as ``Huber(delta=0.1)`` or ``Quantile([0.1,
-        0.9])``. A loss of your own is a function ``value, derivative = function(outputs, targets)``
-        of identity outputs (see `lstmcore.losses.FunctionLoss`), or an object of a class derived
-        from `lstmcore.losses.Loss`.
+        "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber", "quantile" or
+        "ctc" or "mixture". It also fixes the output activation, which is, in this order, identity,
+        softmax (of two outputs or more), logistic, exponential, identity, identity, softmax and
+        identity. A loss with options is an object of its class in `lstmcore.losses`, such as
+        ``Huber(delta=0.1)`` or ``Quantile([0.1, 0.9])``. A loss of your own is a function ``value,
+        derivative = function(outputs, targets)`` of identity outputs (see
+        `lstmcore.losses.FunctionLoss`), or an object of a class derived from
+        `lstmcore.losses.Loss`.
     readout : {"all", "last", "mean", "max", "last_step"}
         What the layers after the last recurrent layer see. "all" is its output at every step.
         "last" is its final output, that of each direction when it has read all steps. "mean" and
@@ -1362,8 +1363,7 @@ class Network(Fixed):
         if classes is None:
             raise ValueError(
                 f"class_weight: expected None with such targets of the loss {self.loss_name!r}, "
-                f"got {describe(class_weight)}; there are classes where targets are integer labels "
-                "('cross_entropy'), or 0 and 1 of one output ('binary_cross_entropy')"
+                f"got {describe(class_weight)}; {self._loss._no_classes}"
             )
         return weigh_classes(weights, class_weight, *classes)
 
