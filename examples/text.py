@@ -17,10 +17,11 @@ last two and the last four characters.
 The network writes a sample of text, in Python and as a C program, and with --board on an emulated
 Cortex-M4F too (gcc-arm-none-eabi, libnewlib-arm-none-eabi, qemu-system-arm).
 
-Writes model.npz, text.png and the C program.
+Writes model.npz, curves.csv, text.png and the C program.
 """
 
 import argparse
+import csv
 import os
 import subprocess
 import sys
@@ -65,7 +66,12 @@ TRIALS = [
     for batch_size in (4, 8, 16, 32)
     for rate in rates
 ]
-SETTINGS = {"lstmcore": Settings(256, 8, 32, 4e-3), "torch": Settings(256, 8, 32, 4e-3)}
+# Of each run: its side, its share of the seconds that there are, and what was best in the trials.
+SETTINGS = {
+    ("lstmcore", 1.0): Settings(256, 8, 32, 4e-3),
+    ("lstmcore", 0.5): Settings(128, 8, 32, 16e-3),
+    ("torch", 1.0): Settings(128, 8, 32, 8e-3),
+}
 
 
 class Text:
@@ -289,7 +295,7 @@ def write(net, symbols, length, temperature, seed):
     """Text of the network: each character is drawn from its output, and read by it next."""
     rng = np.random.default_rng(seed)
     stream, written = net.stream(), []
-    token = start(symbols)
+    token = first(symbols)
     for _ in range(length):
         p = stream([token])[0].astype(float) ** (1 / temperature)
         token = int(np.searchsorted(np.cumsum(p), rng.random() * p.sum(), side="right"))
@@ -297,7 +303,7 @@ def write(net, symbols, length, temperature, seed):
     return "".join(written)
 
 
-def start(symbols):
+def first(symbols):
     """The symbol that a text begins after: the newline, or the first one there is."""
     return int(np.searchsorted(symbols, "\n")) % len(symbols)
 
@@ -308,7 +314,7 @@ def in_c(net, symbols, length, directory, board):
     names = ", ".join('"' + "".join(f"\\{b:03o}" for b in s.encode()) + '"' for s in symbols)
     (directory / "symbols.h").write_text(
         f"static const char *const SYMBOLS[] = {{{names}}};\n"
-        f"enum {{ START = {start(symbols)}, LENGTH = {length} }};\n"
+        f"enum {{ START = {first(symbols)}, LENGTH = {length} }};\n"
     )
     sources = [str(ROOT / "examples" / "text.c"), str(directory / "model.c")]
     program = str(directory / "text")
@@ -323,6 +329,14 @@ def in_c(net, symbols, length, directory, board):
         CORTEX_M4F.build(sources, program + ".elf", ["-I", str(directory)])
         written["the Cortex-M4F"] = CORTEX_M4F.run(program + ".elf")
     return written
+
+
+def save_curves(path, runs):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["side", "budget", "seconds", "characters", "bits"])
+        for run in runs:
+            rows.writerows([run.side, run.seconds, *point] for point in run.curve)
 
 
 def draw(path, runs, n_grams):
@@ -360,26 +374,27 @@ def report(runs, n_grams):
         print(f"{name:34}{bits:7.3f}")
     for run in runs:
         seconds, characters, bits = run.curve[-1]
-        name = f"{run.side}, {run.settings.units} units"
+        name = f"{run.side}, {run.seconds:g} s, {run.settings.units} units"
         print(
             f"{name:34}{bits:7.3f} {seconds:7.1f} {characters / 1e6:13.2f} "
             f"{characters / seconds / 1e3:13.1f}"
         )
 
 
-def tuned(pool, path, sides, seconds, seed):
-    """The best settings of each side in the same trials, on a text that is held out for them."""
+def tuned(start, plan):
+    """The best settings of each run in the same trials, on a text that is held out for them."""
     jobs = {
-        (side, settings): pool.submit(train, path, side, settings, seconds, seed, for_trials=True)
+        (run, settings): start(*run, settings, for_trials=True)
+        for run in sorted(plan, key=lambda run: -run[1])  # the longest first
         for settings in TRIALS
-        for side in sides
     }
     bits = {key: job.result().curve[-1][2] for key, job in jobs.items()}
-    print(f"{'units':>6}{'batch':>6}{'stretch':>8}{'rate':>7}" + "".join(f"{s:>10}" for s in sides))
+    names = "".join(f"{f'{side} * {share:g}':>16}" for side, share in plan)
+    print(f"{'units':>6}{'batch':>6}{'stretch':>8}{'rate':>7}{names}")
     for s in TRIALS:
-        row = "".join(f"{bits[side, s]:10.3f}" for side in sides)
+        row = "".join(f"{bits[run, s]:16.3f}" for run in plan)
         print(f"{s.units:6}{s.batch_size:6}{s.stretch:8}{s.rate:7g}{row}")
-    return {side: min(TRIALS, key=lambda s: bits[side, s]) for side in sides}
+    return {run: min(TRIALS, key=lambda s: bits[run, s]) for run in plan}
 
 
 def main():
@@ -397,23 +412,27 @@ def main():
     arguments.output.mkdir(parents=True, exist_ok=True)
 
     os.environ.update(dict.fromkeys(THREADS, str(arguments.threads)))  # of the runs' processes
-    path, seconds, seed = arguments.text, arguments.seconds, arguments.seed
-    sides = ["lstmcore", "torch"] if arguments.torch else ["lstmcore"]
+    plan = [run for run in SETTINGS if arguments.torch or run[0] != "torch"]
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
-        settings = SETTINGS
-        if arguments.tune:
-            settings = tuned(pool, path, sides, seconds, seed)
-        jobs = [pool.submit(train, path, side, settings[side], seconds, seed) for side in sides]
-        jobs.append(pool.submit(train, path, "lstmcore", settings["lstmcore"], seconds / 2, seed))
-        text = Text(path)
+
+        def start(side, share, settings, for_trials=False):
+            seconds = share * arguments.seconds
+            return pool.submit(
+                train, arguments.text, side, settings, seconds, arguments.seed, for_trials
+            )
+
+        settings = tuned(start, plan) if arguments.tune else SETTINGS
+        jobs = [start(*run, settings[run]) for run in plan]
+        text = Text(arguments.text)
         n_grams = {f"{n}-gram, Kneser-Ney": n_gram_bits(text, n) for n in (3, 5)}
         runs = [job.result() for job in jobs]
     report(runs, n_grams)
-    draw(arguments.output / "text.png", runs, n_grams)
-
     net = runs[0].model
     net.save(arguments.output / "model.npz")
-    print(f"\nWritten by the network:\n\n{write(net, text.symbols, 400, 0.5, seed)}")
+    save_curves(arguments.output / "curves.csv", runs)
+    draw(arguments.output / "text.png", runs, n_grams)
+
+    print(f"\nWritten by the network:\n\n{write(net, text.symbols, 400, 0.5, arguments.seed)}")
     for where, written in in_c(net, text.symbols, 400, arguments.output, arguments.board).items():
         print(f"\nWritten by the C program on {where}:\n\n{written}")
 

@@ -38,15 +38,18 @@ def test_it_learns_draws_and_writes_text_in_c(example, path, monkeypatch, tmp_pa
     pytest.importorskip("matplotlib")
     if shutil.which("cc") is None:
         pytest.skip("not installed: cc")
-    monkeypatch.setattr(example, "SETTINGS", {"lstmcore": example.Settings(16, 8, 32, 8e-3)})
+    settings = example.Settings(16, 8, 32, 8e-3)
+    monkeypatch.setattr(
+        example, "SETTINGS", {("lstmcore", 1.0): settings, ("lstmcore", 0.5): settings}
+    )
     output = tmp_path / "output"
-    command = ["text.py", str(path), str(output), "--seconds", "1", "--jobs", "2"]
+    command = ["text.py", str(path), str(output), "--seconds", "0.7", "--jobs", "2"]
     monkeypatch.setattr(sys, "argv", command)
     example.main()
     assert (output / "text.png").read_bytes().startswith(b"\x89PNG\r\n")
 
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if "units" in line]
-    bits, half = (float(row[3]) for row in rows)
+    bits, half = (float(row[-4]) for row in rows)
     text = example.Text(path)
     assert bits < half and bits < example.n_gram_bits(text, 2)
     net = lc.load(output / "model.npz")
@@ -56,9 +59,13 @@ def test_it_learns_draws_and_writes_text_in_c(example, path, monkeypatch, tmp_pa
 def test_the_same_trials_choose_the_settings_of_a_side(example, path, monkeypatch, capsys):
     trials = [example.Settings(8, 8, 32, 1e-5), example.Settings(8, 8, 32, 1e-2)]
     monkeypatch.setattr(example, "TRIALS", trials)
+    run = ("lstmcore", 0.5)
     with ThreadPoolExecutor(1) as pool:
-        chosen = example.tuned(pool, path, ["lstmcore"], 0.2, 0)
-    assert chosen == {"lstmcore": trials[1]}
+
+        def start(side, share, settings, for_trials):
+            return pool.submit(example.train, path, side, settings, 0.4 * share, 0, for_trials)
+
+        assert example.tuned(start, [run]) == {run: trials[1]}
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
