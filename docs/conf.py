@@ -100,6 +100,7 @@ autosummary_context = {
         "lstmcore.losses.CrossEntropy",
         "lstmcore.losses.FunctionLoss",
         "lstmcore.losses.Huber",
+        "lstmcore.losses.Mixture",
         "lstmcore.losses.Poisson",
         "lstmcore.losses.Quantile",
         "lstmcore.losses.SquaredError",

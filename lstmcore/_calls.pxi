@@ -149,15 +149,33 @@ cdef inline void give_states(tuple states, const void** arrays, Py_ssize_t* stri
             strides[k] = stride(states[k], 0)
 
 
-cdef int check_targets(int loss, Py_ssize_t N, Py_ssize_t K, int numbers, cnp.ndarray targets,
+cdef int read_mixture(tuple form, Py_ssize_t K, Mixture* mixture) except -1:
+    """The form of a mixture of K columns."""
+    dimensions, correlation, end, floor = form
+    mixture.dimensions = dimensions
+    mixture.correlation = correlation
+    mixture.end = end
+    mixture.floor = floor
+    if mixture.dimensions < 1 or (mixture.correlation and mixture.dimensions != 2):
+        raise ValueError(f"form: expected dimensions, 2 of them with a correlation, got {form}")
+    mixture.components = (K - mixture.end) // groups_of(mixture)
+    if (K != mixture.components * groups_of(mixture) + mixture.end
+            or not 1 <= mixture.components <= MOST_COMPONENTS):
+        raise ValueError(f"a: expected {groups_of(mixture)} columns for each of up to "
+                         f"{MOST_COMPONENTS} components and {int(mixture.end)} more, got {K}")
+    return 0
+
+
+cdef int check_targets(const Rows* rows, int numbers, cnp.ndarray targets,
                        cnp.ndarray weights) except -1:
-    """Raise unless they are those of N rows of K numbers of a type: they are in users' hands."""
-    cdef bint with_labels = loss == CROSS_ENTROPY and cnp.PyArray_NDIM(targets) == 1
+    """Raise unless they are those of N rows of numbers of a type: they are in users' hands."""
+    cdef Py_ssize_t N = rows.N, K = rows.K, size = rows.target_size
+    cdef bint with_labels = rows.loss == CROSS_ENTROPY and cnp.PyArray_NDIM(targets) == 1
     if not (is_plain(targets, cnp.NPY_INTP if with_labels else numbers, cnp.NPY_ARRAY_CARRAY_RO)
             and cnp.PyArray_NDIM(targets) == 2 - with_labels
             and cnp.PyArray_DIM(targets, 0) == N
-            and (with_labels or cnp.PyArray_DIM(targets, 1) == K)):
-        raise ValueError(f"targets: expected a contiguous array of those of {N} rows of {K} "
+            and (with_labels or cnp.PyArray_DIM(targets, 1) == size)):
+        raise ValueError(f"targets: expected a contiguous array of those of {N} rows of {size} "
                          f"outputs, of their dtype, got shape {(<object>targets).shape} and dtype "
                          f"{targets.dtype}")
     if not (weights is None or (is_plain(weights, cnp.NPY_DOUBLE, cnp.NPY_ARRAY_CARRAY_RO)
@@ -166,21 +184,26 @@ cdef int check_targets(int loss, Py_ssize_t N, Py_ssize_t K, int numbers, cnp.nd
         raise ValueError(f"weights: expected a contiguous float64 vector of {N} numbers, got shape "
                          f"{(<object>weights).shape} and dtype {weights.dtype}")
     if (weights is not None and cnp.PyArray_NDIM(weights) == 2
-            and (loss == CROSS_ENTROPY or cnp.PyArray_DIM(weights, 1) != K)):
+            and (rows.loss in (CROSS_ENTROPY, MIXTURE) or cnp.PyArray_DIM(weights, 1) != K)):
         raise ValueError(f"weights: expected {N} numbers, or {N} rows of {K} with a loss that is a "
                          f"sum over outputs, got shape {(<object>weights).shape}")
     return 0
 
 
-cdef Rows rows_to_score(int loss, void* a, Py_ssize_t N, Py_ssize_t K, cnp.ndarray targets,
-                        cnp.ndarray weights, double scale):
-    """What `check_targets` has seen."""
+cdef Rows rows_to_score(int loss, void* a, Py_ssize_t N, Py_ssize_t K, int numbers,
+                        cnp.ndarray targets, cnp.ndarray weights, double scale,
+                        tuple form) except *:
+    """Rows of numbers of a type, with targets and weights that are in users' hands: checked."""
     cdef Rows rows
     memset(&rows, 0, sizeof(Rows))
     rows.loss = loss
     rows.N = N
-    rows.K = K
+    rows.K = rows.target_size = K
     rows.a = a
+    if loss == MIXTURE:
+        read_mixture(form, K, &rows.mixture)
+        rows.target_size = rows.mixture.dimensions + rows.mixture.end
+    check_targets(&rows, numbers, targets, weights)
     if cnp.PyArray_NDIM(targets) == 1:
         rows.labels = <const Py_ssize_t*>address(targets)
     else:
@@ -188,7 +211,8 @@ cdef Rows rows_to_score(int loss, void* a, Py_ssize_t N, Py_ssize_t K, cnp.ndarr
     rows.weights = <const double*>address(weights)
     rows.scale = scale
     if weights is not None and cnp.PyArray_NDIM(weights) == 2:
-        rows.N, rows.K = N * K, 1       # each output's part is a term of its own
+        rows.N = N * K                  # each output's part is a term of its own
+        rows.K = rows.target_size = 1
     return rows
 
 
@@ -201,3 +225,45 @@ cdef double loss_of_rows(const Rows* rows, int item_size, int n_threads) noexcep
         else:
             value = run_loss[vd](rows, n_threads, NULL)
     return value
+
+
+cdef int check_ctc(cnp.ndarray a, cnp.ndarray first, cnp.ndarray labels, cnp.ndarray begin,
+                   cnp.ndarray weights, Py_ssize_t blank, cnp.ndarray values, cnp.ndarray scratch,
+                   int n_threads) except -1:
+    """Raise where the arguments of `ctc_rows` do not belong together: they are in users' hands."""
+    cdef Py_ssize_t B = cnp.PyArray_SIZE(weights), most_steps = 0, most_labels = 0, b, u
+    cdef const Py_ssize_t* ends[2]
+    cdef const Py_ssize_t* numbers = <const Py_ssize_t*>address(labels)
+    cdef Py_ssize_t[2] sizes
+    if not (cnp.PyArray_TYPE(a) in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) and cnp.PyArray_NDIM(a) == 2
+            and is_plain(a, cnp.PyArray_TYPE(a), cnp.NPY_ARRAY_CARRAY)
+            and 0 <= blank < cnp.PyArray_DIM(a, 1)):
+        raise ValueError("a: expected a writeable contiguous array of rows of float32 or float64, "
+                         f"with a column {blank} for the blank, got shape {(<object>a).shape} and "
+                         f"dtype {a.dtype}")
+    for vector in (weights, values, scratch):
+        if not (is_plain(vector, cnp.NPY_DOUBLE, cnp.NPY_ARRAY_CARRAY_RO)
+                and cnp.PyArray_NDIM(vector) == 1):
+            raise ValueError("weights, values, scratch: expected contiguous float64 vectors")
+    if not (are_indices(first, B + 1) and are_indices(begin, B + 1)
+            and are_indices(labels, cnp.PyArray_SIZE(labels)) and cnp.PyArray_SIZE(values) == B):
+        raise ValueError(f"first, labels, begin, values: expected those of {B} sequences")
+    ends[0], sizes[0] = <const Py_ssize_t*>address(first), cnp.PyArray_DIM(a, 0)
+    ends[1], sizes[1] = <const Py_ssize_t*>address(begin), cnp.PyArray_SIZE(labels)
+    for u in range(2):
+        if ends[u][0] != 0 or ends[u][B] != sizes[u]:
+            raise ValueError("first, begin: expected 0 first and the number of all last")
+        for b in range(B):
+            if ends[u][b] > ends[u][b + 1]:
+                raise ValueError("first, begin: expected ascending numbers")
+    for b in range(B):
+        most_steps = max(most_steps, ends[0][b + 1] - ends[0][b])
+        most_labels = max(most_labels, ends[1][b + 1] - ends[1][b])
+    for u in range(sizes[1]):
+        if not 0 <= numbers[u] < cnp.PyArray_DIM(a, 1):
+            raise ValueError(f"labels: expected numbers of the {cnp.PyArray_DIM(a, 1)} columns of "
+                             f"a, got {numbers[u]}")
+    if n_threads < 1 or cnp.PyArray_SIZE(scratch) < n_threads * ctc_scratch(
+            most_steps, most_labels, cnp.PyArray_DIM(a, 1)):
+        raise ValueError("scratch: expected as many numbers as ctc_scratch_size says")
+    return 0

@@ -5,127 +5,29 @@
 # each column) or, where there are too many columns for that, along a row. Either way a loss is
 # written once, for "the vectors of x": `along` says which they are, and is a literal at every call.
 
-from libc.float cimport DBL_MAX, DBL_MIN
-from libc.math cimport HUGE_VAL
-
 cdef enum:                      # the losses' codes; the names are in losses.py
     SQUARED_ERROR = 0
     CROSS_ENTROPY = 1
     BINARY_CROSS_ENTROPY = 2
     POISSON = 3
+    MIXTURE = 4
 
 cdef enum:
-    MOST_COLUMNS = 32           # with one row in each lane
+    MOST_COLUMNS = 32           # with one row in each lane;
+    MOST_MIXTURE_COLUMNS = 128  # of a mixture, whose components seldom fill vectors of their own
     SUMMED_ROWS = 512           # terms are summed by so many rows first,
     MOST_SUMS = 64              # then in so many sums, which threads share
 
 ctypedef struct Rows:
     int loss
     Py_ssize_t N, K
+    Py_ssize_t target_size      # K but of a mixture
     void* a                     # (N, K), overwritten with delta
-    const void* targets         # (N, K); NULL with labels
+    const void* targets         # (N, target_size); NULL with labels
     const Py_ssize_t* labels    # (N,)
     const double* weights       # (N,); NULL is 1
     double scale                # of the weights
-
-
-# ---- numbers of either type as doubles ----------------------------------------------------------
-
-cdef inline double number(const vec* p, Py_ssize_t k) noexcept nogil:
-    if vec is vf:
-        return (<const float*>p)[k]
-    else:
-        return (<const double*>p)[k]
-
-cdef inline vd load(const vec* p, Py_ssize_t k) noexcept nogil:
-    """VD numbers from number k on."""
-    if vec is vf:
-        return vd_from_floats(<const float*>p + k)
-    else:
-        return at(p, k)[0]
-
-cdef inline void store(vec* p, Py_ssize_t k, vd x) noexcept nogil:
-    if vec is vf:
-        vd_to_floats(<float*>p + k, x)
-    else:
-        at(p, k)[0] = x
-
-cdef inline Py_ssize_t vectors_of(Py_ssize_t K, const bint along) noexcept nogil:
-    return (K + VD - 1) // VD if along else K
-
-cdef inline vd vector_of(const vec* x, Py_ssize_t K, Py_ssize_t j, double filler,
-                         const bint along) noexcept nogil:
-    """Vector j of x; `filler` stands after the end of a row."""
-    cdef Py_ssize_t k
-    cdef vd some
-    if not along or (j + 1) * VD <= K:
-        return load(x, j * VD)
-    some = vd_splat(filler)
-    for k in range(j * VD, K):
-        set_item(&some, k - j * VD, number(x, k))
-    return some
-
-cdef inline void set_vector(vec* x, Py_ssize_t K, Py_ssize_t j, vd y,
-                            const bint along) noexcept nogil:
-    cdef Py_ssize_t k
-    if not along or (j + 1) * VD <= K:
-        store(x, j * VD, y)
-    else:
-        for k in range(j * VD, K):
-            set_item(x, k, number(&y, k - j * VD))
-
-cdef inline vd first_columns(const bint along) noexcept nogil:
-    """The columns that vector 0 holds numbers of."""
-    cdef vd columns = vd_splat(0)
-    cdef Py_ssize_t k
-    if along:
-        for k in range(VD):
-            set_item(&columns, k, <double>k)
-    return columns
-
-cdef inline vd next_columns(vd columns, const bint along) noexcept nogil:
-    return columns + vd_splat(VD if along else 1)
-
-cdef inline vd where_equal(vd x, vd y, vd a, vd b) noexcept nogil:
-    """x == y ? a : b, for integers."""
-    return where_less(absolute(x - y), vd_splat(0.5), a, b)
-
-cdef inline vd where_nonzero(vd x, vd y) noexcept nogil:
-    """x == 0 ? 0 : y; a NaN in x chooses y"""
-    return where_less(absolute(x), vd_splat(DBL_MIN), vd_splat(0), y)
-
-cdef inline double sum_of_lanes(const vd* x) noexcept nogil:
-    cdef double total = number(x, 0)
-    cdef Py_ssize_t k
-    for k in range(1, VD):
-        total += number(x, k)
-    return total
-
-cdef inline vd along_sum(vd x, const bint along) noexcept nogil:
-    """A row's sum in every lane, of what was summed up vector by vector."""
-    return vd_splat(sum_of_lanes(&x)) if along else x
-
-
-# ---- functions ----------------------------------------------------------------------------------
-
-cdef inline vd exp_of_difference(vd x, vd top) noexcept nogil:
-    """e^(x - top) for x <= top, with what the rounding of x - top lost."""
-    cdef vd d = top - x, back = d - top, e = exp_minus(d)
-    cdef vd lost = (top - (d - back)) - (x + back)
-    # from 709 on e is 0, and there may be infinities in `lost`
-    return fma(-e, where_less(d, vd_splat(709), lost, vd_splat(0)), e)
-
-cdef inline vd log1p_up_to(vd x, double most) noexcept nogil:
-    """ln(1 + x) for 0 <= x and 1 + x <= most: n ln 2 + ln(1 + z), z < 1."""
-    cdef vd u = vd_splat(1) + x, z = x, n = vd_splat(0), p
-    cdef double power = 2, halvings = 1
-    while power <= most:
-        p = vd_splat(power)
-        z = where_less(u, p, z, (u - p) * vd_splat(1 / power))
-        n = where_less(u, p, n, vd_splat(halvings))
-        power *= 2
-        halvings += 1
-    return fma(n, vd_splat(0.6931471805599453), log1p_unit(z))
+    Mixture mixture
 
 
 # ---- the losses ---------------------------------------------------------------------------------
@@ -225,9 +127,26 @@ cdef inline vd poisson(vec* x, const vec* z, Py_ssize_t K, vd weight,
     return along_sum(total, along)
 
 
-cdef inline vd score(int loss, vec* x, const vec* z, vd label, Py_ssize_t K, vd weight,
+cdef inline vd score_mixture(const Mixture* form, vec* x, const vec* z, Py_ssize_t K, vd weight,
+                             const bint along) noexcept nogil:
+    cdef Py_ssize_t D = form.dimensions
+    cdef vd terms
+    if along:
+        terms = mixture_along(form, x, z, weight)
+    else:
+        terms = mixture_across(form, <vd*>x, <const vd*>z, weight)
+    if form.end:
+        x = at(x, K - 1 if along else (K - 1) * VD)
+        z = at(z, D if along else D * VD)
+        terms = terms + binary_cross_entropy(x, z, 1, weight, along)
+    return terms
+
+
+cdef inline vd score(const Rows* rows, vec* x, const vec* z, vd label, vd weight,
                      const bint along) noexcept nogil:
     """The weighted terms. OUT x."""
+    cdef int loss = rows.loss
+    cdef Py_ssize_t K = rows.K
     cdef vd terms
     if loss == SQUARED_ERROR:
         terms = squared_error(x, z, K, weight, along)
@@ -235,8 +154,10 @@ cdef inline vd score(int loss, vec* x, const vec* z, vd label, Py_ssize_t K, vd 
         terms = cross_entropy(x, z, label, K, weight, along)
     elif loss == BINARY_CROSS_ENTROPY:
         terms = binary_cross_entropy(x, z, K, weight, along)
-    else:
+    elif loss == POISSON:
         terms = poisson(x, z, K, weight, along)
+    else:
+        terms = score_mixture(&rows.mixture, x, z, K, weight, along)
     return where_nonzero(weight, terms * weight)
 
 
@@ -297,11 +218,12 @@ cdef inline vd row_labels(const Rows* rows, Py_ssize_t r, Py_ssize_t n) noexcept
 cdef void score_across(const Rows* rows, Py_ssize_t r0, Py_ssize_t r1, vec* type_of,
                        vd* total) noexcept nogil:
     """total += the weighted terms of the rows r0 to r1, one row in each lane."""
-    cdef Py_ssize_t K = rows.K, size = sizeof(vec) // lanes(type_of), r = r0, n
-    cdef vd x[MOST_COLUMNS]
-    cdef vd z[MOST_COLUMNS]
-    cdef vec a_copy[MOST_COLUMNS + 1]
-    cdef vec z_copy[MOST_COLUMNS + 1]
+    cdef Py_ssize_t K = rows.K, Z = rows.target_size, size = sizeof(vec) // lanes(type_of), r = r0
+    cdef Py_ssize_t n
+    cdef vd x[MOST_MIXTURE_COLUMNS]
+    cdef vd z[MOST_MIXTURE_COLUMNS]
+    cdef vec a_copy[MOST_MIXTURE_COLUMNS + 1]
+    cdef vec z_copy[MOST_MIXTURE_COLUMNS + 1]
     cdef vec* a = NULL
     cdef vec* targets = NULL
     cdef vd* columns = NULL
@@ -311,7 +233,8 @@ cdef void score_across(const Rows* rows, Py_ssize_t r0, Py_ssize_t r1, vec* type
         n = min(VD, r1 - r)
         weight = row_weights(rows, r, n)
         a = at(<vec*>rows.a, r * K)
-        is_end = (r1 - r) * K < VD * (K + 1)    # there are no VD rows and VD numbers more
+        # there are no VD rows and VD numbers more, of targets, which may be the shorter rows
+        is_end = (r1 - r) * Z < VD * (Z + 1)
         if is_end:
             memset(a_copy, 0, VD * (K + 1) * size)
             memcpy(a_copy, a, n * K * size)
@@ -320,14 +243,14 @@ cdef void score_across(const Rows* rows, Py_ssize_t r0, Py_ssize_t r1, vec* type
         if rows.labels != NULL:
             label = row_labels(rows, r, n)
         else:
-            targets = at(<vec*>rows.targets, r * K)
+            targets = at(<vec*>rows.targets, r * Z)
             if is_end:
-                memset(z_copy, 0, VD * (K + 1) * size)
-                memcpy(z_copy, targets, n * K * size)
+                memset(z_copy, 0, VD * (Z + 1) * size)
+                memcpy(z_copy, targets, n * Z * size)
                 targets = z_copy
-            take_columns(targets, K, z)
+            take_columns(targets, Z, z)
             columns = z
-        total[0] = total[0] + score(rows.loss, <vd*>x, columns, label, K, weight, False)
+        total[0] = total[0] + score(rows, <vd*>x, columns, label, weight, False)
         put_columns(a, K, x)
         if is_end:
             memcpy(at(<vec*>rows.a, r * K), a, n * K * size)
@@ -345,8 +268,8 @@ cdef void score_along(const Rows* rows, Py_ssize_t r0, Py_ssize_t r1, vec* type_
         if rows.labels != NULL:
             label = vd_splat(<double>rows.labels[r])
         else:
-            targets = at(<vec*>rows.targets, r * K)
-        terms = score(rows.loss, at(<vec*>rows.a, r * K), targets, label, K, weight, True)
+            targets = at(<vec*>rows.targets, r * rows.target_size)
+        terms = score(rows, at(<vec*>rows.a, r * K), targets, label, weight, True)
         add_item(total, 0, terms)
 
 
@@ -356,7 +279,7 @@ cdef double loss_of(const Rows* rows, Py_ssize_t r0, Py_ssize_t r1, vec* type_of
     cdef vd some
     while r0 < r1:
         some = vd_splat(0)
-        if rows.K <= MOST_COLUMNS:
+        if rows.K <= (MOST_MIXTURE_COLUMNS if rows.loss == MIXTURE else MOST_COLUMNS):
             score_across(rows, r0, min(r0 + SUMMED_ROWS, r1), type_of, &some)
         else:
             score_along(rows, r0, min(r0 + SUMMED_ROWS, r1), type_of, &some)

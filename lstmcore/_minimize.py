@@ -595,6 +595,8 @@ def _complaint(method, objective, result, bounds, truncate, checkpoint_path):
     # Where targets are constants themselves, but for rounding, there is nothing else to learn.
     least = 0.0 if constant is None else objective.least_loss()
     if constant is not None and constant - least > 1e-13 * abs(result.history["loss"][0]):
+        if least == -np.inf:  # of what has no end there are no hundredths
+            least = constant
         loss = _loss_at(objective, result, truncate, least + 0.99 * (constant - least))
         if loss - least > 0.99 * (constant - least):
             return (

@@ -41,6 +41,7 @@ cdef class PlainObjective:
         By rank, the first row of each sequence.
     loss : int
     targets, weights : arrays
+    form : tuple or None
         As `loss_rows` takes them.
     """
     cdef list cells
@@ -49,12 +50,13 @@ cdef class PlainObjective:
     cdef Py_ssize_t n_parts, B, T, N, K
     cdef Py_ssize_t size            # numbers of the memory of a call, but for scratch memory;
     cdef Py_ssize_t value_size      # of one without a gradient
-    cdef int loss, item_size, type_number
+    cdef int item_size, type_number
+    cdef Rows rows                  # but for where they are, and the scale of their weights
 
     def __init__(self, list cells, list reversals, list places, *, cnp.ndarray x not None,
                  cnp.ndarray x_first not None, cnp.ndarray order not None,
                  cnp.ndarray lengths not None, cnp.ndarray first not None, int loss,
-                 cnp.ndarray targets not None, cnp.ndarray weights not None):
+                 cnp.ndarray targets not None, cnp.ndarray weights not None, tuple form=None):
         cdef CellPlan cell = cells[0]
         cdef Py_ssize_t n, d, k, widest = 0, x_place = ABSENT, dx = ABSENT, y = ABSENT, dy, H
         cdef Py_ssize_t[2] deltas
@@ -67,7 +69,6 @@ cdef class PlainObjective:
         self.cells = list(cells)
         self.item_size = cell.item_size
         self.type_number = cnp.NPY_FLOAT if self.item_size == FLOAT32 else cnp.NPY_DOUBLE
-        self.loss = loss
         self.B = cnp.PyArray_DIM(order, 0)
         self.T = (<const Py_ssize_t*>address(self.lengths))[0]
         self.N = cnp.PyArray_DIM(weights, 0)
@@ -116,7 +117,8 @@ cdef class PlainObjective:
                 part.dy = dy + d * cell.plan.cell.units
                 part += 1
             dx = dy
-        check_targets(loss, self.N, self.K, self.type_number, self.targets, self.weights)
+        self.rows = rows_to_score(loss, NULL, self.N, self.K, self.type_number, self.targets,
+                                  self.weights, 1.0, form)
 
     cdef Py_ssize_t take_room(self, Py_ssize_t n):
         """Where n more numbers are in the memory of a call."""
@@ -153,9 +155,11 @@ cdef class PlainObjective:
         """Numbers of scratch memory that the largest part needs."""
         cdef const Part* parts = <const Part*>address(self.table)
         cdef Py_ssize_t k, size = 0
+        cdef bint of_tokens = cnp.PyArray_TYPE(self.x) == cnp.NPY_INTP, with_x
         for k in range(self.n_parts):
+            with_x = parts[k].x != ABSENT or not of_tokens
             size = max(size, scratch_numbers(parts[k].plan, self.item_size, self.B, threads[k],
-                                             training, parts[k].dx != ABSENT))
+                                             training, with_x, parts[k].dx != ABSENT))
         return size
 
     cdef int run_layers(self, char* theta, char* memory, list threads, bint training,
@@ -241,10 +245,10 @@ cdef class PlainObjective:
         cdef Py_ssize_t size = self.size if training else self.value_size
         cdef object room = take(size + self.scratch(threads, training))
         cdef char* memory = <char*>address(room)
-        cdef Rows rows
+        cdef Rows rows = self.rows
         self.run_layers(<char*>address(theta), memory, threads, training, initial, final)
-        rows = rows_to_score(self.loss, memory + self.top().y * self.item_size, self.N, self.K,
-                             self.targets, self.weights, scale)
+        rows.a = memory + self.top().y * self.item_size
+        rows.scale = scale
         value = loss_of_rows(&rows, self.item_size, loss_threads)
         if training:
             self.run_bptt(<char*>address(g), memory, threads)

@@ -6,6 +6,7 @@ readout that needs one has an entry after those.
 
 import numpy as np
 
+from ._chain import Chain
 from ._checks import (
     as_ndarray,
     as_real,
@@ -15,6 +16,8 @@ from ._checks import (
     rows_contiguous,
     shaped,
 )
+from ._initial import Start
+from ._workspace import Workspace
 from .sequences import ONLY_WITH_TOKENS, as_tokens, check_tokens
 
 
@@ -25,11 +28,14 @@ class States:
     ----------
     parts : Parts
     dtype : dtype
+    function : Initial or None
+        Where the initial ones are a function of features.
     """
 
-    def __init__(self, parts, dtype):
+    def __init__(self, parts, dtype, function=None):
         self.parts = parts
         self.dtype = dtype
+        self.function = function
         self._read_layer = parts.layers[parts.read_layer]
         self._shapes = [tuple((size,) for size in layer.state_sizes) for layer in parts.layers]
         entry = parts.readout.entry_shapes(self._read_layer)
@@ -43,8 +49,20 @@ class States:
             for layer in self.parts.layers
         )
 
-    def initial(self, weights, batch_size):
+    def initial(self, weights, batch_size, features=None):
         """The state before the first step, as fresh arrays; `weights` of one direction."""
+        if self.function is not None:
+            memory, layer, w = Workspace(self.dtype), self.function.layer, weights[-1]
+            chain = Chain([layer], [w], [layer.pack(w, memory.take)], memory, 1)
+            state = [entry for (entry,) in Start(self.function, chain).states(features)]
+        else:
+            state = self._learned(weights, batch_size)
+        entry = self.parts.readout.initial_entry(self._read_layer, batch_size, self.dtype)
+        if entry is not None:
+            state.append(entry)
+        return tuple(state)
+
+    def _learned(self, weights, batch_size):
         state = []
         for layer, (w,) in zip(self.parts.layers, weights, strict=True):
             entry = tuple(np.zeros((batch_size, size), self.dtype) for size in layer.state_sizes)
@@ -52,10 +70,32 @@ class States:
                 if learned is not None:
                     values[:, : len(learned)] = learned
             state.append(entry)
-        entry = self.parts.readout.initial_entry(self._read_layer, batch_size, self.dtype)
-        if entry is not None:
-            state.append(entry)
-        return tuple(state)
+        return state
+
+    def check_features(self, features, batch_size, check_finite, state=None, name="features"):
+        """Features as (B, F), or None where there is nothing that needs them.
+
+        Parameters
+        ----------
+        features : array_like or None
+        batch_size : int or None
+            None is one sequence without the axis B.
+        check_finite : bool
+        state : tuple or None
+            What was given in the place of the initial state.
+        name : str
+            What errors call them.
+        """
+        if self.function is None:
+            if features is not None:
+                raise ValueError(
+                    f"{name}: expected None with a network whose initial states are no function of "
+                    f"features, got {describe(features)}; Network(..., initial=F) makes them one"
+                )
+            return None
+        if features is None and state is not None:
+            return None
+        return self.function.check(features, batch_size, self.dtype, check_finite, name)
 
     def refuse_reading_ahead(self, name):
         """Raise where a layer needs whole sequences, so that there is no state to hand on."""

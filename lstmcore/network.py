@@ -24,6 +24,7 @@ from ._description import as_notes, describe_network
 from ._dispatch import kernels
 from ._examples import Examples, check_weights, weigh_classes
 from ._fixed import Fixed
+from ._initial import Initial
 from ._outputs import OUTPUTS
 from ._parameters import Parameters
 from ._passes import Passes
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
         StateLike,
         Strength,
     )
-    from .cells import Weights
+    from .cells import Dense, Weights
 
 __all__ = ["Network"]
 
@@ -75,13 +76,14 @@ class Network(Fixed):
         `RNN`, `LSTM`, `GRU` and `Dense` layers in any order. Each takes as many numbers as the one
         before it gives. The first may be an `Embedding`.
     loss : str, Loss or function
-        "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber" or "quantile".
-        It also fixes the output activation, which is, in this order, identity, softmax (of two
-        outputs or more), logistic, exponential, identity and identity. A loss with options is an
-        object of its class in `lstmcore.losses`, such as ``Huber(delta=0.1)`` or ``Quantile([0.1,
-        0.9])``. A loss of your own is a function ``value, derivative = function(outputs, targets)``
-        of identity outputs (see `lstmcore.losses.FunctionLoss`), or an object of a class derived
-        from `lstmcore.losses.Loss`.
+        "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber", "quantile" or
+        "ctc" or "mixture". It also fixes the output activation, which is, in this order, identity,
+        softmax (of two outputs or more), logistic, exponential, identity, identity, softmax and
+        identity. A loss with options is an object of its class in `lstmcore.losses`, such as
+        ``Huber(delta=0.1)`` or ``Quantile([0.1, 0.9])``. A loss of your own is a function ``value,
+        derivative = function(outputs, targets)`` of identity outputs (see
+        `lstmcore.losses.FunctionLoss`), or an object of a class derived from
+        `lstmcore.losses.Loss`.
     readout : {"all", "last", "mean", "max", "last_step"}
         What the layers after the last recurrent layer see. "all" is its output at every step.
         "last" is its final output, that of each direction when it has read all steps. "mean" and
@@ -91,15 +93,23 @@ class Network(Fixed):
     dtype : {"float64", "float32"}
     seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
         Of the initial parameters.
+    initial : int or Dense, optional
+        The number F of static features of a sequence, of which the initial states of all recurrent
+        layers are a function; or the `Dense` layer that is this function, whose outputs are the
+        states h and c of every layer and direction, one after the other. Data then have
+        ``features=`` beside X: see docs/conditioning.md.
 
     Attributes
     ----------
     params : (P,) array
         All parameters, layer by layer and direction by direction; within each the blocks W, R, b,
-        p, Q, h0, c0, as far as it has them. Write into it, or assign a vector to copy it in.
+        p, Q, h0, c0, as far as it has them. Those of `initial` are the last. Write into it, or
+        assign a vector to copy it in.
     blocks : mapping of str to ndarray
-        Named views of `params`: ``"0.W"``, ``"1.forward.R"``.
+        Named views of `params`: ``"0.W"``, ``"1.forward.R"``, ``"initial.W"``.
     layers : tuple of Layer
+    initial : Dense or None
+        The layer from features to initial states.
     weights : list
         For each layer a list with one `Weights` for each direction, views of `params`.
     weight_slices : tuple of slice
@@ -108,6 +118,8 @@ class Network(Fixed):
         The layers that see time steps, up to the one that is read out, and those after it.
     input_size, output_size : int
         I and K.
+    feature_size : int
+        F; 0 where initial states are no function of features.
     takes_tokens : bool
         Whether inputs may be integer tokens 0 ... I-1. That is so where the first layer is an
         `Embedding`, or any layer with ``tokens=True``.
@@ -157,18 +169,21 @@ class Network(Fixed):
     """
 
     layers: tuple[Layer, ...]
+    initial: Dense | None
     readout: Readout
     dtype: np.dtype[Any]
     body: slice
     head: slice
     input_size: int
     output_size: int
+    feature_size: int
     takes_tokens: bool
     notes: Notes
 
     _instead = "build a new one: Network(**net.options | {...})"
     _fixed = (
         "layers",
+        "initial",
         "passes",
         "readout",
         "dtype",
@@ -176,6 +191,7 @@ class Network(Fixed):
         "head",
         "input_size",
         "output_size",
+        "feature_size",
         "takes_tokens",
         "notes",
     )
@@ -187,8 +203,10 @@ class Network(Fixed):
         readout: Readout = "all",
         dtype: npt.DTypeLike = "float64",
         seed: Seed = None,
+        *,
+        initial: int | Dense | None = None,
     ) -> None:
-        self._build(layers, loss, readout, dtype, seed)
+        self._build(layers, loss, readout, dtype, seed, initial=initial)
         self._warn_of_a_second_activation()
 
     @classmethod
@@ -198,7 +216,9 @@ class Network(Fixed):
         net._build(**options, params=params, notes=notes)
         return net
 
-    def _build(self, layers, loss, readout, dtype, seed=None, params=None, notes=None):
+    def _build(
+        self, layers, loss, readout, dtype, seed=None, params=None, notes=None, initial=None
+    ):
         self.layers = _check_layers(layers)
         self._loss = find_loss(loss)
         self._parts = parts = cut(self.layers, readout)
@@ -208,12 +228,15 @@ class Network(Fixed):
         self.input_size = self.layers[0].input_size
         self.output_size = self.layers[-1].output_size
         self.takes_tokens = self.layers[0].tokens
+        function = None if initial is None else Initial(self.layers, initial)
+        self.initial = function and function.layer
+        self.feature_size = function.size if function else 0
         self.notes = as_notes({} if notes is None else notes)
         self._check_loss()
         self._output = OUTPUTS[self._loss.output]
         rng = as_generator(seed) if params is None else None
-        self._parameters = Parameters(self.layers, self.dtype, rng, params)
-        self._states = States(parts, self.dtype)
+        self._parameters = Parameters(self.layers, self.dtype, rng, params, function)
+        self._states = States(parts, self.dtype, function)
         self.passes = Passes(
             self.layers,
             parts,
@@ -222,11 +245,13 @@ class Network(Fixed):
             self._parameters,
             self._states,
             self.dtype,
+            function,
         )
         # What examples depend on: those of a network of another form would be misread.
         self._form = (
             f"input_size {self.input_size}, output_size {self.output_size}, "
             f"loss={self.options['loss']!r}, readout={readout!r}, dtype={self.dtype.name!r}"
+            + (f", feature_size {self.feature_size}" if function else "")
         )
 
     def _warn_of_a_second_activation(self):
@@ -309,7 +334,7 @@ class Network(Fixed):
 
     @property
     def weights(self) -> list[list[Weights]]:
-        return self._parameters.views(self._parameters.flat)
+        return self._parameters.views(self._parameters.flat)[: len(self.layers)]
 
     @property
     def loss_name(self) -> str:
@@ -333,6 +358,7 @@ class Network(Fixed):
             "loss": loss,
             "readout": self.readout,
             "dtype": self.dtype.name,
+            "initial": self.initial,
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -344,6 +370,8 @@ class Network(Fixed):
     def __repr__(self) -> str:
         options = self.options
         layers = ", ".join(map(repr, options.pop("layers")))
+        if options["initial"] is None:
+            del options["initial"]
         rest = ", ".join(f"{name}={value!r}" for name, value in options.items())
         return f"Network([{layers}], {rest})"
 
@@ -366,6 +394,10 @@ class Network(Fixed):
            cross_entropy (softmax outputs)   float64     12105
         """
         rows, dims = [], "B, T"
+        if self.initial is not None:
+            size = sum(block.size for block in self._parameters.of_layer(len(self.layers)))
+            shape = f"(B, {self.initial.output_size})"
+            rows.append(("", f"initial states: {self.initial!r}", shape, str(size)))
         for k, layer in enumerate(self.layers):
             shape = f"({dims}, {layer.output_size})"
             size = sum(block.size for block in self._parameters.of_layer(k))
@@ -566,6 +598,7 @@ class Network(Fixed):
         *,
         mask: npt.ArrayLike | None = None,
         state: StateLike | None = None,
+        features: npt.ArrayLike | None = None,
         return_state: bool = False,
         check_finite: bool = True,
         n_threads: int | None = None,
@@ -587,6 +620,9 @@ class Network(Fixed):
             carried over them.
         state : tuple, optional
             From a call before, to continue its sequences; by default the initial state.
+        features : (B, F) array_like, optional
+            Static features of each sequence, where the network's initial states are a function of
+            some (`initial`), and no `state` takes their place.
         return_state : bool
             Also return the state after each sequence's last step.
         check_finite : bool
@@ -624,12 +660,11 @@ class Network(Fixed):
         """
         check_finite = as_flag(check_finite, "check_finite")
         n_threads = as_threads(n_threads)
-        if lengths is mask is state is None and return_state is False:
+        if lengths is mask is state is features is None and return_state is False:
             y = self.passes.predict_plain(X, check_finite, n_threads)
             if y is not None:
                 return y
-        tokens = self.takes_tokens
-        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
+        batch = self._as_batch(X, lengths, mask, features, state, check_finite)
         return_state = as_flag(return_state, "return_state")
         state = self._as_state(state, "state", batch, check_finite)
         if return_state:
@@ -646,6 +681,7 @@ class Network(Fixed):
         *,
         mask: npt.ArrayLike | None = None,
         state: StateLike | None = None,
+        features: npt.ArrayLike | None = None,
         check_finite: bool = True,
         n_threads: int | None = None,
     ) -> dict[str, Any]:
@@ -653,7 +689,7 @@ class Network(Fixed):
 
         Parameters
         ----------
-        X, lengths, mask, state, check_finite, n_threads
+        X, lengths, mask, state, features, check_finite, n_threads
             As in `predict`.
 
         Returns
@@ -703,8 +739,7 @@ class Network(Fixed):
         """
         check_finite = as_flag(check_finite, "check_finite")
         n_threads = as_threads(n_threads)
-        tokens = self.takes_tokens
-        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
+        batch = self._as_batch(X, lengths, mask, features, state, check_finite)
         state = self._as_state(state, "state", batch, check_finite)
         return self.passes.trace(batch, state, n_threads)
 
@@ -769,6 +804,7 @@ class Network(Fixed):
         x: npt.ArrayLike,
         state: StateLike | None = None,
         *,
+        features: npt.ArrayLike | None = None,
         check_finite: bool = True,
         n_threads: int | None = None,
     ) -> tuple[Array, State]:
@@ -781,6 +817,8 @@ class Network(Fixed):
             (B,) array_like of int, or numbers (B, I), of one sequence (1, I).
         state : tuple, optional
             What the step before returned; None is the initial state.
+        features : (F,) or (B, F) array_like, as x is, optional
+            As in `predict`, for the first step.
         check_finite : bool
             Refuse NaN and infinity.
         n_threads : int, optional
@@ -815,21 +853,34 @@ class Network(Fixed):
         check_finite = as_flag(check_finite, "check_finite")
         n_threads = as_threads(n_threads)
         x, single = self._states.check_step(x, check_finite)
-        batch = single_steps(x)
+        n = None if single else len(x)
+        batch = single_steps(x, self._states.check_features(features, n, check_finite, state))
         if state is not None:
-            state = self._states.check(state, None if single else batch.size, check_finite)
+            state = self._states.check(state, n, check_finite)
         y, after = self.passes.predict(batch, state, True, n_threads)
         if single:
             return y[0], tuple(tuple(values[0] for values in entry) for entry in after)
         return y, after
 
-    def stream(self, batch_size: int = 1, *, check_finite: bool = True) -> Stream:
+    def stream(
+        self,
+        batch_size: int = 1,
+        *,
+        features: npt.ArrayLike | None = None,
+        state: StateLike | None = None,
+        check_finite: bool = True,
+    ) -> Stream:
         """An object that takes one step a call and keeps the state in between.
 
         Parameters
         ----------
         batch_size : int
             Number of sequences that run side by side.
+        features : (B, F) array_like, optional
+            As in `predict`: what `reset` takes the initial state from. It may be (F,) where
+            `batch_size` is 1.
+        state : tuple, optional
+            To begin with, in arrays with the axis B; by default the initial state.
         check_finite : bool
             Refuse NaN and infinity in its inputs.
 
@@ -845,7 +896,8 @@ class Network(Fixed):
         >>> stream([0.5, -0.5]).shape
         (1,)
         """
-        return Stream(self._parameters, self._states, self._output, batch_size, check_finite)
+        parts = self._parameters, self._states, self._output
+        return Stream(*parts, batch_size, check_finite, features, state)
 
     # ------------------------------------------------------------------------------ the loss
 
@@ -1027,6 +1079,7 @@ class Network(Fixed):
         *,
         dstate: StateLike | None = ...,
         return_dX: Literal[False] = ...,
+        return_dfeatures: Literal[False] = ...,
         return_dstate: Literal[False] = ...,
         return_state: Literal[False] = ...,
         checkpoint: int | None = ...,
@@ -1042,6 +1095,7 @@ class Network(Fixed):
         *,
         dstate: StateLike | None = ...,
         return_dX: bool = ...,
+        return_dfeatures: bool = ...,
         return_dstate: bool = ...,
         return_state: bool = ...,
         checkpoint: int | None = ...,
@@ -1056,8 +1110,10 @@ class Network(Fixed):
         *,
         mask: npt.ArrayLike | None = None,
         state: StateLike | None = None,
+        features: npt.ArrayLike | None = None,
         dstate: StateLike | None = None,
         return_dX: bool = False,
+        return_dfeatures: bool = False,
         return_dstate: bool = False,
         return_state: bool = False,
         checkpoint: int | None = None,
@@ -1071,7 +1127,7 @@ class Network(Fixed):
 
         Parameters
         ----------
-        X, lengths, mask, state
+        X, lengths, mask, state, features
             As in `predict`.
         dy : array_like, list of array_like, callable or None
             dL/dy in the form of the outputs y that `predict` gives. What it holds where no step is,
@@ -1082,6 +1138,8 @@ class Network(Fixed):
             for the steps after these. By default zero.
         return_dX : bool
             Also return dL/dX. Not with tokens.
+        return_dfeatures : bool
+            Also return dL/d(features), where the network's initial states are a function of some.
         return_dstate : bool
             Also return dL/d(state before the first step).
         return_state : bool
@@ -1096,10 +1154,12 @@ class Network(Fixed):
         Returns
         -------
         g : (P,) array
-            dL/d(parameters), fresh, of the network's dtype. It is zero for learned initial states
-            if a `state` is given in their place.
+            dL/d(parameters), fresh, of the network's dtype. It is zero for learned initial states,
+            and for those of `initial`, if a `state` is given in their place.
         dX : (B, T, I) array, zero where no step is; of a list, a list of (T_b, I) arrays
             Only with `return_dX`.
+        dfeatures : (B, F) array
+            Only with `return_dfeatures`. It is zero if a `state` is given in their place.
         dstate : tuple
             Only with `return_dstate`; one state for each sequence. The count of a readout is no
             variable, so its derivative is 0.
@@ -1145,10 +1205,15 @@ class Network(Fixed):
         checkpoint = self.check_checkpoint(checkpoint)
         n_threads = as_threads(n_threads)
         return_dX = as_flag(return_dX, "return_dX")
+        return_dfeatures = as_flag(return_dfeatures, "return_dfeatures")
         return_dstate = as_flag(return_dstate, "return_dstate")
         return_state = as_flag(return_state, "return_state")
-        tokens = self.takes_tokens
-        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
+        if return_dfeatures and self.initial is None:
+            raise ValueError(
+                "return_dfeatures: expected False with a network whose initial states are no "
+                "function of features, got True"
+            )
+        batch = self._as_batch(X, lengths, mask, features, state, check_finite)
         state = self._as_state(state, "state", batch, check_finite)
         dstate = self._as_state(dstate, "dstate", batch, check_finite)
         for name, asked in {"return_dstate": return_dstate, "return_state": return_state}.items():
@@ -1162,6 +1227,7 @@ class Network(Fixed):
             state,
             dstate,
             return_dX=return_dX,
+            return_dfeatures=return_dfeatures,
             return_dstate=return_dstate,
             return_state=return_state,
             checkpoint=checkpoint,
@@ -1193,6 +1259,7 @@ class Network(Fixed):
         class_weight: Literal["balanced"] | Mapping[int, float] | npt.ArrayLike | None = None,
         reduction: Reduction = "mean",
         state: StateLike | None = None,
+        features: npt.ArrayLike | None = None,
         check_finite: bool = True,
     ) -> Examples:
         """Check and arrange data once that will be evaluated often.
@@ -1228,13 +1295,15 @@ class Network(Fixed):
         state : tuple, optional
             Initial states, one for each sequence, as in `predict`. They are data: no gradient goes
             through them, and learned initial states, whose place they take, have the gradient 0.
+        features : (B, F) array_like, optional
+            Static features of each sequence, as in `predict`.
         check_finite : bool
             Refuse NaN and infinity.
 
         Returns
         -------
         Examples
-            For `evaluate` and `Objective`. May share memory with X and `state`.
+            For `evaluate` and `Objective`. May share memory with X, `state` and `features`.
 
         Raises
         ------
@@ -1275,8 +1344,7 @@ class Network(Fixed):
         """
         check_finite = as_flag(check_finite, "check_finite")
         as_choice(reduction, "reduction", ("mean", "sum"))
-        tokens = self.takes_tokens
-        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
+        batch = self._as_batch(X, lengths, mask, features, state, check_finite)
         whole = self._whole_terms()
         weights = check_weights(
             sample_weight, step_weight, batch, whole, self.output_size, self._loss
@@ -1295,8 +1363,7 @@ class Network(Fixed):
         if classes is None:
             raise ValueError(
                 f"class_weight: expected None with such targets of the loss {self.loss_name!r}, "
-                f"got {describe(class_weight)}; there are classes where targets are integer labels "
-                "('cross_entropy'), or 0 and 1 of one output ('binary_cross_entropy')"
+                f"got {describe(class_weight)}; {self._loss._no_classes}"
             )
         return weigh_classes(weights, class_weight, *classes)
 
@@ -1519,6 +1586,13 @@ class Network(Fixed):
     def check_state(self, state, n):
         """A state of so many sequences, checked, as arrays of the network's dtype."""
         return self._states.check(state, n, True)
+
+    def _as_batch(self, X, lengths, mask, features, state, check_finite):
+        """Inputs that a user gives, checked, with the features of their sequences."""
+        tokens = self.takes_tokens
+        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
+        features = self._states.check_features(features, batch.size, check_finite, state)
+        return batch if features is None else batch.with_features(features)
 
     def _as_state(self, state, name, batch, check_finite):
         """A state that a user gives for each sequence of a batch, or its derivative, checked."""

@@ -14,6 +14,8 @@ from ._fixed import Fixed
 from ._stream import Runner
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from ._outputs import OutputUnits
     from ._parameters import Parameters
     from ._states import States
@@ -39,6 +41,10 @@ class Stream(Fixed, Runner):
         Sequences that run side by side.
     check_finite : bool
         Refuse NaN and infinity in x.
+    features : (B, F) array_like, optional
+        Of the sequences, where initial states are a function of some.
+    state : tuple, optional
+        To begin with; by default the initial state.
 
     Attributes
     ----------
@@ -100,6 +106,8 @@ class Stream(Fixed, Runner):
         output: OutputUnits,
         batch_size: int = 1,
         check_finite: bool = True,
+        features: npt.ArrayLike | None = None,
+        state: StateLike | None = None,
     ) -> None:
         states.refuse_reading_ahead("stream")
         batch_size = as_integer(batch_size, "batch_size", 1, 1 << 24)
@@ -118,8 +126,12 @@ class Stream(Fixed, Runner):
         self.batch_size, self.check_finite = batch_size, check_finite
         self._parameters, self._states = parameters, states
         self._layers, self._dtype = layers, states.dtype
+        self._features = self._check_features(features, state)
         self.refresh()
-        self.reset()
+        if state is None:
+            self.reset()
+        else:
+            self.state = state
 
     def __reduce_ex__(self, protocol):
         raise TypeError(
@@ -131,9 +143,28 @@ class Stream(Fixed, Runner):
         """Take the network's parameters as they are now. The state stays."""
         self._alone(self._take_weights, self._parameters.views(self._parameters.flat.copy()))
 
-    def reset(self) -> None:
-        """Back to the initial state."""
-        self._alone(self._set, self._states.initial(self._weights, self.batch_size))
+    def reset(self, features: npt.ArrayLike | None = None) -> None:
+        """Back to the initial state.
+
+        Parameters
+        ----------
+        features : (B, F) array_like, optional
+            Where initial states are a function of features, those of the sequences that begin now;
+            by default those of the sequences before. It may be (F,) where `batch_size` is 1.
+
+        Examples
+        --------
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(1, 4)], seed=0, initial=2)
+        >>> stream = net.stream(features=[0.3, -1.2])
+        >>> stream([0.5]).shape
+        (4,)
+        >>> stream.reset([0.1, 0.7])
+        """
+        if features is not None or self._features is None:
+            self._features = self._check_features(features)
+        initial = self._states.initial(self._weights, self.batch_size, self._features)
+        self._alone(self._set, initial)
 
     @property
     def state(self) -> State:
@@ -143,10 +174,15 @@ class Stream(Fixed, Runner):
     def state(self, value: StateLike) -> None:
         self._alone(self._set, self._states.check(value, self.batch_size, True))
 
+    def _check_features(self, features, state=None):
+        single = self.batch_size == 1 and np.ndim(features) == 1
+        batch_size = None if single else self.batch_size
+        features = self._states.check_features(features, batch_size, True, state)
+        return None if features is None else features.copy()
+
     def _take_weights(self, weights):
-        self._prepare(
-            [layer.masked(w).blocks for layer, (w,) in zip(self._layers, weights, strict=True)]
-        )
+        pairs = zip(self._layers, weights[: len(self._layers)], strict=True)
+        self._prepare([layer.masked(w).blocks for layer, (w,) in pairs])
         self._weights = weights
 
     def _copy_of_state(self):

@@ -11,6 +11,7 @@ from lstmcore.losses import LOSSES, Huber, Quantile, find_loss
 from lstmcore.sequences import make_batch
 
 B, T, K = 3, 4, 5
+OF_STEPS = [name for name, loss in LOSSES.items() if loss.terms == "steps"]
 LENGTHS = np.array([4, 0, 2])
 BATCH = make_batch(np.zeros((B, T, 1)), 1, "float64", lengths=LENGTHS)
 SCORED = BATCH.valid
@@ -23,10 +24,17 @@ def targets_of(name, rng, shape):
     if name == "cross_entropy":
         rows = rng.random(shape)
         return rows / rows.sum(-1, keepdims=True)
+    if name == "mixture":
+        return rng.normal(size=(*shape[:-1], 1))
     return rng.random(shape)
 
 
-def prepare(name, Y, *, batch=BATCH, per_sequence=False, K=K, dtype="float64", **rest):
+def outputs_of(name):
+    return 6 if name == "mixture" else K  # of two components
+
+
+def prepare(name, Y, *, batch=BATCH, per_sequence=False, K=None, dtype="float64", **rest):
+    K = outputs_of(name) if K is None else K
     return find_loss(name).prepare(Y, batch, K, per_sequence, dtype, **rest)
 
 
@@ -40,12 +48,12 @@ def read_out(name, Y, **rest):
     return prepare(name, Y, batch=batch, per_sequence=True, **rest)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", OF_STEPS)
 @pytest.mark.parametrize("per_sequence", [False, True], ids=["every step", "read out"])
 def test_delta_is_the_derivative_of_the_value(name, per_sequence):
     rng = np.random.default_rng(0)
     shape, terms = ((B,), B) if per_sequence else ((B, T), N)
-    a = rng.normal(size=(terms, K))
+    a = rng.normal(size=(terms, outputs_of(name)))
     weights = rng.random(terms)
     weights[1] = 0
     targets = prepare(name, targets_of(name, rng, (*shape, K)), per_sequence=per_sequence)
@@ -58,10 +66,10 @@ def test_delta_is_the_derivative_of_the_value(name, per_sequence):
     assert not delta[weights == 0].any()
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", OF_STEPS)
 def test_values_are_those_of_the_definition(name):
     rng = np.random.default_rng(1)
-    a = rng.normal(size=(B, K))
+    a = rng.normal(size=(B, outputs_of(name)))
     z = targets_of(name, rng, (B, K))
     if name == "squared_error":
         expected = 0.5 * (a - z) ** 2
@@ -75,6 +83,11 @@ def test_values_are_those_of_the_definition(name):
         expected = np.where(e <= 1, 0.5 * e**2, e - 0.5)
     elif name == "quantile":
         expected = 0.5 * np.abs(a - z)
+    elif name == "mixture":
+        shares, means, scales = np.exp(a[:, :2]), a[:, 2:4], np.exp(a[:, 4:])
+        shares /= shares.sum(axis=1, keepdims=True)
+        each = np.exp(-(((z - means) / scales) ** 2) / 2) / (scales * np.sqrt(2 * np.pi))
+        expected = -np.log((shares * each).sum(axis=1, keepdims=True))
     else:
         y = 1 / (1 + np.exp(-a))
         expected = -z * np.log(y) - (1 - z) * np.log(1 - y)
@@ -108,10 +121,10 @@ def test_extreme_pre_activations_do_not_overflow(name, dtype):
     assert delta.dtype == dtype and np.isfinite(delta).all() and np.abs(delta).max() <= 1
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", OF_STEPS)
 def test_non_finite_outputs_give_a_non_finite_value_without_a_warning(name):
-    a = np.full((2, K), np.inf)
-    targets = read_out(name, np.full((2, K), 1 / K))
+    a = np.full((2, outputs_of(name)), np.inf)
+    targets = read_out(name, targets_of(name, np.random.default_rng(0), (2, K)))
     with np.errstate(all="raise"):
         value, _ = find_loss(name).value_and_delta(a.copy(), targets, np.ones(2))
     assert not np.isfinite(value)
@@ -125,10 +138,10 @@ def test_the_value_is_summed_in_float64():
     assert delta.dtype == np.float32
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", OF_STEPS)
 def test_only_the_pre_activations_are_written_to(name):
     rng = np.random.default_rng(3)
-    a, Y = rng.normal(size=(B, K)), targets_of(name, rng, (B, K))
+    a, Y = rng.normal(size=(B, outputs_of(name))), targets_of(name, rng, (B, K))
     weights = np.ones(B)
     targets = read_out(name, Y)
     assert not np.shares_memory(targets.values, Y)

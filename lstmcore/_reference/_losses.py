@@ -3,25 +3,28 @@
 import numpy as np
 
 from ._activations import logistic
+from ._mixture import mixture
 
 
-def loss_rows(loss, a, targets, weights, scale, n_threads):
+def loss_rows(loss, a, targets, weights, scale, n_threads, form=None):
     """The weighted sum of a loss over rows, computed in float64; delta takes the place of a.
 
     Parameters
     ----------
-    loss : {0, 1, 2, 3}
-        Squared error, cross entropy, binary cross entropy, Poisson.
+    loss : {0, 1, 2, 3, 4}
+        Squared error, cross entropy, binary cross entropy, Poisson, mixture.
     a : (N, K) array
         Pre-activations; overwritten with the derivative of the value.
     targets : (N, K) array or, of cross entropy, (N,) intp array
-        Targets of a's dtype, or labels.
-    weights : (N,) float64 array, (N, K) but for cross entropy, or None
+        Targets of a's dtype, or labels. Those of a mixture are as many as `form` says.
+    weights : (N,) float64 array, (N, K) but for cross entropy and mixture, or None
         None is ones. What has weight 0, a row or an output, counts nothing, whatever it holds.
     scale : float
         What multiplies the weights.
     n_threads : int
         Not used here.
+    form : tuple, optional
+        Of a mixture: dimensions, correlation, end, floor of the scales.
 
     Returns
     -------
@@ -34,7 +37,9 @@ def loss_rows(loss, a, targets, weights, scale, n_threads):
     if targets.ndim == 1:
         targets = np.eye(a.shape[1])[targets]
     with np.errstate(over="ignore", invalid="ignore"):
-        terms, delta = _LOSSES[loss](a[scored].astype(float), targets[scored].astype(float))
+        terms, delta = _LOSSES[loss](
+            a[scored].astype(float), targets[scored].astype(float), *(form or ())
+        )
         a[...] = 0
         a[scored] = delta * weights[scored, None]
         return float(terms @ weights[scored])
@@ -64,4 +69,4 @@ def _poisson(a, z):
     return np.where(np.isinf(y), y, y - products).sum(axis=1), y - z
 
 
-_LOSSES = (_squared_error, _cross_entropy, _binary_cross_entropy, _poisson)
+_LOSSES = (_squared_error, _cross_entropy, _binary_cross_entropy, _poisson, mixture)

@@ -252,16 +252,15 @@ class Layer(Fixed):
         tapes : list of arrays, or None without `training`
         """
         B, dtype = batch.size, packed[0].dtype
-        cell = self.kernel_cell(dtype)
-        n_threads = self.threads(
-            n_threads, dtype, batch.n_steps, batch.max_length, tokens=x.values.dtype != dtype
-        )
+        cell, tokens = self.kernel_cell(dtype), x.values.dtype != dtype
+        n_threads = self.threads(n_threads, dtype, batch.n_steps, batch.max_length, tokens=tokens)
         tapes, tape = [], None
         for d, reverse in enumerate(self.reversals):
             if training:
                 tape = workspace.take(kernels.sizes(cell)[1] * (B + batch.n_steps))
             mark = workspace.mark
-            scratch = workspace.take(kernels.scratch_size(cell, B, n_threads, False, False))
+            size = kernels.scratch_size(cell, B, n_threads, False, False, not tokens)
+            scratch = workspace.take(size)
             y_values, y_first = self._outputs_of(d, y)
             kernels.forward(
                 cell,
@@ -326,17 +325,13 @@ class Layer(Fixed):
         n_threads : int or None
         """
         B, dtype = batch.size, packed[0].dtype
-        cell = self.kernel_cell(dtype)
+        cell, tokens = self.kernel_cell(dtype), x.values.dtype != dtype
         n_threads = self.threads(
-            n_threads,
-            dtype,
-            batch.n_steps,
-            batch.max_length,
-            tokens=x.values.dtype != dtype,
-            passes=2,
+            n_threads, dtype, batch.n_steps, batch.max_length, tokens=tokens, passes=2
         )
         mark = workspace.mark
-        scratch = workspace.take(kernels.scratch_size(cell, B, n_threads, True, dx is not None))
+        size = kernels.scratch_size(cell, B, n_threads, True, dx is not None, not tokens)
+        scratch = workspace.take(size)
         dx_values, dx_first = (None, None) if dx is None else dx
         for d, reverse in enumerate(self.reversals):
             dy_values, dy_first = self._outputs_of(d, dy)

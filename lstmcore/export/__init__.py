@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._checks import as_choice, as_flag, describe
+from .._initial import refuse_initial
 from ..network import Network
 from ..sequences import make_batch
 from . import _source
@@ -179,6 +180,7 @@ def export_c(
     number_format = _FORMATS[as_choice(dtype, "dtype", tuple(_FORMATS))]
     overwrite = as_flag(overwrite, "overwrite")
     self_test = as_flag(self_test, "self_test")
+    refuse_initial(net, "the C code does not compute")
     if not np.isfinite(net.params).all():
         raise ValueError("net: expected finite parameters, got NaN or infinity")
     if data is None:

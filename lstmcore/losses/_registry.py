@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from .._checks import as_choice, describe
 from .._outputs import OUTPUTS
 from ._compiled import BinaryCrossEntropy, CrossEntropy, Poisson, SquaredError
+from ._ctc import CTC
 from ._function import FunctionLoss
 from ._loss import TERMS, Loss
+from ._mixture import Mixture
 from ._of_errors import Huber, Quantile
 
 if TYPE_CHECKING:
@@ -20,7 +22,16 @@ if TYPE_CHECKING:
 
 LOSSES: dict[str, Any] = {
     loss.name: loss
-    for loss in (SquaredError, CrossEntropy, BinaryCrossEntropy, Poisson, Huber, Quantile)
+    for loss in (
+        SquaredError,
+        CrossEntropy,
+        BinaryCrossEntropy,
+        Poisson,
+        Huber,
+        Quantile,
+        CTC,
+        Mixture,
+    )
 }
 
 

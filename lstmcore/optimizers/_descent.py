@@ -457,7 +457,8 @@ class Stretches(Batches):
         ends = examples.state
         if ends is None:
             nothing = np.zeros((len(examples), 0, net.input_size), net.dtype)
-            ends = net.predict(nothing, return_state=True)[1]
+            features = examples.batch.features
+            ends = net.predict(nothing, features=features, return_state=True)[1]
         run.states = deepcopy(ends)
 
     @property

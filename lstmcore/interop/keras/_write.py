@@ -11,6 +11,7 @@ import numpy as np
 
 from ..._archive import as_path, at_once
 from ..._checks import describe
+from ..._initial import refuse_initial
 from ...cells import Dense, Embedding, reorder
 from ...network import Network
 from .._common import ORDERS, import_extra, two_biases
@@ -92,6 +93,7 @@ def to_keras(net: Network, path: Path) -> None:
     name = as_path(path)
     if not name.endswith(".keras"):
         raise ValueError(f"path: expected a name that ends with .keras, got {name!r}")
+    refuse_initial(net, "a Sequential model has no place for")
     misfits = _misfits(net)
     if misfits:
         refuse("net: expected what Keras can say, got a network with what it cannot", misfits)

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..._archive import at_once
 from ..._checks import as_flag
+from ..._initial import refuse_initial
 from ..._readout import READOUTS
 from ..._version import __version__
 from ._activations import OF_NODES
@@ -33,6 +34,7 @@ def to_onnx(
 ) -> bytes | None:
     """What `Network.to_onnx` does."""
     lengths, states = as_flag(lengths, "lengths"), as_flag(states, "states")
+    refuse_initial(net, "the graph does not compute")
     _refuse(net, states)
     data = _Writer(net, lengths, states).model().SerializeToString(deterministic=True)
     if path is None:
