@@ -640,6 +640,18 @@ def test_shards_that_dask_has_written_to_disk(expected):
         assert on_disk >= len(SHARDS) - 1
 
 
+def test_shards_in_a_process_share_the_memory_of_their_calls(threads):
+    def network_of(shard):
+        return id(shard.net)
+
+    for client in None, threads:
+        with lc.DistributedObjective(network(), SHARDS, client) as obj:
+            assert len(set(obj.map_shards(network_of))) == 1
+        gc.collect()
+        assert held_on(threads) == []
+        assert not distributed._networks
+
+
 def test_shards_that_are_not_kept_are_nowhere(threads):
     with (
         lc.DistributedObjective(network(), SHARDS, threads, keep=False) as obj,
