@@ -8,7 +8,7 @@ import numpy as np
 
 from .._checks import as_flag, as_integer, as_ndarray, as_threads, describe
 from .._dispatch import choose_threads, kernels
-from .._fixed import Fixed, read_only
+from .._fixed import Fixed, read_only, remade
 from ..sequences import make_batch
 from ._compiled import CrossEntropy
 from ._loss import Loss
@@ -51,7 +51,7 @@ class LabelTargets(Fixed, Targets):
         self.labels, self.begin = read_only(labels), read_only(begin)
 
     def __reduce__(self):
-        return LabelTargets, (self.labels, self.begin)  # copies are read-only again
+        return remade, (LabelTargets, self.labels, self.begin)  # copies are read-only again
 
     def __len__(self) -> int:
         return len(self.begin) - 1
