@@ -23,6 +23,11 @@ _STRETCH = 1024  # steps of a prime whose outputs are in memory at a time
 _FEED = "; feed= takes a function that makes inputs of draws"
 
 
+def draws_classes(loss):
+    """Whether a draw is a class by its probability among softmax outputs, and nothing else."""
+    return loss.output == "softmax" and type(loss).sample is CrossEntropy.sample
+
+
 class Generation:
     """What one network generates. `Network.generate` says what the arguments are.
 
@@ -42,10 +47,9 @@ class Generation:
         layers = states.parts.layers
         self._I, self._K = layers[0].input_size, layers[-1].output_size
         self._takes_tokens, self._dtype = layers[0].tokens, states.dtype
-        sample = type(loss).sample
         # Classes that the stream draws, and outputs that are their own draws.
-        self._draws_classes = output.name == "softmax" and sample is CrossEntropy.sample
-        self._gives_outputs = output.name == "identity" and sample is Loss.sample
+        self._draws_classes = draws_classes(loss)
+        self._gives_outputs = loss.output == "identity" and type(loss).sample is Loss.sample
 
     def run(
         self,
