@@ -345,7 +345,8 @@ LSTMRT_INLINE const int8_t *lstmrt_rows(const lstmrt_matrix *m, int tile, size_t
 }
 
 /* a (G) = W x + R h + b, or added to a. With a token, x is the one signal of its one-hot vector
- * that is not 0. Whether there is a token is in the code of a call: the other way takes no flash. */
+ * that is not 0. Whether there is a token is in the code of a call, so that the other way takes no
+ * flash. */
 LSTMRT_INLINE void lstmrt_affine(const lstmrt_matrix *m, const int16_t *x, const size_t *token,
                                  const int16_t *h, int add, int32_t *a)
 {

@@ -5,7 +5,7 @@
  * vector, and, where outputs are probabilities of tokens, draws of the next one.
  *
  * Included after lstmrt_model.h by the generated file of a network, which says:
- *     LSTMRT_FIRST(DO)       the first layer, DO(FORWARD, CELL, 0); nothing if it is the last as well
+ *     LSTMRT_FIRST(DO)       the first layer, DO(FORWARD, CELL, 0); nothing if it is the last too
  *     LSTMRT_REST(DO)        the layers between it and the readout
  *     LSTMRT_DRAWS           1 if tokens are drawn from the outputs
  */
