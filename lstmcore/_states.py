@@ -18,7 +18,7 @@ from ._checks import (
 )
 from ._initial import Start
 from ._workspace import Workspace
-from .sequences import ONLY_WITH_TOKENS, as_tokens, check_tokens
+from .sequences import ONLY_WITH_TOKENS, as_tokens, check_columns, check_tokens, single_steps
 
 
 class States:
@@ -131,6 +131,8 @@ class States:
             single, rows = array.ndim == 1, rows_contiguous(array.reshape(-1, 1, I))
             if check_finite:
                 refuse_nonfinite(array, name)
+            if layer.token_sizes:
+                rows = check_columns(single_steps(rows), layer.token_sizes, name).x.values[:, None]
         if len(rows) == 0:
             raise ValueError(f"{name}: expected at least one sequence, got {describe(array)}")
         return rows, single

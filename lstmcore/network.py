@@ -34,7 +34,7 @@ from ._readout import cut
 from ._states import States
 from .cells import CELLS, Layer
 from .losses import LOSSES, find_loss
-from .sequences import as_outputs, make_batch, single_steps
+from .sequences import as_outputs, check_columns, make_batch, single_steps
 from .streaming import Stream
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Network(Fixed):
     ----------
     layers : sequence of Layer
         `RNN`, `LSTM`, `GRU` and `Dense` layers in any order. Each takes as many numbers as the one
-        before it gives. The first may be an `Embedding`.
+        before it gives. The first may be an `Embedding` or a `MixedEmbedding`.
     loss : str, Loss or function
         "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber", "quantile" or
         "ctc" or "mixture". It also fixes the output activation, which is, in this order, identity,
@@ -1721,6 +1721,8 @@ class Network(Fixed):
         """Inputs that a user gives, checked, with the features of their sequences."""
         tokens = self.takes_tokens
         batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
+        if self.layers[0].token_sizes:
+            batch = check_columns(batch, self.layers[0].token_sizes, "X")
         features = self._states.check_features(features, batch.size, check_finite, state)
         return batch if features is None else batch.with_features(features)
 
@@ -1742,7 +1744,7 @@ def _check_layers(layers):
             *others, last = CELLS
             kinds = f"{', '.join(others)} or {last}"
             raise TypeError(f"layers[{k}]: expected an {kinds}, got {describe(layer)}")
-        if k and layer.tokens:
+        if k and (layer.tokens or layer.token_sizes):
             raise ValueError(
                 f"layers[{k}]: expected a layer of numbers, for only layers[0] may take tokens, "
                 f"got {layer!r}"

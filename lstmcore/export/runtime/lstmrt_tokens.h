@@ -23,7 +23,7 @@ static inline void lstmrt_step_token(lstmrt_state *s, size_t number, lstmrt_real
 {
     const size_t *token = &number;
     lstmrt_signal room[1] = {0};
-    const lstmrt_signal *in = LSTMRT_TAKE_ONE(number, room);
+    const lstmrt_signal *in = LSTMRT_TAKE_ONE(s, number, room);
     LSTMRT_FIRST(LSTMRT_STEP_TOKEN)
     LSTMRT_REST(LSTMRT_STEP)
     lstmrt_collect(s, in);
