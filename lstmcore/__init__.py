@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from ._dispatch import C_API as _C_API  # noqa: F401  (where lstmcore_import of lstmcore.h looks)
 from ._dispatch import get_num_threads, set_num_threads, show_config
 from ._version import __version__
-from .cells import GRU, LSTM, RNN, Dense, Embedding
+from .cells import GRU, LSTM, RNN, Dense, Embedding, MixedEmbedding
 from .network import Network
 
 # What imports SciPy or is not needed by everyone is imported when it is first used; type checkers
@@ -109,6 +109,7 @@ __all__ = [
     "Dense",
     "DistributedObjective",
     "Embedding",
+    "MixedEmbedding",
     "NGram",
     "Network",
     "Objective",
