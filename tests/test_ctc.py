@@ -444,6 +444,22 @@ def test_gauss_newton_is_never_negative_and_above_the_hessian():
     assert v @ obj.gauss_newton(net.params, v) > 0
 
 
+def test_targets_are_not_drawn():
+    with pytest.raises(NotImplementedError, match=r"labels of whole sequences; lstmcore\.decode"):
+        CTC().sample(np.ones((1, 3)) / 3, 0)
+
+
+def test_exported_programs_are_those_of_cross_entropy(tmp_path):
+    """What predicts is the softmax, which has tests of its own in every format."""
+    layers = [lc.LSTM(2, 4), lc.Dense(4, 4)]
+    programs = []
+    for loss in ("ctc", "cross_entropy"):
+        net = lc.Network(layers, loss, seed=0)
+        lc.export_c(net, tmp_path / loss, "reader")
+        programs.append((tmp_path / loss / "reader.c").read_text())
+    assert programs[0] == programs[1]
+
+
 def test_a_stream_gives_probabilities_of_an_unsegmented_sequence():
     net = lc.Network([lc.LSTM(2, 4), lc.Dense(4, 4)], "ctc", seed=0)
     stream = net.stream(1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from .._types import Array, LabelsLike, SequencesLike, Vector
+    from .._types import Array, LabelsLike, Seed, SequencesLike, Vector
     from ..sequences import Batch
 
 _INDEX = np.dtype(np.intp)
@@ -179,6 +179,12 @@ class CTC(Loss):
         self, a: Array, targets: Any, weights: Vector, lengths: npt.NDArray[np.intp] | None = None
     ) -> Callable[[Vector], Vector]:
         return CrossEntropy().curvature(a, targets, _of_rows(weights, lengths))
+
+    def sample(self, y: npt.ArrayLike, rng: Seed, **options: Any) -> npt.NDArray[Any]:
+        raise NotImplementedError(
+            f"loss: expected one with a target for each step, got {self!r}, whose targets are the "
+            "labels of whole sequences; lstmcore.decode reads them"
+        )
 
 
 class Losses(NamedTuple):
