@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._checks import as_choice, as_flag, describe
-from .._initial import refuse_initial
+from .._checks import as_choice, as_flag, as_real, describe, refuse_nonfinite, shaped
 from ..network import Network
 from ..sequences import make_batch
 from . import _source
@@ -97,6 +96,7 @@ def export_c(
     dtype: Literal["float32", "float64", "int8"] = "float32",
     data: npt.ArrayLike | None = None,
     lengths: npt.ArrayLike | None = None,
+    features: npt.ArrayLike | None = None,
     overwrite: bool = False,
     self_test: bool = False,
 ) -> ExportReport:
@@ -118,6 +118,9 @@ def export_c(
         the rounding of the weights and the error in the report come from them.
     lengths : (B,) array_like of int, optional
         As in `Network.predict`.
+    features : (B, F) array_like, optional
+        Typical ones, where the network's initial states are a function of some; the self-test
+        records the first. Without them it records noise.
     overwrite : bool
         Replace files that are there already.
     self_test : bool
@@ -149,6 +152,9 @@ def export_c(
         NAME_step(&state, x, y);               one time step
         NAME_sequence(&state, x, n_steps, y);  many
 
+    Where initial states are a function of features, there is
+    ``NAME_reset_from(&state, features)`` in place of ``NAME_reset``; int8 has no such function.
+
     With a readout the output is that of the sequence so far. A layer that reads from the
     sequence's end needs whole sequences: then there is no ``NAME_step``, and ``NAME_sequence``
     takes a buffer of ``NAME_BUFFER(n_steps)`` numbers.
@@ -176,7 +182,6 @@ def export_c(
     number_format = _FORMATS[as_choice(dtype, "dtype", tuple(_FORMATS))]
     overwrite = as_flag(overwrite, "overwrite")
     self_test = as_flag(self_test, "self_test")
-    refuse_initial(net, "the C code does not compute")
     if not np.isfinite(net.params).all():
         raise ValueError("net: expected finite parameters, got NaN or infinity")
     if data is None:
@@ -194,8 +199,9 @@ def export_c(
         raise ValueError(f"data: expected numbers that {real} holds, got {largest:.3g}")
 
     model = model_of(net)
+    features = _features(features, net)
     with np.errstate(over="ignore", invalid="ignore"):  # refused by name wherever it matters
-        exported = number_format.export(model, net, sequences)
+        exported = number_format.export(model, net, sequences, features)
     if not np.isfinite(exported.y).all():
         raise ValueError(
             f"net: expected outputs that {real} holds on the recorded inputs, got NaN or infinity"
@@ -254,6 +260,25 @@ def run_self_test(
                     f"self-test: {' '.join(command)} failed:\n{done.stdout}{done.stderr}"
                 )
     return done.stdout.strip()
+
+
+def _features(features, net):
+    """Typical features (n, F), or None where the network has none."""
+    if net.initial is None:
+        if features is not None:
+            raise ValueError(
+                "features: expected None with a network whose initial states are no function of "
+                f"features, got {describe(features)}"
+            )
+        return None
+    if features is None:
+        return np.random.default_rng(0).standard_normal((1, net.feature_size))
+    features = as_real(features, "features", np.dtype(float))
+    shaped(features, "features", ("n", net.feature_size))
+    refuse_nonfinite(features, "features")
+    if not len(features):
+        raise ValueError("features: expected those of at least one sequence, got none")
+    return features
 
 
 def _sequences(data, lengths, net):
@@ -359,6 +384,7 @@ def _texts(model, exported, name, number_format, network):
         "outputs": model.outputs,
         "rows": "n_steps, " if per_step else "",
         "whole": int(model.whole),
+        "features": model.features,
     }
     functions = _source.SEQUENCE if model.whole else _source.STREAM
     header = _source.HEADER.format(
@@ -371,13 +397,20 @@ def _texts(model, exported, name, number_format, network):
             if buffer
             else ""
         ),
+        reset=_source.RESET_FROM.format(**common)
+        if model.initial
+        else _source.RESET.format(**common),
+        first=f"{name}_reset{'_from' if model.initial else ''}",
         functions=functions.format(
             **common,
+            begins="the state as reset_from has left it" if model.initial else "the initial state",
             so_far="" if per_step else ", as if the sequence ended here",
             indent=" " * len(f"void {name}_sequence("),
         ),
     )
     settings = [*exported.settings]
+    if model.initial:
+        settings.append(f"#define LSTMRT_INITIAL(DO) {model.initial_list()}")
     last = len(model.parts) - 1
     if model.parts[last][0].is_output:
         settings.append(f"#define LSTMRT_OUTPUT_LAYER layer{last}")
@@ -399,6 +432,9 @@ def _texts(model, exported, name, number_format, network):
         settings="\n".join(settings),
     )
     steps = len(exported.x)
+    recorded = {"x": exported.x, "y": exported.y}
+    if model.initial:
+        recorded["features"] = exported.features
     selftest = _source.SELFTEST.format(
         **common,
         all=int(per_step),
@@ -409,7 +445,7 @@ def _texts(model, exported, name, number_format, network):
             if buffer
             else ""
         ),
-        data=f"{array('lstmrt_x', exported.x)}\n\n{array('lstmrt_y', exported.y)}",
+        data="\n\n".join(array(f"lstmrt_{key}", value) for key, value in recorded.items()),
     )
     return {f"{name}.h": header, f"{name}.c": source, f"{name}_selftest.c": selftest}
 

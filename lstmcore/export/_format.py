@@ -37,6 +37,8 @@ class Exported:
     y : (T, K) or (K,) array
         its outputs.
     error, tolerance : float
+    features : (1, F) array or None
+        Those of the self-test's sequence.
     details : dict
         Of the report.
     """
@@ -48,6 +50,7 @@ class Exported:
     error: float
     tolerance: float
     settings: list[str] = field(default_factory=list)
+    features: np.ndarray | None = None
     details: dict[str, object] = field(default_factory=dict)
 
 
@@ -87,9 +90,10 @@ class Format:
     needs_data = False
     converts_inputs = False
 
-    def export(self, model, net, sequences):
+    def export(self, model, net, sequences, features):
         """The `Model` of a `Network` in these numbers, an `Exported`.
 
-        `sequences` are typical inputs, a list of (T_b, I) float64 arrays.
+        `sequences` are typical inputs, a list of (T_b, I) float64 arrays; `features` are some (n,
+        F), or None where initial states are no function of any.
         """
         raise NotImplementedError

@@ -116,7 +116,7 @@ HEADER = """\
  * Written by lstmcore {version}; do not edit. The network:
 {layers}
  *
- * The caller owns all memory: a state for each sequence that is under way, {name}_reset before its
+ * The caller owns all memory: a state for each sequence that is under way, {first} before its
  * first step. Nothing is allocated, and no function has memory of its own, so any number of states
  * may be stepped at once. x and y may be the same array. {note}
  */
@@ -137,14 +137,24 @@ typedef struct {name}_state {{
 {members}
 }} {name}_state;
 
-/* The initial state. */
-void {name}_reset({name}_state *state);
-{functions}
+{reset}{functions}
 #ifdef __cplusplus
 }}
 #endif
 
 #endif
+"""
+
+RESET = """\
+/* The initial state. */
+void {name}_reset({name}_state *state);
+"""
+
+RESET_FROM = """\
+#define {upper}_FEATURES {features}
+
+/* The initial state of a sequence with these features ({features}). */
+void {name}_reset_from({name}_state *state, const {real} *features);
 """
 
 STREAM = """
@@ -157,7 +167,7 @@ void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real
 """
 
 SEQUENCE = """
-/* A whole sequence from the initial state: x (n_steps, {inputs}), y ({rows}{outputs}). A layer
+/* A whole sequence from {begins}: x (n_steps, {inputs}), y ({rows}{outputs}). A layer
  * reads it from its end, so there is no single step. What the buffer holds does not matter. */
 void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real} *y,
 {indent}{signal} *buffer);
@@ -201,6 +211,7 @@ typedef {real} lstmrt_real;
 #define LSTMRT_OUTPUTS {outputs}
 #define LSTMRT_READOUT_ALL {all}
 #define LSTMRT_WHOLE {whole}
+#define LSTMRT_FEATURES {features}
 #define LSTMRT_TOLERANCE {tolerance}
 #define LSTMRT_STEPS {steps}
 {buffer}
