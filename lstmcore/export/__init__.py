@@ -403,7 +403,7 @@ def _texts(model, exported, name, number_format, network):
         first=f"{name}_reset{'_from' if model.initial else ''}",
         functions=functions.format(
             **common,
-            begins="the state as reset_from has left it" if model.initial else "the initial state",
+            begins="the state of reset_from" if model.initial else "the initial state",
             so_far="" if per_step else ", as if the sequence ended here",
             indent=" " * len(f"void {name}_sequence("),
         ),

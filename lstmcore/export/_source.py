@@ -116,9 +116,10 @@ HEADER = """\
  * Written by lstmcore {version}; do not edit. The network:
 {layers}
  *
- * The caller owns all memory: a state for each sequence that is under way, {first} before its
- * first step. Nothing is allocated, and no function has memory of its own, so any number of states
- * may be stepped at once. x and y may be the same array. {note}
+ * The caller owns all memory: a state for each sequence that is under way,
+ * {first} before its first step. Nothing is allocated, and no function has memory
+ * of its own, so any number of states may be stepped at once. x and y may be the same array.
+ * {note}
  */
 #ifndef {upper}_H
 #define {upper}_H
