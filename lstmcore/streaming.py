@@ -220,6 +220,13 @@ class Stream(Fixed, Runner):
         memory = self._read_memory
         return memory[: B * H].reshape(B, H), memory[B * H : B * H + B]
 
+    def _keep(self, places):
+        """Go on with some of the sequences alone: for `Generation`, whose stream is its own."""
+        state = self._copy_of_state()
+        self.__dict__["batch_size"] = len(places)
+        self._set_batch(len(places))
+        self._set(tuple(tuple(values[places] for values in entry) for entry in state))
+
     def _convert(self, x, out):
         """A step of anything that is not read as it stands."""
         rows, single = self._states.check_step(x, self.check_finite)
