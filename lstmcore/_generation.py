@@ -66,12 +66,6 @@ class Generation:
         options,
     ):
         """The draws, and whatever else is wanted: see `Network.generate`."""
-        first = self._states.parts.layers[0]
-        if first.token_sizes:
-            raise ValueError(
-                "net: expected a first layer of numbers, or of tokens of one kind, which draws "
-                f"become, got {first!r}; a stream takes what a loop makes of its outputs"
-            )
         steps = as_integer(steps, "steps", 0)
         rng = as_generator(rng, "rng")
         with_p = as_flag(return_log_prob, "return_log_prob")

@@ -183,12 +183,6 @@ def test_sizes_that_cannot_be(arguments, numbers, error, message):
         lc.MixedEmbedding(*arguments, n_numbers=numbers)
 
 
-def test_draws_are_no_steps_of_tokens_and_numbers():
-    net = lc.Network([table(), lc.LSTM(8, 4)], seed=0)  # as many outputs as inputs
-    with pytest.raises(ValueError, match="net: expected a first layer of numbers, or of tokens"):
-        net.generate(None, 3)
-
-
 def test_it_is_the_first_layer():
     with pytest.raises(ValueError, match=r"layers\[1\]: expected a layer of numbers"):
         lc.Network([lc.Dense(3, 4), table()])

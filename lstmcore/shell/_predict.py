@@ -52,6 +52,11 @@ def _predict(arguments):
     if arguments.out is not None:
         _check_out(arguments)
     net = read_model(arguments.model)
+    if net.initial is not None:
+        raise ValueError(
+            "MODEL: expected a network whose initial states are no function of features, for which "
+            f"DATA has no place, got initial={net.initial!r}; Network.predict takes features"
+        )
     data = read_inputs(arguments.data, net, arguments)
     names = _names(net)
     outputs = net.predict(data.X)
