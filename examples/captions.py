@@ -115,8 +115,8 @@ def train(vocabulary, features, phrases, l2, seed):
 
 def write(net, vocabulary, features, longest=12):
     """The phrase for each row of features, word by word the most probable one."""
-    written = net.generate(0, longest, features=features, temperature=0, stop=0)
-    return [[vocabulary.words[number] for number in numbers if number] for numbers in written]
+    drawn = net.generate(0, longest, temperature=0, stop=0, features=features)
+    return [[vocabulary.words[number] for number in numbers if number] for numbers in drawn]
 
 
 def exact(phrases, others):

@@ -157,6 +157,16 @@ def export_c(
     Where initial states are a function of features, there is
     ``NAME_reset_from(&state, features)`` in place of ``NAME_reset``; int8 has no such function.
 
+    A network that takes tokens has in addition a step of a token, which costs no product with a
+    one-hot vector; and one whose outputs are probabilities of tokens draws the next one::
+
+        NAME_step_token(&state, token, y);
+        token = NAME_generate(&state, token, temperature, uniform, y);
+        uniform = NAME_uniform(&seed);         from 0 to 1, of a small generator
+
+    From the same uniform numbers these are the tokens of `Network.generate`, unless a number falls
+    between two tokens as closely as roundings of the outputs reach.
+
     With a readout the output is that of the sequence so far. A layer that reads from the
     sequence's end needs whole sequences: then there is no ``NAME_step``, and ``NAME_sequence``
     takes a buffer of ``NAME_BUFFER(n_steps)`` numbers.
@@ -211,7 +221,10 @@ def export_c(
             f"net: expected outputs that {real} holds on the recorded inputs, got NaN or infinity"
         )
     texts = _texts(model, exported, name, number_format, repr(net))
-    files = _write(Path(directory), name, texts, number_format.runtime, overwrite)
+    runtime = [*number_format.runtime, "lstmrt_model.h"]
+    if _reads_tokens(model):
+        runtime.append("lstmrt_tokens.h")
+    files = _write(Path(directory), name, texts, runtime, overwrite)
     report = ExportReport(
         files=tuple(files),
         dtype=dtype,
@@ -411,6 +424,8 @@ def _texts(model, exported, name, number_format, network):
         "license": _source.LICENSE,
     }
     functions = _source.SEQUENCE if model.whole else _source.STREAM
+    if _reads_tokens(model):
+        functions += _source.TOKENS + _source.DRAWS * model.draws
     header = _source.HEADER.format(
         **common,
         layers=_source.comment_lines(network),
@@ -429,6 +444,7 @@ def _texts(model, exported, name, number_format, network):
             begins="the state of reset_from" if model.initial else "the initial state",
             so_far="" if per_step else ", as if the sequence ended here",
             indent=" " * len(f"void {name}_sequence("),
+            generate_indent=" " * len(f"size_t {name}_generate("),
         ),
     )
     settings = [*exported.settings]
@@ -443,6 +459,10 @@ def _texts(model, exported, name, number_format, network):
         settings.append(f"#define LSTMRT_READ_BOTH {int(model.reads_both)}")
     if model.whole:
         settings.append(f"#define LSTMRT_HALF {half}")
+    if _reads_tokens(model):
+        settings.append(f"#define LSTMRT_FIRST(DO) {model.layer_list(0, 1)}")
+        settings.append(f"#define LSTMRT_REST(DO) {model.layer_list(1, model.body)}")
+        settings.append(f"#define LSTMRT_DRAWS {int(model.draws)}")
     source = _source.SOURCE.format(
         **common,
         double=int(number_format.real.c_type == "double"),
@@ -453,6 +473,7 @@ def _texts(model, exported, name, number_format, network):
         readout=READOUTS[model.readout],
         read=model.read,
         settings="\n".join(settings),
+        tokens='#include "lstmrt_tokens.h"\n' if _reads_tokens(model) else "",
     )
     steps = len(exported.x)
     recorded = {"x": exported.x, "y": exported.y}
@@ -473,10 +494,15 @@ def _texts(model, exported, name, number_format, network):
     return {f"{name}.h": header, f"{name}.c": source, f"{name}_selftest.c": selftest}
 
 
+def _reads_tokens(model):
+    """Whether there is a step of tokens; a text that must be whole has none."""
+    return model.tokens and not model.whole
+
+
 def _write(directory, name, texts, runtime, overwrite):
     directory.mkdir(parents=True, exist_ok=True)
     contents = {file: text.encode() for file, text in texts.items()}
-    for file in [*runtime, "lstmrt_model.h", "lstmrt_selftest.h", "lstmrt_license.txt"]:
+    for file in [*runtime, "lstmrt_selftest.h", "lstmrt_license.txt"]:
         contents[file] = (RUNTIME / file).read_bytes()
     for file, content in contents.items():
         path = directory / file

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._generation import draws_classes
 from ..cells import Cell, Dense, Weights, reorder
 
 # Where the runtime has the rows of W, R and b in another order than the cell: gates side by side.
@@ -96,6 +97,10 @@ class Model:
     readout : str
     output : str
         The output activation.
+    tokens : bool
+        Whether the first layer may read tokens.
+    draws : bool
+        Whether the loss draws such tokens from the outputs.
     initial : list of (Part, str)
         Where initial states are a function of features: a dense layer for each array of a state,
         and the member of the state that the array is.
@@ -106,6 +111,8 @@ class Model:
     body: int
     readout: str
     output: str
+    tokens: bool
+    draws: bool
     initial: list[tuple[Part, str]]
 
     @property
@@ -189,8 +196,11 @@ def model_of(net):
             ]
         )
     directions = [layer.direction for layer in net.layers]
+    tokens = net.takes_tokens
+    draws = tokens and draws_classes(net._loss) and net.output_size <= net.input_size
     initial = [] if net.initial is None else _initial(net, parts)
-    return Model(parts, directions, net.body.stop, net.readout, net.output_units, initial)
+    options = net.body.stop, net.readout, net.output_units, tokens, draws, initial
+    return Model(parts, directions, *options)
 
 
 def _initial(net, parts):

@@ -190,6 +190,27 @@ void {name}_step({name}_state *state, const {real} *x, {real} *y);
 void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real} *y);
 """
 
+TOKENS = """
+/* The same of a token, 0 ... {upper}_INPUTS - 1, which stands for its one-hot vector and costs no
+ * product. y may be NULL. */
+void {name}_step_token({name}_state *state, size_t token, {real} *y);
+"""
+
+DRAWS = """
+/* The next token of a text: a step of `token`, then a draw from its outputs, given a uniform number
+ * from 0 (included) to 1 (excluded). Output pre-activations are divided by the temperature: below 1
+ * what is likely becomes likelier, 0 takes the likeliest, whatever the number is. OUT y
+ * ({outputs}): the probabilities that were drawn from; at temperature 0, those at 1. */
+size_t {name}_generate({name}_state *state, size_t token, {real} temperature, {real} uniform,
+{generate_indent}{real} *y);
+
+/* The first token whose cumulative probability is above the uniform number: y ({outputs}) >= 0. */
+size_t {name}_draw(const {real} *y, {real} uniform);
+
+/* A uniform number (SplitMix64); the seed is any number, and changes. */
+{real} {name}_uniform(uint64_t *seed);
+"""
+
 SEQUENCE = """
 /* A whole sequence from {begins}: x (n_steps, {inputs}), y ({rows}{outputs}). A layer
  * reads it from its end, so there is no single step. What the buffer holds does not matter. */
@@ -220,7 +241,7 @@ SOURCE = """\
 #define LSTMRT_WHOLE {whole}
 {settings}
 #include "lstmrt_model.h"
-"""
+{tokens}"""
 
 SELFTEST = """\
 /* Self-test of {name}: recorded inputs and the outputs that belong to them.

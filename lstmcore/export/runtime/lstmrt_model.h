@@ -41,26 +41,29 @@ typedef LSTMRT_NAME(state) lstmrt_state;
 
 /* ---- the cells ------------------------------------------------------------------------------- */
 
-/* START: the initial state; STEP: one time step from `in` to the array h. `layer` is the
- * description, `part` the member of the state s. */
+/* START: the initial state; STEP: one time step from `in`, or from `token` where that is not NULL,
+ * to the array h. `layer` is the description, `part` the member of the state s. */
 #define LSTMRT_START_DENSE(layer, part)
-#define LSTMRT_STEP_DENSE(layer, part) lstmrt_dense_step(&layer, in, part.h LSTMRT_SATURATED)
+#define LSTMRT_STEP_DENSE(layer, part)                                                             \
+    lstmrt_dense_step(&layer, in, token, part.h LSTMRT_SATURATED)
 
 #define LSTMRT_START_RNN(layer, part) lstmrt_start(part.h, layer.h0, layer.units)
-#define LSTMRT_STEP_RNN(layer, part) lstmrt_rnn_step(&layer, in, part.h, s->work LSTMRT_SATURATED)
+#define LSTMRT_STEP_RNN(layer, part)                                                               \
+    lstmrt_rnn_step(&layer, in, token, part.h, s->work LSTMRT_SATURATED)
 
 #define LSTMRT_START_LSTM(layer, part) lstmrt_lstm_start(&layer, part.h, part.c)
 #define LSTMRT_STEP_LSTM(layer, part)                                                              \
-    lstmrt_lstm_step(&layer, in, part.h, part.c, NULL, s->work LSTMRT_SATURATED)
+    lstmrt_lstm_step(&layer, in, token, part.h, part.c, NULL, s->work LSTMRT_SATURATED)
 
 #define LSTMRT_START_GRU(layer, part) lstmrt_start(part.h, layer.h0, layer.units)
-#define LSTMRT_STEP_GRU(layer, part) lstmrt_gru_step(&layer, in, part.h, s->work LSTMRT_SATURATED)
+#define LSTMRT_STEP_GRU(layer, part)                                                               \
+    lstmrt_gru_step(&layer, in, token, part.h, s->work LSTMRT_SATURATED)
 
 /* The LSTM with gate recurrence, which has the gates' activations in its state. */
 #define LSTMRT_START_FGR_LSTM(layer, part)                                                         \
     LSTMRT_START_LSTM(layer, part), memset(part.gates, 0, sizeof part.gates)
 #define LSTMRT_STEP_FGR_LSTM(layer, part)                                                          \
-    lstmrt_lstm_step(&layer, in, part.h, part.c, part.gates, s->work LSTMRT_SATURATED)
+    lstmrt_lstm_step(&layer, in, token, part.h, part.c, part.gates, s->work LSTMRT_SATURATED)
 
 /* ---- every layer k: the functions NAME_layer<k>_start, _step and _run ------------------------ */
 
@@ -75,6 +78,7 @@ typedef const lstmrt_signal *(*lstmrt_step)(lstmrt_state *s, const lstmrt_signal
     static inline const lstmrt_signal *LSTMRT_NAME(layer##_step)(lstmrt_state *s,                  \
                                                                  const lstmrt_signal *in)          \
     {                                                                                              \
+        const size_t *const token = NULL;                                                          \
         LSTMRT_STEP_##CELL(layer, s->part);                                                        \
         return s->part.h;                                                                          \
     }
@@ -158,7 +162,7 @@ void LSTMRT_NAME(reset)(lstmrt_state *s)
 }
 
 #ifdef LSTMRT_INITIAL
-#define LSTMRT_BEGIN(dense, member) lstmrt_dense_step(&dense, features, s->member);
+#define LSTMRT_BEGIN(dense, member) lstmrt_dense_step(&dense, features, NULL, s->member);
 
 void LSTMRT_NAME(reset_from)(lstmrt_state *s, const lstmrt_real *features)
 {
@@ -203,17 +207,25 @@ static inline const lstmrt_signal *lstmrt_read(lstmrt_state *s)
 }
 #endif
 
-/* From what the head reads to the outputs. */
-static void lstmrt_output(lstmrt_state *s, const lstmrt_signal *in, lstmrt_real *y)
+/* From what the head reads to the output pre-activations. */
+static inline void lstmrt_scores(lstmrt_state *s, const lstmrt_signal *in, const size_t *token,
+                                 lstmrt_real *y)
 {
     LSTMRT_HEAD(LSTMRT_STEP)
 #ifdef LSTMRT_OUTPUT_LAYER
-    lstmrt_output_dense(&LSTMRT_OUTPUT_LAYER, in, y);
+    lstmrt_output_dense(&LSTMRT_OUTPUT_LAYER, in, token, y);
 #else
     lstmrt_output_copy(in, LSTMRT_READ_SCALE, y, LSTMRT_OUTPUTS);
 #endif
-    lstmrt_output_units(LSTMRT_OUTPUT, y, LSTMRT_OUTPUTS);
     (void)s;
+    (void)token;
+}
+
+/* From what the head reads to the outputs. */
+static void lstmrt_output(lstmrt_state *s, const lstmrt_signal *in, lstmrt_real *y)
+{
+    lstmrt_scores(s, in, NULL, y);
+    lstmrt_output_units(LSTMRT_OUTPUT, y, LSTMRT_OUTPUTS);
 }
 
 #if !LSTMRT_WHOLE
