@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._checks import as_choice, as_flag, describe
-from .._initial import refuse_initial
+from .._checks import as_choice, as_flag, as_real, describe, refuse_nonfinite, shaped
 from ..network import Network
 from ..sequences import make_batch
 from . import _source
@@ -98,6 +97,7 @@ def export_c(
     dtype: Literal["float32", "float64", "int8"] = "float32",
     data: npt.ArrayLike | None = None,
     lengths: npt.ArrayLike | None = None,
+    features: npt.ArrayLike | None = None,
     overwrite: bool = False,
     self_test: bool = False,
 ) -> ExportReport:
@@ -119,6 +119,9 @@ def export_c(
         the rounding of the weights and the error in the report come from them.
     lengths : (B,) array_like of int, optional
         As in `Network.predict`.
+    features : (B, F) array_like, optional
+        Typical ones, where the network's initial states are a function of some; the self-test
+        records the first. Without them it records noise.
     overwrite : bool
         Replace files that are there already.
     self_test : bool
@@ -150,6 +153,9 @@ def export_c(
         NAME_step(&state, x, y);               one time step
         NAME_sequence(&state, x, n_steps, y);  many
         NAME_selftest();                       0 if passed, in NAME_selftest.c
+
+    Where initial states are a function of features, there is
+    ``NAME_reset_from(&state, features)`` in place of ``NAME_reset``; int8 has no such function.
 
     A network that takes tokens has in addition a step of a token, which costs no product with a
     one-hot vector; and one whose outputs are probabilities of tokens draws the next one::
@@ -190,7 +196,6 @@ def export_c(
     number_format = _FORMATS[as_choice(dtype, "dtype", tuple(_FORMATS))]
     overwrite = as_flag(overwrite, "overwrite")
     self_test = as_flag(self_test, "self_test")
-    refuse_initial(net, "the C code does not compute")
     if not np.isfinite(net.params).all():
         raise ValueError("net: expected finite parameters, got NaN or infinity")
     if data is None:
@@ -208,8 +213,9 @@ def export_c(
         raise ValueError(f"data: expected numbers that {real} holds, got {largest:.3g}")
 
     model = model_of(net)
+    features = _features(features, net)
     with np.errstate(over="ignore", invalid="ignore"):  # refused by name wherever it matters
-        exported = number_format.export(model, net, sequences)
+        exported = number_format.export(model, net, sequences, features)
     if not np.isfinite(exported.y).all():
         raise ValueError(
             f"net: expected outputs that {real} holds on the recorded inputs, got NaN or infinity"
@@ -272,6 +278,25 @@ def run_self_test(
                     f"self-test: {' '.join(command)} failed:\n{done.stdout}{done.stderr}"
                 )
     return done.stdout.strip()
+
+
+def _features(features, net):
+    """Typical features (n, F), or None where the network has none."""
+    if net.initial is None:
+        if features is not None:
+            raise ValueError(
+                "features: expected None with a network whose initial states are no function of "
+                f"features, got {describe(features)}"
+            )
+        return None
+    if features is None:
+        return np.random.default_rng(0).standard_normal((1, net.feature_size))
+    features = as_real(features, "features", np.dtype(float))
+    shaped(features, "features", ("n", net.feature_size))
+    refuse_nonfinite(features, "features")
+    if not len(features):
+        raise ValueError("features: expected those of at least one sequence, got none")
+    return features
 
 
 def _sequences(data, lengths, net):
@@ -395,6 +420,7 @@ def _texts(model, exported, name, number_format, network):
         "outputs": model.outputs,
         "rows": "n_steps, " if per_step else "",
         "whole": int(model.whole),
+        "features": model.features,
         "license": _source.LICENSE,
     }
     functions = _source.SEQUENCE if model.whole else _source.STREAM
@@ -411,14 +437,19 @@ def _texts(model, exported, name, number_format, network):
             if buffer
             else ""
         ),
+        reset=(_source.RESET_FROM if model.initial else _source.RESET).format(**common),
+        first=f"{name}_reset{'_from' if model.initial else ''}",
         functions=functions.format(
             **common,
+            begins="the state of reset_from" if model.initial else "the initial state",
             so_far="" if per_step else ", as if the sequence ended here",
             indent=" " * len(f"void {name}_sequence("),
             generate_indent=" " * len(f"size_t {name}_generate("),
         ),
     )
     settings = [*exported.settings]
+    if model.initial:
+        settings.append(f"#define LSTMRT_INITIAL(DO) {model.initial_list()}")
     last = len(model.parts) - 1
     if model.parts[last][0].is_output:
         settings.append(f"#define LSTMRT_OUTPUT_LAYER layer{last}")
@@ -445,6 +476,9 @@ def _texts(model, exported, name, number_format, network):
         tokens='#include "lstmrt_tokens.h"\n' if _reads_tokens(model) else "",
     )
     steps = len(exported.x)
+    recorded = {"x": exported.x, "y": exported.y}
+    if model.initial:
+        recorded["features"] = exported.features
     selftest = _source.SELFTEST.format(
         **common,
         all=int(per_step),
@@ -455,7 +489,7 @@ def _texts(model, exported, name, number_format, network):
             if buffer
             else ""
         ),
-        data=f"{array('lstmrt_x', exported.x)}\n\n{array('lstmrt_y', exported.y)}",
+        data="\n\n".join(array(f"lstmrt_{key}", value) for key, value in recorded.items()),
     )
     return {f"{name}.h": header, f"{name}.c": source, f"{name}_selftest.c": selftest}
 

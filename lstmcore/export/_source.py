@@ -137,9 +137,9 @@ HEADER = """\
  * The network:
 {layers}
  *
- * The caller owns all memory: a state for each sequence that is under way, {name}_reset before its
- * first step. Nothing is allocated, and no function has memory of its own, so any number of states
- * may be stepped at once. x and y may be the same array.{note}
+ * The caller owns all memory: a state for each sequence that is under way,
+ * {first} before its first step. Nothing is allocated, and no function has memory
+ * of its own, so any number of states may be stepped at once. x and y may be the same array.{note}
  */
 #ifndef {upper}_H
 #define {upper}_H
@@ -158,9 +158,7 @@ typedef struct {name}_state {{
 {members}
 }} {name}_state;
 
-/* The initial state. */
-void {name}_reset({name}_state *state);
-{functions}
+{reset}{functions}
 /* In {name}_selftest.c: 0 if recorded inputs give the recorded outputs, else 1. */
 int {name}_selftest(void);
 
@@ -169,6 +167,18 @@ int {name}_selftest(void);
 #endif
 
 #endif
+"""
+
+RESET = """\
+/* The initial state. */
+void {name}_reset({name}_state *state);
+"""
+
+RESET_FROM = """\
+#define {upper}_FEATURES {features}
+
+/* The initial state of a sequence with these features ({features}). */
+void {name}_reset_from({name}_state *state, const {real} *features);
 """
 
 STREAM = """
@@ -202,7 +212,7 @@ size_t {name}_draw(const {real} *y, {real} uniform);
 """
 
 SEQUENCE = """
-/* A whole sequence from the initial state: x (n_steps, {inputs}), y ({rows}{outputs}). A layer
+/* A whole sequence from {begins}: x (n_steps, {inputs}), y ({rows}{outputs}). A layer
  * reads it from its end, so there is no single step. What the buffer holds does not matter. */
 void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real} *y,
 {indent}{signal} *buffer);
@@ -247,6 +257,7 @@ typedef {real} lstmrt_real;
 #define LSTMRT_OUTPUTS {outputs}
 #define LSTMRT_READOUT_ALL {all}
 #define LSTMRT_WHOLE {whole}
+#define LSTMRT_FEATURES {features}
 #define LSTMRT_TOLERANCE {tolerance}
 #define LSTMRT_STEPS {steps}
 {buffer}

@@ -21,6 +21,8 @@
  *     LSTMRT_READ_BOTH       1 if that one reads both ways
  *     LSTMRT_READ_SCALE      what one unit of these numbers stands for, in int8
  *     LSTMRT_WHOLE           1 if a layer reads sequences from their end: they must be whole then
+ *     LSTMRT_INITIAL(DO)     where initial states are a function of features, for each of their
+ *                            arrays DO(dense, member): the layer, and the array in the state
  *     LSTMRT_HALF            numbers a time step takes in the first half of the buffer, if so
  *
  * The state has, for every layer k, a member `layer<k>` with the arrays h, c and gates as far as
@@ -136,6 +138,9 @@ LSTMRT_HEAD(LSTMRT_DEFINE)
 
 /* ---- the initial state ----------------------------------------------------------------------- */
 
+#ifdef LSTMRT_INITIAL
+static /* a part of reset_from */
+#endif
 void LSTMRT_NAME(reset)(lstmrt_state *s)
 {
     LSTMRT_BODY(LSTMRT_START)
@@ -155,6 +160,16 @@ void LSTMRT_NAME(reset)(lstmrt_state *s)
 #endif
     (void)s;
 }
+
+#ifdef LSTMRT_INITIAL
+#define LSTMRT_BEGIN(dense, member) lstmrt_dense_step(&dense, features, NULL, s->member);
+
+void LSTMRT_NAME(reset_from)(lstmrt_state *s, const lstmrt_real *features)
+{
+    LSTMRT_NAME(reset)(s);
+    LSTMRT_INITIAL(LSTMRT_BEGIN)
+}
+#endif
 
 /* ---- the readout ----------------------------------------------------------------------------- */
 
@@ -262,7 +277,9 @@ void LSTMRT_NAME(sequence)(lstmrt_state *s, const lstmrt_real *x, size_t n_steps
     const lstmrt_signal *from;
     size_t t;
 
+#ifndef LSTMRT_INITIAL
     LSTMRT_NAME(reset)(s);
+#endif
     from = LSTMRT_TAKE(s, x, n_steps);
     LSTMRT_BODY(LSTMRT_RUN)
     (void)to;
