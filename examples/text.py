@@ -68,9 +68,9 @@ TRIALS = [
 ]
 # Of each run: its side, its share of the seconds that there are, and what was best in the trials.
 SETTINGS = {
-    ("lstmcore", 1.0): Settings(256, 8, 32, 4e-3),
+    ("lstmcore", 1.0): Settings(256, 8, 32, 8e-3),
     ("lstmcore", 0.5): Settings(128, 8, 32, 16e-3),
-    ("torch", 1.0): Settings(128, 8, 32, 8e-3),
+    ("torch", 1.0): Settings(128, 8, 32, 16e-3),
 }
 
 
@@ -158,7 +158,9 @@ class ByTorch:
     """The same model of PyTorch, from a start of the same distribution."""
 
     def __init__(self, symbols, settings, seed):
+        sys.path.insert(0, str(ROOT / "bench" / "learning"))
         import torch
+        from torch_peer import begin_linear, begin_lstm
 
         self.torch, self.settings = torch, settings
         torch.set_num_threads(int(os.environ[THREADS[0]]))
@@ -166,15 +168,10 @@ class ByTorch:
         self._one_hot = torch.eye(symbols)
         self._lstm = torch.nn.LSTM(symbols, settings.units, batch_first=True)
         self._linear = torch.nn.Linear(settings.units, symbols)
+        begin_lstm(self._lstm)
+        begin_linear(self._linear)
         with torch.no_grad():
-            for weight in self._lstm.weight_ih_l0.chunk(4):
-                torch.nn.init.xavier_uniform_(weight).mul_(INPUT_SCALE)
-            for weight in self._lstm.weight_hh_l0.chunk(4):
-                torch.nn.init.orthogonal_(weight)
-            self._lstm.bias_ih_l0.zero_().chunk(4)[1].fill_(1.0)  # the forget gate's
-            self._lstm.bias_hh_l0.zero_().requires_grad_(False)  # a second bias, which is redundant
-            torch.nn.init.xavier_uniform_(self._linear.weight)
-            self._linear.bias.zero_()
+            self._lstm.weight_ih_l0 *= INPUT_SCALE
         layers = (self._lstm, self._linear)
         self._parameters = [p for m in layers for p in m.parameters() if p.requires_grad]
         self._adam = torch.optim.Adam(self._parameters, fused=True)
