@@ -248,11 +248,12 @@ def n_gram_bits(text, order):
     Ney, Essen & Kneser 1994; the discount is n1 / (n1 + 2 n2) of the counts of counts, and the
     lowest order is mixed with the uniform distribution.
     """
-    return float(-np.log2(n_gram(text, order)).mean())
+    p = n_gram(text, order)
+    return float(-np.log2(p[np.arange(len(p)), text.held_out]).mean())
 
 
 def n_gram(text, order):
-    """Probability of each held-out character after the `order` - 1 characters before it."""
+    """Distribution (N, K) of each held-out character after the `order` - 1 before it."""
     K = len(text.symbols)
     keys = as_keys(text.learn, order, K)
     tables = []
@@ -265,8 +266,7 @@ def n_gram(text, order):
     p = np.full((len(contexts), K), 1.0 / K)
     for k, (grams, counts) in enumerate(reversed(tables)):
         p = interpolated(p, grams, counts, contexts % K**k)
-    assert np.allclose(p.sum(axis=1), 1.0)
-    return p[np.arange(len(p)), text.held_out]
+    return p
 
 
 def as_keys(codes, order, K):

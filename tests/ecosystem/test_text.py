@@ -87,4 +87,11 @@ def test_kneser_ney_is_what_its_formula_says(example, tmp_path):
     # Before a stand b, c, d, before the others a alone: counts 3, 1, 1, 1, the discount 3 / 3.
     lower = np.array([3 - 1 + 4 / 4, 4 / 4, 4 / 4, 4 / 4]) / 6
     after_a = np.array([0, 1.5, 0.5, 0.5]) + 0.5 * 3 * lower
-    assert example.n_gram(text, 2) == pytest.approx([after_a[1] / 4])
+    assert example.n_gram(text, 2) == pytest.approx(after_a[None] / 4)
+    assert example.n_gram_bits(text, 2) == pytest.approx(-np.log2(after_a[1] / 4))
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_n_grams_are_distributions(example, path, order):
+    p = example.n_gram(example.Text(path), order)
+    assert (p >= 0).all() and p.sum(axis=1) == pytest.approx(1.0)
