@@ -10,9 +10,9 @@ The first 90 % of the text are learnt from. The last 10 % are held out: the figu
 character of them, read in 32 pieces side by side, each from the initial state. An LSTM is trained
 by truncated BPTT for so many CPU seconds, and once more for half of them. With --torch,
 torch.nn.LSTM and Adam are trained for as long; what PyTorch does once in a process is off its
-clock. Each side has settings of its own, the best of as many trials (docs/text.md). The runs go on
-side by side, each in a process of its own. Beside them stand interpolated Kneser-Ney models of the
-last two and the last four characters.
+clock. Each run has settings of its own, the best of the same trials (--tune). The runs go on side
+by side, each in a process of its own; with --seeds there are several of each kind. Beside them
+stand interpolated Kneser-Ney models of the last two and the last four characters.
 
 The network writes a sample of text, in Python and as a C program, and with --board on an emulated
 Cortex-M4F too (gcc-arm-none-eabi, libnewlib-arm-none-eabi, qemu-system-arm).
@@ -215,7 +215,7 @@ class Run:
     model: object  # what `net` of the model is; None of PyTorch's
 
 
-def train(path, side, settings, seconds, seed, for_trials=False):
+def train(path, side, settings, seconds, seed=0, for_trials=False):
     """A `Run`. The held-out text is evaluated off the clock, and decides nothing."""
     text = Text(path, for_trials)
     points = 1 if for_trials else POINTS
@@ -331,13 +331,14 @@ def in_c(net, symbols, length, directory, board):
 def save_curves(path, runs):
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(["side", "budget", "seconds", "characters", "bits"])
-        for run in runs:
-            rows.writerows([run.side, run.seconds, *point] for point in run.curve)
+        rows.writerow(["side", "budget", "seed", "seconds", "characters", "bits"])
+        for of_seeds in runs:
+            for seed, run in enumerate(of_seeds):
+                rows.writerows([run.side, run.seconds, seed, *point] for point in run.curve)
 
 
 def draw(path, runs, n_grams):
-    """Held-out bits a character against CPU seconds."""
+    """Held-out bits a character against CPU seconds, a curve for each seed."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -345,15 +346,19 @@ def draw(path, runs, n_grams):
 
     colors = {"lstmcore": "tab:blue", "torch": "tab:orange"}
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    for run in runs:
-        seconds, _, bits = zip(*run.curve, strict=True)
-        style = "--" if run.seconds < max(r.seconds for r in runs) else "-"
-        label = f"{run.side}, {run.seconds:g} s: {bits[-1]:.3f}"
-        axes.plot(seconds, bits, style, marker=".", color=colors[run.side], label=label)
+    longest = max(of_seeds[0].seconds for of_seeds in runs)
+    for of_seeds in runs:
+        mean = np.mean([run.curve[-1][2] for run in of_seeds])
+        label = f"{of_seeds[0].side}, {of_seeds[0].seconds:g} s: {mean:.3f}"
+        for run in of_seeds:
+            seconds, _, bits = zip(*run.curve, strict=True)
+            style = "-" if run.seconds == longest else "--"
+            axes.plot(seconds, bits, style, color=colors[run.side], linewidth=1, label=label)
+            label = None  # the legend has a line for all seeds
     for name, bits in n_grams.items():
         axes.axhline(bits, color="gray", linewidth=1)
         axes.annotate(name, (1, bits), xycoords=("axes fraction", "data"), ha="right", va="bottom")
-    lowest = min(bits for run in runs for *_, bits in run.curve)
+    lowest = min(bits for of_seeds in runs for run in of_seeds for *_, bits in run.curve)
     axes.set(
         xlabel="CPU seconds",
         ylabel="bits a character, held out",
@@ -366,15 +371,21 @@ def draw(path, runs, n_grams):
 
 
 def report(runs, n_grams):
-    print(f"\n{'':34}{'bits':>7} {'CPU s':>7} {'M characters':>13} {'thousand a s':>13}")
+    """Means over the seeds, with the least and the most bits."""
+    print(
+        f"\n{'':34}{'bits':>7} {'least':>7} {'most':>7} {'CPU s':>7} {'M characters':>13} "
+        f"{'thousand a s':>13}"
+    )
     for name, bits in n_grams.items():
         print(f"{name:34}{bits:7.3f}")
-    for run in runs:
-        seconds, characters, bits = run.curve[-1]
+    for of_seeds in runs:
+        run = of_seeds[0]
+        ends = np.array([run.curve[-1] for run in of_seeds])
+        seconds, characters, bits = ends.mean(axis=0)
         name = f"{run.side}, {run.seconds:g} s, {run.settings.units} units"
         print(
-            f"{name:34}{bits:7.3f} {seconds:7.1f} {characters / 1e6:13.2f} "
-            f"{characters / seconds / 1e3:13.1f}"
+            f"{name:34}{bits:7.3f} {ends[:, 2].min():7.3f} {ends[:, 2].max():7.3f} {seconds:7.1f} "
+            f"{characters / 1e6:13.2f} {characters / seconds / 1e3:13.1f}"
         )
 
 
@@ -404,7 +415,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs side by side")
     parser.add_argument("--tune", action="store_true", help="choose the settings by trials first")
     parser.add_argument("--board", action="store_true", help="write text on a Cortex-M4F, too")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each kind")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
 
@@ -412,24 +423,23 @@ def main():
     plan = [run for run in SETTINGS if arguments.torch or run[0] != "torch"]
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
 
-        def start(side, share, settings, for_trials=False):
+        def start(side, share, settings, seed=0, for_trials=False):
             seconds = share * arguments.seconds
-            return pool.submit(
-                train, arguments.text, side, settings, seconds, arguments.seed, for_trials
-            )
+            return pool.submit(train, arguments.text, side, settings, seconds, seed, for_trials)
 
         settings = tuned(start, plan) if arguments.tune else SETTINGS
-        jobs = [start(*run, settings[run]) for run in plan]
+        seeds = range(arguments.seeds)
+        jobs = {run: [start(*run, settings[run], seed) for seed in seeds] for run in plan}
         text = Text(arguments.text)
         n_grams = {f"{n}-gram, Kneser-Ney": n_gram_bits(text, n) for n in (3, 5)}
-        runs = [job.result() for job in jobs]
+        runs = [[job.result() for job in of_seeds] for of_seeds in jobs.values()]
     report(runs, n_grams)
-    net = runs[0].model
+    net = runs[0][0].model
     net.save(arguments.output / "model.npz")
     save_curves(arguments.output / "curves.csv", runs)
     draw(arguments.output / "text.png", runs, n_grams)
 
-    print(f"\nWritten by the network:\n\n{write(net, text.symbols, 400, 0.5, arguments.seed)}")
+    print(f"\nWritten by the network:\n\n{write(net, text.symbols, 400, 0.5, seed=0)}")
     for where, written in in_c(net, text.symbols, 400, arguments.output, arguments.board).items():
         print(f"\nWritten by the C program on {where}:\n\n{written}")
 
