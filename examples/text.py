@@ -290,14 +290,8 @@ def interpolated(p, grams, counts, contexts):
 
 def write(net, symbols, length, temperature, seed):
     """Text of the network: each character is drawn from its output, and read by it next."""
-    rng = np.random.default_rng(seed)
-    stream, written = net.stream(), []
-    token = first(symbols)
-    for _ in range(length):
-        p = stream([token])[0].astype(float) ** (1 / temperature)
-        token = int(np.searchsorted(np.cumsum(p), rng.random() * p.sum(), side="right"))
-        written.append(symbols[token])
-    return "".join(written)
+    drawn = net.generate(first(symbols), length, temperature=temperature, rng=seed)
+    return "".join(symbols[token] for token in drawn)
 
 
 def first(symbols):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._generation import draws_classes
 from ..cells import Cell, Weights, reorder
 
 # Where the runtime has the rows of W, R and b in another order than the cell: gates side by side.
@@ -96,6 +97,10 @@ class Model:
     readout : str
     output : str
         The output activation.
+    tokens : bool
+        Whether the first layer may read tokens.
+    draws : bool
+        Whether the loss draws such tokens from the outputs.
     """
 
     parts: list[list[Part]]
@@ -103,6 +108,8 @@ class Model:
     body: int
     readout: str
     output: str
+    tokens: bool
+    draws: bool
 
     @property
     def inputs(self):
@@ -157,6 +164,12 @@ class Model:
 
 def model_of(net):
     """The `Model` of a `Network`."""
+    if net.layers[0].token_sizes:
+        raise ValueError(
+            f"net: expected a first layer that the C code has, got {net.layers[0]!r}; export the "
+            "layers after it as a network of their own, and look vectors up in the tables of "
+            "net.blocks"
+        )
     parts, last = [], len(net.layers) - 1
     for k, (layer, directions) in enumerate(zip(net.layers, net.weights, strict=True)):
         is_output = k == last and not layer.is_recurrent
@@ -170,7 +183,10 @@ def model_of(net):
             ]
         )
     directions = [layer.direction for layer in net.layers]
-    return Model(parts, directions, net.body.stop, net.readout, net.output_units)
+    tokens = net.takes_tokens
+    draws = tokens and draws_classes(net._loss) and net.output_size <= net.input_size
+    options = net.body.stop, net.readout, net.output_units, tokens, draws
+    return Model(parts, directions, *options)
 
 
 def _part(name, layer, values, reverse, is_output):

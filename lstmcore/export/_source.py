@@ -110,15 +110,36 @@ def comment_lines(text):
     return "\n".join(f" *     {line}" for line in textwrap.wrap(text.replace("*/", "* /"), 92))
 
 
+LICENSE = """\
+ * The weights belong to whom the network belongs to. The text around them:
+ * SPDX-License-Identifier: BSD-3-Clause
+ * SPDX-FileCopyrightText: 2026 the lstmcore developers
+ * The licence's text is in lstmrt_license.txt."""
+
+
+def input_ranges(upper, ranges):
+    """The macro that says how large each input can be, or nothing."""
+    if ranges is None:
+        return ""
+    numbers = ", ".join(literal(value, "float32") for value in ranges)
+    lines = textwrap.wrap(f"{{ {numbers} }}", 94)
+    text = " \\\n    ".join([f"#define {upper}_INPUT_RANGES", *lines])
+    what = f"The largest absolute value of each input: float r[] = {upper}_INPUT_RANGES;"
+    return f"\n/* {what} */\n{text}\n"
+
+
 HEADER = """\
 /* {title}
  *
- * Written by lstmcore {version}; do not edit. The network:
+ * Written by lstmcore {version}; do not edit.
+{license}
+ *
+ * The network:
 {layers}
  *
  * The caller owns all memory: a state for each sequence that is under way, {name}_reset before its
  * first step. Nothing is allocated, and no function has memory of its own, so any number of states
- * may be stepped at once. x and y may be the same array. {note}
+ * may be stepped at once. x and y may be the same array.{note}
  */
 #ifndef {upper}_H
 #define {upper}_H
@@ -132,7 +153,7 @@ extern "C" {{
 
 #define {upper}_INPUTS {inputs}
 #define {upper}_OUTPUTS {outputs}
-{buffer}
+{buffer}{ranges}
 typedef struct {name}_state {{
 {members}
 }} {name}_state;
@@ -140,6 +161,9 @@ typedef struct {name}_state {{
 /* The initial state. */
 void {name}_reset({name}_state *state);
 {functions}
+/* In {name}_selftest.c: 0 if recorded inputs give the recorded outputs, else 1. */
+int {name}_selftest(void);
+
 #ifdef __cplusplus
 }}
 #endif
@@ -156,6 +180,27 @@ void {name}_step({name}_state *state, const {real} *x, {real} *y);
 void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real} *y);
 """
 
+TOKENS = """
+/* The same of a token, 0 ... {upper}_INPUTS - 1, which stands for its one-hot vector and costs no
+ * product. y may be NULL. */
+void {name}_step_token({name}_state *state, size_t token, {real} *y);
+"""
+
+DRAWS = """
+/* The next token of a text: a step of `token`, then a draw from its outputs, given a uniform number
+ * from 0 (included) to 1 (excluded). Output pre-activations are divided by the temperature: below 1
+ * what is likely becomes likelier, 0 takes the likeliest, whatever the number is. OUT y
+ * ({outputs}): the probabilities that were drawn from; at temperature 0, those at 1. */
+size_t {name}_generate({name}_state *state, size_t token, {real} temperature, {real} uniform,
+{generate_indent}{real} *y);
+
+/* The first token whose cumulative probability is above the uniform number: y ({outputs}) >= 0. */
+size_t {name}_draw(const {real} *y, {real} uniform);
+
+/* A uniform number (SplitMix64); the seed is any number, and changes. */
+{real} {name}_uniform(uint64_t *seed);
+"""
+
 SEQUENCE = """
 /* A whole sequence from the initial state: x (n_steps, {inputs}), y ({rows}{outputs}). A layer
  * reads it from its end, so there is no single step. What the buffer holds does not matter. */
@@ -166,8 +211,8 @@ void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real
 SOURCE = """\
 /* {title}
  *
- * Written by lstmcore {version}; do not edit. Data only: the code is in the lstmrt_*.h beside it
- * (BSD-3-Clause, 2026 the lstmcore developers).
+ * Written by lstmcore {version}; do not edit. Data only: the code is in the lstmrt_*.h beside it.
+{license}
  */
 #include "{name}.h"
 
@@ -186,12 +231,13 @@ SOURCE = """\
 #define LSTMRT_WHOLE {whole}
 {settings}
 #include "lstmrt_model.h"
-"""
+{tokens}"""
 
 SELFTEST = """\
 /* Self-test of {name}: recorded inputs and the outputs that belong to them.
  *
  * Written by lstmcore {version}; do not edit.
+{license}
  */
 #include "{name}.h"
 
