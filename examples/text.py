@@ -300,7 +300,7 @@ def first(symbols):
 
 
 def in_c(net, symbols, length, directory, board):
-    """What the exported network writes on this machine and, on demand, on a Cortex-M4F."""
+    """What the exported network writes, and where: on this machine, on demand on a Cortex-M4F."""
     lc.export_c(net, directory, "model", overwrite=True)
     names = ", ".join('"' + "".join(f"\\{b:03o}" for b in s.encode()) + '"' for s in symbols)
     (directory / "symbols.h").write_text(
@@ -312,13 +312,13 @@ def in_c(net, symbols, length, directory, board):
     compiler = os.environ.get("CC", "cc").split()
     flags = ["-std=c99", "-O2", "-I", str(directory), "-o", program]
     subprocess.run([*compiler, *sources, *flags], check=True)
-    written = {"this machine": subprocess.check_output([program], text=True, encoding="utf-8")}
+    written = {subprocess.check_output([program], text=True, encoding="utf-8"): ["this machine"]}
     if board:
         sys.path.insert(0, str(ROOT / "tests" / "embedded"))
         from targets import CORTEX_M4F
 
         CORTEX_M4F.build(sources, program + ".elf", ["-I", str(directory)])
-        written["the Cortex-M4F"] = CORTEX_M4F.run(program + ".elf")
+        written.setdefault(CORTEX_M4F.run(program + ".elf"), []).append("the Cortex-M4F")
     return written
 
 
@@ -434,8 +434,8 @@ def main():
     draw(arguments.output / "text.png", runs, n_grams)
 
     print(f"\nWritten by the network:\n\n{write(net, text.symbols, 400, 0.5, seed=0)}")
-    for where, written in in_c(net, text.symbols, 400, arguments.output, arguments.board).items():
-        print(f"\nWritten by the C program on {where}:\n\n{written}")
+    for written, where in in_c(net, text.symbols, 400, arguments.output, arguments.board).items():
+        print(f"\nWritten by the C program on {' and on '.join(where)}:\n\n{written}")
 
 
 if __name__ == "__main__":
