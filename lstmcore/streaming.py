@@ -110,6 +110,7 @@ class Stream(Fixed, Runner):
             batch_size,
             states.dtype,
             output.code,
+            output.table,
             read,
             states.parts.read_layer if read else -1,
             check_finite,

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._outputs import MixedUnits, OutputUnits, units_of
 from ..cells import Cell, Weights, reorder
+from ..losses import find_loss
 
 # Where the runtime has the rows of W, R and b in another order than the cell: gates side by side.
 _ROWS = {"LSTM": "ifog"}
@@ -94,15 +96,14 @@ class Model:
     body : int
         How many layers stand in front of the readout.
     readout : str
-    output : str
-        The output activation.
+    output : OutputUnits or MixedUnits
     """
 
     parts: list[list[Part]]
     directions: list[str]
     body: int
     readout: str
-    output: str
+    output: OutputUnits | MixedUnits
 
     @property
     def inputs(self):
@@ -170,7 +171,8 @@ def model_of(net):
             ]
         )
     directions = [layer.direction for layer in net.layers]
-    return Model(parts, directions, net.body.stop, net.readout, net.output_units)
+    output = units_of(find_loss(net.options["loss"]), net.output_size)
+    return Model(parts, directions, net.body.stop, net.readout, output)
 
 
 def _part(name, layer, values, reverse, is_output):
