@@ -18,7 +18,7 @@ cdef struct Layout:
     # Where things are in the scratch memory of BPTT, in numbers.
     Py_ssize_t rows             # rows of a chunk, at most
     Py_ssize_t R_back, W_back   # R and, for dx, W packed for products with delta
-    Py_ssize_t delta, x, z      # of the chunk's rows
+    Py_ssize_t delta, x, z      # of the chunk's rows; x if there is such, and not tokens
     Py_ssize_t dx               # of the chunk's rows, if it is wanted
     Py_ssize_t dz, dc           # (B,) what the later steps add
     Py_ssize_t zeros
@@ -43,7 +43,7 @@ cdef inline Py_ssize_t chunk_target(const Plan* p, Py_ssize_t item_size,
 
 
 cdef Layout make_layout(const Plan* p, Py_ssize_t item_size, Py_ssize_t B, int n_threads,
-                        bint with_dx) noexcept nogil:
+                        bint with_x, bint with_dx) noexcept nogil:
     cdef Layout lay
     cdef Py_ssize_t I_padded = p.input_vectors * p.lanes if with_dx else 0
     lay.rows = chunk_target(p, item_size, B) + B
@@ -51,7 +51,7 @@ cdef Layout make_layout(const Plan* p, Py_ssize_t item_size, Py_ssize_t B, int n
     lay.W_back = p.R_back
     lay.delta = lay.W_back + (p.W_back if with_dx else 0)
     lay.x = lay.delta + lay.rows * p.a_row
-    lay.z = lay.x + lay.rows * p.cell.inputs
+    lay.z = lay.x + (lay.rows * p.cell.inputs if with_x else 0)
     lay.dx = round_up(lay.z + lay.rows * p.z_row, 64)
     lay.dz = lay.dx + lay.rows * I_padded
     lay.dc = lay.dz + B * p.z_row
@@ -358,7 +358,8 @@ cdef void backward_member(const Task* task, Team* team, int index, int members,
     cdef const Plan* p = &task.plan
     cdef const Sequences* seq = &task.seq
     cdef Py_ssize_t size = sizeof(vec) // p.lanes
-    cdef Layout lay = make_layout(p, size, seq.B, seq.n_threads, seq.dx != NULL)
+    cdef Layout lay = make_layout(p, size, seq.B, seq.n_threads, seq.tokens == NULL,
+                                  seq.dx != NULL)
     cdef Member me = make_member(task, team, index, members, size)
     cdef Pieces pieces = make_pieces(p, lay.rows, members, seq.dx != NULL)
     cdef vec* scratch = <vec*>seq.scratch
@@ -430,9 +431,12 @@ cdef bint run_backward(const Task* task, vec* type_of) noexcept nogil:
 
 
 cdef Py_ssize_t scratch_numbers(const Plan* p, Py_ssize_t item_size, Py_ssize_t B, int n_threads,
-                                bint training, bint with_dx) noexcept nogil:
-    """Numbers of scratch memory that forward and, if training, backward take."""
-    cdef Py_ssize_t size = n_threads * forward_scratch(p, item_size)
+                                bint training, bint with_x, bint with_dx) noexcept nogil:
+    """Numbers of scratch memory that forward and, if training, backward take.
+
+    with_x : whether the inputs are numbers, not tokens
+    """
+    cdef Py_ssize_t size = n_threads * forward_scratch(p, item_size, with_x)
     if training:
-        size = max(size, make_layout(p, item_size, B, n_threads, with_dx).size)
+        size = max(size, make_layout(p, item_size, B, n_threads, with_x, with_dx).size)
     return size

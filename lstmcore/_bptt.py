@@ -42,7 +42,7 @@ def segments(layers, batch, dtype, checkpoint):
         return [(0, L)]
     steps = isqrt(L - 1) + 1 if checkpoint is True else checkpoint
     # Powers of two: where a chunk of the largest begins, one begins in every layer.
-    chunk = max(kernels.chunk_rows(layer.kernel_cell(dtype), batch.size) for layer in layers)
+    chunk = max(layer.chunk_rows(dtype, batch.size) for layer in layers)
     bounds = [0]
     while bounds[-1] < L:
         t = min(bounds[-1] + steps, L)
@@ -78,6 +78,8 @@ class Evaluation:
         After an evaluation, where all outputs have been scored at once.
     dstates : list
         After one with a gradient, dL/d(initial states), in the workspace.
+    dfeatures : (B, F) array or None
+        After one with a gradient, dL/d(features), where initial states are a function of some.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class Evaluation:
         self._segments = [batch] if whole else [batch.segment(t0, t1) for t0, t1 in self._cuts]
         self._last = len(self._segments) - 1
         # at the segments' beginnings and, in the end, after the last
-        self._states = [initial if self._is_given else body.initial(batch.size)]
+        self._states = [initial if self._is_given else body.initial(batch)]
 
     def value(self):
         """The loss."""
@@ -136,7 +138,9 @@ class Evaluation:
         if self._is_given:  # in the place of those that are learned
             dlearned = self._body.zero_states(self._batch.size)
         self._body.unpack(self._buffers, dlearned, gradient[:n])
-        self._head.unpack_rows(head_buffers, gradient[n:])
+        m = n + len(self._head.layers)
+        self._head.unpack_rows(head_buffers, gradient[n:m])
+        self.dfeatures = self._body.unpack_start(dlearned, gradient[m:])
         return value
 
     @property
@@ -254,6 +258,7 @@ class Terms:
     def __init__(self, loss, examples, n_threads):
         self._loss, self._examples, self._n_threads = loss, examples, n_threads
         self._kernel = kernel_of(loss)
+        self._options = {"n_threads": n_threads} if loss.takes_threads else {}
         self.takes_segments = loss.terms == "steps"
 
     def __call__(self, a, rows=None):
@@ -269,7 +274,7 @@ class Terms:
             return value, a
         lengths = None if self.takes_segments else self._examples.batch.lengths
         value, delta = self._loss.value_and_delta(
-            a, targets, weights * self._examples.scale, lengths
+            a, targets, weights * self._examples.scale, lengths, **self._options
         )
         # The kernels would read another form's memory as if it were this one.
         if type(delta) is not np.ndarray or delta.shape != a.shape or delta.dtype != a.dtype:
@@ -333,7 +338,7 @@ class Linearization:
         weakref.finalize(self, pool.release, body.workspace)
         self._reading = reading = readout(body.layers[-1], batch, body.workspace, entry)
         if initial is None:
-            initial = body.initial(batch.size)
+            initial = body.initial(batch)
         final = body.state_arrays(batch.size)
         y = reading.room(batch)
         self._tapes = body.forward(batch, initial, y, final, training=True)
@@ -363,5 +368,7 @@ class Linearization:
         if self._is_given:  # in the place of those that are learned
             dstates = body.zero_states(batch.size)
         body.unpack(buffers, dstates, gradient[:n])
-        head.unpack_rows(head_buffers, gradient[n:])
+        m = n + len(head.layers)
+        head.unpack_rows(head_buffers, gradient[n:m])
+        body.unpack_start(dstates, gradient[m:])
         self._pool.release(workspace)

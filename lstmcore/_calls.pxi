@@ -242,3 +242,45 @@ cdef double loss_of_rows(const Rows* rows, int item_size, int n_threads) noexcep
         else:
             value = run_loss[vd](rows, n_threads, NULL)
     return value
+
+
+cdef int check_ctc(cnp.ndarray a, cnp.ndarray first, cnp.ndarray labels, cnp.ndarray begin,
+                   cnp.ndarray weights, Py_ssize_t blank, cnp.ndarray values, cnp.ndarray scratch,
+                   int n_threads) except -1:
+    """Raise where the arguments of `ctc_rows` do not belong together: they are in users' hands."""
+    cdef Py_ssize_t B = cnp.PyArray_SIZE(weights), most_steps = 0, most_labels = 0, b, u
+    cdef const Py_ssize_t* ends[2]
+    cdef const Py_ssize_t* numbers = <const Py_ssize_t*>address(labels)
+    cdef Py_ssize_t[2] sizes
+    if not (cnp.PyArray_TYPE(a) in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) and cnp.PyArray_NDIM(a) == 2
+            and is_plain(a, cnp.PyArray_TYPE(a), cnp.NPY_ARRAY_CARRAY)
+            and 0 <= blank < cnp.PyArray_DIM(a, 1)):
+        raise ValueError("a: expected a writeable contiguous array of rows of float32 or float64, "
+                         f"with a column {blank} for the blank, got shape {(<object>a).shape} and "
+                         f"dtype {a.dtype}")
+    for vector in (weights, values, scratch):
+        if not (is_plain(vector, cnp.NPY_DOUBLE, cnp.NPY_ARRAY_CARRAY_RO)
+                and cnp.PyArray_NDIM(vector) == 1):
+            raise ValueError("weights, values, scratch: expected contiguous float64 vectors")
+    if not (are_indices(first, B + 1) and are_indices(begin, B + 1)
+            and are_indices(labels, cnp.PyArray_SIZE(labels)) and cnp.PyArray_SIZE(values) == B):
+        raise ValueError(f"first, labels, begin, values: expected those of {B} sequences")
+    ends[0], sizes[0] = <const Py_ssize_t*>address(first), cnp.PyArray_DIM(a, 0)
+    ends[1], sizes[1] = <const Py_ssize_t*>address(begin), cnp.PyArray_SIZE(labels)
+    for u in range(2):
+        if ends[u][0] != 0 or ends[u][B] != sizes[u]:
+            raise ValueError("first, begin: expected 0 first and the number of all last")
+        for b in range(B):
+            if ends[u][b] > ends[u][b + 1]:
+                raise ValueError("first, begin: expected ascending numbers")
+    for b in range(B):
+        most_steps = max(most_steps, ends[0][b + 1] - ends[0][b])
+        most_labels = max(most_labels, ends[1][b + 1] - ends[1][b])
+    for u in range(sizes[1]):
+        if not 0 <= numbers[u] < cnp.PyArray_DIM(a, 1):
+            raise ValueError(f"labels: expected numbers of the {cnp.PyArray_DIM(a, 1)} columns of "
+                             f"a, got {numbers[u]}")
+    if n_threads < 1 or cnp.PyArray_SIZE(scratch) < n_threads * ctc_scratch(
+            most_steps, most_labels, cnp.PyArray_DIM(a, 1)):
+        raise ValueError("scratch: expected as many numbers as ctc_scratch_size says")
+    return 0

@@ -159,7 +159,7 @@ cdef Py_ssize_t api_scratch_bytes(const Layer* layer, Py_ssize_t B, int n_thread
                                   int training) noexcept nogil:
     cdef const Prepared* known = prepared(layer)
     return known.item_size * scratch_numbers(&known.plan, known.item_size, B, n_threads, training,
-                                             True)
+                                             True, True)
 
 
 cdef Py_ssize_t api_tape_bytes(const Layer* layer, Py_ssize_t B, Py_ssize_t steps) noexcept nogil:

@@ -24,19 +24,24 @@ class Chain:
     dropout : list, optional
         For each layer what multiplies its inputs at every step of a sequence, (B, I); None for
         those of the batch.
+    start : Start, optional
+        What gives the initial states, where they are a function of features.
     """
 
-    def __init__(self, layers, weights, packed, workspace, n_threads, dropout=None):
+    def __init__(self, layers, weights, packed, workspace, n_threads, dropout=None, start=None):
         self.layers = layers
         self.workspace = workspace
         self._weights = weights
         self.packed = packed
         self._n_threads = n_threads
         self._dropout = dropout
+        self._start = start
 
     def within(self, workspace):
         """The same layers at the same weights for another call, in memory of its own."""
-        return Chain(self.layers, self._weights, self.packed, workspace, self._n_threads)
+        start = None if self._start is None else self._start.within(workspace)
+        options = workspace, self._n_threads, None, start
+        return Chain(self.layers, self._weights, self.packed, *options)
 
     @property
     def output_size(self):
@@ -44,12 +49,31 @@ class Chain:
 
     # In lists of states each layer has an entry: a list with a tuple of arrays for each direction.
 
-    def initial(self, B):
-        """The initial states of B sequences; None for zero."""
-        take = self.workspace.take
+    def initial(self, batch):
+        """The initial states of a batch's sequences; None for zero."""
+        if self._start is not None:
+            return self._start.states(batch.features)
+        B, take = batch.size, self.workspace.take
         return [
             layer.initial(w, B, take) for layer, w in zip(self.layers, self._weights, strict=True)
         ]
+
+    def unpack_start(self, dinitial, gradient):
+        """Write what the function of features gets, if there is one.
+
+        Parameters
+        ----------
+        dinitial : list
+            dL/d(initial states); zero if they were given.
+        gradient : list
+            The views of its own layer.
+
+        Returns
+        -------
+        (B, F) array or None
+            dL/d(features).
+        """
+        return None if self._start is None else self._start.backward(dinitial, gradient)
 
     def state_arrays(self, B):
         """Memory for states."""

@@ -184,13 +184,13 @@ def as_positive(value, name):
     return number
 
 
-def as_generator(seed):
+def as_generator(seed, name="seed"):
     """The `numpy.random.Generator` of a seed, or the one that it is."""
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"seed: expected None, an integer >= 0, a SeedSequence or a Generator, "
+            f"{name}: expected None, an integer >= 0, a SeedSequence or a Generator, "
             f"got {describe(seed)}"
         ) from error
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ._checks import describe
-from .cells import CELLS
+from .cells import LAYERS
 from .losses import LOSSES, FunctionLoss, Loss
 
 __all__ = ["FORMAT", "VERSION", "as_notes", "describe_network", "network_of"]
@@ -21,7 +21,8 @@ __all__ = ["FORMAT", "VERSION", "as_notes", "describe_network", "network_of"]
 FORMAT, VERSION = "lstmcore", 1
 _FIELDS = ("layers", "loss", "readout", "dtype")
 _MASKS = ("W_mask", "R_mask")
-_NOTES = "notes"  # a field that is there only where there are notes
+# fields that are there only where there is something to say
+_NOTES, _INITIAL = "notes", "initial"
 # Options that are younger than the format are not named where they have these values.
 _YOUNGER = {
     "direction": None,
@@ -50,18 +51,8 @@ def describe_network(options, params, notes=None):
     header : dict
     arrays : dict of str to ndarray
     """
-    layers, arrays = [], {"params": params}
-    for k, layer in enumerate(options["layers"]):
-        layer_options = {
-            name: layer.options[name]
-            for name in inspect.signature(type(layer)).parameters
-            if not (name in _YOUNGER and layer.options[name] == _YOUNGER[name])
-        }
-        for name in _MASKS:
-            if layer_options.get(name) is not None:
-                arrays[f"{k}.{name}"] = layer_options[name].astype(np.uint8)
-                layer_options[name] = True
-        layers.append({"type": type(layer).__name__, "options": layer_options})
+    arrays = {"params": params}
+    layers = [_describe_layer(arrays, k, layer) for k, layer in enumerate(options["layers"])]
     loss = options["loss"]
     if isinstance(loss, FunctionLoss):
         raise TypeError(
@@ -72,6 +63,8 @@ def describe_network(options, params, notes=None):
     if isinstance(loss, Loss):
         loss = {"name": loss.name, "options": loss.options}
     header = {"format": FORMAT, "version": VERSION, **options, "layers": layers, "loss": loss}
+    if header.pop(_INITIAL) is not None:
+        header[_INITIAL] = _describe_layer(arrays, _INITIAL, options[_INITIAL])
     if notes:
         header[_NOTES] = dict(notes)
     return header, arrays
@@ -88,14 +81,17 @@ def network_of(header, arrays):
     Exception
         Of any type, if it is not what `describe_network` gives.
     """
-    _check_names(header, (*_FIELDS, _NOTES), "it", (_NOTES,))
+    _check_names(header, (*_FIELDS, _NOTES, _INITIAL), "it", (_NOTES, _INITIAL))
     arrays, header = dict(arrays), dict(header)
     notes = as_notes(header.pop(_NOTES, {}))
     params, specs, loss = arrays.pop("params", None), header["layers"], header["loss"]
     if params is None:
         raise ValueError("no entry params.npy")
     layers, expected = [], 0
-    for k, spec in enumerate(specs):
+    named = list(enumerate(specs))
+    if _INITIAL in header:
+        named.append((_INITIAL, header[_INITIAL]))
+    for k, spec in named:
         layers.append(_layer(arrays, k, spec))
         expected += sum(block.size for block in layers[-1].blocks())
         if expected > params.size:  # at once: a description takes much more than the words for it
@@ -117,6 +113,8 @@ def network_of(header, arrays):
             f"its layers have {expected} parameters of {header['dtype']}, "
             f"and it holds {params.dtype} of shape {params.shape}"
         )
+    if _INITIAL in header:
+        header[_INITIAL] = layers.pop()
     return header | {"layers": layers, "loss": loss}, params, notes
 
 
@@ -136,14 +134,28 @@ def as_notes(value):
     return MappingProxyType(notes)
 
 
+def _describe_layer(arrays, k, layer):
+    """Layer k; puts its masks into `arrays`."""
+    options = {
+        name: layer.options[name]
+        for name in inspect.signature(type(layer)).parameters
+        if not (name in _YOUNGER and layer.options[name] == _YOUNGER[name])
+    }
+    for name in _MASKS:
+        if options.get(name) is not None:
+            arrays[f"{k}.{name}"] = options[name].astype(np.uint8)
+            options[name] = True
+    return {"type": type(layer).__name__, "options": options}
+
+
 def _layer(arrays, k, spec):
     """Layer k; takes its masks out of `arrays`."""
     _check_names(spec, ("type", "options"), f"layers[{k}]")
     kind, options = spec["type"], spec["options"]
-    if kind not in CELLS:
+    if kind not in LAYERS:
         raise ValueError(f"a layer of the unknown type {reprlib.repr(kind)}")
     # Not one may be missing, for its default would be another layer.
-    _check_names(options, inspect.signature(CELLS[kind]).parameters, f"layers[{k}]", _YOUNGER)
+    _check_names(options, inspect.signature(LAYERS[kind]).parameters, f"layers[{k}]", _YOUNGER)
     options = dict(options)
     for name, value in options.items():
         if name in _MASKS and value is not None:
@@ -152,7 +164,7 @@ def _layer(arrays, k, spec):
             options[name] = arrays.pop(f"{k}.{name}")
         elif isinstance(value, list):
             options[name] = tuple(value)  # an activation or a start with its parameters
-    return CELLS[kind](**options)
+    return LAYERS[kind](**options)
 
 
 def _check_names(value, names, what, optional=()):

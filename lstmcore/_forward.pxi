@@ -14,10 +14,10 @@ cdef inline Py_ssize_t forward_rows(const Plan* p, Py_ssize_t item_size) noexcep
     return max(min(rows, 96), 12)
 
 
-cdef Py_ssize_t forward_scratch(const Plan* p, Py_ssize_t item_size) noexcept nogil:
-    """Numbers that one thread needs."""
-    cdef Py_ssize_t rows = forward_rows(p, item_size)
-    return round_up(rows * (p.a_row + p.cell.inputs + 2 * p.z_row + p.padded), 64)
+cdef Py_ssize_t forward_scratch(const Plan* p, Py_ssize_t item_size, bint with_x) noexcept nogil:
+    """Numbers that one thread needs; tokens are not copied as x is."""
+    cdef Py_ssize_t rows = forward_rows(p, item_size), I = p.cell.inputs if with_x else 0
+    return round_up(rows * (p.a_row + I + 2 * p.z_row + p.padded), 64)
 
 
 cdef void add_token(const Plan* p, const vec* packed, Py_ssize_t token, vec* a) noexcept nogil:
@@ -164,7 +164,7 @@ cdef bint forward_block(const Task* task, Member* me, Py_ssize_t r0, Py_ssize_t 
     cdef const Plan* p = &task.plan
     cdef vec* a = scratch
     cdef vec* x_rows = at(a, most_rows * p.a_row)
-    cdef vec* z = at(x_rows, most_rows * p.cell.inputs)
+    cdef vec* z = at(x_rows, most_rows * p.cell.inputs if task.seq.tokens == NULL else 0)
     cdef vec* z_next = at(z, most_rows * p.z_row)
     cdef vec* c = at(z_next, most_rows * p.z_row)
     cdef vec* tape = NULL
@@ -245,7 +245,7 @@ cdef void forward_member(const Task* task, Team* team, int index, int members,
     if me.shares_units:
         forward_part(task, &me, 0, 1, scratch)
     else:
-        scratch = at(scratch, index * forward_scratch(&task.plan, size))
+        scratch = at(scratch, index * forward_scratch(&task.plan, size, task.seq.tokens == NULL))
         forward_part(task, &me, index, members, scratch)
         if members > 1:
             wait_for_others(&me)

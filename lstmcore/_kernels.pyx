@@ -50,6 +50,7 @@ include "_outputs.pxi"          # output units, sums over time
 include "_doubles.pxi"          # float64 out of either type
 include "_mixture.pxi"          # mixture densities
 include "_losses.pxi"           # value and delta at the outputs
+include "_ctc.pxi"              # the same of sequences that nobody has cut into labels
 include "_step.pxi"             # one time step
 include "_capi.pxi"             # the table of C functions
 include "_calls.pxi"            # arrays to tasks
@@ -101,9 +102,13 @@ def split_records(CellPlan cell not None, cnp.ndarray records not None):
     return fields
 
 
-def scratch_size(CellPlan cell not None, Py_ssize_t B, int n_threads, bint training, bint with_dx):
-    """Numbers of scratch memory that forward and, if training, backward take."""
-    return scratch_numbers(&cell.plan, cell.item_size, B, n_threads, training, with_dx)
+def scratch_size(CellPlan cell not None, Py_ssize_t B, int n_threads, bint training, bint with_dx,
+                 bint with_x=True):
+    """Numbers of scratch memory that forward and, if training, backward take.
+
+    with_x : whether the inputs are numbers; of tokens nothing is copied
+    """
+    return scratch_numbers(&cell.plan, cell.item_size, B, n_threads, training, with_x, with_dx)
 
 
 def chunk_rows(CellPlan cell not None, Py_ssize_t B):
@@ -287,6 +292,42 @@ def loss_rows(int loss, cnp.ndarray a not None, cnp.ndarray targets not None,
     rows = rows_to_score(loss, address(a), cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(a, 1), numbers,
                          targets, weights, scale, form)
     return loss_of_rows(&rows, cnp.PyArray_ITEMSIZE(a), n_threads)
+
+
+def ctc_scratch_size(Py_ssize_t T, Py_ssize_t U, Py_ssize_t K, int n_threads):
+    """Numbers of scratch memory that `ctc_rows` takes, for at most T steps and U labels each."""
+    return n_threads * ctc_scratch(T, U, K)
+
+
+def ctc_rows(cnp.ndarray a not None, cnp.ndarray first not None, cnp.ndarray labels not None,
+             cnp.ndarray begin not None, cnp.ndarray weights not None, Py_ssize_t blank,
+             cnp.ndarray values not None, cnp.ndarray scratch not None, int n_threads):
+    """-ln of the probability of each sequence's labels (CTC). OUT a: its derivative; values (B,).
+
+    The rows of sequence b in a (N, K) begin at first[b], its labels at begin[b]; both (B + 1,) end
+    with the number of all. Its derivative is multiplied by its weight, its value is not, but of one
+    whose weight is 0 both are 0. A value may be infinite; its derivative is then 0.
+    """
+    cdef Labellings data
+    cdef int numbers = cnp.PyArray_TYPE(a)
+    cdef bint single = numbers == cnp.NPY_FLOAT
+    check_ctc(a, first, labels, begin, weights, blank, values, scratch, n_threads)
+    data.B = cnp.PyArray_DIM(weights, 0)
+    data.K = cnp.PyArray_DIM(a, 1)
+    data.blank = blank
+    data.a = address(a)
+    data.first = <const Py_ssize_t*>address(first)
+    data.labels = <const Py_ssize_t*>address(labels)
+    data.begin = <const Py_ssize_t*>address(begin)
+    data.weights = <const double*>address(weights)
+    data.values = <double*>address(values)
+    data.scratch = <double*>address(scratch)
+    data.scratch_size = cnp.PyArray_DIM(scratch, 0) // n_threads
+    with nogil:
+        if single:
+            run_ctc[vf](&data, n_threads, NULL)
+        else:
+            run_ctc[vd](&data, n_threads, NULL)
 
 
 def all_finite(cnp.ndarray x not None):

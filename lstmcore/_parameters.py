@@ -44,6 +44,9 @@ class Packed:
 class Parameters:
     """The flat vector of some layers' parameters.
 
+    Where initial states are a function of features, the layer of this function stands after the
+    others wherever there is an entry for each layer.
+
     Parameters
     ----------
     layers : sequence of Layer
@@ -52,6 +55,7 @@ class Parameters:
         Of the initial values, where `values` is None.
     values : (P,) array_like, optional
         Copied in place of initial values.
+    initial : Initial, optional
 
     Attributes
     ----------
@@ -68,13 +72,18 @@ class Parameters:
         The stretches of the vector that L2 counts.
     """
 
-    def __init__(self, layers, dtype, rng, values=None):
+    def __init__(self, layers, dtype, rng, values=None, initial=None):
         self.dtype = dtype
-        self._layers = layers
         own = [layer.blocks() for layer in layers]
+        prefixes = [f"{k}." for k in range(len(layers))]
+        if initial is not None:
+            layers = (*layers, initial.layer)
+            own.append(initial.blocks())
+            prefixes.append("")
+        self._layers = layers
         self.table = BlockTable(
-            replace(block, name=f"{k}.{block.name}")
-            for k, blocks in enumerate(own)
+            replace(block, name=prefix + block.name)
+            for prefix, blocks in zip(prefixes, own, strict=True)
             for block in blocks
         )
         ends = list(accumulate(map(len, own), initial=0))

@@ -10,6 +10,7 @@ import numpy as np
 from ._bptt import Evaluation, Linearization, Products, Terms
 from ._chain import Chain
 from ._dispatch import kernels
+from ._initial import Start
 from ._outputs import OUTPUTS
 from ._trace import Trace
 from ._workspace import Fresh, WorkspacePool
@@ -31,16 +32,20 @@ class Passes:
     parameters : Parameters
     states : States
     dtype : numpy.dtype
+    initial : Initial or None
     """
 
-    def __init__(self, layers, parts, loss, output, parameters, states, dtype):
+    def __init__(self, layers, parts, loss, output, parameters, states, dtype, initial):
         self._layers, self._parts = layers, parts
         self._loss, self._output = loss, output
         self._parameters, self._states = parameters, states
         self._dtype = dtype
+        self._initial = initial
         self.pool = WorkspacePool(dtype)
         # Whether `PlainPass` can do all there is to do; and beside the loss `PlainObjective`.
-        self._is_plain = parts.readout.per_step and not any(layer.learns_states for layer in layers)
+        begins_at_zero = initial is None and not any(layer.learns_states for layer in layers)
+        reads_numbers = not layers[0].token_sizes
+        self._is_plain = parts.readout.per_step and begins_at_zero and reads_numbers
 
     def release_memory(self):
         self.pool.clear()
@@ -127,6 +132,7 @@ class Passes:
         dstate,
         *,
         return_dX,
+        return_dfeatures,
         return_dstate,
         return_state,
         checkpoint,
@@ -153,6 +159,8 @@ class Passes:
         more = []
         if return_dX:
             more.append(batch.arrange(dX))
+        if return_dfeatures:
+            more.append(evaluation.dfeatures)
         if return_dstate:
             more.append(self._dstate_of(evaluation))
         if return_state:
@@ -292,6 +300,11 @@ class Passes:
 
     def _chains(self, weights, packed, workspace, n_threads, dropout=None):
         """The layers that see time steps, and those after the readout."""
+        start = None
+        if self._initial is not None:
+            last = slice(len(self._layers), None)
+            layer = Chain([self._initial.layer], weights[last], packed[last], workspace, n_threads)
+            start = Start(self._initial, layer)
         return [
             Chain(
                 self._layers[part],
@@ -300,6 +313,7 @@ class Passes:
                 workspace,
                 n_threads,
                 None if dropout is None else dropout[part],
+                start,
             )
             for part in (self._parts.body, self._parts.head)
         ]
@@ -314,7 +328,7 @@ class Passes:
         initial, entry = self._parts_of(state)
         reading = readout(body.layers[-1], batch, memory, entry)
         if initial is None:
-            initial = body.initial(batch.size)
+            initial = body.initial(batch)
         after, final = None, None
         if return_state:
             after = self._states.empty(batch.size)

@@ -155,9 +155,11 @@ cdef class PlainObjective:
         """Numbers of scratch memory that the largest part needs."""
         cdef const Part* parts = <const Part*>address(self.table)
         cdef Py_ssize_t k, size = 0
+        cdef bint of_tokens = cnp.PyArray_TYPE(self.x) == cnp.NPY_INTP, with_x
         for k in range(self.n_parts):
+            with_x = parts[k].x != ABSENT or not of_tokens
             size = max(size, scratch_numbers(parts[k].plan, self.item_size, self.B, threads[k],
-                                             training, parts[k].dx != ABSENT))
+                                             training, with_x, parts[k].dx != ABSENT))
         return size
 
     cdef int run_layers(self, char* theta, char* memory, list threads, bint training,

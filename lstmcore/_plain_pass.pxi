@@ -77,7 +77,8 @@ cdef class PlainPass:
         inputs = address(x)
         for n in range(last + 1):
             cell = self.cells[n]
-            scratch = max(scratch, scratch_numbers(&cell.plan, self.item_size, B, threads[n], 0, 0))
+            scratch = max(scratch,
+                          scratch_numbers(&cell.plan, self.item_size, B, threads[n], 0, 1, 0))
         memory = take(min(last, 2) * hidden // self.item_size + scratch)
         y = cnp.PyArray_SimpleNew(3, shape, self.type_number)
         memset(&task, 0, sizeof(Task))

@@ -218,13 +218,16 @@ def plain_examples(examples):
             hashed.update(np.ascontiguousarray(targets[name]))
     hashed.update(np.ascontiguousarray(batch.lengths))
     hashed.update(np.ascontiguousarray(examples.weights))
-    return {
+    told = {
         "sequences": batch.size,
         "steps": batch.n_steps,
         "reduction": examples.reduction,
         "inputs, targets and weights": hashed.hexdigest(),
         "initial states": plain(examples.state),
     }
+    if batch.features is not None:
+        told["features"] = digest(batch.features)
+    return told
 
 
 def plain_seed(seed, rng):

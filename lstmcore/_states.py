@@ -6,6 +6,7 @@ readout that needs one has an entry after those.
 
 import numpy as np
 
+from ._chain import Chain
 from ._checks import (
     as_ndarray,
     as_real,
@@ -15,7 +16,9 @@ from ._checks import (
     rows_contiguous,
     shaped,
 )
-from .sequences import ONLY_WITH_TOKENS, as_tokens, check_tokens
+from ._initial import Start
+from ._workspace import Workspace
+from .sequences import ONLY_WITH_TOKENS, as_tokens, check_columns, check_tokens, single_steps
 
 
 class States:
@@ -25,11 +28,14 @@ class States:
     ----------
     parts : Parts
     dtype : dtype
+    function : Initial or None
+        Where the initial ones are a function of features.
     """
 
-    def __init__(self, parts, dtype):
+    def __init__(self, parts, dtype, function=None):
         self.parts = parts
         self.dtype = dtype
+        self.function = function
         self._read_layer = parts.layers[parts.read_layer]
         self._shapes = [tuple((size,) for size in layer.state_sizes) for layer in parts.layers]
         entry = parts.readout.entry_shapes(self._read_layer)
@@ -43,8 +49,20 @@ class States:
             for layer in self.parts.layers
         )
 
-    def initial(self, weights, batch_size):
+    def initial(self, weights, batch_size, features=None):
         """The state before the first step, as fresh arrays; `weights` of one direction."""
+        if self.function is not None:
+            memory, layer, w = Workspace(self.dtype), self.function.layer, weights[-1]
+            chain = Chain([layer], [w], [layer.pack(w, memory.take)], memory, 1)
+            state = [entry for (entry,) in Start(self.function, chain).states(features)]
+        else:
+            state = self._learned(weights, batch_size)
+        entry = self.parts.readout.initial_entry(self._read_layer, batch_size, self.dtype)
+        if entry is not None:
+            state.append(entry)
+        return tuple(state)
+
+    def _learned(self, weights, batch_size):
         state = []
         for layer, (w,) in zip(self.parts.layers, weights, strict=True):
             entry = tuple(np.zeros((batch_size, size), self.dtype) for size in layer.state_sizes)
@@ -52,10 +70,32 @@ class States:
                 if learned is not None:
                     values[:, : len(learned)] = learned
             state.append(entry)
-        entry = self.parts.readout.initial_entry(self._read_layer, batch_size, self.dtype)
-        if entry is not None:
-            state.append(entry)
-        return tuple(state)
+        return state
+
+    def check_features(self, features, batch_size, check_finite, state=None, name="features"):
+        """Features as (B, F), or None where there is nothing that needs them.
+
+        Parameters
+        ----------
+        features : array_like or None
+        batch_size : int or None
+            None is one sequence without the axis B.
+        check_finite : bool
+        state : tuple or None
+            What was given in the place of the initial state.
+        name : str
+            What errors call them.
+        """
+        if self.function is None:
+            if features is not None:
+                raise ValueError(
+                    f"{name}: expected None with a network whose initial states are no function of "
+                    f"features, got {describe(features)}; Network(..., initial=F) makes them one"
+                )
+            return None
+        if features is None and state is not None:
+            return None
+        return self.function.check(features, batch_size, self.dtype, check_finite, name)
 
     def refuse_reading_ahead(self, name):
         """Raise where a layer needs whole sequences, so that there is no state to hand on."""
@@ -67,31 +107,34 @@ class States:
                     "predict takes them whole"
                 )
 
-    def check_step(self, x, check_finite):
+    def check_step(self, x, check_finite, name="x"):
         """x as (B, 1, I) or tokens (B, 1), and whether it was one sequence.
 
         Where tokens are taken, what has no axis of features is tokens: one vector of numbers has to
         be (1, I), for (I,) would be the tokens of I sequences.
         """
-        layer, array = self.parts.layers[0], as_ndarray(x, "x")
+        layer, array = self.parts.layers[0], as_ndarray(x, name)
         I = layer.input_size
         if layer.tokens and array.ndim <= 1:
-            single, rows = array.ndim == 0, as_tokens(array, I, "x").reshape(-1)
-            rows = check_tokens(rows, I, "x")[:, None]
+            single, rows = array.ndim == 0, as_tokens(array, I, name).reshape(-1)
+            rows = check_tokens(rows, I, name)[:, None]
         else:
-            given, array = array, as_real(array, "x", self.dtype)
+            given, array = array, as_real(array, name, self.dtype)
             if layer.tokens:
-                shaped(array, "x", (), ("B",), ("B", I))
+                shaped(array, name, (), ("B",), ("B", I))
             elif array.shape[-1:] != (I,) or array.ndim > 2:
-                hint = _way_to_steps(given, I)
+                hint = _way_to_steps(given, I, name)
                 raise ValueError(
-                    f"x: expected shape {format_shape((I,))} or (B, {I}), got {array.shape}{hint}"
+                    f"{name}: expected shape {format_shape((I,))} or (B, {I}), got "
+                    f"{array.shape}{hint}"
                 )
             single, rows = array.ndim == 1, rows_contiguous(array.reshape(-1, 1, I))
             if check_finite:
-                refuse_nonfinite(array, "x")
+                refuse_nonfinite(array, name)
+            if layer.token_sizes:
+                rows = check_columns(single_steps(rows), layer.token_sizes, name).x.values[:, None]
         if len(rows) == 0:
-            raise ValueError(f"x: expected at least one sequence, got {describe(array)}")
+            raise ValueError(f"{name}: expected at least one sequence, got {describe(array)}")
         return rows, single
 
     def check(self, state, batch_size, check_finite, name="state"):
@@ -101,6 +144,21 @@ class States:
             self._check_arrays(entry, f"{name}[{k}]", shapes, batch_size, check_finite)
             for k, (entry, shapes) in enumerate(zip(state, self._shapes, strict=True))
         )
+
+    def check_any(self, state, check_finite, name="state"):
+        """A state of one sequence without the axis B, or of any number with it.
+
+        Returns its arrays with that axis, and how many sequences it is of; None for one without.
+        """
+        _check_entry(state, name, len(self._shapes))
+        batch_size = None
+        for k, (entry, shapes) in enumerate(zip(state, self._shapes, strict=True)):
+            _check_entry(entry, f"{name}[{k}]", len(shapes))
+            if shapes:
+                first = as_ndarray(entry[0], f"{name}[{k}][0]")
+                batch_size = len(first) if first.ndim > len(shapes[0]) else None
+                break
+        return self.check(state, batch_size, check_finite, name), batch_size
 
     def _check_arrays(self, entry, name, shapes, batch_size, check_finite):
         _check_entry(entry, name, len(shapes))
@@ -116,16 +174,16 @@ class States:
         return tuple(arrays)
 
 
-def _way_to_steps(array, input_size):
+def _way_to_steps(array, input_size, name):
     """How an array of another shape becomes time steps, where it is clear what was meant."""
     if array.ndim <= 1 and array.dtype.kind in "iu":
         return f"; {ONLY_WITH_TOKENS}"
     if input_size == 1 and array.ndim == 0:
-        return "; [x] is a step of one input"
+        return f"; [{name}] is a step of one input"
     if input_size == 1 and array.ndim == 1:
-        return "; np.reshape(x, (-1, 1)) are steps of one input"
+        return f"; np.reshape({name}, (-1, 1)) are steps of one input"
     if array.ndim == 3 and array.shape[1:] == (1, input_size):
-        return "; x[:, 0] is without the axis of time"
+        return f"; {name}[:, 0] is without the axis of time"
     return ""
 
 

@@ -31,7 +31,7 @@ class Trace:
         self._workspace = workspace = body.workspace
         self._reading = reading = readout(body.layers[-1], batch, workspace, entry)
         if initial is None:
-            initial = body.initial(batch.size)
+            initial = body.initial(batch)
         final = body.state_arrays(batch.size)
         y = reading.room(batch)
         if y is None:  # the readout sees the final states alone
@@ -159,7 +159,9 @@ class Trace:
         H, width = layer.hidden_size, kernels.sizes(cell)[1]
         x, tapes = self._tapes[k]
         mark = workspace.mark
-        scratch = workspace.take(kernels.scratch_size(cell, batch.size, 1, True, dx is not None))
+        with_x = x.values.dtype == workspace.dtype
+        size = kernels.scratch_size(cell, batch.size, 1, True, dx is not None, with_x)
+        scratch = workspace.take(size)
         dx_values, dx_first = (None, None) if dx is None else dx
         own = first = None
         if dy is not None:

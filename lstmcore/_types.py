@@ -17,6 +17,7 @@ from .network import Network
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 Vector: TypeAlias = npt.NDArray[np.float64]
 SequencesLike: TypeAlias = npt.ArrayLike | Sequence[npt.ArrayLike]
+LabelsLike: TypeAlias = npt.ArrayLike | Sequence[Sequence[int] | npt.NDArray[np.integer[Any]]]
 Path: TypeAlias = str | os.PathLike[str]
 Seed: TypeAlias = int | np.random.SeedSequence | np.random.Generator | None
 
@@ -64,6 +65,7 @@ class PredictOptions(TypedDict, total=False):
 
     mask: npt.ArrayLike | None
     state: StateLike | None
+    features: npt.ArrayLike | None
     check_finite: bool
     n_threads: int | None
 
@@ -86,6 +88,7 @@ class Data(TypedDict, total=False):
     class_weight: Literal["balanced"] | Mapping[int, float] | npt.ArrayLike | None
     reduction: Reduction
     state: StateLike | None
+    features: npt.ArrayLike | None
     check_finite: bool
 
 

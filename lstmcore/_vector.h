@@ -223,6 +223,17 @@ LSTMCORE_INLINE vd vd_pow2(vd rounded)
 { uint64_t u; memcpy(&u, &rounded, 8); u <<= 52; memcpy(&rounded, &u, 8); return rounded; }
 #endif
 
+/* The exponent of x >= 0, from -1022 to 1023: -1023 of 0. The exponent's bits, in the low ones of
+ * 2^52. */
+#if VBYTES
+LSTMCORE_INLINE vd vd_exponent(vd x)
+{ return (vd)(((vd_bits)x >> 52) | 0x4330000000000000u) - 4503599627371519.0; }
+#else
+LSTMCORE_INLINE vd vd_exponent(vd x)
+{ uint64_t u; memcpy(&u, &x, 8); u = (u >> 52) | 0x4330000000000000u; memcpy(&x, &u, 8);
+  return x - 4503599627371519.0; }
+#endif
+
 /* The vectors at x, as many as each has numbers, transposed in place: the two blocks off the
  * diagonal change places, those of half the size first, then those within the halves, and so on.
  * UPPER, LOWER: where number k comes from in the upper, the lower of two rows `size` apart. */

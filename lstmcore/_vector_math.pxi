@@ -32,6 +32,7 @@ cdef extern from "_vector.h" nogil:
     vd vd_signed_as(vd, vd)
     vf vf_pow2(vf)
     vd vd_pow2(vd)
+    vd vd_exponent(vd)
     void vf_transpose(vf*)
     void vd_transpose(vd*)
     float VF_ROUND

@@ -24,6 +24,8 @@ from ._description import as_notes, describe_network
 from ._dispatch import kernels
 from ._examples import Examples, check_weights, weigh_classes
 from ._fixed import Fixed
+from ._generation import Generation
+from ._initial import Initial
 from ._outputs import units_of
 from ._parameters import Parameters
 from ._passes import Passes
@@ -32,7 +34,7 @@ from ._readout import cut
 from ._states import States
 from .cells import CELLS, Layer
 from .losses import LOSSES, find_loss
-from .sequences import as_outputs, make_batch, single_steps
+from .sequences import as_outputs, check_columns, make_batch, single_steps
 from .streaming import Stream
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
         StateLike,
         Strength,
     )
-    from .cells import Weights
+    from .cells import Dense, Weights
 
 __all__ = ["Network"]
 
@@ -73,15 +75,15 @@ class Network(Fixed):
     ----------
     layers : sequence of Layer
         `RNN`, `LSTM`, `GRU` and `Dense` layers in any order. Each takes as many numbers as the one
-        before it gives. The first may be an `Embedding`.
+        before it gives. The first may be an `Embedding` or a `MixedEmbedding`.
     loss : str, Loss or function
         "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber", "quantile" or
-        "mixture". It also fixes the output activation, which is, in this order, identity, softmax
-        (of two outputs or more), logistic, exponential, identity, identity, and of a mixture the
-        several units of its parameters. A loss with options is an object of its class in
-        `lstmcore.losses`, such as ``Huber(delta=0.1)`` or ``Quantile([0.1, 0.9])``. A loss of your
-        own is a function ``value, derivative = function(outputs, targets)`` of identity outputs
-        (see `lstmcore.losses.FunctionLoss`), or an object of a class derived from
+        "ctc" or "mixture". It also fixes the output activation, which is, in this order, identity,
+        softmax (of two outputs or more), logistic, exponential, identity, identity, softmax, and of
+        a mixture the several units of its parameters. A loss with options is an object of its class
+        in `lstmcore.losses`, such as ``Huber(delta=0.1)`` or ``Quantile([0.1, 0.9])``. A loss of
+        your own is a function ``value, derivative = function(outputs, targets)`` of identity
+        outputs (see `lstmcore.losses.FunctionLoss`), or an object of a class derived from
         `lstmcore.losses.Loss`.
     readout : {"all", "last", "mean", "max", "last_step"}
         What the layers after the last recurrent layer see. "all" is its output at every step.
@@ -92,15 +94,23 @@ class Network(Fixed):
     dtype : {"float64", "float32"}
     seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
         Of the initial parameters.
+    initial : int or Dense, optional
+        The number F of static features of a sequence, of which the initial states of all recurrent
+        layers are a function; or the `Dense` layer that is this function, whose outputs are the
+        states h and c of every layer and direction, one after the other. Data then have
+        ``features=`` beside X: see docs/conditioning.md.
 
     Attributes
     ----------
     params : (P,) array
         All parameters, layer by layer and direction by direction; within each the blocks W, R, b,
-        p, Q, h0, c0, as far as it has them. Write into it, or assign a vector to copy it in.
+        p, Q, h0, c0, as far as it has them. Those of `initial` are the last. Write into it, or
+        assign a vector to copy it in.
     blocks : mapping of str to ndarray
-        Named views of `params`: ``"0.W"``, ``"1.forward.R"``.
+        Named views of `params`: ``"0.W"``, ``"1.forward.R"``, ``"initial.W"``.
     layers : tuple of Layer
+    initial : Dense or None
+        The layer from features to initial states.
     weights : list
         For each layer a list with one `Weights` for each direction, views of `params`.
     weight_slices : tuple of slice
@@ -109,6 +119,8 @@ class Network(Fixed):
         The layers that see time steps, up to the one that is read out, and those after it.
     input_size, output_size : int
         I and K.
+    feature_size : int
+        F; 0 where initial states are no function of features.
     takes_tokens : bool
         Whether inputs may be integer tokens 0 ... I-1. That is so where the first layer is an
         `Embedding`, or any layer with ``tokens=True``.
@@ -158,18 +170,21 @@ class Network(Fixed):
     """
 
     layers: tuple[Layer, ...]
+    initial: Dense | None
     readout: Readout
     dtype: np.dtype[Any]
     body: slice
     head: slice
     input_size: int
     output_size: int
+    feature_size: int
     takes_tokens: bool
     notes: Notes
 
     _instead = "build a new one: Network(**net.options | {...})"
     _fixed = (
         "layers",
+        "initial",
         "passes",
         "readout",
         "dtype",
@@ -177,6 +192,7 @@ class Network(Fixed):
         "head",
         "input_size",
         "output_size",
+        "feature_size",
         "takes_tokens",
         "notes",
     )
@@ -188,8 +204,10 @@ class Network(Fixed):
         readout: Readout = "all",
         dtype: npt.DTypeLike = "float64",
         seed: Seed = None,
+        *,
+        initial: int | Dense | None = None,
     ) -> None:
-        self._build(layers, loss, readout, dtype, seed)
+        self._build(layers, loss, readout, dtype, seed, initial=initial)
         self._warn_of_a_second_activation()
 
     @classmethod
@@ -199,7 +217,9 @@ class Network(Fixed):
         net._build(**options, params=params, notes=notes)
         return net
 
-    def _build(self, layers, loss, readout, dtype, seed=None, params=None, notes=None):
+    def _build(
+        self, layers, loss, readout, dtype, seed=None, params=None, notes=None, initial=None
+    ):
         self.layers = _check_layers(layers)
         self._loss = find_loss(loss)
         self._parts = parts = cut(self.layers, readout)
@@ -209,12 +229,15 @@ class Network(Fixed):
         self.input_size = self.layers[0].input_size
         self.output_size = self.layers[-1].output_size
         self.takes_tokens = self.layers[0].tokens
+        function = None if initial is None else Initial(self.layers, initial)
+        self.initial = function and function.layer
+        self.feature_size = function.size if function else 0
         self.notes = as_notes({} if notes is None else notes)
         self._check_loss()
         self._output = units_of(self._loss, self.output_size)
         rng = as_generator(seed) if params is None else None
-        self._parameters = Parameters(self.layers, self.dtype, rng, params)
-        self._states = States(parts, self.dtype)
+        self._parameters = Parameters(self.layers, self.dtype, rng, params, function)
+        self._states = States(parts, self.dtype, function)
         self.passes = Passes(
             self.layers,
             parts,
@@ -223,11 +246,13 @@ class Network(Fixed):
             self._parameters,
             self._states,
             self.dtype,
+            function,
         )
         # What examples depend on: those of a network of another form would be misread.
         self._form = (
             f"input_size {self.input_size}, output_size {self.output_size}, "
             f"loss={self.options['loss']!r}, readout={readout!r}, dtype={self.dtype.name!r}"
+            + (f", feature_size {self.feature_size}" if function else "")
         )
 
     def _warn_of_a_second_activation(self):
@@ -316,7 +341,7 @@ class Network(Fixed):
 
     @property
     def weights(self) -> list[list[Weights]]:
-        return self._parameters.views(self._parameters.flat)
+        return self._parameters.views(self._parameters.flat)[: len(self.layers)]
 
     @property
     def loss_name(self) -> str:
@@ -340,6 +365,7 @@ class Network(Fixed):
             "loss": loss,
             "readout": self.readout,
             "dtype": self.dtype.name,
+            "initial": self.initial,
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -351,6 +377,8 @@ class Network(Fixed):
     def __repr__(self) -> str:
         options = self.options
         layers = ", ".join(map(repr, options.pop("layers")))
+        if options["initial"] is None:
+            del options["initial"]
         rest = ", ".join(f"{name}={value!r}" for name, value in options.items())
         return f"Network([{layers}], {rest})"
 
@@ -373,6 +401,10 @@ class Network(Fixed):
            cross_entropy (softmax outputs)   float64     12105
         """
         rows, dims = [], "B, T"
+        if self.initial is not None:
+            size = sum(block.size for block in self._parameters.of_layer(len(self.layers)))
+            shape = f"(B, {self.initial.output_size})"
+            rows.append(("", f"initial states: {self.initial!r}", shape, str(size)))
         for k, layer in enumerate(self.layers):
             shape = f"({dims}, {layer.output_size})"
             size = sum(block.size for block in self._parameters.of_layer(k))
@@ -573,6 +605,7 @@ class Network(Fixed):
         *,
         mask: npt.ArrayLike | None = None,
         state: StateLike | None = None,
+        features: npt.ArrayLike | None = None,
         return_state: bool = False,
         check_finite: bool = True,
         n_threads: int | None = None,
@@ -594,6 +627,9 @@ class Network(Fixed):
             carried over them.
         state : tuple, optional
             From a call before, to continue its sequences; by default the initial state.
+        features : (B, F) array_like, optional
+            Static features of each sequence, where the network's initial states are a function of
+            some (`initial`), and no `state` takes their place.
         return_state : bool
             Also return the state after each sequence's last step.
         check_finite : bool
@@ -631,12 +667,11 @@ class Network(Fixed):
         """
         check_finite = as_flag(check_finite, "check_finite")
         n_threads = as_threads(n_threads)
-        if lengths is mask is state is None and return_state is False:
+        if lengths is mask is state is features is None and return_state is False:
             y = self.passes.predict_plain(X, check_finite, n_threads)
             if y is not None:
                 return y
-        tokens = self.takes_tokens
-        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
+        batch = self._as_batch(X, lengths, mask, features, state, check_finite)
         return_state = as_flag(return_state, "return_state")
         state = self._as_state(state, "state", batch, check_finite)
         if return_state:
@@ -653,6 +688,7 @@ class Network(Fixed):
         *,
         mask: npt.ArrayLike | None = None,
         state: StateLike | None = None,
+        features: npt.ArrayLike | None = None,
         check_finite: bool = True,
         n_threads: int | None = None,
     ) -> dict[str, Any]:
@@ -660,7 +696,7 @@ class Network(Fixed):
 
         Parameters
         ----------
-        X, lengths, mask, state, check_finite, n_threads
+        X, lengths, mask, state, features, check_finite, n_threads
             As in `predict`.
 
         Returns
@@ -710,8 +746,7 @@ class Network(Fixed):
         """
         check_finite = as_flag(check_finite, "check_finite")
         n_threads = as_threads(n_threads)
-        tokens = self.takes_tokens
-        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
+        batch = self._as_batch(X, lengths, mask, features, state, check_finite)
         state = self._as_state(state, "state", batch, check_finite)
         return self.passes.trace(batch, state, n_threads)
 
@@ -776,6 +811,7 @@ class Network(Fixed):
         x: npt.ArrayLike,
         state: StateLike | None = None,
         *,
+        features: npt.ArrayLike | None = None,
         check_finite: bool = True,
         n_threads: int | None = None,
     ) -> tuple[Array, State]:
@@ -788,6 +824,8 @@ class Network(Fixed):
             (B,) array_like of int, or numbers (B, I), of one sequence (1, I).
         state : tuple, optional
             What the step before returned; None is the initial state.
+        features : (F,) or (B, F) array_like, as x is, optional
+            As in `predict`, for the first step.
         check_finite : bool
             Refuse NaN and infinity.
         n_threads : int, optional
@@ -822,21 +860,34 @@ class Network(Fixed):
         check_finite = as_flag(check_finite, "check_finite")
         n_threads = as_threads(n_threads)
         x, single = self._states.check_step(x, check_finite)
-        batch = single_steps(x)
+        n = None if single else len(x)
+        batch = single_steps(x, self._states.check_features(features, n, check_finite, state))
         if state is not None:
-            state = self._states.check(state, None if single else batch.size, check_finite)
+            state = self._states.check(state, n, check_finite)
         y, after = self.passes.predict(batch, state, True, n_threads)
         if single:
             return y[0], tuple(tuple(values[0] for values in entry) for entry in after)
         return y, after
 
-    def stream(self, batch_size: int = 1, *, check_finite: bool = True) -> Stream:
+    def stream(
+        self,
+        batch_size: int = 1,
+        *,
+        features: npt.ArrayLike | None = None,
+        state: StateLike | None = None,
+        check_finite: bool = True,
+    ) -> Stream:
         """An object that takes one step a call and keeps the state in between.
 
         Parameters
         ----------
         batch_size : int
             Number of sequences that run side by side.
+        features : (B, F) array_like, optional
+            As in `predict`: what `reset` takes the initial state from. It may be (F,) where
+            `batch_size` is 1.
+        state : tuple, optional
+            To begin with, in arrays with the axis B; by default the initial state.
         check_finite : bool
             Refuse NaN and infinity in its inputs.
 
@@ -852,7 +903,137 @@ class Network(Fixed):
         >>> stream([0.5, -0.5]).shape
         (1,)
         """
-        return Stream(self._parameters, self._states, self._output, batch_size, check_finite)
+        parts = self._parameters, self._states, self._output
+        return Stream(*parts, batch_size, check_finite, features, state)
+
+    def generate(
+        self,
+        start: npt.ArrayLike | None,
+        steps: int,
+        *,
+        rng: Seed = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        stop: int | Sequence[int] | Callable[[Any], bool] | None = None,
+        state: StateLike | None = None,
+        prime: SequencesLike | None = None,
+        features: npt.ArrayLike | None = None,
+        n: int | None = None,
+        feed: Callable[[Any, int], npt.ArrayLike] | None = None,
+        return_log_prob: bool = False,
+        return_state: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Sequences that the network makes: what its outputs stand for is its next input.
+
+        At each step the loss says what is drawn from the outputs: `cross_entropy` a class, which is
+        the next token; `binary_cross_entropy` labels 0 and 1, `poisson` counts; a loss of identity
+        outputs the outputs themselves, without chance. See `lstmcore.losses.Loss.sample`.
+
+        Parameters
+        ----------
+        start : int or (I,) array_like, or with an axis B before; or None
+            The input of the first step with a draw. None is the last step of `prime`; without that
+            it is zero, and for a network that `takes_tokens` an error.
+        steps : int
+            Draws, at most.
+        rng : None, int, numpy.random.SeedSequence or numpy.random.Generator
+            What the draws come from. None is another start at every call.
+        temperature : float
+            Of draws by `cross_entropy` and `binary_cross_entropy`: the output pre-activations are
+            divided by it. Below 1 what is likely becomes likelier. 0 takes the likeliest class; of
+            several that are as likely, that with the lowest number.
+        top_k : int, optional
+            Of classes: draw from the k likeliest only.
+        stop : int, sequence of int, or function; optional
+            A sequence ends with the first draw of such a class, which belongs to it. Or with that
+            of which the function ``stop(draw)`` is True; it gets an int or an array (D,).
+        state : tuple, optional
+            Where sequences go on, as in `step`, with or without the axis B. By default the initial
+            state.
+        prime : sequence or batch of sequences, optional
+            Inputs that come before `start`: tokens (T,) or numbers (T, I), or several such as
+            `predict` takes them, which may be a list of unequal lengths.
+        features : (F,) or (B, F) array_like, optional
+            As in `predict`: of all sequences, or of each.
+        n : int, optional
+            How many sequences to make. By default as many as `start`, `prime`, `state` and
+            `features` have, of which each has an axis B or is the same for all.
+        feed : function, optional
+            ``feed(draw, step)`` gives the input that follows a draw, the step being counted from 0;
+            of all B sequences at once, unless it is one without the axis B. By default the input is
+            the draw.
+        return_log_prob : bool
+            Also return the logarithm of the probability with which each class was drawn, of
+            `temperature` and `top_k` as they are.
+        return_state : bool
+            Also return the state after the step with a sequence's last draw, which has not been fed
+            back yet: ``start=draw`` goes on.
+        **options
+            Of the draws of a loss, by the names that its `sample` has.
+
+        Returns
+        -------
+        draws : (n, steps) array of int, or (n, steps, D) array
+            Without the axis n where neither that was given nor anything has the axis B. With
+            `stop` a list with an array for each sequence, of as many steps as it has.
+        log_prob
+            Only with `return_log_prob`, in the form of the draws.
+        state : tuple
+            Only with `return_state`. See `step`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came; also if a layer reads sequences in
+            reverse, or draws cannot be inputs.
+        NotImplementedError
+            If the loss does not say how targets are drawn.
+
+        Notes
+        -----
+        The same seed draws the same. For classes, one uniform number is drawn for each sequence and
+        step before the first step, sequence by sequence, and the class is the first whose
+        cumulative probability is above it. So n sequences are those of n calls one after the other,
+        with one generator. Draws of other losses come from the generator step by step.
+
+        If draws are classes that become tokens, or the outputs themselves, all steps are one
+        compiled call, with the GIL released. With functions for `stop` or `feed`, and with draws of
+        other losses, there is some Python at each step.
+
+        Examples
+        --------
+        A network learns to count to 5, and what comes after a few numbers:
+
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> text = np.tile(np.arange(6), 20)
+        >>> net = lc.Network([lc.LSTM(6, 8, tokens=True), lc.Dense(8, 6)], "cross_entropy", seed=0)
+        >>> result = lc.fit(net, text[None, :-1], text[None, 1:], max_iter=40)
+        >>> net.generate(None, 8, prime=[2, 3], rng=0).tolist()
+        [4, 5, 0, 1, 2, 3, 4, 5]
+        >>> net.generate(2, 8, stop=0, n=2, rng=0)
+        [array([3, 4, 5, 0]), array([3, 4, 5, 0])]
+        """
+        generation = Generation(
+            self._parameters, self._states, self._output, self._loss, self.passes
+        )
+        return generation.run(
+            start,
+            steps,
+            rng=rng,
+            temperature=temperature,
+            top_k=top_k,
+            stop=stop,
+            state=state,
+            prime=prime,
+            features=features,
+            n=n,
+            feed=feed,
+            return_log_prob=return_log_prob,
+            return_state=return_state,
+            options=options,
+        )
 
     # ------------------------------------------------------------------------------ the loss
 
@@ -1034,6 +1215,7 @@ class Network(Fixed):
         *,
         dstate: StateLike | None = ...,
         return_dX: Literal[False] = ...,
+        return_dfeatures: Literal[False] = ...,
         return_dstate: Literal[False] = ...,
         return_state: Literal[False] = ...,
         checkpoint: int | None = ...,
@@ -1049,6 +1231,7 @@ class Network(Fixed):
         *,
         dstate: StateLike | None = ...,
         return_dX: bool = ...,
+        return_dfeatures: bool = ...,
         return_dstate: bool = ...,
         return_state: bool = ...,
         checkpoint: int | None = ...,
@@ -1063,8 +1246,10 @@ class Network(Fixed):
         *,
         mask: npt.ArrayLike | None = None,
         state: StateLike | None = None,
+        features: npt.ArrayLike | None = None,
         dstate: StateLike | None = None,
         return_dX: bool = False,
+        return_dfeatures: bool = False,
         return_dstate: bool = False,
         return_state: bool = False,
         checkpoint: int | None = None,
@@ -1078,7 +1263,7 @@ class Network(Fixed):
 
         Parameters
         ----------
-        X, lengths, mask, state
+        X, lengths, mask, state, features
             As in `predict`.
         dy : array_like, list of array_like, callable or None
             dL/dy in the form of the outputs y that `predict` gives. What it holds where no step is,
@@ -1089,6 +1274,8 @@ class Network(Fixed):
             for the steps after these. By default zero.
         return_dX : bool
             Also return dL/dX. Not with tokens.
+        return_dfeatures : bool
+            Also return dL/d(features), where the network's initial states are a function of some.
         return_dstate : bool
             Also return dL/d(state before the first step).
         return_state : bool
@@ -1103,10 +1290,12 @@ class Network(Fixed):
         Returns
         -------
         g : (P,) array
-            dL/d(parameters), fresh, of the network's dtype. It is zero for learned initial states
-            if a `state` is given in their place.
+            dL/d(parameters), fresh, of the network's dtype. It is zero for learned initial states,
+            and for those of `initial`, if a `state` is given in their place.
         dX : (B, T, I) array, zero where no step is; of a list, a list of (T_b, I) arrays
             Only with `return_dX`.
+        dfeatures : (B, F) array
+            Only with `return_dfeatures`. It is zero if a `state` is given in their place.
         dstate : tuple
             Only with `return_dstate`; one state for each sequence. The count of a readout is no
             variable, so its derivative is 0.
@@ -1152,10 +1341,15 @@ class Network(Fixed):
         checkpoint = self.check_checkpoint(checkpoint)
         n_threads = as_threads(n_threads)
         return_dX = as_flag(return_dX, "return_dX")
+        return_dfeatures = as_flag(return_dfeatures, "return_dfeatures")
         return_dstate = as_flag(return_dstate, "return_dstate")
         return_state = as_flag(return_state, "return_state")
-        tokens = self.takes_tokens
-        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
+        if return_dfeatures and self.initial is None:
+            raise ValueError(
+                "return_dfeatures: expected False with a network whose initial states are no "
+                "function of features, got True"
+            )
+        batch = self._as_batch(X, lengths, mask, features, state, check_finite)
         state = self._as_state(state, "state", batch, check_finite)
         dstate = self._as_state(dstate, "dstate", batch, check_finite)
         for name, asked in {"return_dstate": return_dstate, "return_state": return_state}.items():
@@ -1169,6 +1363,7 @@ class Network(Fixed):
             state,
             dstate,
             return_dX=return_dX,
+            return_dfeatures=return_dfeatures,
             return_dstate=return_dstate,
             return_state=return_state,
             checkpoint=checkpoint,
@@ -1200,6 +1395,7 @@ class Network(Fixed):
         class_weight: Literal["balanced"] | Mapping[int, float] | npt.ArrayLike | None = None,
         reduction: Reduction = "mean",
         state: StateLike | None = None,
+        features: npt.ArrayLike | None = None,
         check_finite: bool = True,
     ) -> Examples:
         """Check and arrange data once that will be evaluated often.
@@ -1235,13 +1431,15 @@ class Network(Fixed):
         state : tuple, optional
             Initial states, one for each sequence, as in `predict`. They are data: no gradient goes
             through them, and learned initial states, whose place they take, have the gradient 0.
+        features : (B, F) array_like, optional
+            Static features of each sequence, as in `predict`.
         check_finite : bool
             Refuse NaN and infinity.
 
         Returns
         -------
         Examples
-            For `evaluate` and `Objective`. May share memory with X and `state`.
+            For `evaluate` and `Objective`. May share memory with X, `state` and `features`.
 
         Raises
         ------
@@ -1282,8 +1480,7 @@ class Network(Fixed):
         """
         check_finite = as_flag(check_finite, "check_finite")
         as_choice(reduction, "reduction", ("mean", "sum"))
-        tokens = self.takes_tokens
-        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
+        batch = self._as_batch(X, lengths, mask, features, state, check_finite)
         whole = self._whole_terms()
         weights = check_weights(
             sample_weight, step_weight, batch, whole, self.output_size, self._loss
@@ -1302,8 +1499,7 @@ class Network(Fixed):
         if classes is None:
             raise ValueError(
                 f"class_weight: expected None with such targets of the loss {self.loss_name!r}, "
-                f"got {describe(class_weight)}; there are classes where targets are integer labels "
-                "('cross_entropy'), or 0 and 1 of one output ('binary_cross_entropy')"
+                f"got {describe(class_weight)}; {self._loss._no_classes}"
             )
         return weigh_classes(weights, class_weight, *classes)
 
@@ -1527,6 +1723,15 @@ class Network(Fixed):
         """A state of so many sequences, checked, as arrays of the network's dtype."""
         return self._states.check(state, n, True)
 
+    def _as_batch(self, X, lengths, mask, features, state, check_finite):
+        """Inputs that a user gives, checked, with the features of their sequences."""
+        tokens = self.takes_tokens
+        batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
+        if self.layers[0].token_sizes:
+            batch = check_columns(batch, self.layers[0].token_sizes, "X")
+        features = self._states.check_features(features, batch.size, check_finite, state)
+        return batch if features is None else batch.with_features(features)
+
     def _as_state(self, state, name, batch, check_finite):
         """A state that a user gives for each sequence of a batch, or its derivative, checked."""
         if state is None:
@@ -1545,7 +1750,7 @@ def _check_layers(layers):
             *others, last = CELLS
             kinds = f"{', '.join(others)} or {last}"
             raise TypeError(f"layers[{k}]: expected an {kinds}, got {describe(layer)}")
-        if k and layer.tokens:
+        if k and (layer.tokens or layer.token_sizes):
             raise ValueError(
                 f"layers[{k}]: expected a layer of numbers, for only layers[0] may take tokens, "
                 f"got {layer!r}"

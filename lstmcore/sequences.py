@@ -62,6 +62,7 @@ class _Fields:
         "mask",
         "is_list",
         "first_row",
+        "features",
     )
 
     x: Rows
@@ -78,6 +79,7 @@ class _Fields:
     mask: np.ndarray | None
     is_list: bool
     first_row: int
+    features: np.ndarray | None
 
 
 class Batch(Fixed, _Fields):
@@ -113,12 +115,25 @@ class Batch(Fixed, _Fields):
     first_row : int
         Of a segment of longer sequences: how many rows are before it in the order of time. The
         constructor is given those sequences' `order` with it.
+    features : (B, F) array or None
+        What initial states are a function of, in the order of the sequences. A segment has none.
     """
 
     __slots__ = ()
     _instead = "prepare the data anew"
 
-    def __new__(cls, x, lengths, T, mask=None, begins=None, order=None, first_row=0, is_list=False):
+    def __new__(
+        cls,
+        x,
+        lengths,
+        T,
+        mask=None,
+        begins=None,
+        order=None,
+        first_row=0,
+        is_list=False,
+        features=None,
+    ):
         self = _Fields()
         if lengths is None:
             self.size, self.max_length = size, length = x.shape[:2]
@@ -154,6 +169,7 @@ class Batch(Fixed, _Fields):
         self.mask = mask if mask is None else read_only(mask)
         self.is_list = is_list
         self.first_row = first_row
+        self.features = features
         self.__class__ = cls
         return self
 
@@ -163,13 +179,20 @@ class Batch(Fixed, _Fields):
         if self.is_padded or self.begins is not None:
             lengths = self.lengths.copy()
         copies = [None if array is None else array.copy() for array in (self.mask, self.begins)]
-        options = *copies, self.order, self.first_row, self.is_list
+        options = *copies, self.order, self.first_row, self.is_list, self.features
         return Batch, (self.x.values, lengths, self.T, *options)
 
     def astype(self, dtype):
         """The same sequences with inputs of another dtype; tokens stay as they are."""
-        x, *others = self.__reduce__()[1]
-        return Batch(x if x.dtype == _INDEX else x.astype(dtype), *others)
+        x, *others, features = self.__reduce__()[1]
+        if features is not None:
+            features = features.astype(dtype)
+        return Batch(x if x.dtype == _INDEX else x.astype(dtype), *others, features)
+
+    def with_features(self, features):
+        """The same sequences with static features (B, F), which stay where they are."""
+        *others, _ = self.__reduce__()[1]
+        return Batch(*others, features)
 
     @property
     def is_padded(self):
@@ -224,10 +247,12 @@ class Batch(Fixed, _Fields):
         Where `segment` is a part of a longer call, this is the batch of a call of its own.
         """
         x, lengths, begins = self._cut(t0, t1)
+        features = self.features
         if lengths is not None and not lengths.all():
             there = np.flatnonzero(lengths)
             lengths, begins = lengths[there], there if begins is None else begins[there]
-        return Batch(x, lengths, t1 - t0, None, begins)
+            features = None if features is None else features[there]
+        return Batch(x, lengths, t1 - t0, None, begins, features=features)
 
     def _cut(self, t0, t1):
         """The inputs of the steps t0 to t1, the lengths and where sequences begin, or None."""
@@ -248,7 +273,9 @@ class Batch(Fixed, _Fields):
         begins = (np.arange(self.size) if self.begins is None else self.begins)[indices]
         mask = None if self.mask is None else self.mask[indices]
         lengths = self.lengths[indices]
-        return Batch(self.x.values, lengths, self.T, mask, begins, is_list=self.is_list)
+        features = None if self.features is None else self.features[indices]
+        options = {"is_list": self.is_list, "features": features}
+        return Batch(self.x.values, lengths, self.T, mask, begins, **options)
 
     def place_of(self, row):
         """The sequence that a row belongs to, and its step in the user's array."""
@@ -264,7 +291,8 @@ class Batch(Fixed, _Fields):
     def with_inputs(self, rows):
         """The batch with other inputs (N, I) for its steps."""
         begins = self.offsets[:-1]
-        return Batch(rows, self.lengths, self.T, self.mask, begins, is_list=self.is_list)
+        options = {"is_list": self.is_list, "features": self.features}
+        return Batch(rows, self.lengths, self.T, self.mask, begins, **options)
 
     def input_rows(self):
         """The rows (N, ...) of the inputs or tokens; not copied where they stand so."""
@@ -279,6 +307,26 @@ class Batch(Fixed, _Fields):
     def rows_of(self, indices):
         """The rows of some of the sequences, one after the other."""
         return _ranges(self.offsets[:-1][indices], self.lengths[indices])
+
+
+def check_columns(batch, sizes, name):
+    """The batch with inputs of its own, whose first columns are tokens of so many kinds: checked.
+
+    Nobody else can change what kernels take for indices.
+    """
+    rows = batch.input_rows().copy()
+    for k, size in enumerate(sizes):
+        column = rows[:, k]
+        # of a NaN neither holds
+        is_token = (column >= 0) & (column < size) & (column == np.floor(column))
+        if not is_token.all():
+            row = int(np.argmin(is_token))
+            b, t = batch.place_of(row)
+            raise ValueError(
+                f"{name}: expected whole numbers from 0 to {size - 1} in column {k}, which are "
+                f"tokens, got {column[row]:g} in sequence {b} at step {t}"
+            )
+    return batch.with_inputs(read_only(rows))
 
 
 def as_outputs(value, batch, size, per_step, dtype, check_finite, name):
@@ -337,9 +385,9 @@ def _ranges(starts, lengths):
     return np.repeat(starts - ends + lengths, lengths) + np.arange(total)
 
 
-def single_steps(x):
+def single_steps(x, features=None):
     """The batch of B sequences of one step, x (B, 1, I) or (B, 1), already checked."""
-    return Batch(x, None, 1)
+    return Batch(x, None, 1, features=features)
 
 
 @lru_cache(maxsize=16)

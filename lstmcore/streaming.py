@@ -14,6 +14,8 @@ from ._fixed import Fixed
 from ._stream import Runner
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from ._outputs import OutputUnits
     from ._parameters import Parameters
     from ._states import States
@@ -39,6 +41,10 @@ class Stream(Fixed, Runner):
         Sequences that run side by side.
     check_finite : bool
         Refuse NaN and infinity in x.
+    features : (B, F) array_like, optional
+        Of the sequences, where initial states are a function of some.
+    state : tuple, optional
+        To begin with; by default the initial state.
 
     Attributes
     ----------
@@ -48,7 +54,8 @@ class Stream(Fixed, Runner):
         The state in the form in which `Network.step` takes and returns it, in fresh arrays (B, H).
         Assign a state to continue from there.
     capsule : PyCapsule
-        The stream for C code: see docs/c_api.md.
+        The stream for C code: see docs/c_api.md. Where the first layer is a `MixedEmbedding`, it
+        takes the outputs of that layer.
 
     Raises
     ------
@@ -100,27 +107,40 @@ class Stream(Fixed, Runner):
         output: OutputUnits,
         batch_size: int = 1,
         check_finite: bool = True,
+        features: npt.ArrayLike | None = None,
+        state: StateLike | None = None,
     ) -> None:
         states.refuse_reading_ahead("stream")
         batch_size = as_integer(batch_size, "batch_size", 1, 1 << 24)
         check_finite = as_flag(check_finite, "check_finite")
         layers, read = states.parts.layers, states.parts.readout.stream_code
+        # A first layer that is no cell looks vectors up for the others, which run.
+        self._first = first = int(bool(layers[0].token_sizes))
+        if first == len(layers):
+            raise ValueError(
+                f"stream: expected a layer after the first one, which only looks vectors up, got "
+                f"{layers[0]!r} alone"
+            )
         super().__init__(
-            [layer.cell.description for layer in layers],
+            [layer.cell.description for layer in layers[first:]],
             batch_size,
             states.dtype,
             output.code,
             output.table,
             read,
-            states.parts.read_layer if read else -1,
+            states.parts.read_layer - first if read else -1,
             check_finite,
-            layers[0].tokens,
+            layers[0].tokens or first == 1,
         )
         self.batch_size, self.check_finite = batch_size, check_finite
         self._parameters, self._states = parameters, states
         self._layers, self._dtype = layers, states.dtype
+        self._features = self._check_features(features, state)
         self.refresh()
-        self.reset()
+        if state is None:
+            self.reset()
+        else:
+            self.state = state
 
     def __reduce_ex__(self, protocol):
         raise TypeError(
@@ -132,9 +152,28 @@ class Stream(Fixed, Runner):
         """Take the network's parameters as they are now. The state stays."""
         self._alone(self._take_weights, self._parameters.views(self._parameters.flat.copy()))
 
-    def reset(self) -> None:
-        """Back to the initial state."""
-        self._alone(self._set, self._states.initial(self._weights, self.batch_size))
+    def reset(self, features: npt.ArrayLike | None = None) -> None:
+        """Back to the initial state.
+
+        Parameters
+        ----------
+        features : (B, F) array_like, optional
+            Where initial states are a function of features, those of the sequences that begin now;
+            by default those of the sequences before. It may be (F,) where `batch_size` is 1.
+
+        Examples
+        --------
+        >>> import lstmcore as lc
+        >>> net = lc.Network([lc.LSTM(1, 4)], seed=0, initial=2)
+        >>> stream = net.stream(features=[0.3, -1.2])
+        >>> stream([0.5]).shape
+        (4,)
+        >>> stream.reset([0.1, 0.7])
+        """
+        if features is not None or self._features is None:
+            self._features = self._check_features(features)
+        initial = self._states.initial(self._weights, self.batch_size, self._features)
+        self._alone(self._set, initial)
 
     @property
     def state(self) -> State:
@@ -144,15 +183,21 @@ class Stream(Fixed, Runner):
     def state(self, value: StateLike) -> None:
         self._alone(self._set, self._states.check(value, self.batch_size, True))
 
+    def _check_features(self, features, state=None):
+        single = self.batch_size == 1 and np.ndim(features) == 1
+        batch_size = None if single else self.batch_size
+        features = self._states.check_features(features, batch_size, True, state)
+        return None if features is None else features.copy()
+
     def _take_weights(self, weights):
-        self._prepare(
-            [layer.masked(w).blocks for layer, (w,) in zip(self._layers, weights, strict=True)]
-        )
+        running = slice(self._first, len(self._layers))
+        pairs = zip(self._layers[running], weights[running], strict=True)
+        self._prepare([layer.masked(w).blocks for layer, (w,) in pairs])
         self._weights = weights
 
     def _copy_of_state(self):
         state = self._states.empty(self.batch_size)
-        for k, entry in enumerate(state):
+        for k, entry in enumerate(state[self._first :]):
             self._get_state(k, entry)
         read = self._read_entry()
         if read is not None:
@@ -160,8 +205,8 @@ class Stream(Fixed, Runner):
         return state
 
     def _set(self, state):
-        for k in range(len(self._layers)):
-            self._set_state(k, tuple(np.ascontiguousarray(values) for values in state[k]))
+        for k, entry in enumerate(state[self._first : len(self._layers)]):
+            self._set_state(k, tuple(np.ascontiguousarray(values) for values in entry))
         read = self._read_entry()
         if read is not None:
             for mine, values in zip(read, state[-1], strict=True):
@@ -175,6 +220,13 @@ class Stream(Fixed, Runner):
         H = parts.layers[parts.read_layer].output_size
         memory = self._read_memory
         return memory[: B * H].reshape(B, H), memory[B * H : B * H + B]
+
+    def _keep(self, places):
+        """Go on with some of the sequences alone: for `Generation`, whose stream is its own."""
+        state = self._copy_of_state()
+        self.__dict__["batch_size"] = len(places)
+        self._set_batch(len(places))
+        self._set(tuple(tuple(values[places] for values in entry) for entry in state))
 
     def _convert(self, x, out):
         """A step of anything that is not read as it stands."""
@@ -190,7 +242,10 @@ class Stream(Fixed, Runner):
             out = np.empty(shape, self._dtype)
         else:
             _check_out(out, shape, self._dtype)
-        self._run(np.ascontiguousarray(rows[:, 0]), out)
+        rows = rows[:, 0]
+        if self._first:
+            rows = self._layers[0].look_up(rows, *self._weights[0])
+        self._run(np.ascontiguousarray(rows), out)
         return out
 
 

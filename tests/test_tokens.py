@@ -286,3 +286,13 @@ def test_sizes_of_an_embedding_are_refused_by_their_names(sizes, words):
     with pytest.raises((TypeError, ValueError)) as caught:
         lc.Embedding(*sizes)
     assert words in str(caught.value)
+
+
+def test_memory_of_a_large_table_is_that_of_the_table():
+    """The rows of a chunk as one-hot vectors would be 1024 tables of so many tokens' width."""
+    n_tokens, size = 20_000, 8
+    net = lc.Network([lc.Embedding(n_tokens, size), lc.LSTM(size, 4)], seed=0)
+    net.loss_and_grad(TOKENS, np.zeros((B, T, 4)), n_threads=1)
+    lc.Objective(net, TOKENS, np.zeros((B, T, 4)), n_threads=1)(net.params)
+    # weights packed and their gradient, each in vectors of up to 16 numbers, for two calls
+    assert net.passes.pool.kept < 5 * 16 * n_tokens

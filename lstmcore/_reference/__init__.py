@@ -33,6 +33,7 @@ import numpy as np
 
 from . import dense, gru, lstm, rnn
 from ._activations import apply_activation, logistic
+from ._ctc import ctc_rows, ctc_scratch_size
 from ._losses import loss_rows
 from ._noise import add_noise
 from ._updates import adam_update, rmsprop_update, rprop_update, sgd_update, sum_of_squares
@@ -44,6 +45,8 @@ __all__ = [
     "apply_activation",
     "backward",
     "chunk_rows",
+    "ctc_rows",
+    "ctc_scratch_size",
     "forward",
     "loss_rows",
     "max_over_time",
@@ -124,7 +127,7 @@ def sizes(cell):
     return weights, record, weights
 
 
-def scratch_size(cell, B, n_threads, training, with_dx):
+def scratch_size(cell, B, n_threads, training, with_dx, with_x=True):
     """Number of scalars of scratch: none, NumPy allocates its own."""
     return 0
 

@@ -62,6 +62,9 @@ class Layer(Fixed):
         For each direction what the names of all that belongs to it begin with.
     tokens : bool
         Whether it takes integer tokens, one-hot vectors by their index.
+    token_sizes : tuple of int
+        How many tokens there are of each kind that comes as a column of numbers, where that is so:
+        a whole number in each of the first columns.
     reads_ahead : bool
         Whether an output depends on later steps, so that whole sequences are needed.
     states : tuple of str
@@ -95,12 +98,21 @@ class Layer(Fixed):
     learns_states: bool
     is_masked: bool
 
+    token_sizes: tuple[int, ...]
+
     _instead = "make a new one from its options"
 
-    def __init__(self, options: dict[str, Any], cell: Cell, tokens: bool) -> None:
+    def __init__(
+        self,
+        options: dict[str, Any],
+        cell: Cell,
+        tokens: bool,
+        token_sizes: tuple[int, ...] = (),
+    ) -> None:
         self.options = MappingProxyType(options)
         self.cell = cell
         self.tokens = tokens
+        self.token_sizes = token_sizes
         one_way: Direction = options.get("direction") or "forward"
         self.direction = "both" if options.get("bidirectional") else one_way
         self.reads_ahead = self.direction != "forward"
@@ -196,6 +208,10 @@ class Layer(Fixed):
             cell = self._kernel_cells[dtype] = kernels.plan_cell(self.cell.description, dtype)
         return cell
 
+    def chunk_rows(self, dtype, B):
+        """Where chunks of BPTT begin: see `kernels.chunk_rows`."""
+        return kernels.chunk_rows(self.kernel_cell(dtype), B)
+
     def masked(self, w):
         """The weights that count: without what the masks exclude."""
         if not self.is_masked:
@@ -252,16 +268,15 @@ class Layer(Fixed):
         tapes : list of arrays, or None without `training`
         """
         B, dtype = batch.size, packed[0].dtype
-        cell = self.kernel_cell(dtype)
-        n_threads = self.threads(
-            n_threads, dtype, batch.n_steps, batch.max_length, tokens=x.values.dtype != dtype
-        )
+        cell, tokens = self.kernel_cell(dtype), x.values.dtype != dtype
+        n_threads = self.threads(n_threads, dtype, batch.n_steps, batch.max_length, tokens=tokens)
         tapes, tape = [], None
         for d, reverse in enumerate(self.reversals):
             if training:
                 tape = workspace.take(kernels.sizes(cell)[1] * (B + batch.n_steps))
             mark = workspace.mark
-            scratch = workspace.take(kernels.scratch_size(cell, B, n_threads, False, False))
+            size = kernels.scratch_size(cell, B, n_threads, False, False, not tokens)
+            scratch = workspace.take(size)
             y_values, y_first = self._outputs_of(d, y)
             kernels.forward(
                 cell,
@@ -326,17 +341,13 @@ class Layer(Fixed):
         n_threads : int or None
         """
         B, dtype = batch.size, packed[0].dtype
-        cell = self.kernel_cell(dtype)
+        cell, tokens = self.kernel_cell(dtype), x.values.dtype != dtype
         n_threads = self.threads(
-            n_threads,
-            dtype,
-            batch.n_steps,
-            batch.max_length,
-            tokens=x.values.dtype != dtype,
-            passes=2,
+            n_threads, dtype, batch.n_steps, batch.max_length, tokens=tokens, passes=2
         )
         mark = workspace.mark
-        scratch = workspace.take(kernels.scratch_size(cell, B, n_threads, True, dx is not None))
+        size = kernels.scratch_size(cell, B, n_threads, True, dx is not None, not tokens)
+        scratch = workspace.take(size)
         dx_values, dx_first = (None, None) if dx is None else dx
         for d, reverse in enumerate(self.reversals):
             dy_values, dy_first = self._outputs_of(d, dy)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._checks import as_choice, as_flag, describe
+from .._initial import refuse_initial
 from ..network import Network
 from ..sequences import make_batch
 from . import _source
@@ -49,8 +50,9 @@ class ExportReport:
     constant_bytes : int
         Weights and all other constants; they stay in flash.
     state_bytes : int
-        Of one state struct, which is all the RAM there is; on the stack there are some tens of
-        bytes and no arrays but the sums that fit the registers.
+        Of one state struct where every number is aligned to its size, which is all the RAM there
+        is; on the stack there are some tens of bytes and no arrays but the sums that fit the
+        registers.
     buffer_bytes_per_step : int
         Of the buffer that a network needs for a sequence if a layer reads from its end; else 0.
     error : float
@@ -140,13 +142,14 @@ def export_c(
     Notes
     -----
     These are the files: a program includes ``NAME.h`` and compiles ``NAME.c``. The runtime
-    ``lstmrt_*.h`` belongs to them. ``NAME_selftest.c`` is a program that proves a port: recorded
-    inputs must give the recorded outputs. These are the functions::
+    ``lstmrt_*.h`` belongs to them. ``NAME_selftest.c`` proves a port: recorded inputs must give the
+    recorded outputs. These are the functions::
 
         NAME_state state;                      the caller's, as many as there are sequences
         NAME_reset(&state);                    the initial state
         NAME_step(&state, x, y);               one time step
         NAME_sequence(&state, x, n_steps, y);  many
+        NAME_selftest();                       0 if passed, in NAME_selftest.c
 
     With a readout the output is that of the sequence so far. A layer that reads from the
     sequence's end needs whole sequences: then there is no ``NAME_step``, and ``NAME_sequence``
@@ -155,7 +158,9 @@ def export_c(
     C macros that change the compiled code: ``LSTMRT_NO_FMA`` rounds every product before it is
     added (the same bits on every IEEE machine, given ``-ffp-contract=off``);
     ``LSTMRT_NO_LIBM`` keeps compilers other than GCC and clang from taking fma out of <math.h>,
-    the one thing that is ever taken from a library.
+    the one thing that is ever taken from a library; ``LSTMRT_KEEP_OPTIMIZATION`` lets GCC compile
+    the code without optimization, to step through it; ``LSTMRT_SELFTEST_MAIN`` makes a program of
+    ``NAME_selftest.c``.
 
     Examples
     --------
@@ -175,6 +180,7 @@ def export_c(
     number_format = _FORMATS[as_choice(dtype, "dtype", tuple(_FORMATS))]
     overwrite = as_flag(overwrite, "overwrite")
     self_test = as_flag(self_test, "self_test")
+    refuse_initial(net, "the C code does not compute")
     if not np.isfinite(net.params).all():
         raise ValueError("net: expected finite parameters, got NaN or infinity")
     if data is None:
@@ -242,7 +248,8 @@ def run_self_test(
         program = str(Path(folder, "selftest"))
         directory = Path(directory).absolute()  # no name that the compiler takes for an option
         sources = [str(directory / f"{name}{suffix}") for suffix in ("_selftest.c", ".c")]
-        for command in ([*compiler, "-std=c99", *flags, *sources, "-o", program], [program]):
+        flags = ["-std=c99", "-DLSTMRT_SELFTEST_MAIN", *flags]
+        for command in ([*compiler, *flags, *sources, "-o", program], [program]):
             try:
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
             except OSError as error:
@@ -272,9 +279,13 @@ def _sequences(data, lengths, net):
 # ------------------------------------------------------------------------- state and buffer
 
 
+_FLAG = Number("uint8_t", "uint8")
+
+
 def _members(model, number_format):
     """The state struct: (layer's name or None, [(Number, member, length), ...])."""
     signal, wide = number_format.signal, number_format.wide
+    # (length None: a number alone)
     members = []
     for parts in model.parts:
         for part in parts:
@@ -290,14 +301,19 @@ def _members(model, number_format):
         members.append((None, [(wide, "work", model.work())]))
     if model.readout == "mean":
         members.append((None, [(number_format.total, "sum", model.read)]))
-    if model.readout in ("mean", "max"):
-        members.append((None, [(Number("size_t", "uintp"), "steps", None)]))
+        if number_format.total.dtype != "int64":
+            members.append((None, [(number_format.total, "lost", model.read)]))
+        members.append((None, [(Number("uint64_t", "uint64"), "steps", None)]))
     if model.readout in ("mean", "max") or (model.reads_both and model.readout != "all"):
         members.append((None, [(signal, "read", model.read)]))
     if number_format.converts_inputs and not model.whole:
         members.append((None, [(signal, "x", model.inputs)]))
+    if model.readout == "max":
+        members.append((None, [(_FLAG, "started", None)]))
+    if number_format.converts_inputs:
+        members.append((None, [(_FLAG, "saturated", None)]))
     if not members:
-        members.append((None, [(Number("unsigned char", "uint8"), "unused", None)]))
+        members.append((None, [(_FLAG, "unused", None)]))
     return members
 
 
@@ -321,11 +337,20 @@ def _state_text(model, number_format):
 
 
 def _state_bytes(model, number_format):
-    return sum(
-        number.size * (1 if length is None else length)
-        for _, arrays in _members(model, number_format)
-        for number, _, length in arrays
-    )
+    """What sizeof says where every number is aligned to its size."""
+
+    def padded(size, alignment):
+        return -(-size // alignment) * alignment
+
+    total, widest = 0, 1
+    for name, arrays in _members(model, number_format):
+        size, alignment = 0, max(number.size for number, *_ in arrays)
+        for number, _, length in arrays:
+            size = padded(size, number.size) + number.size * (1 if length is None else length)
+        if name is not None:  # a struct
+            size = padded(size, alignment)
+        total, widest = padded(total, alignment) + size, max(widest, alignment)
+    return padded(total, widest)
 
 
 def _output_text(units, dtype):
@@ -369,12 +394,14 @@ def _texts(model, exported, name, number_format, network):
         "outputs": model.outputs,
         "rows": "n_steps, " if per_step else "",
         "whole": int(model.whole),
+        "license": _source.LICENSE,
     }
     functions = _source.SEQUENCE if model.whole else _source.STREAM
     header = _source.HEADER.format(
         **common,
         layers=_source.comment_lines(network),
         note=number_format.note,
+        ranges=_source.input_ranges(upper, exported.input_ranges),
         members=_state_text(model, number_format),
         buffer=(
             f"#define {upper}_BUFFER(n_steps) ((n_steps) * {buffer}) /* numbers of the buffer */\n"
@@ -427,7 +454,7 @@ def _texts(model, exported, name, number_format, network):
 def _write(directory, name, texts, runtime, overwrite):
     directory.mkdir(parents=True, exist_ok=True)
     contents = {file: text.encode() for file, text in texts.items()}
-    for file in [*runtime, "lstmrt_model.h", "lstmrt_selftest.h"]:
+    for file in [*runtime, "lstmrt_model.h", "lstmrt_selftest.h", "lstmrt_license.txt"]:
         contents[file] = (RUNTIME / file).read_bytes()
     for file, content in contents.items():
         path = directory / file

@@ -65,7 +65,10 @@ class FloatFormat(Format):
     def __init__(self, name, c_type, tolerance):
         self.name = name
         self.real = self.signal = self.wide = self.total = Number(c_type, name)
-        self.note = f"Computed in {c_type}."
+        self.note = f"""
+ * Computed in {c_type}.
+ *
+ * A NaN among the inputs makes NaNs of the outputs until the next reset, as it does in Python."""
         self.runtime = ("lstmrt_math.h", "lstmrt_float.h")
         self._tolerance = tolerance
 

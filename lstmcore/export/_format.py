@@ -32,6 +32,8 @@ class Exported:
     constant_bytes : int
     settings : list of str
         ``#define`` lines, beside those that every network has.
+    input_ranges : array or None
+        The largest absolute value that each input can take, if there is one.
     x : (T, I) array
         The self-test's inputs, and
     y : (T, K) or (K,) array
@@ -48,6 +50,7 @@ class Exported:
     error: float
     tolerance: float
     settings: list[str] = field(default_factory=list)
+    input_ranges: np.ndarray | None = None
     details: dict[str, object] = field(default_factory=dict)
 
 

@@ -179,7 +179,12 @@ class Int8Format(Format):
     wide = Number("int32_t", "int32")
     total = Number("int64_t", "int64")
     runtime = ("lstmrt_math.h", "lstmrt_int8.h")
-    note = "Weights of 8 bits, sums\n * of 32, activations of 16; x and y are float."
+    note = """
+ * Weights of 8 bits, sums of 32, activations of 16; x and y are float.
+ *
+ * An input that is too large for its range becomes the largest that there is, a NaN becomes 0. Both
+ * set `saturated` in the state to 1, and so does a signal that outgrows its integers; only a reset
+ * clears it. Where it is 1 the outputs may be wrong."""
     needs_data = True
     converts_inputs = True
 
@@ -205,6 +210,7 @@ class Int8Format(Format):
             data="\n\n".join([scales, *texts]),
             constant_bytes=sum(sizes) + integer.inverse_scales.nbytes,
             settings=[f"#define LSTMRT_READ_SCALE {literal(integer.read_scale, 'float32')}"],
+            input_ranges=32767 / integer.inverse_scales.astype(np.float64),
             x=x,
             y=y,
             error=float(np.abs(difference).max()),

@@ -110,15 +110,36 @@ def comment_lines(text):
     return "\n".join(f" *     {line}" for line in textwrap.wrap(text.replace("*/", "* /"), 92))
 
 
+LICENSE = """\
+ * The weights belong to whom the network belongs to. The text around them:
+ * SPDX-License-Identifier: BSD-3-Clause
+ * SPDX-FileCopyrightText: 2026 the lstmcore developers
+ * The licence's text is in lstmrt_license.txt."""
+
+
+def input_ranges(upper, ranges):
+    """The macro that says how large each input can be, or nothing."""
+    if ranges is None:
+        return ""
+    numbers = ", ".join(literal(value, "float32") for value in ranges)
+    lines = textwrap.wrap(f"{{ {numbers} }}", 94)
+    text = " \\\n    ".join([f"#define {upper}_INPUT_RANGES", *lines])
+    what = f"The largest absolute value of each input: float r[] = {upper}_INPUT_RANGES;"
+    return f"\n/* {what} */\n{text}\n"
+
+
 HEADER = """\
 /* {title}
  *
- * Written by lstmcore {version}; do not edit. The network:
+ * Written by lstmcore {version}; do not edit.
+{license}
+ *
+ * The network:
 {layers}
  *
  * The caller owns all memory: a state for each sequence that is under way, {name}_reset before its
  * first step. Nothing is allocated, and no function has memory of its own, so any number of states
- * may be stepped at once. x and y may be the same array. {note}
+ * may be stepped at once. x and y may be the same array.{note}
  */
 #ifndef {upper}_H
 #define {upper}_H
@@ -132,7 +153,7 @@ extern "C" {{
 
 #define {upper}_INPUTS {inputs}
 #define {upper}_OUTPUTS {outputs}
-{buffer}
+{buffer}{ranges}
 typedef struct {name}_state {{
 {members}
 }} {name}_state;
@@ -140,6 +161,9 @@ typedef struct {name}_state {{
 /* The initial state. */
 void {name}_reset({name}_state *state);
 {functions}
+/* In {name}_selftest.c: 0 if recorded inputs give the recorded outputs, else 1. */
+int {name}_selftest(void);
+
 #ifdef __cplusplus
 }}
 #endif
@@ -166,8 +190,8 @@ void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real
 SOURCE = """\
 /* {title}
  *
- * Written by lstmcore {version}; do not edit. Data only: the code is in the lstmrt_*.h beside it
- * (BSD-3-Clause, 2026 the lstmcore developers).
+ * Written by lstmcore {version}; do not edit. Data only: the code is in the lstmrt_*.h beside it.
+{license}
  */
 #include "{name}.h"
 
@@ -192,6 +216,7 @@ SELFTEST = """\
 /* Self-test of {name}: recorded inputs and the outputs that belong to them.
  *
  * Written by lstmcore {version}; do not edit.
+{license}
  */
 #include "{name}.h"
 

@@ -20,6 +20,7 @@ import numpy as np
 from .._activations import ACTIVATIONS
 from .._archive import as_path
 from .._checks import as_choice, as_flag, as_ndarray, describe, not_real, shaped
+from .._initial import refuse_initial
 from ..cells import GRU, LSTM, RNN, Dense, Embedding, Layer, reorder
 from ..cells._options import as_activation
 from ..network import Network
@@ -665,6 +666,7 @@ def to_torch(
     """
     if not isinstance(net, Network):
         raise TypeError(f"net: expected a Network, got {describe(net)}")
+    refuse_initial(net, "a state dict of layers does not hold")
     if path is not None and not as_path(path).endswith(".safetensors"):
         raise ValueError(f"path: expected a name that ends in '.safetensors', got {path!r}")
     arrays = {}
@@ -732,6 +734,11 @@ def _state_of(k, layer, weights, depth):
 
 def _refuse_unsayable(k, layer):
     """Raise where a layer has what PyTorch's modules have not."""
+    if layer.token_sizes:
+        raise ValueError(
+            f"net: expected layers that PyTorch has as one module, got layers[{k}] {layer!r}; its "
+            "blocks in net.blocks are the tables of modules Embedding, transposed"
+        )
     if not layer.is_recurrent:
         return  # activations are the model's affair
     usual = type(layer)(layer.input_size, layer.hidden_size).options

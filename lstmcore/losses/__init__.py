@@ -22,8 +22,10 @@ class says
 - in `value_and_delta` the mathematics;
 - in `curvature`, if it can, the second derivative (without it, differences of delta are used);
 - whether it is `separable`, a sum over outputs, so that each output's part may have a weight;
+- whether its `value_and_delta` `takes_threads`;
 - in `best_constant`, if it can, the outputs that any fit should be better than;
-- in `classes`, if targets are classes, which class each is (`class_weight` needs it).
+- in `classes`, if targets are classes, which class each is (`class_weight` needs it);
+- in `sample`, if outputs are not the targets' own numbers, how targets are drawn from them.
 
 Outputs come as rows (N, K), one for each term: for each step that is there, sequence after
 sequence, or for each sequence that is read out. A loss whose terms are steps may be asked for some
@@ -33,6 +35,7 @@ sequences is asked once, for the rows of all steps, and is told how many rows ea
 """
 
 from ._compiled import BinaryCrossEntropy, CrossEntropy, Poisson, SquaredError
+from ._ctc import CTC, LabelTargets, ctc_loss
 from ._function import FunctionLoss
 from ._loss import Loss
 from ._mixture import Mixture, MixtureParameters
@@ -41,11 +44,13 @@ from ._registry import LOSSES, find_loss, register
 from ._targets import Targets, TermTargets
 
 __all__ = [
+    "CTC",
     "BinaryCrossEntropy",
     "CrossEntropy",
     "FunctionLoss",
     "Huber",
     "LOSSES",
+    "LabelTargets",
     "Loss",
     "Mixture",
     "MixtureParameters",
@@ -54,6 +59,7 @@ __all__ = [
     "SquaredError",
     "Targets",
     "TermTargets",
+    "ctc_loss",
     "find_loss",
     "register",
 ]

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._checks import describe
+from .._checks import as_generator, as_integer, describe
 from .._dispatch import choose_threads, kernels
+from ._draws import check_temperature, draw_classes
 from ._loss import Loss, by_output, mean_target, of_each_output, weighted_sum
 
 if TYPE_CHECKING:
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from .._types import Array, Vector
+    from .._types import Array, Seed, Vector
 
+_MOST_MEAN = 9.2e18  # beyond it NumPy has no Poisson counts
 _WORK_OF_OUTPUT = 32  # multiply-adds that score one of them, with its exponential
 
 
@@ -141,6 +143,55 @@ class CrossEntropy(Compiled):
             mean = mean_target(targets, weights)
         return np.log(np.maximum(mean, np.finfo(np.float32).tiny))
 
+    def sample(
+        self,
+        y: npt.ArrayLike,
+        rng: Seed,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        **options: Any,
+    ) -> npt.NDArray[np.intp]:
+        """One class of each row of probabilities.
+
+        Parameters
+        ----------
+        y : (B, K) array_like
+            Outputs: probabilities, or numbers >= 0 that are in their proportion.
+        rng : None, int, numpy.random.SeedSequence or numpy.random.Generator
+            One uniform number u is drawn for each row. The class is the first whose cumulative
+            probability is above u.
+        temperature : float
+            Probabilities are raised to the power of 1/temperature: below 1 likely classes become
+            likelier. 0 is the limit, the likeliest class; of several, that with the lowest number.
+        top_k : int, optional
+            Draw from the k likeliest classes only, from 1 to K; where the k-th is one of several
+            that are as likely, from those with the lowest numbers.
+
+        Returns
+        -------
+        (B,) array of int
+
+        Examples
+        --------
+        >>> import lstmcore as lc
+        >>> loss = lc.losses.CrossEntropy()
+        >>> y = [[0.1, 0.2, 0.7]] * 8
+        >>> loss.sample(y, 0).tolist()
+        [2, 1, 0, 0, 2, 2, 2, 2]
+        >>> loss.sample(y, 0, temperature=0.2).tolist()
+        [2, 2, 2, 2, 2, 2, 2, 2]
+        >>> loss.sample(y, 0, top_k=2).tolist()
+        [2, 2, 1, 1, 2, 2, 2, 2]
+        """
+        self._refuse_options(options, ("temperature", "top_k"))
+        y = self._as_rows(y)
+        temperature = check_temperature(temperature)
+        if top_k is not None:
+            top_k = as_integer(top_k, "top_k", 1, y.shape[1])
+        uniform = as_generator(rng, "rng").random(len(y))
+        return draw_classes(y, uniform, temperature, top_k)
+
 
 class BinaryCrossEntropy(Compiled):
     """-sum_k (z_k ln y_k + (1 - z_k) ln(1 - y_k)) with logistic outputs; delta = y - z.
@@ -179,6 +230,40 @@ class BinaryCrossEntropy(Compiled):
         mean = mean_target(targets, weights)
         with np.errstate(divide="ignore"):
             return np.clip(np.log(mean) - np.log1p(-mean), -80, 80)
+
+    def sample(
+        self, y: npt.ArrayLike, rng: Seed, *, temperature: float = 1.0, **options: Any
+    ) -> npt.NDArray[Any]:
+        """A 0 or 1 for each output, by itself.
+
+        Parameters
+        ----------
+        y : (B, K) array_like
+            Outputs, from 0 to 1.
+        rng : None, int, numpy.random.SeedSequence or numpy.random.Generator
+            One uniform number is drawn for each output. It is 1 where that is below y.
+        temperature : float
+            The logits of y are divided by it: below 1 what is likely becomes likelier. 0 is the
+            limit, the likelier one; of two that are as likely, 0.
+
+        Returns
+        -------
+        (B, K) array
+            Of the type of y.
+        """
+        self._refuse_options(options, ("temperature",))
+        y = self._as_rows(y)
+        temperature = check_temperature(temperature)
+        if not ((y >= 0) & (y <= 1)).all():
+            wrong = y[(y < 0) | (y > 1)][0]
+            raise ValueError(f"y: expected probabilities from 0 to 1, got {wrong}")
+        p = y.astype(np.float64)
+        if temperature == 0:
+            return (p > 0.5).astype(y.dtype)
+        if temperature != 1:
+            with np.errstate(divide="ignore", over="ignore"):
+                p = 1.0 / (1.0 + np.exp((np.log1p(-p) - np.log(p)) / temperature))
+        return (as_generator(rng, "rng").random(y.shape) < p).astype(y.dtype)
 
 
 class Poisson(Compiled):
@@ -233,3 +318,25 @@ class Poisson(Compiled):
         z = targets.values.astype(np.float64)
         terms = z - np.multiply(z, np.log(z, where=z > 0, out=np.zeros_like(z)))
         return weighted_sum(terms, weights)
+
+    def sample(self, y: npt.ArrayLike, rng: Seed, **options: Any) -> npt.NDArray[Any]:
+        """A count for each output, of the Poisson distribution with that mean.
+
+        Parameters
+        ----------
+        y : (B, K) array_like
+            Outputs, from 0 to 9.2e18, where counts have no 64-bit integer.
+        rng : None, int, numpy.random.SeedSequence or numpy.random.Generator
+            NumPy's ``poisson`` draws from it.
+
+        Returns
+        -------
+        (B, K) array
+            Whole numbers, in the type of y.
+        """
+        self._refuse_options(options)
+        y = self._as_rows(y)
+        if not ((y >= 0) & (y < _MOST_MEAN)).all():
+            wrong = y[(y < 0) | (y >= _MOST_MEAN)][0]
+            raise ValueError(f"y: expected means from 0 to {_MOST_MEAN:.2g}, got {wrong}")
+        return as_generator(rng, "rng").poisson(y).astype(y.dtype)

@@ -12,6 +12,7 @@ from .._checks import (
     format_shape,
     not_real,
     refuse_nonfinite,
+    shaped,
 )
 from ..sequences import refuse_nonfinite_rows
 from ._targets import TermTargets
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from .._types import Array, Vector
+    from .._types import Array, Seed, Vector
     from ..sequences import Batch
     from ._targets import Targets
 
@@ -47,6 +48,9 @@ class Loss:
     separable : bool
         Whether each term is a sum over the outputs, and `value_and_delta` takes weights of these
         parts too. A class with a `value_and_delta` of its own says it anew.
+    takes_threads : bool
+        Whether `value_and_delta` has an argument `n_threads`, the most that it uses, None as
+        elsewhere. A class with a `value_and_delta` of its own says that anew too.
 
     Examples
     --------
@@ -78,14 +82,20 @@ class Loss:
     output: Any = None
     terms: str = "steps"
     separable: bool = False
+    takes_threads: bool = False
     _hint: str = ""  # how names of classes become targets
+    _no_classes: str = (  # why class_weight is refused
+        "there are classes where targets are integer labels ('cross_entropy'), or 0 and 1 of one "
+        "output ('binary_cross_entropy')"
+    )
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         # Another loss has another curvature, other best constants, perhaps targets of another form,
-        # and says anew whether it takes weights of outputs.
+        # and says anew whether it takes weights of outputs, and a number of threads.
         if "value_and_delta" in vars(cls):
-            for name in ("curvature", "best_constant", "least_value", "separable"):
+            of_mathematics = "curvature", "best_constant", "least_value"
+            for name in (*of_mathematics, "separable", "takes_threads"):
                 if name not in vars(cls):
                     setattr(cls, name, getattr(Loss, name))
 
@@ -330,6 +340,56 @@ class Loss:
             Or None in the place of both where targets are not of classes.
         """
         return None
+
+    def sample(self, y: npt.ArrayLike, rng: Seed, **options: Any) -> npt.NDArray[Any]:
+        """One draw of the targets that outputs stand for.
+
+        Parameters
+        ----------
+        y : (B, K) array_like
+            Outputs, after the output units.
+        rng : None, int, numpy.random.SeedSequence or numpy.random.Generator
+            What the draws come from. A generator goes on; a seed begins anew at every call.
+        **options
+            What a loss has to say of its draws. Here there is nothing; `CrossEntropy` has
+            `temperature` and `top_k`.
+
+        Returns
+        -------
+        (B, D) array
+            A target for each row; labels of classes are (B,), integers. Losses of identity outputs
+            say nothing of how targets lie about the outputs: the draw is y itself, fresh.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came.
+        NotImplementedError
+            If the loss has other output units and no `sample` of its own.
+        """
+        self._refuse_options(options)
+        if self.output != "identity":
+            raise NotImplementedError(
+                f"loss: expected one that says how targets are drawn, got {self!r} with "
+                f"{self.output} outputs; a `sample` in its class says so"
+            )
+        return self._as_rows(y).copy()
+
+    def _refuse_options(self, options, known=()):
+        """Raise where `sample` was given an option that is none of those it knows."""
+        for name, value in options.items():
+            have = f"knows only {' and '.join(known)}" if known else "has no options"
+            raise TypeError(
+                f"{name}: expected no such option, for a draw of the loss {self.name!r} {have}, "
+                f"got {describe(value)}"
+            )
+
+    def _as_rows(self, y):
+        """Outputs as `sample` takes them."""
+        rows = shaped(self._as_real(y, "y"), "y", ("B", "K"))
+        if np.isnan(rows).any():
+            raise ValueError("y: expected outputs that are numbers, got nan")
+        return rows
 
     def _shapes(self, batch_shape, size):
         """The shapes that targets of this loss may have, `size` numbers each."""

@@ -12,7 +12,6 @@ from .._checks import (
     as_integer,
     as_number,
     as_real,
-    describe,
 )
 from ._compiled import Compiled
 
@@ -247,11 +246,7 @@ class Mixture(Compiled):
         >>> loss.sample([[1.0, 5.0, 0.1]] * 3, 0, bias=1e3).tolist()
         [[5.0], [5.0], [5.0]]
         """
-        for name, value in options.items():
-            raise TypeError(
-                f"{name}: expected no such option, for a draw of the loss {self.name!r} has bias "
-                f"alone, got {describe(value)}"
-            )
+        self._refuse_options(options, ("bias",))
         return self.parameters(y).sample(rng, bias)
 
     def target_size(self, n_outputs: int) -> int:
@@ -445,7 +440,7 @@ class MixtureParameters:
             With the flag, 0 or 1, where there is `end`.
         """
         bias = as_number(bias, "bias", 0)
-        generator = as_generator(rng)
+        generator = as_generator(rng, "rng")
         shape, D = self.weights.shape[:-1], self.means.shape[-1]
         which = generator.random(shape)
         noise = generator.standard_normal((*shape, D))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .._checks import as_choice, describe
 from .._outputs import UNITS
 from ._compiled import BinaryCrossEntropy, CrossEntropy, Poisson, SquaredError
+from ._ctc import CTC
 from ._function import FunctionLoss
 from ._loss import TERMS, Loss
 from ._mixture import Mixture
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
 
 LOSSES: dict[str, Any] = {
     loss.name: loss
-    for loss in (SquaredError, CrossEntropy, BinaryCrossEntropy, Poisson, Huber, Quantile, Mixture)
+    for loss in (
+        SquaredError,
+        CrossEntropy,
+        BinaryCrossEntropy,
+        Poisson,
+        Huber,
+        Quantile,
+        CTC,
+        Mixture,
+    )
 }
 
 

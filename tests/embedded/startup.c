@@ -13,6 +13,9 @@ void reset_handler(void)
     volatile uint32_t *cpacr = (volatile uint32_t *)0xE000ED88u, *to;
     const uint32_t *from = data_load;
     *cpacr |= 0xFu << 20; /* the coprocessors 10 and 11 are the FPU */
+#ifdef TRAP_UNALIGNED
+    *(volatile uint32_t *)0xE000ED14u |= 1u << 3; /* CCR.UNALIGN_TRP */
+#endif
     __asm__ volatile("dsb\n isb");
     for (to = data_start; to < data_end;)
         *to++ = *from++;

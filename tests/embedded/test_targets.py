@@ -21,7 +21,8 @@ def test_self_test_passes(name, dtype, target, tmp_path):
     net, data = export_models.network(name), export_models.sequences()
     export_c(net, tmp_path, name="model", dtype=dtype, data=data)
     program = tmp_path / "model.elf"
-    target.build([tmp_path / "model.c", tmp_path / "model_selftest.c"], program)
+    sources = [tmp_path / "model.c", tmp_path / "model_selftest.c"]
+    target.build(sources, program, ["-DLSTMRT_SELFTEST_MAIN"])
     assert "passed" in target.run(program)
 
 

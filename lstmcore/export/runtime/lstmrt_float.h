@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * SPDX-FileCopyrightText: 2026 the lstmcore developers
+ * The licence's text is in lstmrt_license.txt.
  */
 /* Layers of an exported network in floating point: one time step of one sequence.
  *
@@ -315,17 +316,32 @@ LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const lstmrt_real *x
 
 /* ---- inputs, outputs, readouts --------------------------------------------------------------- */
 
-#define LSTMRT_TAKE(x, n_steps, room) (x)
+#define LSTMRT_TAKE(s, x, n_steps) (x)
+#define LSTMRT_SATURATED
 #define LSTMRT_READ_SCALE 1
 #define lstmrt_output_dense lstmrt_dense_step
 #define lstmrt_output_copy(in, scale, y, n) memcpy(y, in, (n) * sizeof *(y))
 
-LSTMRT_INLINE void lstmrt_add(lstmrt_real *sum, const lstmrt_real *h, size_t n)
+/* What -ffast-math would take for zero: the rounding error of a sum. */
+#if defined(__FAST_MATH__)
+#define LSTMRT_ROUNDED volatile
+#else
+#define LSTMRT_ROUNDED
+#endif
+
+/* sum += h; what its rounding has lost goes into `lost`, so that millions of steps lose nothing
+ * (D. E. Knuth, The Art of Computer Programming 2, section 4.2.2, theorem B). */
+LSTMRT_INLINE void lstmrt_add(lstmrt_real *sum, lstmrt_real *lost, const lstmrt_real *h, size_t n)
 {
     size_t j;
-    for (j = 0; j < n; j++)
-        sum[j] += h[j];
+    for (j = 0; j < n; j++) {
+        const LSTMRT_ROUNDED lstmrt_real total = sum[j] + h[j], added = total - sum[j];
+        const LSTMRT_ROUNDED lstmrt_real rest = total - added, missed = h[j] - added;
+        lost[j] += (sum[j] - rest) + missed;
+        sum[j] = total;
+    }
 }
+#define LSTMRT_ADD(s, h, n) lstmrt_add((s)->sum, (s)->lost, h, n)
 
 /* largest (n): h where that is larger, or where it is the first; a NaN stays. */
 LSTMRT_INLINE void lstmrt_largest(lstmrt_real *largest, const lstmrt_real *h, int first, size_t n)
@@ -336,13 +352,17 @@ LSTMRT_INLINE void lstmrt_largest(lstmrt_real *largest, const lstmrt_real *h, in
             largest[j] = h[j];
 }
 
-/* mean (n) of what was added in so many steps; 0 of none */
-LSTMRT_INLINE void lstmrt_mean(const lstmrt_real *sum, size_t steps, lstmrt_real *mean,
-                               size_t n)
+/* mean (n) of what was added in so many steps; 0 of none. Of an infinite sum `lost` is NaN. */
+LSTMRT_INLINE void lstmrt_mean(const lstmrt_real *sum, const lstmrt_real *lost, uint64_t steps,
+                               lstmrt_real *mean, size_t n)
 {
+    const lstmrt_real count = lstmrt_count(steps);
     size_t j;
-    for (j = 0; j < n; j++)
-        mean[j] = steps ? sum[j] / (lstmrt_real)steps : LSTMRT_R(0.0);
+    for (j = 0; j < n; j++) {
+        const lstmrt_real total = sum[j] + lost[j];
+        mean[j] = steps ? (total == total ? total : sum[j]) / count : LSTMRT_R(0.0);
+    }
 }
+#define LSTMRT_TAKE_MEAN(s, n) lstmrt_mean((s)->sum, (s)->lost, (s)->steps, (s)->read, n)
 
 #endif

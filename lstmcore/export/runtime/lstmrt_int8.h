@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * SPDX-FileCopyrightText: 2026 the lstmcore developers
+ * The licence's text is in lstmrt_license.txt.
  */
 /* Layers of an exported network in integers: one time step of one sequence.
  *
@@ -7,7 +8,8 @@
  * n fractional bits is the integer v 2^n. Every pre-activation has LSTMRT_A_BITS of them; an
  * activation's value has those of its description, 30 where it stays within [-1, 1]; h, c and the
  * peepholes have those of the layer's, chosen by calibration so that the integers do not overflow.
- * What could leave its range on other inputs than those of the calibration saturates.
+ * What could leave its range on other inputs than those of the calibration saturates, and sets
+ * `saturated` in the state, which only a reset clears; a cell state does so at half its range.
  *
  * Sums cannot overflow: the exporter has made sure that 2^15 times the absolute weights of a row,
  * its bias added, stay below 2^31. An int64 shifted to the right keeps its sign (every compiler of
@@ -19,6 +21,7 @@
 #ifndef LSTMRT_INT8_H
 #define LSTMRT_INT8_H
 
+#define LSTMRT_INTEGERS 1
 #include "lstmrt_math.h"
 
 #define LSTMRT_A_BITS 16
@@ -127,11 +130,17 @@ LSTMRT_INLINE uint32_t lstmrt_high(uint32_t a, uint32_t b)
     return (uint32_t)(((uint64_t)a * b) >> 32);
 }
 
+/* The integer nearest to v, |v| < 2^31 */
+LSTMRT_INLINE int32_t lstmrt_nearest(lstmrt_real v)
+{
+    return (int32_t)(v + LSTMRT_COPYSIGN(LSTMRT_R(0.5), v));
+}
+
 LSTMRT_INLINE int32_t lstmrt_rounded(lstmrt_real v)
 {
     v = v < LSTMRT_R(-2147483520.0) ? LSTMRT_R(-2147483520.0) : v;
     v = v < LSTMRT_R(2147483520.0) ? v : LSTMRT_R(2147483520.0); /* a NaN too */
-    return (int32_t)(v + LSTMRT_COPYSIGN(LSTMRT_R(0.5), v));
+    return lstmrt_nearest(v);
 }
 
 /* 2^n for n from -126 to 127 */
@@ -150,29 +159,31 @@ LSTMRT_INLINE uint32_t lstmrt_below_16(uint32_t v)
     __asm__("usat %0, #20, %0" : "+r"(v));
     return v;
 #else
-    return v < 16u << LSTMRT_A_BITS ? v : (16u << LSTMRT_A_BITS) - 1u;
+    return v < UINT32_C(16) << LSTMRT_A_BITS ? v : (UINT32_C(16) << LSTMRT_A_BITS) - 1u;
 #endif
 }
+
+#define LSTMRT_ONE_30 (UINT32_C(1) << 30) /* 1 with 30 bits */
 
 /* 1 / (1 + e^-v), 30 bits, v >= 0 with LSTMRT_A_BITS; the error is below 2^-18. */
 LSTMRT_INLINE uint32_t lstmrt_upper_half(uint32_t v)
 {
     uint32_t t, f, p, d, r;
-    t = lstmrt_high(lstmrt_below_16(v) << 11, 1549082005u); /* v / ln 2, 25 bits */
+    t = lstmrt_high(lstmrt_below_16(v) << 11, UINT32_C(1549082005)); /* v / ln 2, 25 bits */
     f = t << 7;                               /* its fraction, 32 bits */
-    p = 114623013u - lstmrt_high(14838268u, f);
-    p = 514423333u - lstmrt_high(p, f);
-    p = 1488375884u - lstmrt_high(p, f);
-    p = 2147483648u - lstmrt_high(p, f);      /* 2^-f, 31 bits, to 2.1e-6 */
-    d = (1u << 30) + (p >> ((t >> 25) + 1u)); /* 1 + e^-v, 30 bits */
-    r = (UINT32_MAX / (d >> 14)) << 15;       /* 1 / d, 31 bits of which 16 are right */
-    return lstmrt_high(r, (1u << 30) - lstmrt_high(d, r)) << 2; /* Newton: r (2 - d r) */
+    p = UINT32_C(114623013) - lstmrt_high(UINT32_C(14838268), f);
+    p = UINT32_C(514423333) - lstmrt_high(p, f);
+    p = UINT32_C(1488375884) - lstmrt_high(p, f);
+    p = UINT32_C(2147483648) - lstmrt_high(p, f); /* 2^-f, 31 bits, to 2.1e-6 */
+    d = LSTMRT_ONE_30 + (p >> ((t >> 25) + 1u));  /* 1 + e^-v, 30 bits */
+    r = (UINT32_MAX / (d >> 14)) << 15;           /* 1 / d, 31 bits of which 16 are right */
+    return lstmrt_high(r, LSTMRT_ONE_30 - lstmrt_high(d, r)) << 2; /* Newton: r (2 - d r) */
 }
 
 /* tanh(v/2), 30 bits, v with LSTMRT_A_BITS */
 LSTMRT_INLINE int32_t lstmrt_tanh_of_half(int32_t v, uint32_t magnitude)
 {
-    int32_t t = (int32_t)((lstmrt_upper_half(magnitude) << 1) - (1u << 30));
+    int32_t t = (int32_t)((lstmrt_upper_half(magnitude) << 1) - LSTMRT_ONE_30);
     return v < 0 ? -t : t;
 }
 
@@ -188,8 +199,25 @@ LSTMRT_NOINLINE void lstmrt_int_logistic_each(int32_t *v, size_t n)
     int32_t *const end = v + n;
     for (; v != end; v++) {
         const uint32_t r = lstmrt_upper_half((uint32_t)(*v < 0 ? -*v : *v));
-        *v = (int32_t)(*v < 0 ? (1u << 30) - r : r);
+        *v = (int32_t)(*v < 0 ? LSTMRT_ONE_30 - r : r);
     }
+}
+
+/* Whether the value of an activation stays within [-1, 1], which every signal can hold */
+LSTMRT_INLINE int lstmrt_within_1(lstmrt_unit unit)
+{
+    const int code = unit.function.code;
+    return code == LSTMRT_LOGISTIC || code == LSTMRT_TANH || code == LSTMRT_LOGISTIC_1 ||
+           code == LSTMRT_SOFTSIGN || code == LSTMRT_HARD_SIGMOID;
+}
+
+/* Set *saturated if one of these signals is the largest or the smallest that there is. */
+LSTMRT_INLINE void lstmrt_watch(const int16_t *h, size_t n, uint8_t *saturated)
+{
+    size_t j;
+    for (j = 0; j < n; j++)
+        if (h[j] == INT16_MAX || h[j] == INT16_MIN)
+            *saturated = 1;
 }
 
 /* v[j] = f(v[j]); the layer's pre-activations in, unit.bits out */
@@ -250,7 +278,8 @@ LSTMRT_INLINE int32_t lstmrt_four(const int8_t *w, uint32_t x01, uint32_t x23, i
 
 LSTMRT_INLINE int32_t lstmrt_four(const int8_t *w, const int16_t *x, int32_t sum)
 {
-    return sum + w[0] * x[0] + w[1] * x[2] + w[2] * x[1] + w[3] * x[3];
+    return sum + (int32_t)w[0] * x[0] + (int32_t)w[1] * x[2] + (int32_t)w[2] * x[1] +
+           (int32_t)w[3] * x[3];
 }
 #endif
 
@@ -283,11 +312,12 @@ LSTMRT_INLINE const int8_t *lstmrt_columns(int tile, const int8_t *w, const int1
         x += 4;
     }
     while (x != end) {
-        s.s0 += w[0] * *x;
+        const int32_t signal = *x;
+        s.s0 += w[0] * signal;
         if (tile == 4) {
-            s.s1 += w[1] * *x;
-            s.s2 += w[2] * *x;
-            s.s3 += w[3] * *x;
+            s.s1 += w[1] * signal;
+            s.s2 += w[2] * signal;
+            s.s3 += w[3] * signal;
         }
         w += tile;
         x++;
@@ -301,7 +331,7 @@ LSTMRT_INLINE const int8_t *lstmrt_rows(const lstmrt_matrix *m, int tile, size_t
                                         const int8_t *w, const int16_t *x, const int16_t *h,
                                         int add, int32_t *a)
 {
-    const int32_t unit = (int32_t)(1u << m->input_shift), *b = m->biases + row;
+    const int32_t unit = (int32_t)1 << m->input_shift, *b = m->biases + row;
     const uint16_t *multiplier = m->multipliers + row;
     lstmrt_sums s = {0, 0, 0, 0};
     w = lstmrt_columns(tile, w, x, m->inputs, &s);
@@ -358,7 +388,8 @@ LSTMRT_INLINE void lstmrt_start_cells(int32_t *c, const int32_t *start, size_t n
 }
 
 /* h (K) = f(W x + b), (3.32), a tile of rows at a time */
-LSTMRT_INLINE void lstmrt_dense_step(const lstmrt_dense *layer, const int16_t *x, int16_t *h)
+LSTMRT_INLINE void lstmrt_dense_step(const lstmrt_dense *layer, const int16_t *x, int16_t *h,
+                                     uint8_t *saturated)
 {
     const lstmrt_matrix *m = &layer->matrix;
     const int8_t *w = m->weights;
@@ -372,6 +403,8 @@ LSTMRT_INLINE void lstmrt_dense_step(const lstmrt_dense *layer, const int16_t *x
         for (j = 0; j < tile; j++)
             h[row + j] = lstmrt_int16(a[j], layer->output.bits - layer->h_bits);
     }
+    if (!lstmrt_within_1(layer->output))
+        lstmrt_watch(h, m->rows, saturated);
 }
 
 /* The network's last layer: y (K) in float */
@@ -394,13 +427,15 @@ LSTMRT_INLINE void lstmrt_output_dense(const lstmrt_dense *layer, const int16_t 
 
 /* h (H) is read and overwritten; a (H) is scratch. (3.30), (3.31) */
 LSTMRT_INLINE void lstmrt_rnn_step(const lstmrt_rnn *layer, const int16_t *x, int16_t *h,
-                                   int32_t *a)
+                                   int32_t *a, uint8_t *saturated)
 {
     size_t j;
     lstmrt_affine(&layer->matrix, x, h, 0, a);
     lstmrt_activate_int(layer->output, a, layer->units);
     for (j = 0; j < layer->units; j++)
         h[j] = lstmrt_int16(a[j], layer->output.bits - layer->h_bits);
+    if (!lstmrt_within_1(layer->output))
+        lstmrt_watch(h, layer->units, saturated);
 }
 
 LSTMRT_INLINE void lstmrt_lstm_start(const lstmrt_lstm *layer, int16_t *h, int32_t *c)
@@ -429,18 +464,20 @@ LSTMRT_INLINE void lstmrt_peephole(const lstmrt_lstm *layer, int32_t *gate, cons
 /* h (H), c (H) and, with gate recurrence, gates (own gates) are read and overwritten; a (G) is
  * scratch: the pre-activations, each overwritten by its activation. */
 LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const int16_t *x, int16_t *h,
-                                    int32_t *c, int16_t *gates, int32_t *a)
+                                    int32_t *c, int16_t *gates, int32_t *a,
+                                    uint8_t *saturated)
 {
     const size_t H = layer->units, C = layer->block_size, blocks = H / C;
     const size_t before_f = layer->input_gate ? blocks : 0;
     const size_t before_o = before_f + (layer->forget_gate ? blocks : 0);
     const size_t n_gates = before_o + (layer->output_gate ? blocks : 0);
     const int gate_bits = layer->gate.bits, c_bits = layer->c_bits;
-    const int32_t one = (int32_t)(1u << gate_bits);
+    const int32_t one = (int32_t)(UINT32_C(1) << gate_bits);
     int32_t *const i = a, *const f = a + before_f, *const o = a + before_o;
     int32_t *const g = a + n_gates;
     /* o comes with i and f unless it looks at the new c */
     const int early_o = !layer->peepholes || layer->output_peephole != LSTMRT_PEEP_NOW;
+    int32_t bits = 0; /* of all cell states, but for their signs */
     size_t j;
 
     lstmrt_affine(&layer->matrix, x, h, 0, a);
@@ -461,7 +498,10 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const int16_t *x, 
         const int32_t cell = lstmrt_rescaled(g[j], layer->cell.bits, c_bits);
         c[j] = lstmrt_int32(((int64_t)forget * c[j] + (int64_t)input * cell) >> gate_bits);
         g[j] = lstmrt_rescaled(c[j], c_bits, LSTMRT_A_BITS);
+        bits |= c[j] ^ (c[j] >> 31);
     }
+    if (bits >> 30)
+        *saturated = 1;
 
     if (layer->output_gate && !early_o) {                                         /* (4.8), (4.9) */
         lstmrt_peephole(layer, o, layer->peepholes + before_o * C, c);
@@ -473,6 +513,8 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const int16_t *x, 
                    ? lstmrt_int16_product(o[j / C], g[j],
                                           gate_bits + layer->output.bits - layer->h_bits)
                    : lstmrt_int16(g[j], layer->output.bits - layer->h_bits);
+    if (!lstmrt_within_1(layer->output) || (layer->output_gate && !lstmrt_within_1(layer->gate)))
+        lstmrt_watch(h, H, saturated);
     if (layer->gate_recurrence.rows)
         for (j = 0; j < n_gates; j++)
             gates[j] = lstmrt_int16(a[j], gate_bits - layer->gates_bits);
@@ -481,7 +523,7 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const int16_t *x, 
 /* h (H) is read and overwritten; a (4 H) is scratch: r, z, n and what n takes from h. Equations
  * (G1) to (G5) of lstmcore's docs/equations.md. */
 LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const int16_t *x, int16_t *h,
-                                   int32_t *a)
+                                   int32_t *a, uint8_t *saturated)
 {
     const size_t H = layer->units;
     const int gate_bits = layer->gate.bits, n_bits = layer->cell.bits, h_bits = layer->h_bits;
@@ -512,28 +554,41 @@ LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const int16_t *x, in
         const int64_t change = (int64_t)lstmrt_rescaled(m[j], h_bits, n_bits) - n[j];
         h[j] = lstmrt_int16(lstmrt_int32(n[j] + ((keep * change) >> gate_bits)), n_bits - h_bits);
     }
+    if (!lstmrt_within_1(layer->cell) || !lstmrt_within_1(layer->gate))
+        lstmrt_watch(h, H, saturated);
 }
 
 /* ---- inputs, outputs, readouts --------------------------------------------------------------- */
 
-/* Inputs as signals: x[k] / scale, given the inverse scales. */
+/* Inputs as signals: x[k] / scale, given the inverse scales. What is too large for one becomes the
+ * largest, a NaN 0, and *saturated says so. Absolute values are compared as their bits, which is in
+ * the same order, and right whatever the compiler thinks of NaNs. */
 LSTMRT_INLINE const int16_t *lstmrt_quantized(const lstmrt_real *x, size_t n_steps,
                                               const lstmrt_real *inverse_scales, size_t n,
-                                              int16_t *out)
+                                              int16_t *out, uint8_t *saturated)
 {
+    const uint32_t most = UINT32_C(0x46FFFE00), infinity = UINT32_C(0x7F800000); /* 32767, inf */
     size_t t, k;
     for (t = 0; t < n_steps; t++)
         for (k = 0; k < n; k++) {
             lstmrt_real v = x[t * n + k] * inverse_scales[k];
-            v = v < LSTMRT_R(-32767.0) ? LSTMRT_R(-32767.0) : v;
-            v = v < LSTMRT_R(32767.0) ? v : LSTMRT_R(32767.0); /* a NaN too */
-            out[t * n + k] = (int16_t)lstmrt_rounded(v);
+            uint32_t bits, magnitude;
+            memcpy(&bits, &v, sizeof bits);
+            magnitude = bits & UINT32_C(0x7FFFFFFF);
+            if (magnitude > most) {
+                bits = magnitude > infinity ? 0 : most | (bits & UINT32_C(0x80000000));
+                memcpy(&v, &bits, sizeof v);
+                *saturated = 1;
+            }
+            out[t * n + k] = (int16_t)lstmrt_nearest(v);
         }
     return out;
 }
 
-#define LSTMRT_TAKE(x, n_steps, room)                                                              \
-    lstmrt_quantized(x, n_steps, lstmrt_inverse_scales, LSTMRT_INPUTS, room)
+#define LSTMRT_TAKE(s, x, n_steps)                                                                 \
+    lstmrt_quantized(x, n_steps, lstmrt_inverse_scales, LSTMRT_INPUTS, LSTMRT_SIGNALS(s),          \
+                     &(s)->saturated)
+#define LSTMRT_SATURATED , &s->saturated
 
 LSTMRT_INLINE void lstmrt_output_copy(const int16_t *in, lstmrt_real scale, lstmrt_real *y,
                                       size_t n)
@@ -549,6 +604,7 @@ LSTMRT_INLINE void lstmrt_add(int64_t *sum, const int16_t *h, size_t n)
     for (j = 0; j < n; j++)
         sum[j] += h[j];
 }
+#define LSTMRT_ADD(s, h, n) lstmrt_add((s)->sum, h, n)
 
 /* largest (n): h where that is larger, or where it is the first. */
 LSTMRT_INLINE void lstmrt_largest(int16_t *largest, const int16_t *h, int first, size_t n)
@@ -560,13 +616,13 @@ LSTMRT_INLINE void lstmrt_largest(int16_t *largest, const int16_t *h, int first,
 }
 
 /* mean (n) of what was added in so many steps; 0 of none */
-LSTMRT_INLINE void lstmrt_mean(const int64_t *sum, size_t steps, int16_t *mean, size_t n)
+LSTMRT_INLINE void lstmrt_mean(const int64_t *sum, uint64_t steps, int16_t *mean, size_t n)
 {
+    const lstmrt_real count = lstmrt_count(steps);
     size_t j;
     for (j = 0; j < n; j++)
-        mean[j] = (int16_t)(steps == 0 ? 0
-                                       : lstmrt_rounded((lstmrt_real)sum[j] /
-                                                        (lstmrt_real)steps));
+        mean[j] = (int16_t)(steps == 0 ? 0 : lstmrt_rounded((lstmrt_real)sum[j] / count));
 }
+#define LSTMRT_TAKE_MEAN(s, n) lstmrt_mean((s)->sum, (s)->steps, (s)->read, n)
 
 #endif

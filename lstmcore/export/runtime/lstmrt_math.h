@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * SPDX-FileCopyrightText: 2026 the lstmcore developers
+ * The licence's text is in lstmrt_license.txt.
  */
 /* Numbers and activation functions of an exported network.
  *
@@ -8,13 +9,16 @@
  *
  * Read before this file is included:
  *     LSTMRT_DOUBLE    1 computes in double, else in float
+ *     LSTMRT_INTEGERS  1 in the integers of lstmrt_int8.h
  *     LSTMRT_NO_FMA    every product is rounded before it is added, whatever the processor has
  *     LSTMRT_NO_LIBM   <math.h> is not touched; only a compiler that is neither GCC nor clang
  *                        takes anything from there, which is fma
+ *     LSTMRT_KEEP_OPTIMIZATION  this code is compiled at the level of the command line, too
  */
 #ifndef LSTMRT_MATH_H
 #define LSTMRT_MATH_H
 
+#include <float.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -22,26 +26,53 @@
 #ifndef LSTMRT_DOUBLE
 #define LSTMRT_DOUBLE 0
 #endif
-
-/* LSTMRT_INLINE: vanishes into its caller, where the sizes are constants.
- * LSTMRT_WIDE: the processor has vectors, and loops over units become vector instructions.
- * LSTMRT_SHARED: inlined where that makes vectors, else kept once to save flash. */
-#if defined(__GNUC__)
-#define LSTMRT_RESTRICT __restrict__
-#define LSTMRT_INLINE static inline __attribute__((always_inline))
-#define LSTMRT_NOINLINE static __attribute__((noinline, unused))
-#else
-#define LSTMRT_RESTRICT
-#define LSTMRT_INLINE static inline
-#define LSTMRT_NOINLINE static inline
+#ifndef LSTMRT_INTEGERS
+#define LSTMRT_INTEGERS 0
 #endif
 
+#if FLT_RADIX != 2 || FLT_MANT_DIG != 24 || FLT_MAX_EXP != 128
+#error "lstmrt: expected a float of 32 bits as IEEE 754 has it"
+#endif
+#if LSTMRT_DOUBLE && (DBL_MANT_DIG != 53 || DBL_MAX_EXP != 1024)
+#error "lstmrt: expected a double of 64 bits as IEEE 754 has it; export this network as float32"
+#endif
+
+/* LSTMRT_WIDE: the processor has vectors, and loops over units become vector instructions. */
 #ifndef LSTMRT_WIDE
 #if defined(__SSE2__) || defined(__ARM_NEON) || defined(_M_X64) || defined(_M_ARM64)
 #define LSTMRT_WIDE 1
 #else
 #define LSTMRT_WIDE 0
 #endif
+#endif
+
+/* GCC compiles what follows, to the end of lstmrt_model.h, as with -O2 where the command line says
+ * -O0 or -Os: without optimization the functions that should vanish into their callers fill flash
+ * and stack, and -Os does not keep sums in registers. Integers without vectors do so at every
+ * level, as -O3 unrolls loops that are better left alone. */
+#if defined(__GNUC__) && !defined(__clang__) && !defined(LSTMRT_KEEP_OPTIMIZATION) &&              \
+    (!defined(__OPTIMIZE__) || defined(__OPTIMIZE_SIZE__) || (LSTMRT_INTEGERS && !LSTMRT_WIDE))
+#define LSTMRT_OPTIMIZE 1
+#pragma GCC push_options
+#pragma GCC optimize("O2")
+#else
+#define LSTMRT_OPTIMIZE 0
+#endif
+
+/* LSTMRT_INLINE: vanishes into its caller, where the sizes are constants; not without optimization,
+ * where they would be none, and every copy would take stack of its own.
+ * LSTMRT_SHARED: inlined where that makes vectors, else kept once to save flash. */
+#if defined(__GNUC__) && (defined(__OPTIMIZE__) || LSTMRT_OPTIMIZE)
+#define LSTMRT_INLINE static inline __attribute__((always_inline))
+#else
+#define LSTMRT_INLINE static inline
+#endif
+#if defined(__GNUC__)
+#define LSTMRT_RESTRICT __restrict__
+#define LSTMRT_NOINLINE static __attribute__((noinline, unused))
+#else
+#define LSTMRT_RESTRICT
+#define LSTMRT_NOINLINE static inline
 #endif
 
 #if LSTMRT_WIDE
@@ -60,21 +91,38 @@ typedef uint32_t lstmrt_bits;
 #define LSTMRT_R(literal) literal##f
 #endif
 
-/* a b + c, rounded once where the processor does that in one instruction */
-#if !defined(LSTMRT_NO_FMA) && (defined(__GNUC__) || !defined(LSTMRT_NO_LIBM))
-#if !defined(__GNUC__)
-#include <math.h>
-#define __builtin_fma fma
-#define __builtin_fmaf fmaf
+/* a b + c, rounded once where the processor does that in one instruction and the compiler can be
+ * asked for it: a call of the library's fma may take a hundred times as long. clang makes one of
+ * __builtin_fma unless it knows that the library's leaves errno alone, which it does not know of
+ * bare metal; of __builtin_elementwise_fma (clang 16) it never makes one. */
+#if defined(__clang__)
+#if __has_builtin(__builtin_elementwise_fma)
+#define LSTMRT_FUSE(type) __builtin_elementwise_fma
+#elif defined(__GLIBC__) || defined(__ANDROID__) || defined(__APPLE__) || defined(_WIN32) ||       \
+    defined(__NO_MATH_ERRNO__)
+#define LSTMRT_FUSE(type) __builtin_fma##type
 #endif
-#if LSTMRT_DOUBLE &&                                                                               \
-    (defined(__FP_FAST_FMA) || defined(FP_FAST_FMA) || defined(__FMA__) ||                         \
-     defined(__aarch64__) || (defined(__ARM_FEATURE_FMA) && defined(__ARM_FP) && (__ARM_FP & 8)))
-#define LSTMRT_FMA(a, b, c) __builtin_fma(a, b, c)
+#elif defined(__GNUC__)
+#define LSTMRT_FUSE(type) __builtin_fma##type
+#elif !defined(LSTMRT_NO_LIBM)
+#include <math.h> /* which says by FP_FAST_FMA whether it is an instruction */
+#define LSTMRT_FUSE(type) fma##type
+#endif
+#if defined(LSTMRT_FUSE) && !defined(LSTMRT_NO_FMA)
+#if !defined(__GNUC__)
+#if LSTMRT_DOUBLE && defined(FP_FAST_FMA)
+#define LSTMRT_FMA(a, b, c) fma(a, b, c)
+#elif !LSTMRT_DOUBLE && defined(FP_FAST_FMAF)
+#define LSTMRT_FMA(a, b, c) fmaf(a, b, c)
+#endif
+#elif LSTMRT_DOUBLE &&                                                                             \
+    (defined(__FP_FAST_FMA) || defined(__FMA__) || defined(__aarch64__) ||                         \
+     (defined(__ARM_FEATURE_FMA) && defined(__ARM_FP) && (__ARM_FP & 8)))
+#define LSTMRT_FMA(a, b, c) LSTMRT_FUSE()(a, b, c)
 #elif !LSTMRT_DOUBLE &&                                                                            \
-    (defined(__FP_FAST_FMAF) || defined(FP_FAST_FMAF) || defined(__FMA__) ||                       \
-     defined(__aarch64__) || (defined(__ARM_FEATURE_FMA) && defined(__ARM_FP) && (__ARM_FP & 4)))
-#define LSTMRT_FMA(a, b, c) __builtin_fmaf(a, b, c)
+    (defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__aarch64__) ||                        \
+     (defined(__ARM_FEATURE_FMA) && defined(__ARM_FP) && (__ARM_FP & 4)))
+#define LSTMRT_FMA(a, b, c) LSTMRT_FUSE(f)(a, b, c)
 #endif
 #endif
 #ifdef LSTMRT_FMA
@@ -99,6 +147,13 @@ typedef uint32_t lstmrt_bits;
 /* what the peephole of an LSTM's output gate reads: the cell state after this step, or that before
  * it; or there is none */
 enum { LSTMRT_PEEP_NOW = 0, LSTMRT_PEEP_BEFORE = 1, LSTMRT_PEEP_NONE = 2 };
+
+/* Numbers of time steps as a real */
+LSTMRT_INLINE lstmrt_real lstmrt_count(uint64_t steps)
+{
+    const uint32_t high = (uint32_t)(steps >> 32), low = (uint32_t)steps;
+    return (lstmrt_real)high * LSTMRT_R(4294967296.0) + (lstmrt_real)low;
+}
 
 /* ---- exponentials --------------------------------------------------------------------------- */
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * SPDX-FileCopyrightText: 2026 the lstmcore developers
+ * The licence's text is in lstmrt_license.txt.
  */
 /* The functions of one exported network, made from the list of its layers.
  *
@@ -25,8 +26,8 @@
  *
  * The state has, for every layer k, a member `layer<k>` with the arrays h, c and gates as far as
  * the layer has them (h of a Dense layer: its outputs), of one that reads both ways two such,
- * `forward` and `backward`; further `work`, and `read`, `sum`, `steps` as far as the readout needs
- * them.
+ * `forward` and `backward`; further `work`, and `read`, `sum`, `lost`, `steps`, `started` as far as
+ * the readout needs them; of integers `saturated`.
  */
 
 #define LSTMRT_ALL 0       /* every step */
@@ -42,22 +43,23 @@ typedef LSTMRT_NAME(state) lstmrt_state;
 /* START: the initial state; STEP: one time step from `in` to the array h. `layer` is the
  * description, `part` the member of the state s. */
 #define LSTMRT_START_DENSE(layer, part)
-#define LSTMRT_STEP_DENSE(layer, part) lstmrt_dense_step(&layer, in, part.h)
+#define LSTMRT_STEP_DENSE(layer, part) lstmrt_dense_step(&layer, in, part.h LSTMRT_SATURATED)
 
 #define LSTMRT_START_RNN(layer, part) lstmrt_start(part.h, layer.h0, layer.units)
-#define LSTMRT_STEP_RNN(layer, part) lstmrt_rnn_step(&layer, in, part.h, s->work)
+#define LSTMRT_STEP_RNN(layer, part) lstmrt_rnn_step(&layer, in, part.h, s->work LSTMRT_SATURATED)
 
 #define LSTMRT_START_LSTM(layer, part) lstmrt_lstm_start(&layer, part.h, part.c)
-#define LSTMRT_STEP_LSTM(layer, part) lstmrt_lstm_step(&layer, in, part.h, part.c, NULL, s->work)
+#define LSTMRT_STEP_LSTM(layer, part)                                                              \
+    lstmrt_lstm_step(&layer, in, part.h, part.c, NULL, s->work LSTMRT_SATURATED)
 
 #define LSTMRT_START_GRU(layer, part) lstmrt_start(part.h, layer.h0, layer.units)
-#define LSTMRT_STEP_GRU(layer, part) lstmrt_gru_step(&layer, in, part.h, s->work)
+#define LSTMRT_STEP_GRU(layer, part) lstmrt_gru_step(&layer, in, part.h, s->work LSTMRT_SATURATED)
 
 /* The LSTM with gate recurrence, which has the gates' activations in its state. */
 #define LSTMRT_START_FGR_LSTM(layer, part)                                                         \
     LSTMRT_START_LSTM(layer, part), memset(part.gates, 0, sizeof part.gates)
 #define LSTMRT_STEP_FGR_LSTM(layer, part)                                                          \
-    lstmrt_lstm_step(&layer, in, part.h, part.c, part.gates, s->work)
+    lstmrt_lstm_step(&layer, in, part.h, part.c, part.gates, s->work LSTMRT_SATURATED)
 
 /* ---- every layer k: the functions NAME_layer<k>_start, _step and _run ------------------------ */
 
@@ -136,12 +138,17 @@ void LSTMRT_NAME(reset)(lstmrt_state *s)
     LSTMRT_BODY(LSTMRT_START)
 #if LSTMRT_READOUT == LSTMRT_MEAN
     memset(s->sum, 0, sizeof s->sum);
+    s->steps = 0;
+#if !LSTMRT_INTEGERS
+    memset(s->lost, 0, sizeof s->lost);
+#endif
 #endif
 #if LSTMRT_READOUT == LSTMRT_MAX
     memset(s->read, 0, sizeof s->read);
+    s->started = 0;
 #endif
-#if LSTMRT_READOUT == LSTMRT_MEAN || LSTMRT_READOUT == LSTMRT_MAX
-    s->steps = 0;
+#if LSTMRT_INTEGERS
+    s->saturated = 0;
 #endif
     (void)s;
 }
@@ -152,11 +159,11 @@ void LSTMRT_NAME(reset)(lstmrt_state *s)
 static inline void lstmrt_collect(lstmrt_state *s, const lstmrt_signal *out)
 {
 #if LSTMRT_READOUT == LSTMRT_MEAN
-    lstmrt_add(s->sum, out, LSTMRT_READ);
+    LSTMRT_ADD(s, out, LSTMRT_READ);
     s->steps++;
 #elif LSTMRT_READOUT == LSTMRT_MAX
-    lstmrt_largest(s->read, out, s->steps == 0, LSTMRT_READ);
-    s->steps++;
+    lstmrt_largest(s->read, out, !s->started, LSTMRT_READ);
+    s->started = 1;
 #endif
     (void)s;
     (void)out;
@@ -167,7 +174,7 @@ static inline void lstmrt_collect(lstmrt_state *s, const lstmrt_signal *out)
 static inline const lstmrt_signal *lstmrt_read(lstmrt_state *s)
 {
 #if LSTMRT_READOUT == LSTMRT_MEAN
-    lstmrt_mean(s->sum, s->steps, s->read, LSTMRT_READ);
+    LSTMRT_TAKE_MEAN(s, LSTMRT_READ);
     return s->read;
 #elif LSTMRT_READOUT == LSTMRT_MAX
     return s->read;
@@ -205,9 +212,11 @@ static void lstmrt_output(lstmrt_state *s, const lstmrt_signal *in, lstmrt_real 
 
 /* ---- streams --------------------------------------------------------------------------------- */
 
+#define LSTMRT_SIGNALS(s) (s)->x /* where inputs become signals */
+
 void LSTMRT_NAME(step)(lstmrt_state *s, const lstmrt_real *x, lstmrt_real *y)
 {
-    const lstmrt_signal *in = LSTMRT_TAKE(x, 1, s->x);
+    const lstmrt_signal *in = LSTMRT_TAKE(s, x, 1);
     LSTMRT_BODY(LSTMRT_STEP)
     lstmrt_collect(s, in);
     if (y == NULL)
@@ -238,15 +247,18 @@ void LSTMRT_NAME(sequence)(lstmrt_state *s, const lstmrt_real *x, size_t n_steps
 
 /* ---- whole sequences, layer by layer --------------------------------------------------------- */
 
+#define LSTMRT_SIGNALS(s) half[1] /* where inputs become signals */
+
 void LSTMRT_NAME(sequence)(lstmrt_state *s, const lstmrt_real *x, size_t n_steps, lstmrt_real *y,
                            lstmrt_signal *buffer)
 {
     lstmrt_signal *const half[2] = {buffer, buffer + n_steps * LSTMRT_HALF};
     lstmrt_signal *to = half[0];
-    const lstmrt_signal *from = LSTMRT_TAKE(x, n_steps, half[1]);
+    const lstmrt_signal *from;
     size_t t;
 
     LSTMRT_NAME(reset)(s);
+    from = LSTMRT_TAKE(s, x, n_steps);
     LSTMRT_BODY(LSTMRT_RUN)
     (void)to;
     for (t = 0; t < n_steps; t++, from += LSTMRT_READ) {
@@ -264,4 +276,8 @@ void LSTMRT_NAME(sequence)(lstmrt_state *s, const lstmrt_real *x, size_t n_steps
 #endif
 }
 
+#endif
+
+#if LSTMRT_OPTIMIZE
+#pragma GCC pop_options
 #endif

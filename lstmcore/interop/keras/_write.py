@@ -11,6 +11,7 @@ import numpy as np
 
 from ..._archive import as_path, at_once
 from ..._checks import describe
+from ..._initial import refuse_initial
 from ..._outputs import MIXED
 from ...cells import Dense, Embedding, reorder
 from ...network import Network
@@ -98,6 +99,7 @@ def to_keras(net: Network, path: Path) -> None:
     name = as_path(path)
     if not name.endswith(".keras"):
         raise ValueError(f"path: expected a name that ends with .keras, got {name!r}")
+    refuse_initial(net, "a Sequential model has no place for")
     misfits = _misfits(net)
     if misfits:
         refuse("net: expected what Keras can say, got a network with what it cannot", misfits)
@@ -148,6 +150,8 @@ def _misfits(net):
             for name, (value, what) in _UNSAID.items()
             if name in layer.options and not _equals(layer.options[name], value)
         ]
+        if layer.token_sizes:
+            reasons.append("tokens of several kinds, or beside numbers")
         reasons += _activation_misfits(layer)
         reasons += _direction_misfits(net, k, layer)
         if reasons:
