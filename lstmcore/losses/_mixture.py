@@ -399,6 +399,11 @@ class MixtureParameters:
         Returns
         -------
         (...) array
+
+        Notes
+        -----
+        A correlation within rounding of 1 or -1, as float32 outputs may have it where the loss
+        still tells it from those, makes everything impossible that is not on its line.
         """
         D, size = self.means.shape[-1], self.means.shape[-1] + (self.end is not None)
         z = as_real(points, "points", np.float64)
