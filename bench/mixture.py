@@ -99,7 +99,9 @@ def main():
             found = nanoseconds(runs_of(form, dtype), turns)
             share = found["lstmcore"] / found["recurrence"]
             name = f"M {form[0]}, D {form[1]}" + ", correlated, end" * form[2]
-            figures = f"{found['lstmcore']:>9.0f} {found['torch']:>9.0f} {found['recurrence']:>11.0f}"
+            figures = (
+                f"{found['lstmcore']:>9.0f} {found['torch']:>9.0f} {found['recurrence']:>11.0f}"
+            )
             print(f"{name:<28} {dtype:<8} {figures} {share:>6.1%}")
 
 

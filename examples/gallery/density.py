@@ -2,9 +2,10 @@
 Two answers at once
 ===================
 
-A point goes round on a circle, and all that is seen of it is its height. How far to the right is
-it? On the way up as far as it is to the left on the way down; and it turns around now and then, so
-that the heights so far say only how likely each of the two is.
+A point goes round on a circle, and turns around now and then. At every step its height is seen, and
+every 50 steps its place. How far to the right is it? Heights alone are those of its mirror image,
+too. What was seen last tells the two apart for a while, until the point may have turned at the top
+or at the bottom, where it cannot be seen.
 """
 
 import matplotlib.pyplot as plt
@@ -13,33 +14,35 @@ import numpy as np
 import lstmcore as lc
 
 rng = np.random.default_rng(0)
-B, T = 40, 150
-turns = np.cumprod(np.where(rng.random((B, T)) < 0.02, -1, 1), axis=1)
+B, T = 80, 150
+turns = np.cumprod(np.where(rng.random((B, T)) < 0.03, -1, 1), axis=1)
 angle = rng.uniform(0, 2 * np.pi, (B, 1)) + np.cumsum(0.15 * turns, axis=1)
 height, right = np.sin(angle), np.cos(angle)
-X = (height + rng.normal(scale=0.05, size=(B, T)))[..., None]
+glimpse = np.where(np.arange(T) % 50 == 0, right, 0)
+X = np.stack([height + rng.normal(scale=0.05, size=(B, T)), glimpse], axis=-1)
 Y = right + rng.normal(scale=0.05, size=(B, T))
 train, seen = slice(1, None), 0
+how = {"method": "adam", "learning_rate": 0.02, "batch_size": 10, "max_epochs": 150, "seed": 0}
 
 # %%
 # Squared error has one answer for each step. Where two are as likely, it is the one between them,
 # where the point never is.
 
-mean = lc.Network([lc.LSTM(1, 12), lc.Dense(12, 1)], seed=0)
-lc.fit(mean, X[train], Y[train], max_iter=150, tol=1e-4)
+mean = lc.Network([lc.LSTM(2, 16), lc.Dense(16, 1)], seed=0)
+lc.fit(mean, X[train], Y[train], **how)
 
 # %%
 # Three Gaussians have room for both answers. ``min_scale`` keeps them from shrinking onto single
 # points.
 
 loss = lc.losses.Mixture(3, min_scale=0.02)
-net = lc.Network([lc.LSTM(1, 12), lc.Dense(12, 9)], loss, seed=0)
-result = lc.fit(net, X[train], Y[train], max_iter=300, tol=1e-4)
+net = lc.Network([lc.LSTM(2, 16), lc.Dense(16, 9)], loss, seed=0)
+result = lc.fit(net, X[train], Y[train], **how)
 density = loss.parameters(net.predict(X[[seen]])[0])
 
 # %%
-# The density of each step, as a column of grey: it has two branches until the heights, or a turn,
-# have told them apart. The dashed line is the answer of squared error.
+# The density of each step, as a column of grey: it has one branch after a glimpse, and two as soon
+# as the point may have turned unseen. The dashed line is the answer of squared error.
 
 points = np.linspace(-1.4, 1.4, 281)
 p = np.exp(density.log_density(points[:, None, None]))
