@@ -29,7 +29,7 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 
 import lstmcore as lc
 
-DIGITS = "zero one two three four five six seven eight nine".split()
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 STYLES = {
     "ink": ("thin", "", "bold"),
     "slant": ("left-leaning", "", "right-leaning"),
