@@ -15,6 +15,10 @@ cdef void addresses_of(tuple arrays, void** addresses, Py_ssize_t n):
     for k in range(n):
         addresses[k] = address(arrays[k]) if k < len(arrays) else NULL
 
+cdef inline int columns_in(cnp.ndarray table) noexcept:
+    """How many `Columns` there are in a table's bytes."""
+    return <int>(cnp.PyArray_SIZE(table) // <Py_ssize_t>sizeof(Columns))
+
 cdef inline bint is_plain(object array, int type_number, int flags) noexcept:
     """Whether `array`, which may be anything, is an ndarray of a native type with these flags."""
     return (cnp.PyArray_CheckExact(array)

@@ -52,9 +52,24 @@ cdef void unpack_blocks(const Plan* plan, int item_size, const void* grad,
             run_unpack(plan, <const vd*>grad, blocks)
 
 
-cdef int output_rows(int output, int item_size, Py_ssize_t rows, Py_ssize_t K, const void* a,
-                     void* y) except -1:
-    """The output units of rows (rows, K)."""
+cdef object table_of_columns(tuple columns):
+    """Output units of columns, triples of code, count and floor, as structs in an array's bytes."""
+    cdef cnp.npy_intp[1] size = [len(columns) * sizeof(Columns)]
+    cdef cnp.ndarray table = cnp.PyArray_ZEROS(1, size, cnp.NPY_UINT8, 0)
+    cdef Columns* entry = <Columns*>address(table)
+    for output, count, floor in columns:
+        entry.output = output
+        entry.count = count
+        entry.floor = floor
+        entry += 1
+    return table
+
+
+cdef int output_rows(int output, cnp.ndarray table, int item_size, Py_ssize_t rows, Py_ssize_t K,
+                     const void* a, void* y) except -1:
+    """The output units of rows (rows, K). table: of `columns_table`, or None."""
+    cdef const Columns* columns = <const Columns*>address(table)
+    cdef int n_columns = 0 if table is None else columns_in(table)
     cdef Py_ssize_t at_once = NUMBERS_OF_OUTPUTS // K + 1, first = 0, n, place
     cdef bint single = item_size == FLOAT32
     while first < rows:
@@ -62,9 +77,11 @@ cdef int output_rows(int output, int item_size, Py_ssize_t rows, Py_ssize_t K, c
         place = first * K
         with nogil:
             if single:
-                run_output_units(output, n, K, at(<const vf*>a, place), at(<vf*>y, place))
+                run_output_units(output, columns, n_columns, n, K, at(<const vf*>a, place),
+                                 at(<vf*>y, place))
             else:
-                run_output_units(output, n, K, at(<const vd*>a, place), at(<vd*>y, place))
+                run_output_units(output, columns, n_columns, n, K, at(<const vd*>a, place),
+                                 at(<vd*>y, place))
         if PyErr_CheckSignals() < 0:
             return -1
         first += n

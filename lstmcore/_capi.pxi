@@ -209,12 +209,22 @@ cdef void api_unpack(const Layer* layer, const void* grad, void* const* blocks) 
         run_unpack(&prepared(layer).plan, <const vd*>grad, blocks)
 
 
+cdef void run_api_output(int output, const Columns* columns, int n_columns, int dtype,
+                         Py_ssize_t rows, Py_ssize_t K, const void* a, void* y) noexcept nogil:
+    if dtype == FLOAT32:
+        run_output_units(output, columns, n_columns, rows, K, <const vf*>a, <vf*>y)
+    else:
+        run_output_units(output, columns, n_columns, rows, K, <const vd*>a, <vd*>y)
+
+
 cdef void api_output(int output, int dtype, Py_ssize_t rows, Py_ssize_t K, const void* a,
                      void* y) noexcept nogil:
-    if dtype == FLOAT32:
-        run_output_units(output, rows, K, <const vf*>a, <vf*>y)
-    else:
-        run_output_units(output, rows, K, <const vd*>a, <vd*>y)
+    run_api_output(output, NULL, 0, dtype, rows, K, a, y)
+
+
+cdef void api_output_columns(const Columns* columns, int n_columns, int dtype, Py_ssize_t rows,
+                             Py_ssize_t K, const void* a, void* y) noexcept nogil:
+    run_api_output(OUT_MIXED, columns, n_columns, dtype, rows, K, a, y)
 
 
 # ---- the table ----------------------------------------------------------------------------------
@@ -240,5 +250,6 @@ API.forward = api_forward
 API.backward = api_backward
 API.unpack = api_unpack
 API.output = api_output
+API.output_columns = api_output_columns
 
 C_API = PyCapsule_New(&API, CAPSULE, NULL)

@@ -44,6 +44,8 @@ cdef extern from "lstmcore.h" nogil:
         OUT_LOGISTIC "LSTMCORE_OUT_LOGISTIC"
         OUT_SOFTMAX "LSTMCORE_OUT_SOFTMAX"
         OUT_EXPONENTIAL "LSTMCORE_OUT_EXPONENTIAL"
+        OUT_TANH "LSTMCORE_OUT_TANH"
+        OUT_MIXED "LSTMCORE_OUT_MIXED"
 
     enum:                           # what a chain reads out
         READ_STEP "LSTMCORE_READ_STEP"
@@ -99,6 +101,11 @@ cdef extern from "lstmcore.h" nogil:
         void* grad
         Py_ssize_t first_row
 
+    ctypedef struct Columns "lstmcore_columns":
+        int output
+        Py_ssize_t count
+        double floor
+
     ctypedef struct Chain "lstmcore_chain":
         size_t size
         Py_ssize_t B
@@ -106,6 +113,8 @@ cdef extern from "lstmcore.h" nogil:
         const Layer** layers
         void** states
         void* read
+        int n_columns
+        const Columns* columns
 
     ctypedef struct Api "lstmcore_api":
         int abi_version, api_version
@@ -128,6 +137,8 @@ cdef extern from "lstmcore.h" nogil:
         void (*backward)(const Layer*, const Sequences*) noexcept nogil
         void (*unpack)(const Layer*, const void*, void* const*) noexcept nogil
         void (*output)(int, int, Py_ssize_t, Py_ssize_t, const void*, void*) noexcept nogil
+        void (*output_columns)(const Columns*, int, int, Py_ssize_t, Py_ssize_t, const void*,
+                               void*) noexcept nogil
 
     bint compatible "lstmcore_compatible"(const Api*)
     Cell lstm "lstmcore_lstm"(Py_ssize_t inputs, Py_ssize_t units)

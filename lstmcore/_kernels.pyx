@@ -253,12 +253,23 @@ def max_over_time(cnp.ndarray y not None, cnp.ndarray first not None, cnp.ndarra
             run_max[double](&steps, <double*>y_, <double*>count_, t0, <double*>largest_, step_)
 
 
-def output_units(int kind, cnp.ndarray a not None, cnp.ndarray y not None):
-    """Output units of the rows of a (N, K), by code. OUT y, which may be a."""
+def columns_table(tuple columns not None):
+    """What `output_units` takes of columns with units of their own: triples of code, count, floor.
+
+    An output unit of the code gives what stands above the floor.
+    """
+    return table_of_columns(columns)
+
+
+def output_units(int kind, cnp.ndarray a not None, cnp.ndarray y not None, cnp.ndarray table=None):
+    """Output units of the rows of a (N, K), by code. OUT y, which may be a.
+
+    table: of code 5, columns that have units of their own; they are K in all.
+    """
     cdef void* a_ = address(a)
     cdef void* y_ = address(y)
-    output_rows(kind, cnp.PyArray_ITEMSIZE(a), cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(a, 1),
-                a_, y_)
+    output_rows(kind, table, cnp.PyArray_ITEMSIZE(a), cnp.PyArray_DIM(a, 0),
+                cnp.PyArray_DIM(a, 1), a_, y_)
 
 
 def loss_rows(int loss, cnp.ndarray a not None, cnp.ndarray targets not None,

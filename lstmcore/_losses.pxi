@@ -14,7 +14,8 @@ cdef enum:                      # the losses' codes; the names are in losses.py
 
 cdef enum:
     MOST_COLUMNS = 32           # with one row in each lane;
-    MOST_MIXTURE_COLUMNS = 128  # of a mixture, whose components seldom fill vectors of their own
+    MOST_MIXTURE_COLUMNS = 256  # of a mixture, whose components seldom fill vectors of their own,
+    MOST_TARGETS = 128          # and which has less than half as many numbers of a target
     SUMMED_ROWS = 512           # terms are summed by so many rows first,
     MOST_SUMS = 64              # then in so many sums, which threads share
 
@@ -221,9 +222,9 @@ cdef void score_across(const Rows* rows, Py_ssize_t r0, Py_ssize_t r1, vec* type
     cdef Py_ssize_t K = rows.K, Z = rows.target_size, size = sizeof(vec) // lanes(type_of), r = r0
     cdef Py_ssize_t n
     cdef vd x[MOST_MIXTURE_COLUMNS]
-    cdef vd z[MOST_MIXTURE_COLUMNS]
+    cdef vd z[MOST_TARGETS]
     cdef vec a_copy[MOST_MIXTURE_COLUMNS + 1]
-    cdef vec z_copy[MOST_MIXTURE_COLUMNS + 1]
+    cdef vec z_copy[MOST_TARGETS + 1]
     cdef vec* a = NULL
     cdef vec* targets = NULL
     cdef vd* columns = NULL

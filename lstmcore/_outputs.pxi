@@ -38,8 +38,10 @@ cdef void run_softmax(Py_ssize_t n, const vec* a, vec* y) noexcept nogil:
 
 
 cdef void output_row(int output, Py_ssize_t K, const vec* a, vec* y) noexcept nogil:
-    """The output units of one row; y may be a."""
+    """The output units of one row, of one kind; y may be a."""
     cdef Activation f = Activation(LOGISTIC if output == OUT_LOGISTIC else EXP, 0, 0)
+    if output == OUT_TANH:
+        f.code = TANH
     if output == OUT_SOFTMAX:
         run_softmax(K, a, y)
     elif output != OUT_IDENTITY:
@@ -48,14 +50,29 @@ cdef void output_row(int output, Py_ssize_t K, const vec* a, vec* y) noexcept no
         memcpy(y, a, K * (sizeof(vec) // lanes(a)))
 
 
-cdef void run_output_units(int output, Py_ssize_t rows, Py_ssize_t K, const vec* a,
-                           vec* y) noexcept nogil:
-    """The output units of rows (rows, K)."""
+cdef void mixed_row(const Columns* columns, int n, const vec* a, vec* y) noexcept nogil:
+    """The output units of one row, whose columns have their own; y may be a."""
+    cdef Py_ssize_t first = 0, j
+    cdef int k
+    for k in range(n):
+        output_row(columns[k].output, columns[k].count, at(a, first), at(y, first))
+        if columns[k].floor != 0:
+            for j in range(first, first + columns[k].count):
+                set_first(y, j, item(y, j) + like(y[0], columns[k].floor))
+        first += columns[k].count
+
+
+cdef void run_output_units(int output, const Columns* columns, int n_columns, Py_ssize_t rows,
+                           Py_ssize_t K, const vec* a, vec* y) noexcept nogil:
+    """The output units of rows (rows, K); those of OUT_MIXED are in `columns`."""
     cdef Py_ssize_t r
     cdef unsigned long long mode = flush_denormals()
     if output == OUT_SOFTMAX:
         for r in range(rows):
             run_softmax(K, at(a, r * K), at(y, r * K))
+    elif output == OUT_MIXED:
+        for r in range(rows):
+            mixed_row(columns, n_columns, at(a, r * K), at(y, r * K))
     else:
         output_row(output, rows * K, a, y)
     restore_denormals(mode)

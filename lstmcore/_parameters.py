@@ -31,11 +31,13 @@ class Packed:
         self._plain = None
 
     def plain_pass(self, output):
-        """The `PlainPass` of these weights; `output` is the code of the output units."""
+        """The `PlainPass` of these weights with `OutputUnits`."""
         if self._plain is None:
             cells = [layer.kernel_cell(self.params.dtype) for layer in self._layers]
             reversals = [layer.reversals for layer in self._layers]
-            self._plain = kernels.PlainPass(cells, self.arrays, reversals, output)
+            self._plain = kernels.PlainPass(
+                cells, self.arrays, reversals, output.code, output.table
+            )
         return self._plain
 
 

@@ -68,7 +68,7 @@ class Passes:
         """
         if not self._is_plain:
             return None
-        plain = self._parameters.packed().plain_pass(self._output.code)
+        plain = self._parameters.packed().plain_pass(self._output)
         shape = plain.shape_of(X)
         if shape is None or (check_finite and not kernels.all_finite(X)):
             return None

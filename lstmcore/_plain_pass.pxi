@@ -14,19 +14,23 @@ cdef class PlainPass:
     reversals : list of tuples of int
         Of each layer, for each direction, 1 if it reads the sequences reversed.
     output : int
-        Kind of the output units, for `output_units`.
+    table : array or None
+        The output units, as `output_units` takes them.
     """
     cdef list cells, packed, reversals
+    cdef cnp.ndarray table
     cdef int output, item_size, type_number
     cdef Py_ssize_t inputs, outputs
     cdef Py_ssize_t widest          # outputs of a layer but the last
 
-    def __init__(self, list cells, list packed, list reversals, int output):
+    def __init__(self, list cells, list packed, list reversals, int output,
+                 cnp.ndarray table=None):
         cdef CellPlan cell = cells[0]
         self.cells = cells
         self.packed = packed
         self.reversals = reversals
         self.output = output
+        self.table = table
         self.item_size = cell.item_size
         self.type_number = cnp.NPY_FLOAT if self.item_size == FLOAT32 else cnp.NPY_DOUBLE
         self.inputs = cell.plan.cell.inputs
@@ -107,5 +111,5 @@ cdef class PlainPass:
                 forward_layer(&task, self.item_size)
             task.seq.x = target
         if self.output != OUT_IDENTITY:
-            output_rows(self.output, self.item_size, B * T, I, target, target)
+            output_rows(self.output, self.table, self.item_size, B * T, I, target, target)
         return y

@@ -222,7 +222,10 @@ cdef inline void step_chain(const Chain* chain, const vec* x, const Py_ssize_t* 
             x = total
             x_row = H
     for b in range(B):
-        output_row(chain.output, H, at(x, b * x_row), at(y, b * H))
+        if chain.output == OUT_MIXED:
+            mixed_row(chain.columns, chain.n_columns, at(x, b * x_row), at(y, b * H))
+        else:
+            output_row(chain.output, H, at(x, b * x_row), at(y, b * H))
 
 
 cdef void run_chain(const Chain* chain, Py_ssize_t steps, const vec* x, const Py_ssize_t* tokens,

@@ -16,6 +16,7 @@ class Runner:
         batch_size: int,
         dtype: np.dtype[Any],
         output: int,
+        table: npt.NDArray[np.uint8] | None,
         readout: int,
         read_layer: int,
         check_finite: bool,

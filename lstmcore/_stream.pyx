@@ -10,7 +10,8 @@ from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_New, PyCapsule_Se
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.stdint cimport uint32_t, uint64_t
 from lstmcore._kernels cimport (
-    FLOAT32, MOST_BLOCKS, MOST_STATES, OUT_SOFTMAX, READ_STEP, Api, Cell, Chain, Layer, import_api,
+    FLOAT32, MOST_BLOCKS, MOST_STATES, OUT_SOFTMAX, READ_STEP, Api, Cell, Chain, Columns, Layer,
+    import_api,
 )
 
 cimport numpy as cnp
@@ -195,6 +196,8 @@ cdef class Runner:
     dtype : dtype
     output : int
         Kind of the output units.
+    table : array or None
+        Of columns that have units of their own, as the kernels take it.
     readout : int
         0: each step's output; 1: the mean over time; 2: the maximum.
     read_layer : int
@@ -212,13 +215,14 @@ cdef class Runner:
     cdef bint check_finite
     cdef list memory                # of layers, then of states: arrays of bytes
     cdef object read
+    cdef cnp.ndarray table
     cdef list cells
 
     def __cinit__(self):
         self.inputs = -1            # which no array has: calls before __init__ go to `_convert`
 
-    def __init__(self, list cells, Py_ssize_t batch_size, dtype, int output, int readout,
-                 int read_layer, bint check_finite, bint tokens):
+    def __init__(self, list cells, Py_ssize_t batch_size, dtype, int output, cnp.ndarray table,
+                 int readout, int read_layer, bint check_finite, bint tokens):
         cdef Cell cell
         cdef Py_ssize_t k, B = batch_size, n = len(cells)
         if self.memory is not None:
@@ -235,6 +239,10 @@ cdef class Runner:
         self.chain.B = B
         self.chain.n_layers = <int>n
         self.chain.output = output
+        if table is not None:
+            self.table = table
+            self.chain.columns = <const Columns*>address(table)
+            self.chain.n_columns = columns_in(table)
         self.chain.readout = readout
         self.chain.read_layer = read_layer
         memory = []

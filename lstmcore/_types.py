@@ -37,7 +37,7 @@ GateBias: TypeAlias = float | tuple[str, float]
 BoundsLike: TypeAlias = Bounds | npt.ArrayLike | Sequence[tuple[float | None, float | None]]
 
 Readout: TypeAlias = Literal["all", "last", "mean", "max", "last_step"]
-OutputUnits: TypeAlias = Literal["identity", "logistic", "softmax", "exponential"]
+OutputUnits: TypeAlias = Literal["identity", "logistic", "softmax", "exponential", "tanh", "mixed"]
 Direction: TypeAlias = Literal["forward", "reverse", "both"]
 OutputPeephole: TypeAlias = Literal["now", "before"] | None
 Reduction: TypeAlias = Literal["mean", "sum"]

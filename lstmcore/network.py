@@ -26,7 +26,7 @@ from ._examples import Examples, check_weights, weigh_classes
 from ._fixed import Fixed
 from ._generation import Generation
 from ._initial import Initial
-from ._outputs import OUTPUTS
+from ._outputs import units_of
 from ._parameters import Parameters
 from ._passes import Passes
 from ._penalty import Penalty
@@ -79,11 +79,11 @@ class Network(Fixed):
     loss : str, Loss or function
         "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber", "quantile" or
         "ctc" or "mixture". It also fixes the output activation, which is, in this order, identity,
-        softmax (of two outputs or more), logistic, exponential, identity, identity, softmax and
-        identity. A loss with options is an object of its class in `lstmcore.losses`, such as
-        ``Huber(delta=0.1)`` or ``Quantile([0.1, 0.9])``. A loss of your own is a function ``value,
-        derivative = function(outputs, targets)`` of identity outputs (see
-        `lstmcore.losses.FunctionLoss`), or an object of a class derived from
+        softmax (of two outputs or more), logistic, exponential, identity, identity, softmax, and of
+        a mixture the several units of its parameters. A loss with options is an object of its class
+        in `lstmcore.losses`, such as ``Huber(delta=0.1)`` or ``Quantile([0.1, 0.9])``. A loss of
+        your own is a function ``value, derivative = function(outputs, targets)`` of identity
+        outputs (see `lstmcore.losses.FunctionLoss`), or an object of a class derived from
         `lstmcore.losses.Loss`.
     readout : {"all", "last", "mean", "max", "last_step"}
         What the layers after the last recurrent layer see. "all" is its output at every step.
@@ -125,7 +125,7 @@ class Network(Fixed):
         Whether inputs may be integer tokens 0 ... I-1. That is so where the first layer is an
         `Embedding`, or any layer with ``tokens=True``.
     loss_name, readout : str
-    output_units : {"identity", "logistic", "softmax", "exponential"}
+    output_units : {"identity", "logistic", "softmax", "exponential", "tanh", "mixed"}
     dtype : numpy.dtype
     notes : mapping of str to str or tuple of str
         What `save` was given to write beside the network; empty unless `lstmcore.load` has read
@@ -234,7 +234,7 @@ class Network(Fixed):
         self.feature_size = function.size if function else 0
         self.notes = as_notes({} if notes is None else notes)
         self._check_loss()
-        self._output = OUTPUTS[self._loss.output]
+        self._output = units_of(self._loss, self.output_size)
         rng = as_generator(seed) if params is None else None
         self._parameters = Parameters(self.layers, self.dtype, rng, params, function)
         self._states = States(parts, self.dtype, function)
@@ -257,23 +257,29 @@ class Network(Fixed):
 
     def _warn_of_a_second_activation(self):
         """Warn where the last layer's activation keeps the output units from their ends."""
-        last, units = self.layers[-1], self._output
-        if last.is_recurrent or units.name == "identity":
+        last = self.layers[-1]
+        if last.is_recurrent:
             return
-        low, high = units.range
         cell = last.cell.description
-        ends = np.array([-1e4, 1e4])
+        reached = np.array([-1e4, 1e4])
         kernels.apply_activation(
-            cell["act_output"], cell["alpha_output"], cell["beta_output"], ends, ends
+            cell["act_output"], cell["alpha_output"], cell["beta_output"], reached, reached
         )
-        units.apply(ends.reshape(1, 2))
-        if not (ends.min() < low + 1e-6 and ends.max() > min(high, 1e6) - 1e-6):
+        for units in self._output.kinds:
+            if units.name == "identity":
+                continue
+            low, high = units.range
+            ends = reached.copy()
+            units.apply(ends.reshape(1, 2))
+            if ends.min() < low + 1e-6 and ends.max() > min(high, 1e6) - 1e-6:
+                continue
             warnings.warn(
                 f"layers[{len(self.layers) - 1}]: its activation {last.options['activation']!r} "
                 f"keeps the outputs from {low:g} or {high:g}, for the loss {self.loss_name!r} has "
                 f"{units.name} outputs of its own; expected a Dense layer without an activation",
                 stacklevel=3,
             )
+            return
 
     def _check_loss(self):
         """Raise where loss, readout and number of outputs do not go together."""

@@ -126,6 +126,7 @@ class Stream(Fixed, Runner):
             batch_size,
             states.dtype,
             output.code,
+            output.table,
             read,
             states.parts.read_layer - first if read else -1,
             check_finite,

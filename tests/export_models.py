@@ -206,6 +206,8 @@ def networks():
         ),
         "counts": ([GRU(3, 6), Dense(6, 3)], "poisson", "all"),
         "counts_last": ([LSTM(3, 5), RNN(5, 4)], "poisson", "last"),
+        "density": ([LSTM(3, 6), Dense(6, 13)], lc.losses.Mixture(2, 2, True, True, 0.05), "all"),
+        "density_last": ([LSTM(3, 15)], lc.losses.Mixture(3, 2), "last"),
         "dense": (
             [Dense(3, 70, activation=("thresholded_relu", 0.1)), Dense(70, 2)],
             squared,

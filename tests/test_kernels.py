@@ -596,7 +596,7 @@ def some_rows(rng, K, dtype):
 @dtypes
 @pytest.mark.parametrize("K", [1, 2, 9, 17])
 @pytest.mark.parametrize(
-    "kind", [0, 1, 2, 3], ids=["identity", "logistic", "softmax", "exponential"]
+    "kind", [0, 1, 2, 3, 4], ids=["identity", "logistic", "softmax", "exponential", "tanh"]
 )
 def test_output_activations_equal_the_twin(kernels, kind, K, dtype):
     rng = np.random.default_rng(0)
@@ -615,6 +615,25 @@ def test_output_activations_equal_the_twin(kernels, kind, K, dtype):
         alone = np.empty((1, K), dtype)
         kernels.output_units(kind, a[row : row + 1], alone)
         assert_same_bits({"row": alone[0]}, {"row": y[row]})
+
+
+@dtypes
+def test_columns_with_output_units_of_their_own_are_those_units(kernels, dtype):
+    a = np.random.default_rng(0).normal(scale=3, size=(7, 23)).astype(dtype)
+    parts = ((2, 9, 0.0), (0, 1, 0.0), (3, 5, 0.25), (4, 6, 0.0), (1, 2, -1.0))
+    y, wanted, twin = np.full((3, 7, 23), np.nan, dtype)
+    first = 0
+    for code, count, floor in parts:
+        some = np.ascontiguousarray(a[:, first : first + count])
+        kernels.output_units(code, some, some)
+        wanted[:, first : first + count] = some + some.dtype.type(floor)
+        first += count
+    kernels.output_units(5, a, y, kernels.columns_table(parts))
+    assert_same_bits({"y": y}, {"y": wanted})
+    _reference.output_units(5, a, twin, _reference.columns_table(parts))
+    np.testing.assert_allclose(y, twin, rtol=50 * np.finfo(dtype).eps)
+    kernels.output_units(5, a, a, kernels.columns_table(parts))
+    assert_same_bits({"in place": a}, {"in place": y})
 
 
 @dtypes

@@ -315,9 +315,10 @@ BAD = {
     "no name": (register, type("A", (Loss,), {}), TypeError, "loss.name: expected a str, got None"),
     "no output": (
         find_loss,
-        type("A", (Loss,), {"name": "a", "output": "tanh"})(),
+        type("A", (Loss,), {"name": "a", "output": "sine"})(),
         ValueError,
-        "loss.output: expected one of identity, logistic, softmax, exponential, got 'tanh'",
+        "loss.output: expected one of identity, logistic, softmax, exponential, tanh, mixed, got "
+        "'sine'",
     ),
     "other terms": (
         find_loss,

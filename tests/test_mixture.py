@@ -8,6 +8,7 @@ from test_golden import load_cases, load_maker
 
 import lstmcore as lc
 from lstmcore import _reference
+from lstmcore._outputs import units_of
 from lstmcore.losses import Mixture, TermTargets
 
 CODE = Mixture.code
@@ -22,7 +23,7 @@ FORMS = [
     (3, False, True, 0.1),
 ]
 # around the width of vectors, and of more columns than stand one row in each lane
-COMPONENTS = [1, 2, 3, 8, 9, 20, 50]
+COMPONENTS = [1, 2, 3, 8, 9, 20, 90]
 
 forms = pytest.mark.parametrize("form", FORMS)
 components = pytest.mark.parametrize("M", COMPONENTS)
@@ -104,7 +105,7 @@ def assert_torch(implementation, name, case):
     np.testing.assert_allclose(delta, case["delta"], rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("M", [1, 4, 30])
+@pytest.mark.parametrize("M", [1, 4, 100])
 @forms
 def test_delta_is_the_derivative_of_the_value(implementation, form, M):
     a, z, weights = problem(M, form, 9)
@@ -175,7 +176,7 @@ def test_extremes(implementation, name, floor, dtype):
 
 
 @dtypes
-@pytest.mark.parametrize("M", [2, 30])
+@pytest.mark.parametrize("M", [2, 100])
 @forms
 def test_threads_change_no_bit(kernels, form, M, dtype):
     a, z, weights = problem(M, form, 1500, dtype)
@@ -198,7 +199,7 @@ def test_a_row_does_not_depend_on_its_place_or_on_other_rows(kernels, form, M, d
 
 
 @pytest.mark.parametrize("anything", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("M", [2, 50])
+@pytest.mark.parametrize("M", [2, 100])
 @forms
 def test_rows_of_weight_zero_count_nothing_whatever_they_hold(implementation, form, M, anything):
     a, z, weights = problem(M, form, 21)
@@ -210,7 +211,7 @@ def test_rows_of_weight_zero_count_nothing_whatever_they_hold(implementation, fo
     assert not again[weights == 0].any()
 
 
-@pytest.mark.parametrize("M", [1, 40])
+@pytest.mark.parametrize("M", [1, 100])
 def test_a_density_that_is_no_number_is_an_infinite_loss_without_a_warning(implementation, M):
     a = np.zeros((1, 3 * M))
     a[:, 2 * M :] = -500.0  # of scales: the squares of the standardized errors overflow
@@ -476,3 +477,98 @@ def test_a_fit_that_is_no_better_than_constants_says_so():
     net.blocks["1.b"][...] = 0, 0.1, 0.1
     with pytest.warns(lc.ConvergenceWarning, match="no better than constant outputs"):
         lc.fit(net, X, Y, max_iter=100)
+
+
+# ----------------------------------------------------------------------- parameters and samples
+
+
+@forms
+def test_the_density_of_the_parameters_is_the_loss_with_the_other_sign(form):
+    a, z, _ = problem(4, form, 9)
+    loss = loss_of(4, form)
+    y = a.copy()
+    units_of(loss, a.shape[1]).apply(y)
+    found = loss.parameters(y)
+    terms = [-run(_reference, a[n : n + 1], z[n : n + 1], None, form)[0] for n in range(9)]
+    np.testing.assert_allclose(found.log_density(z), terms, rtol=1e-12)
+    assert found.log_density(z[0]).shape == (9,)
+    with pytest.raises(ValueError, match="points: expected shape"):
+        found.log_density(z[:, 1:])
+
+
+def test_impossible_points_have_the_density_zero_without_a_warning():
+    loss = Mixture(1, end=True)
+    found = loss.parameters(np.array([[1.0, 0.0, 1.0, 1.0]]))
+    with np.errstate(all="raise", under="ignore"):
+        assert found.log_density([[0.0, 0.0]]) == -np.inf
+        assert found.log_density([[0.0, 1.0]]) == pytest.approx(-0.5 * np.log(2 * np.pi))
+        assert found.log_density([[1e200, 1.0]]) == -np.inf
+
+
+@forms
+def test_samples_have_the_moments_of_their_density(form):
+    D, _, end, _ = form
+    loss, rng = loss_of(3, form), np.random.default_rng(3)
+    y = rng.normal(scale=0.7, size=(1, columns_of(3, form)))
+    units_of(loss, y.shape[1]).apply(y)
+    found = loss.parameters(y)
+    points = loss.sample(np.repeat(y, 200_000, axis=0), 0)
+    assert points.shape == (200_000, D + end)
+    np.testing.assert_allclose(points[:, :D].mean(axis=0), found.mean()[0], atol=0.02)
+    weights, means, scales = found.weights[0], found.means[0], found.scales[0]
+    covariance = np.einsum("m,md,me->de", weights, means, means)
+    covariance -= np.outer(found.mean()[0], found.mean()[0])
+    covariance[np.diag_indices(D)] += weights @ scales**2
+    if found.correlations is not None:
+        both = weights @ (found.correlations[0] * scales.prod(axis=1))
+        covariance += both * (1 - np.eye(2))
+    size = np.abs(covariance).max()
+    np.testing.assert_allclose(np.cov(points[:, :D].T), covariance, atol=0.03 * size)
+    if end:
+        assert points[:, -1].mean() == pytest.approx(found.end[0], abs=0.005)
+        assert set(points[:, -1]) == {0, 1}
+
+
+def test_bias_sharpens_scales_and_weights():
+    loss = Mixture(2, 2, correlation=True, end=True)
+    row = [0.4, 0.6, -9.0, 9.0, 0.0, 0.0, 1.0, 1.0, 2.0, 2.0, 0.5, 0.5, 0.3]
+    y = np.tile(row, (100_000, 1))
+    for bias in (0.0, 0.5, 2.0):
+        points = loss.sample(y, 0, bias=bias)
+        is_second = points[:, 0] > 0
+        share = 0.6 ** (1 + bias) / (0.4 ** (1 + bias) + 0.6 ** (1 + bias))
+        assert is_second.mean() == pytest.approx(share, abs=0.01)
+        spread = points[is_second, :2].std(axis=0)
+        np.testing.assert_allclose(spread, np.exp(-bias) * np.array([1.0, 2.0]), rtol=0.02)
+        rho = np.corrcoef(points[is_second, :2].T)[0, 1]
+        assert rho == pytest.approx(0.5, abs=0.02)
+        assert points[:, 2].mean() == pytest.approx(0.3, abs=0.01)
+    assert (np.abs(loss.sample(y, 0, bias=1e4)[:, :2]) == [9.0, 0.0]).all()
+
+
+def test_the_same_seed_draws_the_same_points_and_a_generator_goes_on():
+    loss, y = Mixture(2), np.tile([0.5, 0.5, 0.0, 1.0, 1.0, 1.0], (3, 1))
+    same_bits(loss.sample(y, 5), loss.sample(y, 5))
+    rng = np.random.default_rng(5)
+    same_bits(loss.sample(y, rng), loss.sample(y, 5))
+    assert (loss.sample(y, rng) != loss.sample(y, 5)).any()
+    assert loss.sample(y.astype("float32"), 5).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"bias": -1.0}, ValueError, "bias: expected a number >= 0"),
+        ({"temperature": 1.0}, TypeError, "temperature: expected no such option"),
+    ],
+)
+def test_options_of_draws_are_checked(options, error, message):
+    with pytest.raises(error, match=message):
+        Mixture().sample([[1.0, 0.0, 1.0]], 0, **options)
+
+
+def test_outputs_that_are_no_parameters_are_refused():
+    with pytest.raises(ValueError, match="expected 3 or 6 outputs"):
+        Mixture().parameters(np.ones((2, 4)))
+    with pytest.raises(ValueError, match=r"y: expected outputs \(\.\.\., K\)"):
+        Mixture().parameters(1.0)

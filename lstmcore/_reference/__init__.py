@@ -51,6 +51,7 @@ __all__ = [
     "loss_rows",
     "max_over_time",
     "output_units",
+    "columns_table",
     "pack",
     "plan_cell",
     "rmsprop_update",
@@ -424,10 +425,19 @@ def max_over_time(y, first, order, lengths, count, t0, largest, step):
             step[b] = np.where(is_larger, t0 + t, step[b])
 
 
-def output_units(kind, a, y):
+def columns_table(columns):
+    """What `output_units` takes of columns with units of their own: triples of code, count, floor.
+
+    An output unit of the code gives what stands above the floor.
+    """
+    return columns
+
+
+def output_units(kind, a, y, table=None):
     """Output activation of pre-activations a (N, K), by rows; y (N, K) is overwritten.
 
-    Kind 0 is the identity, 1 logistic, 2 softmax, 3 exponential.
+    Kind 0 is the identity, 1 logistic, 2 softmax, 3 exponential, 4 tanh; of 5 `table` holds columns
+    that have units of their own.
     """
     if kind == 0:
         y[...] = a
@@ -436,6 +446,15 @@ def output_units(kind, a, y):
     elif kind == 2:
         e = np.exp(a - a.max(axis=1, keepdims=True, initial=-np.inf))
         y[...] = e / e.sum(axis=1, keepdims=True)
+    elif kind == 4:
+        y[...] = np.tanh(a)
+    elif kind == 5:
+        first = 0
+        for code, count, floor in table:
+            part = slice(first, first + count)
+            output_units(code, a[:, part], y[:, part])
+            y[:, part] += floor
+            first += count
     else:
         with np.errstate(over="ignore"):
             y[...] = np.exp(a)

@@ -391,6 +391,18 @@ def _state_bytes(model, number_format):
     return padded(total, widest)
 
 
+def _output_text(units, dtype):
+    """The macro of the output units."""
+    if units.table is None:
+        return f"#define LSTMRT_OUTPUT LSTMRT_OUTPUT_{units.name.upper()}"
+    entries = (
+        f"DO({columns.units.name.upper()}, {columns.part.start}, "
+        f"{columns.part.stop - columns.part.start}, {literal(columns.floor, dtype)})"
+        for columns in units.columns
+    )
+    return " \\\n    ".join(["#define LSTMRT_OUTPUT_COLUMNS(DO)", *entries])
+
+
 def _buffer(model, number_format):
     """Numbers a time step takes in the first half of the buffer, and in both."""
     if not model.whole:
@@ -453,7 +465,7 @@ def _texts(model, exported, name, number_format, network):
     last = len(model.parts) - 1
     if model.parts[last][0].is_output:
         settings.append(f"#define LSTMRT_OUTPUT_LAYER layer{last}")
-    settings.append(f"#define LSTMRT_OUTPUT LSTMRT_OUTPUT_{model.output.upper()}")
+    settings.append(_output_text(model.output, number_format.real.dtype))
     if not per_step:
         settings.append(f"#define LSTMRT_READ_LAYER layer{model.body - 1}")
         settings.append(f"#define LSTMRT_READ_BOTH {int(model.reads_both)}")

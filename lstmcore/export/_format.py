@@ -60,7 +60,9 @@ class Exported:
 def largest_error(model, y):
     """By what an error of the outputs y may exceed that of a number about 1."""
     largest = max(1.0, float(np.abs(y).max()))
-    if model.output == "exponential":  # as large as the error of ln y, times y
+    if any(
+        units.name == "exponential" for units in model.output.kinds
+    ):  # as large as the error of ln y, times y
         largest *= max(1.0, math.log(largest))
     return largest
 

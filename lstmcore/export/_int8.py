@@ -3,7 +3,6 @@
 import numpy as np
 
 from .. import _reference as twin
-from .._outputs import OUTPUTS
 from ._fixed_point import HEADROOM, in_integers
 from ._format import RECORDED_STEPS, Exported, Format, Number, largest_error
 from ._int8_cells import integer_part, output_bits, signals_of
@@ -130,7 +129,9 @@ class IntegerNetwork:
             v = v * self.read_scale
         y = np.empty_like(v)
         rows = (-1, v.shape[2])
-        twin.output_units(OUTPUTS[model.output].code, v.reshape(rows), y.reshape(rows))
+        units = model.output
+        codes = None if units.table is None else units.codes
+        twin.output_units(units.code, v.reshape(rows), y.reshape(rows), codes)
         return y if model.readout == "all" else y[:, 0]
 
     def _read(self, y, lengths, mean):

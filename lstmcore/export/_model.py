@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._generation import draws_classes
+from .._outputs import MixedUnits, OutputUnits, units_of
 from ..cells import Cell, Dense, Weights, reorder
 
 # Where the runtime has the rows of W, R and b in another order than the cell: gates side by side.
@@ -95,8 +96,7 @@ class Model:
     body : int
         How many layers stand in front of the readout.
     readout : str
-    output : str
-        The output activation.
+    output : OutputUnits or MixedUnits
     tokens : bool
         Whether the first layer may read tokens.
     draws : bool
@@ -110,7 +110,7 @@ class Model:
     directions: list[str]
     body: int
     readout: str
-    output: str
+    output: OutputUnits | MixedUnits
     tokens: bool
     draws: bool
     initial: list[tuple[Part, str]]
@@ -199,7 +199,8 @@ def model_of(net):
     tokens = net.takes_tokens
     draws = tokens and draws_classes(net._loss) and net.output_size <= net.input_size
     initial = [] if net.initial is None else _initial(net, parts)
-    options = net.body.stop, net.readout, net.output_units, tokens, draws, initial
+    output = units_of(net._loss, net.output_size)
+    options = net.body.stop, net.readout, output, tokens, draws, initial
     return Model(parts, directions, *options)
 
 

@@ -69,8 +69,18 @@ enum {
     LSTMCORE_OUT_IDENTITY = 0,
     LSTMCORE_OUT_LOGISTIC = 1,
     LSTMCORE_OUT_SOFTMAX = 2,
-    LSTMCORE_OUT_EXPONENTIAL = 3
+    LSTMCORE_OUT_EXPONENTIAL = 3,
+    LSTMCORE_OUT_TANH = 4,
+    LSTMCORE_OUT_MIXED = 5          /* columns with units of their own: `columns` says which */
 };
+
+/* Of LSTMCORE_OUT_MIXED, outputs that stand side by side: units of any other kind, and what is
+ * added to them. */
+typedef struct lstmcore_columns {
+    int output;
+    ptrdiff_t count;
+    double floor;
+} lstmcore_columns;
 
 /* what a chain reads out of a layer: its output at this step, its mean or its maximum so far */
 enum { LSTMCORE_READ_STEP = 0, LSTMCORE_READ_MEAN = 1, LSTMCORE_READ_MAX = 2 };
@@ -160,6 +170,8 @@ typedef struct lstmcore_chain {
     void **states;                  /* (n_layers,): state_bytes each */
     void *read;                     /* with READ_MEAN, READ_MAX: read_bytes; zero before the first
                                      * step */
+    int n_columns;                  /* with OUT_MIXED: entries of `columns`; their counts add up */
+    const lstmcore_columns *columns; /* to the outputs */
 } lstmcore_chain;
 
 typedef struct lstmcore_api {
@@ -208,6 +220,10 @@ typedef struct lstmcore_api {
 
     /* Output units of rows (rows, K): OUT y. */
     void (*output)(int output, int dtype, ptrdiff_t rows, ptrdiff_t K, const void *a, void *y);
+
+    /* The same of LSTMCORE_OUT_MIXED, where K is the sum of the counts. */
+    void (*output_columns)(const lstmcore_columns *columns, int n_columns, int dtype,
+                           ptrdiff_t rows, ptrdiff_t K, const void *a, void *y);
 } lstmcore_api;
 
 /* Whether a table can serve code compiled with this header. */

@@ -12,6 +12,7 @@ anything else derive a class from `Loss` and give an object of it to ``Network(l
 class says
 
 - its ``name``, the ``output`` units that it implies, and its ``terms``;
+- in `output_columns`, if columns have units of their own, which these are;
 - its ``options``, if it has any: the arguments of its constructor, in numbers, strings, lists and
   dicts, which files keep;
 - in `target_size` how many numbers a target has, if that is not the number of outputs (this is also
@@ -37,7 +38,7 @@ from ._compiled import BinaryCrossEntropy, CrossEntropy, Poisson, SquaredError
 from ._ctc import CTC, LabelTargets, ctc_loss
 from ._function import FunctionLoss
 from ._loss import Loss
-from ._mixture import Mixture
+from ._mixture import Mixture, MixtureParameters
 from ._of_errors import Huber, Quantile
 from ._registry import LOSSES, find_loss, register
 from ._targets import Targets, TermTargets
@@ -52,6 +53,7 @@ __all__ = [
     "LabelTargets",
     "Loss",
     "Mixture",
+    "MixtureParameters",
     "Poisson",
     "Quantile",
     "SquaredError",

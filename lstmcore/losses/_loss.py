@@ -18,7 +18,7 @@ from ..sequences import refuse_nonfinite_rows
 from ._targets import TermTargets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     import numpy.typing as npt
@@ -40,8 +40,9 @@ class Loss:
     ----------
     name : str
         What ``Network(loss=...)`` calls it, and files.
-    output : {"identity", "softmax", "logistic", "exponential"}
-        The output units that the loss implies; ``predict`` applies them.
+    output : {"identity", "softmax", "logistic", "exponential", "tanh", "mixed"}
+        The output units that the loss implies; ``predict`` applies them. "mixed" are those of
+        `output_columns`.
     terms : {"steps", "sequences"}
         What it is a sum over, in a network with outputs at every step.
     separable : bool
@@ -106,6 +107,36 @@ class Loss:
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
         return f"{type(self).__name__}({options})"
+
+    def output_columns(self, n_outputs: int) -> Iterable[tuple[str, int] | tuple[str, int, float]]:
+        """The output units of each stretch of columns, where `output` is "mixed".
+
+        Parameters
+        ----------
+        n_outputs : int
+            K, of the network.
+
+        Returns
+        -------
+        iterable of tuple
+            ``(name, count)``, from the first column on: the units of so many columns, of which a
+            softmax is over these alone. ``(name, count, floor)`` adds a number to the units.
+
+        Examples
+        --------
+        Three classes, and how sure it is that there is one at all:
+
+        >>> import lstmcore as lc
+        >>> class Gated(lc.losses.Loss):
+        ...     name, output = "gated", "mixed"
+        ...     def output_columns(self, n_outputs):
+        ...         return [("softmax", n_outputs - 1), ("logistic", 1)]
+        >>> net = lc.Network([lc.LSTM(1, 2), lc.Dense(2, 4)], Gated(), seed=0)
+        >>> y = net.step([0.5])[0]
+        >>> bool(abs(y[:3].sum() - 1) < 1e-15 and 0 < y[3] < 1)
+        True
+        """
+        raise NotImplementedError
 
     def target_size(self, n_outputs: int) -> int | None:
         """How many numbers the target of one term has.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._checks import as_choice, describe
-from .._outputs import OUTPUTS
+from .._outputs import UNITS
 from ._compiled import BinaryCrossEntropy, CrossEntropy, Poisson, SquaredError
 from ._ctc import CTC
 from ._function import FunctionLoss
@@ -82,5 +82,5 @@ def find_loss(loss: LossLike) -> Loss:
 def _check_loss(loss):
     if not isinstance(loss.name, str):
         raise TypeError(f"loss.name: expected a str, got {describe(loss.name)}")
-    as_choice(loss.output, "loss.output", OUTPUTS)
+    as_choice(loss.output, "loss.output", UNITS)
     as_choice(loss.terms, "loss.terms", TERMS)

@@ -221,6 +221,12 @@ def test_output_units_behind_a_layer_with_an_activation_are_a_layer_of_their_own
         assert repr(again) == repr(net)
 
 
+def test_output_units_that_differ_between_columns_are_refused(tmp_path):
+    net = lc.Network([lc.LSTM(2, 3), lc.Dense(3, 6)], "mixture")
+    with pytest.raises(ValueError, match=r"loss 'mixture'.*units that differ between columns"):
+        lc.to_keras(net, tmp_path / "m.keras")
+
+
 def network_with_slopes():
     layers = [
         lc.Dense(3, 4, activation=("leaky_relu", 0.1)),

@@ -80,6 +80,13 @@ def test_the_graph_of_a_network_that_reads_unsegmented_sequences_gives_probabili
     assert_same(zoo.network("stack", readout="all", loss="ctc"))
 
 
+@pytest.mark.parametrize("readout", ["all", "mean"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_graph_ends_in_mixed_output_units(readout, dtype):
+    loss = lc.losses.Mixture(2, 2, correlation=True, end=True, min_scale=0.05)
+    assert_same(lc.Network([lc.LSTM(3, 5), lc.Dense(5, 13)], loss, readout, dtype, seed=0))
+
+
 @pytest.mark.parametrize("activation", zoo.ACTIVATIONS, ids=zoo.activation_label)
 @pytest.mark.parametrize("entry, role", zoo.ROLES)
 def test_every_activation_is_written_in_every_role(entry, role, activation):

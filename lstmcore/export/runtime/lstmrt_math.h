@@ -401,7 +401,8 @@ enum {
     LSTMRT_OUTPUT_IDENTITY,
     LSTMRT_OUTPUT_LOGISTIC,
     LSTMRT_OUTPUT_SOFTMAX,
-    LSTMRT_OUTPUT_EXPONENTIAL
+    LSTMRT_OUTPUT_EXPONENTIAL,
+    LSTMRT_OUTPUT_TANH
 };
 
 /* What the loss makes of the output pre-activations, in place; the softmax without exp of any
@@ -425,6 +426,18 @@ LSTMRT_INLINE void lstmrt_output_units(int kind, lstmrt_real *y, size_t n)
     if (kind == LSTMRT_OUTPUT_EXPONENTIAL)
         for (j = 0; j < n; j++)
             y[j] = lstmrt_exp(y[j]);
+    if (kind == LSTMRT_OUTPUT_TANH)
+        lstmrt_tanh_each(y, n);
+}
+
+/* The same of n outputs that stand above a floor. */
+LSTMRT_INLINE void lstmrt_output_columns(int kind, lstmrt_real *y, size_t n, lstmrt_real floor)
+{
+    size_t j;
+    lstmrt_output_units(kind, y, n);
+    if (floor != LSTMRT_R(0.0))
+        for (j = 0; j < n; j++)
+            y[j] += floor;
 }
 
 #endif

@@ -14,7 +14,8 @@
  *                            REVERSE (from the sequence's end to its beginning) or BOTH
  *     LSTMRT_HEAD(DO)        those after it, but for a Dense layer that is the last of all,
  *     LSTMRT_OUTPUT_LAYER    which stands here; not defined where another layer is the last
- *     LSTMRT_OUTPUT          the output activation
+ *     LSTMRT_OUTPUT          the output activation; or, where columns have their own,
+ *     LSTMRT_OUTPUT_COLUMNS  DO(KIND, first, n, floor) for each stretch of them
  *     LSTMRT_READOUT         what is read: LSTMRT_ALL, ..., LSTMRT_LAST_STEP, see below
  *     LSTMRT_READ            how many numbers that is
  *     LSTMRT_READ_LAYER      the last layer of the body, where not every step is read
@@ -225,7 +226,13 @@ static inline void lstmrt_scores(lstmrt_state *s, const lstmrt_signal *in, const
 static void lstmrt_output(lstmrt_state *s, const lstmrt_signal *in, lstmrt_real *y)
 {
     lstmrt_scores(s, in, NULL, y);
+#ifdef LSTMRT_OUTPUT_COLUMNS
+#define LSTMRT_UNITS(kind, first, n, floor) \
+    lstmrt_output_columns(LSTMRT_OUTPUT_##kind, y + (first), n, floor);
+    LSTMRT_OUTPUT_COLUMNS(LSTMRT_UNITS)
+#else
     lstmrt_output_units(LSTMRT_OUTPUT, y, LSTMRT_OUTPUTS);
+#endif
 }
 
 #if !LSTMRT_WHOLE

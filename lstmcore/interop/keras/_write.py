@@ -12,6 +12,7 @@ import numpy as np
 from ..._archive import as_path, at_once
 from ..._checks import describe
 from ..._initial import refuse_initial
+from ..._outputs import MIXED
 from ...cells import Dense, Embedding, reorder
 from ...network import Network
 from .._common import ORDERS, import_extra, two_biases
@@ -29,7 +30,12 @@ _CLASSES = {"LSTM": "LSTM", "GRU": "GRU", "RNN": "SimpleRNN"}
 # What Keras calls groups of variables, of classes whose name in lower case is another.
 _STEMS = {"SimpleRNN": "simple_rnn"}
 _POOLING = {"mean": "GlobalAveragePooling1D", "max": "GlobalMaxPooling1D"}
-_OUTPUTS = {"logistic": "sigmoid", "softmax": "softmax", "exponential": "exponential"}
+_OUTPUTS = {
+    "logistic": "sigmoid",
+    "softmax": "softmax",
+    "exponential": "exponential",
+    "tanh": "tanh",
+}
 # Options of layers that Keras has not, with the only value that it can say, and what they are.
 _UNSAID = {
     "peepholes": (False, "peepholes"),
@@ -150,6 +156,8 @@ def _misfits(net):
         reasons += _direction_misfits(net, k, layer)
         if reasons:
             found.append((f"layers[{k}] ({type(layer).__name__})", ", ".join(reasons)))
+    if net.output_units == MIXED:
+        found.append((f"loss {net.loss_name!r}", "output units that differ between columns"))
     return found
 
 

@@ -16,9 +16,11 @@ import numpy as np
 
 from ..._archive import at_once
 from ..._checks import as_flag
+from ..._outputs import units_of
 from ..._readout import READOUTS
 from ..._version import __version__
 from ...cells import Weights
+from ...losses import find_loss
 from ._activations import OF_NODES
 from ._write_graph import FLOAT, INT32, INT64, Graph, helper
 from ._write_layers import activation_of, arranged, attributes_of, beyond_onnx
@@ -26,7 +28,7 @@ from ._write_layers import activation_of, arranged, attributes_of, beyond_onnx
 __all__ = ["to_onnx"]
 
 _OPSET, _IR_VERSION = 17, 8  # what ONNX Runtime 1.12 of 2022 reads, and all since
-_OUTPUT_UNITS = {"logistic": "Sigmoid", "exponential": "Exp"}
+_OUTPUT_UNITS = {"logistic": "Sigmoid", "exponential": "Exp", "tanh": "Tanh"}
 
 
 def to_onnx(
@@ -203,13 +205,31 @@ class _Writer:
                 if not self._readout.per_step:
                     y = getattr(self, f"_read_{self._readout.name}")(layer, y, final, initial)
         graph.scope = ""
-        if net.output_units == "softmax":
-            y = graph.add("Softmax", y, axis=-1)
-        elif net.output_units != "identity":
-            y = graph.add(_OUTPUT_UNITS[net.output_units], y)
+        y = self._output_units(y)
         if self._readout.per_step and self._has_lengths:
             y = graph.add("Where", self._is_step, y, graph.number(0.0))
         return y
+
+    def _output_units(self, y):
+        net, graph = self._net, self._graph
+        units = units_of(find_loss(net.options["loss"]), net.output_size)
+        if units.table is None:
+            return self._units(units.name, y)
+        parts = []
+        for columns in units.columns:
+            start, stop = (graph.integers(end) for end in (columns.part.start, columns.part.stop))
+            part = self._units(
+                columns.units.name, graph.add("Slice", y, start, stop, graph.integers(-1))
+            )
+            parts.append(
+                graph.add("Add", part, graph.number(columns.floor)) if columns.floor else part
+            )
+        return graph.add("Concat", *parts, axis=-1)
+
+    def _units(self, name, y):
+        if name == "softmax":
+            return self._graph.add("Softmax", y, axis=-1)
+        return y if name == "identity" else self._graph.add(_OUTPUT_UNITS[name], y)
 
     def _constant(self, k, name, array):
         """One of layer k's tensors."""
