@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from . import losses as losses
     from ._minimize import ConvergenceWarning, minimize
     from .distributed import DistributedObjective, split
-    from .export import export_c
+    from .export import CalibrationWarning, export_c
     from .functional import (
         gru_backward,
         gru_forward,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .training import fit
 
 _LAZY = {
+    "CalibrationWarning": "export",
     "ConvergenceWarning": "_minimize",
     "DistributedObjective": "distributed",
     "Objective": "objective",
@@ -89,6 +90,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "CalibrationWarning",
     "ConvergenceWarning",
     "Dense",
     "DistributedObjective",
