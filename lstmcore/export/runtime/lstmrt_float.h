@@ -318,6 +318,7 @@ LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const lstmrt_real *x
 
 #define LSTMRT_TAKE(s, x, n_steps) (x)
 #define LSTMRT_SATURATED
+#define lstmrt_copy(to, from, n) memcpy(to, from, (n) * sizeof *(to))
 #define LSTMRT_READ_SCALE 1
 #define lstmrt_output_dense lstmrt_dense_step
 #define lstmrt_output_copy(in, scale, y, n) memcpy(y, in, (n) * sizeof *(y))

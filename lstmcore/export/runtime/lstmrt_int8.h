@@ -371,10 +371,26 @@ LSTMRT_INLINE void lstmrt_affine(const lstmrt_matrix *m, const int16_t *x, const
 
 /* ---- layers --------------------------------------------------------------------------------- */
 
+/* Signals from one place to another. Where nothing may be read but at multiples of its size, which
+ * -mno-unaligned-access says, the library's memcpy is not to be trusted with them: it was compiled
+ * without that option. */
+LSTMRT_INLINE void lstmrt_copy(int16_t *to, const int16_t *from, size_t n)
+{
+#if defined(__GNUC__) && defined(__arm__) && !defined(__ARM_FEATURE_UNALIGNED)
+    size_t j;
+    for (j = 0; j < n; j++) {
+        to[j] = from[j];
+        __asm__ volatile(""); /* or GCC makes a memcpy of the loop */
+    }
+#else
+    memcpy(to, from, n * sizeof *to);
+#endif
+}
+
 LSTMRT_INLINE void lstmrt_start(int16_t *h, const int16_t *start, size_t n)
 {
     if (start)
-        memcpy(h, start, n * sizeof *h);
+        lstmrt_copy(h, start, n);
     else
         memset(h, 0, n * sizeof *h);
 }
