@@ -11,15 +11,18 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* The least seconds a step: x (n, I) in calls of `block` steps each, a divisor of n. */
+/* The least seconds a step: x (n, I) or tokens (n,) in calls of `block` steps each, a divisor of
+ * n. */
 double time_steps(const lstmcore_api *api, const lstmcore_chain *chain, int n, int block,
-                  int repeats, ptrdiff_t x_bytes, ptrdiff_t y_bytes, const char *x, char *y)
+                  int repeats, ptrdiff_t x_bytes, ptrdiff_t y_bytes, const char *x,
+                  const ptrdiff_t *tokens, char *y)
 {
     double best = 1e9;
     for (int r = 0; r < repeats; r++) {
         double start = now();
         for (int t = 0; t < n; t += block)
-            api->chain_steps(chain, block, x + t * x_bytes, NULL, y + t * y_bytes);
+            api->chain_steps(chain, block, x == NULL ? NULL : x + t * x_bytes,
+                             tokens == NULL ? NULL : tokens + t, y + t * y_bytes);
         double seconds = (now() - start) / n;
         if (seconds < best)
             best = seconds;

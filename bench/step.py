@@ -46,14 +46,15 @@ def address(capsule, name):
 
 
 def from_c(library, stream, x, y, block):
-    """A function that gives the seconds of a step in calls of `block` steps."""
+    """A function that gives the seconds of a step in calls of `block` steps; x may be tokens."""
     table = address(lc._C_API, b"lstmcore._C_API")
     sizes = [ctypes.c_ssize_t(a.strides[0]) for a in (x, y)]
 
     def measure():
         chain = address(stream.capsule, b"lstmcore.chain")
-        data = [ctypes.c_void_p(a.ctypes.data) for a in (x, y)]
-        return library.time_steps(table, chain, len(x), block, 1, *sizes, *data)
+        inputs, outputs = (ctypes.c_void_p(a.ctypes.data) for a in (x, y))
+        data = (inputs, None) if x.ndim == 2 else (None, inputs)
+        return library.time_steps(table, chain, len(x), block, 1, *sizes, *data, outputs)
 
     return measure
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from ._dispatch import C_API as _C_API  # noqa: F401  (where lstmcore_import of lstmcore.h looks)
 from ._dispatch import get_num_threads, set_num_threads, show_config
 from ._version import __version__
-from .cells import GRU, LSTM, RNN, Dense, Embedding
+from .cells import GRU, LSTM, RNN, Dense, Embedding, MixedEmbedding
 from .network import Network
 
 # What imports SciPy or is not needed by everyone is imported when it is first used; type checkers
@@ -30,6 +30,15 @@ if TYPE_CHECKING:
     from . import estimators as estimators
     from . import losses as losses
     from ._minimize import ConvergenceWarning, minimize
+    from .decoding import (
+        NGram,
+        align_rows,
+        alignment,
+        decode,
+        decode_rows,
+        edit_distance,
+        label_error_rate,
+    )
     from .distributed import DistributedObjective, split
     from .export import CalibrationWarning, export_c
     from .functional import (
@@ -56,11 +65,17 @@ _LAZY = {
     "CalibrationWarning": "export",
     "ConvergenceWarning": "_minimize",
     "DistributedObjective": "distributed",
+    "NGram": "decoding",
     "Objective": "objective",
     "ScaleWarning": "scaling",
     "Scaler": "scaling",
+    "align_rows": "decoding",
+    "alignment": "decoding",
     "as_sequences": "layouts",
     "check_gradient": "gradcheck",
+    "decode": "decoding",
+    "decode_rows": "decoding",
+    "edit_distance": "decoding",
     "export_c": "export",
     "fit": "training",
     "from_keras": "interop.keras",
@@ -68,6 +83,7 @@ _LAZY = {
     "from_torch": "interop.torch",
     "gru_backward": "functional",
     "gru_forward": "functional",
+    "label_error_rate": "decoding",
     "load": "storage",
     "lstm_backward": "functional",
     "lstm_forward": "functional",
@@ -95,14 +111,21 @@ __all__ = [
     "Dense",
     "DistributedObjective",
     "Embedding",
+    "MixedEmbedding",
+    "NGram",
     "Network",
     "Objective",
     "ScaleWarning",
     "Scaler",
     "__version__",
+    "align_rows",
+    "alignment",
     "as_sequences",
     "check_gradient",
     "datasets",
+    "decode",
+    "decode_rows",
+    "edit_distance",
     "export_c",
     "fit",
     "from_keras",
@@ -112,6 +135,7 @@ __all__ = [
     "get_num_threads",
     "gru_backward",
     "gru_forward",
+    "label_error_rate",
     "load",
     "lstm_backward",
     "lstm_forward",

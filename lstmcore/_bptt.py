@@ -42,7 +42,7 @@ def segments(layers, batch, dtype, checkpoint):
         return [(0, L)]
     steps = isqrt(L - 1) + 1 if checkpoint is True else checkpoint
     # Powers of two: where a chunk of the largest begins, one begins in every layer.
-    chunk = max(kernels.chunk_rows(layer.kernel_cell(dtype), batch.size) for layer in layers)
+    chunk = max(layer.chunk_rows(dtype, batch.size) for layer in layers)
     bounds = [0]
     while bounds[-1] < L:
         t = min(bounds[-1] + steps, L)

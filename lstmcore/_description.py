@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ._checks import describe
-from .cells import CELLS
+from .cells import LAYERS
 from .losses import LOSSES, FunctionLoss, Loss
 
 __all__ = ["FORMAT", "VERSION", "as_notes", "describe_network", "network_of"]
@@ -152,10 +152,10 @@ def _layer(arrays, k, spec):
     """Layer k; takes its masks out of `arrays`."""
     _check_names(spec, ("type", "options"), f"layers[{k}]")
     kind, options = spec["type"], spec["options"]
-    if kind not in CELLS:
+    if kind not in LAYERS:
         raise ValueError(f"a layer of the unknown type {reprlib.repr(kind)}")
     # Not one may be missing, for its default would be another layer.
-    _check_names(options, inspect.signature(CELLS[kind]).parameters, f"layers[{k}]", _YOUNGER)
+    _check_names(options, inspect.signature(LAYERS[kind]).parameters, f"layers[{k}]", _YOUNGER)
     options = dict(options)
     for name, value in options.items():
         if name in _MASKS and value is not None:
@@ -164,7 +164,7 @@ def _layer(arrays, k, spec):
             options[name] = arrays.pop(f"{k}.{name}")
         elif isinstance(value, list):
             options[name] = tuple(value)  # an activation or a start with its parameters
-    return CELLS[kind](**options)
+    return LAYERS[kind](**options)
 
 
 def _check_names(value, names, what, optional=()):

@@ -47,7 +47,8 @@ def drive(run, method, start, max_iter, tol, options, bounds=None):
         if not callable(getattr(objective, name, None)):
             raise TypeError(
                 f"objective: expected it to have {name}(theta), as an lstmcore.Objective has, got "
-                f"{describe(objective)}"
+                f"{describe(objective)}; hessian-free and the trust-region methods ask for "
+                "gauss_newton in their place"
             )
     defaults = {}
     if tol is not None:  # below the rounding error SciPy takes none

@@ -24,6 +24,7 @@ from . import _hessian_free, _least_squares, _scipy_methods, optimizers
 from ._archive import as_path
 from ._blas import one_blas_thread
 from ._checks import as_choice, as_flag, as_integer, as_number, as_real, describe, shaped
+from ._penalized import Penalized
 from ._recorder import ProgressBar, Recorder
 from ._run import NOT_FINITE, PRODUCTS, REACHED, STOPPED, Run, Stop, params_of, theta_of
 from ._run_file import RunFile, plain, plain_examples, plain_network
@@ -447,10 +448,9 @@ def minimize(
         kept["memory"] = memory
     longest = max_iter + (n_polish or 0)
     bar = ProgressBar(method, longest) if as_flag(progress, "progress") else None
-    if isinstance(objective, Objective):
-        complaint = scale_complaint(net, objective.examples)
-        if complaint is not None:
-            warn(complaint, ScaleWarning)
+    complaint = _scale_complaint(objective)
+    if complaint is not None:
+        warn(complaint, ScaleWarning)
 
     recorder = Recorder(validation is not None, patience, bar)
     run = Run(objective, recorder, validation, callback, target)
@@ -534,7 +534,7 @@ def _as_polish(polish):
 def _plain_objective(objective):
     """What tells objectives apart: of one's own, or a function, no more than what it is called."""
     if isinstance(objective, DistributedObjective):
-        names = "l2", "l1", "reduction"
+        names = "l2", "l1", "frozen", "frozen_values", "reduction"
         settings = {name: plain(getattr(objective, name)) for name in names}
         shards = objective.map_shards(_plain_shard)
         return {"type": type(objective).__name__, **settings, "shards": shards}
@@ -548,6 +548,19 @@ def _plain_objective(objective):
 
 def _plain_shard(objective):
     return plain_examples(objective.examples)
+
+
+def _scale_complaint(objective):
+    """What a user must know of the scale of the data, or None; of an objective of one's own, None.
+
+    Of shards it is said where it is true of each.
+    """
+    if isinstance(objective, Objective):
+        return scale_complaint(objective.net, objective.examples)
+    if not isinstance(objective, DistributedObjective):
+        return None
+    complaints = objective.map_shards(_scale_complaint)
+    return None if None in complaints else f"shards[0], as each of them: {complaints[0]}"
 
 
 def _way_out(method, checkpoint_path):
@@ -694,7 +707,7 @@ def _as_validation(validation, net):
         raise ValueError(
             "validation: expected an objective of the same network, got another network's"
         )
-    if isinstance(validation, Objective):
+    if isinstance(validation, Penalized):
         return lambda params: validation.fun(validation.theta_of(params))
     return fun
 

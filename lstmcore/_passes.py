@@ -44,7 +44,8 @@ class Passes:
         self.pool = WorkspacePool(dtype)
         # Whether `PlainPass` can do all there is to do; and beside the loss `PlainObjective`.
         begins_at_zero = initial is None and not any(layer.learns_states for layer in layers)
-        self._is_plain = parts.readout.per_step and begins_at_zero
+        reads_numbers = not layers[0].token_sizes
+        self._is_plain = parts.readout.per_step and begins_at_zero and reads_numbers
 
     def release_memory(self):
         self.pool.clear()

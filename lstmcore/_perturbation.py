@@ -53,6 +53,8 @@ class Perturbation(Fixed):
         rows = np.ascontiguousarray(examples.batch.input_rows())
         noisy = np.empty_like(rows)
         kernels.add_noise(noisy, rows, *self.input_noise)
+        n = len(self.net.layers[0].token_sizes)
+        noisy[:, :n] = rows[:, :n]
         return examples.with_inputs(noisy)
 
 

@@ -5,7 +5,7 @@ from numbers import Real
 import numpy as np
 
 from ._checks import as_integer, as_real, describe, shaped
-from .objective import Objective
+from ._penalized import Penalized
 
 # Status of a run that was ended from within; SciPy's numbers where it has them.
 STOPPED = 99  # by the callback or from the keyboard
@@ -39,12 +39,18 @@ class NotFinite(Stop):
 
 def theta_of(objective, params):
     """θ for all parameters of a network; of an objective of one's own they are the same."""
-    return objective.theta_of(params) if isinstance(objective, Objective) else params
+    return objective.theta_of(params) if isinstance(objective, Penalized) else params
 
 
 def params_of(objective, theta):
     """All parameters of a network for θ."""
-    return objective.params_of(theta) if isinstance(objective, Objective) else theta
+    return objective.params_of(theta) if isinstance(objective, Penalized) else theta
+
+
+def kind_of(objective):
+    """What messages call an objective that has no data here."""
+    of_package = isinstance(objective, Penalized)
+    return f"a {type(objective).__name__}" if of_package else "an objective of one's own"
 
 
 class Run:

@@ -18,7 +18,7 @@ from ._checks import (
 )
 from ._initial import Start
 from ._workspace import Workspace
-from .sequences import ONLY_WITH_TOKENS, as_tokens, check_tokens
+from .sequences import ONLY_WITH_TOKENS, as_tokens, check_columns, check_tokens, single_steps
 
 
 class States:
@@ -107,31 +107,34 @@ class States:
                     "predict takes them whole"
                 )
 
-    def check_step(self, x, check_finite):
+    def check_step(self, x, check_finite, name="x"):
         """x as (B, 1, I) or tokens (B, 1), and whether it was one sequence.
 
         Where tokens are taken, what has no axis of features is tokens: one vector of numbers has to
         be (1, I), for (I,) would be the tokens of I sequences.
         """
-        layer, array = self.parts.layers[0], as_ndarray(x, "x")
+        layer, array = self.parts.layers[0], as_ndarray(x, name)
         I = layer.input_size
         if layer.tokens and array.ndim <= 1:
-            single, rows = array.ndim == 0, as_tokens(array, I, "x").reshape(-1)
-            rows = check_tokens(rows, I, "x")[:, None]
+            single, rows = array.ndim == 0, as_tokens(array, I, name).reshape(-1)
+            rows = check_tokens(rows, I, name)[:, None]
         else:
-            given, array = array, as_real(array, "x", self.dtype)
+            given, array = array, as_real(array, name, self.dtype)
             if layer.tokens:
-                shaped(array, "x", (), ("B",), ("B", I))
+                shaped(array, name, (), ("B",), ("B", I))
             elif array.shape[-1:] != (I,) or array.ndim > 2:
-                hint = _way_to_steps(given, I)
+                hint = _way_to_steps(given, I, name)
                 raise ValueError(
-                    f"x: expected shape {format_shape((I,))} or (B, {I}), got {array.shape}{hint}"
+                    f"{name}: expected shape {format_shape((I,))} or (B, {I}), got "
+                    f"{array.shape}{hint}"
                 )
             single, rows = array.ndim == 1, rows_contiguous(array.reshape(-1, 1, I))
             if check_finite:
-                refuse_nonfinite(array, "x")
+                refuse_nonfinite(array, name)
+            if layer.token_sizes:
+                rows = check_columns(single_steps(rows), layer.token_sizes, name).x.values[:, None]
         if len(rows) == 0:
-            raise ValueError(f"x: expected at least one sequence, got {describe(array)}")
+            raise ValueError(f"{name}: expected at least one sequence, got {describe(array)}")
         return rows, single
 
     def check(self, state, batch_size, check_finite, name="state"):
@@ -141,6 +144,21 @@ class States:
             self._check_arrays(entry, f"{name}[{k}]", shapes, batch_size, check_finite)
             for k, (entry, shapes) in enumerate(zip(state, self._shapes, strict=True))
         )
+
+    def check_any(self, state, check_finite, name="state"):
+        """A state of one sequence without the axis B, or of any number with it.
+
+        Returns its arrays with that axis, and how many sequences it is of; None for one without.
+        """
+        _check_entry(state, name, len(self._shapes))
+        batch_size = None
+        for k, (entry, shapes) in enumerate(zip(state, self._shapes, strict=True)):
+            _check_entry(entry, f"{name}[{k}]", len(shapes))
+            if shapes:
+                first = as_ndarray(entry[0], f"{name}[{k}][0]")
+                batch_size = len(first) if first.ndim > len(shapes[0]) else None
+                break
+        return self.check(state, batch_size, check_finite, name), batch_size
 
     def _check_arrays(self, entry, name, shapes, batch_size, check_finite):
         _check_entry(entry, name, len(shapes))
@@ -156,16 +174,16 @@ class States:
         return tuple(arrays)
 
 
-def _way_to_steps(array, input_size):
+def _way_to_steps(array, input_size, name):
     """How an array of another shape becomes time steps, where it is clear what was meant."""
     if array.ndim <= 1 and array.dtype.kind in "iu":
         return f"; {ONLY_WITH_TOKENS}"
     if input_size == 1 and array.ndim == 0:
-        return "; [x] is a step of one input"
+        return f"; [{name}] is a step of one input"
     if input_size == 1 and array.ndim == 1:
-        return "; np.reshape(x, (-1, 1)) are steps of one input"
+        return f"; np.reshape({name}, (-1, 1)) are steps of one input"
     if array.ndim == 3 and array.shape[1:] == (1, input_size):
-        return "; x[:, 0] is without the axis of time"
+        return f"; {name}[:, 0] is without the axis of time"
     return ""
 
 

@@ -4,12 +4,13 @@ Everything goes through the table of C functions (lstmcore.h), so this is built 
 of the kernels.
 """
 
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_New, PyCapsule_SetContext
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.stdint cimport uint32_t, uint64_t
 from lstmcore._kernels cimport (
-    FLOAT32, MOST_BLOCKS, MOST_STATES, READ_STEP, Api, Cell, Chain, Layer, import_api,
+    FLOAT32, MOST_BLOCKS, MOST_STATES, OUT_SOFTMAX, READ_STEP, Api, Cell, Chain, Layer, import_api,
 )
 
 cimport numpy as cnp
@@ -43,6 +44,9 @@ cdef enum:
     # Multiply-adds from which on a step lets other threads run: giving the GIL up and taking it
     # back costs as much as some thousand of them.
     MUCH = 20000
+    # Multiply-adds between two times that the handlers of signals may run, while many steps are
+    # taken in one call: some milliseconds.
+    WORK_PER_LOOK = 16777216
 
 
 OCCUPIED = "stream: another thread is within a step, expected one at a time"
@@ -64,6 +68,103 @@ cdef inline bint all_finite(const void* x, Py_ssize_t n, int item_size) noexcept
     return d_wrong == 0
 
 
+# ---- draws of classes --------------------------------------------------------------------------
+# Scalar numbers of float64 and no function of libm, so that the same probabilities and uniform
+# number draw the same class on every processor. `losses/_draws.py` is the twin.
+
+ctypedef fused real:
+    float
+    double
+
+
+cdef inline void divide(real* a, Py_ssize_t n, real divisor) noexcept nogil:
+    """a /= divisor"""
+    cdef Py_ssize_t k
+    for k in range(n):
+        a[k] /= divisor
+
+
+cdef inline void sift(double* heap, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
+    """Let number k of a heap of n, smallest first, sink to its place."""
+    cdef double x = heap[k]
+    cdef Py_ssize_t child = 2 * k + 1
+    while child < n:
+        if child + 1 < n and heap[child + 1] < heap[child]:
+            child += 1
+        if not heap[child] < x:
+            break
+        heap[k] = heap[child]
+        k = child
+        child = 2 * k + 1
+    heap[k] = x
+
+
+cdef double kth_largest(const real* y, Py_ssize_t K, Py_ssize_t top_k, double* heap) noexcept nogil:
+    """The top_k-th largest of y (K,), top_k <= K. heap: room for top_k numbers."""
+    cdef Py_ssize_t k
+    for k in range(top_k):
+        heap[k] = y[k]
+    for k in range(top_k // 2 - 1, -1, -1):
+        sift(heap, top_k, k)
+    for k in range(top_k, K):
+        if y[k] > heap[0]:
+            heap[0] = y[k]
+            sift(heap, top_k, 0)
+    return heap[0]
+
+
+cdef Py_ssize_t likeliest(const real* a, Py_ssize_t K) noexcept nogil:
+    """The first of the largest of a (K,); -1 if there is a NaN."""
+    cdef Py_ssize_t k, best = 0
+    for k in range(K):
+        if a[k] != a[k]:
+            return -1
+        if a[k] > a[best]:
+            best = k
+    return best
+
+
+cdef Py_ssize_t draw_class(const real* y, Py_ssize_t K, Py_ssize_t top_k, double u, double* room,
+                           double* p) noexcept nogil:
+    """The first of the top_k likeliest classes whose cumulative probability is above u.
+
+    y (K,) >= 0, with any sum; u below 1; room: for 2 K numbers. OUT p: the class's probability.
+    -1 if y has a NaN, an infinity, or nothing above zero.
+    """
+    cdef Py_ssize_t k, ties = 0, drawn = 0
+    cdef double limit = 0, total = 0, goal, x
+    if top_k < K:
+        limit = kth_largest(y, K, top_k, room + K)
+        ties = top_k
+        for k in range(K):
+            ties -= y[k] > limit
+        for k in range(K):
+            x = y[k]
+            if x == limit:
+                ties -= 1
+            if x < limit or (x == limit and ties < 0):
+                x = 0
+            total += x
+            room[k] = total
+    else:
+        for k in range(K):
+            total += y[k]
+            room[k] = total
+    if not (total > 0 and total - total == 0):
+        return -1
+    goal = u * total
+    for k in range(K):
+        drawn += room[k] <= goal
+    if drawn == K:                      # u * total was rounded up to the total
+        drawn = 0
+        for k in range(K):
+            drawn += room[k] < total
+    p[0] = y[drawn] / total
+    return drawn
+
+
+# ---- the stream ---------------------------------------------------------------------------------
+
 cdef object aligned(Py_ssize_t size):
     """`size` bytes of zeros that begin a cache line."""
     raw = np.zeros(size + 64, np.uint8)
@@ -73,6 +174,14 @@ cdef object aligned(Py_ssize_t size):
 
 cdef void release_owner(object capsule) noexcept:
     Py_DECREF(<object>PyCapsule_GetContext(capsule))
+
+
+def not_a_number(step):
+    """The error that outputs are NaN."""
+    return ValueError(
+        f"net: expected outputs that are numbers, got NaN at step {step} of what is generated; "
+        "its parameters are too large, or NaN themselves"
+    )
 
 
 cdef class Runner:
@@ -270,6 +379,109 @@ cdef class Runner:
         if not self.step(address(x), NULL, address(out)):
             raise RuntimeError(OCCUPIED)
         return out
+
+    # ---- many steps, whose outputs are the next inputs ------------------------------------------
+    # For generation alone, with a stream of its own: it checks what it hands over.
+
+    def _set_batch(self, Py_ssize_t batch_size):
+        """Run so many sequences from here on, no more than before, from the state zero."""
+        cdef Py_ssize_t k
+        for k in range(self.chain.n_layers):
+            self.memory[self.chain.n_layers + k][...] = 0
+        self.chain.B = batch_size
+
+    cdef Py_ssize_t steps_per_look(self) noexcept:
+        return 1 + WORK_PER_LOOK // max(self.work, 1)
+
+    def _feed_back(self, cnp.ndarray x, cnp.ndarray y):
+        """Steps whose outputs are the next inputs: x (B, I), the first; OUT y (steps, B, I)."""
+        cdef Py_ssize_t steps = cnp.PyArray_DIM(y, 0), t = 0, end
+        cdef Py_ssize_t size = self.chain.B * self.outputs * self.item_size
+        cdef const char* inputs = <const char*>address(x)
+        cdef char* outputs = <char*>address(y)
+        while t < steps:
+            end = min(steps, t + self.steps_per_look())
+            with nogil:
+                while t < end:
+                    api.chain_steps(&self.chain, 1, inputs, NULL, outputs)
+                    inputs = outputs
+                    outputs += size
+                    t += 1
+            PyErr_CheckSignals()
+
+    def _draw(self, Py_ssize_t steps, x, cnp.ndarray tokens not None, cnp.ndarray rows not None,
+              uniform, cnp.ndarray drawn not None, p, stop, Py_ssize_t first, double temperature,
+              Py_ssize_t top_k):
+        """Steps of a network with identity or softmax outputs; each draws classes and feeds them.
+
+        The output units are those of the stream: identity, unless the temperature is 1.
+
+        x: (B, I), the first inputs where they are no tokens, for one step; or None
+        tokens: IN the first inputs, OUT the last draws (B,)
+        rows: (B,), which row of the arrays that follow each sequence has
+        uniform: (n, T) float64; None where the temperature is 0
+        drawn: OUT (n, T) intp
+        p: OUT (n, T) float64, the probabilities of the draws; or None
+        stop: (K,) uint8, the classes after which a sequence ends; or None
+        first: column of the first step
+
+        Returns the number of steps taken: `steps`, or as many until a sequence has ended.
+        """
+        cdef Py_ssize_t B = self.chain.B, K = self.outputs, n = cnp.PyArray_DIM(drawn, 1)
+        cdef Py_ssize_t b, k, place, t = 0, end
+        cdef cnp.ndarray outputs = np.empty(B * K * self.item_size, np.uint8)
+        cdef cnp.ndarray memory = np.empty(2 * K)
+        cdef void* y = address(outputs)
+        cdef const void* inputs = address(x)
+        cdef double* room = <double*>address(memory)
+        cdef const double* u = <const double*>address(uniform)
+        cdef double* probability = <double*>address(p)
+        cdef Py_ssize_t* token = <Py_ssize_t*>address(tokens)
+        cdef Py_ssize_t* out = <Py_ssize_t*>address(drawn)
+        cdef const Py_ssize_t* row = <const Py_ssize_t*>address(rows)
+        cdef const unsigned char* ends = <const unsigned char*>address(stop)
+        cdef bint single = self.item_size == FLOAT32, is_over = False
+        cdef double of_draw
+        while t < steps and not is_over:
+            end = min(steps, t + self.steps_per_look())
+            k = 0
+            with nogil:
+                while t < end and not is_over:
+                    api.chain_steps(&self.chain, 1, inputs, NULL if inputs != NULL else token, y)
+                    if temperature != 0 and temperature != 1:
+                        if single:
+                            divide(<float*>y, B * K, <float>temperature)
+                        else:
+                            divide(<double*>y, B * K, temperature)
+                        api.output(OUT_SOFTMAX, self.item_size, B, K, y, y)
+                    for b in range(B):
+                        place = row[b] * n + first + t
+                        of_draw = 1
+                        if temperature == 0 and single:
+                            k = likeliest(<const float*>y + b * K, K)
+                        elif temperature == 0:
+                            k = likeliest(<const double*>y + b * K, K)
+                        elif single:
+                            k = draw_class(<const float*>y + b * K, K, top_k, u[place], room,
+                                           &of_draw)
+                        else:
+                            k = draw_class(<const double*>y + b * K, K, top_k, u[place], room,
+                                           &of_draw)
+                        if k < 0:
+                            break
+                        out[place] = k
+                        token[b] = k
+                        if probability != NULL:
+                            probability[place] = of_draw
+                        if ends != NULL and ends[k]:
+                            is_over = True
+                    t += 1
+                    if k < 0:
+                        break
+            if k < 0:
+                raise not_a_number(first + t - 1)
+            PyErr_CheckSignals()
+        return t
 
     @property
     def capsule(self):

@@ -19,6 +19,7 @@ import numpy as np
 from ._blas import keep_for_scipy
 from ._checks import (
     as_choice,
+    as_flag,
     as_integer,
     as_ndarray,
     as_real,
@@ -27,7 +28,7 @@ from ._checks import (
     not_real,
     shaped,
 )
-from ._fixed import Fixed
+from ._penalized import Penalized
 from .network import Network
 from .objective import Objective
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ._types import Array, Reduction, SequencesLike, Strength, Vector
+    from ._types import Reduction, SequencesLike, Strength, Vector
 
 __all__ = ["DistributedObjective", "split"]
 
@@ -46,8 +47,18 @@ __all__ = ["DistributedObjective", "split"]
 # the memory for them to 64 MiB on each way.
 _INLINE = 1 << 16
 
+# What an `Objective` has and a `DistributedObjective` has not, and why.
+_NOT_HERE = dict.fromkeys(
+    ("residuals", "jacobian"),
+    "whose residuals, one for each target, would all have to come here; gauss_newton gives "
+    "products with the same curvature",
+) | dict.fromkeys(
+    ("examples", "on_batch", "on_stretch", "constant_loss", "least_loss"),
+    "whose data are on workers; map_shards gives what a function returns for each shard",
+)
 
-class DistributedObjective(Fixed):
+
+class DistributedObjective(Penalized):
     """The objective of a data set in parts, the shards, each of which some worker evaluates.
 
     ::
@@ -70,8 +81,8 @@ class DistributedObjective(Fixed):
         Who evaluates: a client of Dask; or any object whose ``submit(function, *arguments)``
         returns a future with ``result()``, as the executors of concurrent.futures and of mpi4py do.
         None evaluates one shard after the other in this process.
-    l2, l1 : float or mapping of str to float
-        As those of `Objective`.
+    l2, l1, frozen
+        As those of `Objective`. Frozen parameters travel to the workers too.
     reduction : {"mean", "sum"}
         "sum" leaves the division by the sum of the weights out.
     n_threads : int, optional
@@ -80,6 +91,10 @@ class DistributedObjective(Fixed):
         Bounds the memory for long sequences: see `Network.loss_and_grad`.
     retries : int
         How many times a shard that was lost with its worker is evaluated again in one call.
+    keep : bool
+        Whether workers keep the shards that they have built. False builds a shard anew for every
+        evaluation: nothing of it is held in between, so the data may exceed the memory of all
+        workers. See the notes.
 
     Attributes
     ----------
@@ -87,12 +102,9 @@ class DistributedObjective(Fixed):
     n_shards : int
     total : float
         The sum of the weights of all shards.
-    size : int
-        The number of parameters, P.
-    weight_slices : tuple of slice
-        The stretches of θ that an l2 given as a number counts.
-    l2, l1 : float or dict
-    reduction, n_threads, checkpoint, retries
+    size, weight_slices, l2, l1, frozen, frozen_values
+        As those of `Objective`.
+    reduction, n_threads, checkpoint, retries, keep
 
     Raises
     ------
@@ -111,13 +123,18 @@ class DistributedObjective(Fixed):
     and each of its processes may come to hold every shard. A process pool of which a process has
     died takes no more work; Dask goes on.
 
+    Shards that together exceed a worker's memory limit are written to its disk by Dask and read
+    back in every evaluation, with the same bits. ``keep=False`` is most often faster then, and
+    needs no disk: a function is called once more for every evaluation, and for every product of
+    curvature. docs/distributed.md has figures.
+
     Values, gradients and products are added in float64, in pairs in the order of the shards. So
     their bits depend on the shards, and not on the number of workers or threads, on which worker
     evaluates what, or on who ends first. They are those of ``client=None``. The values differ from
     those of an `Objective` of all data by rounding errors.
 
-    The methods that need single sequences (`batch_size`, `truncate`) or single residuals
-    (least_squares) are for an `Objective`.
+    Whatever looks at single sequences (`batch_size`, `truncate`, dropout and noise on inputs) or at
+    single residuals (least_squares) is for an `Objective`.
 
     An objective is closed by ``close()``, at the end of a ``with`` block, or when nobody has it any
     more. Nothing of it is left on a cluster then.
@@ -137,16 +154,18 @@ class DistributedObjective(Fixed):
     True
     """
 
-    net: Network
     n_shards: int
     total: float
     reduction: Reduction
     n_threads: int | None
     checkpoint: int | None
     retries: int
+    keep: bool
 
     _instead = "build another one: DistributedObjective(net, shards, client, l2=...)"
-    _fixed = "net", "n_shards", "total", "reduction", "n_threads", "checkpoint", "retries"
+    _fixed = (
+        "net", "n_shards", "total", "reduction", "n_threads", "checkpoint", "retries", "keep",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -156,27 +175,27 @@ class DistributedObjective(Fixed):
         *,
         l2: Strength = 0.0,
         l1: Strength = 0.0,
+        frozen: Sequence[str] = (),
         reduction: Reduction = "mean",
         n_threads: int | None = 1,
         checkpoint: int | None = None,
         retries: int = 3,
+        keep: bool = True,
     ) -> None:
-        if not isinstance(net, Network):
-            raise TypeError(f"net: expected a Network, got {describe(net)}")
-        self.net = net
-        self._penalty = net.make_penalty(l2, l1)
+        super().__init__(net, l2, l1, frozen)
         self.reduction = as_choice(reduction, "reduction", ("mean", "sum"))
         self.n_threads = as_threads(n_threads)
         self.checkpoint = net.check_checkpoint(checkpoint)
         self.retries = as_integer(retries, "retries", 0)
+        self.keep = as_flag(keep, "keep")
         options = {"n_threads": self.n_threads, "checkpoint": self.checkpoint}
         jobs = [_Job(net, function, rest, options) for function, rest in _recipes(shards)]
         self.n_shards = len(jobs)
         self._engine: _Cluster | _Executor
         if _is_of_dask(client):
-            self._engine = _Cluster(client, jobs)
+            self._engine = _Cluster(client, jobs, self.keep)
         elif client is None or callable(getattr(client, "submit", None)):
-            self._engine = _Executor(_Serial() if client is None else client, jobs)
+            self._engine = _Executor(_Serial() if client is None else client, jobs, self.keep)
         else:
             raise TypeError(
                 "client: expected a distributed.Client, an executor with submit, or None, got "
@@ -210,21 +229,13 @@ class DistributedObjective(Fixed):
             f"{self._instead}"
         )
 
-    @property
-    def l2(self) -> Strength:
-        return self._penalty.as_given("l2")
+    if not TYPE_CHECKING:  # a checker would take any name at all to be there
 
-    @property
-    def l1(self) -> Strength:
-        return self._penalty.as_given("l1")
-
-    @property
-    def size(self) -> int:
-        return self.net.table.size
-
-    @property
-    def weight_slices(self) -> tuple[slice, ...]:
-        return self.net.weight_slices
+        def __getattr__(self, name):
+            kind, reason = type(self).__name__, _NOT_HERE.get(name)
+            if reason is None:
+                raise AttributeError(f"a {kind} has no {name}")
+            raise AttributeError(f"{name}: expected an Objective, got a {kind}, {reason}")
 
     def __call__(self, theta: npt.ArrayLike) -> tuple[float, Vector]:
         """Value (float) and gradient (fresh float64 array) at `theta`."""
@@ -236,7 +247,7 @@ class DistributedObjective(Fixed):
     def fun(self, theta: npt.ArrayLike) -> float:
         """The value alone: one forward pass."""
         theta = self._vector(theta, "theta")
-        f = _pairwise_sum(self._of_shards("fun", theta))
+        f = _pairwise_sum(self._of_shards("fun", self.params_of(theta)))
         return self.penalty(theta, start=f * self._scale)
 
     def grad(self, theta: npt.ArrayLike) -> Vector:
@@ -256,8 +267,9 @@ class DistributedObjective(Fixed):
         g : (P,) float64 array
             Fresh.
         """
-        values, gradients = zip(*self._of_shards("sums", self._vector(theta, "theta")), strict=True)
-        return _pairwise_sum(values), _pairwise_sum(gradients)
+        params = self.params_of(self._vector(theta, "theta"))
+        values, gradients = zip(*self._of_shards("sums", params), strict=True)
+        return _pairwise_sum(values), self.theta_of(_pairwise_sum(gradients))
 
     def gauss_newton(self, theta: npt.ArrayLike, v: npt.ArrayLike) -> Vector:
         """The Gauss-Newton matrix times a vector, as `Objective.gauss_newton`.
@@ -293,7 +305,8 @@ class DistributedObjective(Fixed):
         Parameters
         ----------
         function : callable
-            Takes the shard's `Objective`, whose loss is a sum and which has no penalty.
+            Takes the shard's `Objective`, whose loss is a sum of all terms, whose θ is all
+            parameters of the network, and which has no penalty.
 
         Returns
         -------
@@ -315,13 +328,10 @@ class DistributedObjective(Fixed):
 
     def _product(self, method, theta, v):
         theta, v = self._vector(theta, "theta"), self._vector(v, "v")
-        product = _pairwise_sum(self._of_shards(method, theta, v)) * self._scale
-        product += self._penalty.curvature() * v
+        both = self.params_of(theta), self._direction_of(v)
+        product = self.theta_of(_pairwise_sum(self._of_shards(method, *both))) * self._scale
+        product += self.theta_of(self._penalty.curvature()) * v
         return product
-
-    def penalty(self, theta: npt.ArrayLike, g: Array | None = None, *, start: float = 0.0) -> float:
-        """`start` plus the penalty at `theta`; its gradient is added to `g`, if given."""
-        return self._penalty(theta, g, start)
 
     @property
     def _scale(self):
@@ -558,6 +568,8 @@ def _evaluate(shard, method, *arguments):
     """What a method, or an attribute, of a shard's objective gives, or a function of it."""
     if isinstance(shard, _Failed):
         return shard
+    if isinstance(shard, _Job):
+        return _evaluate(shard.build(), method, *arguments)
     if isinstance(shard, _Held):
         shard = shard.objective
     try:
@@ -599,10 +611,13 @@ def _outcome(future, k):
 
 
 class _Cluster:
-    """Shards on the workers of a Dask cluster: futures here, objectives there."""
+    """Shards on the workers of a Dask cluster: futures here, objectives there.
 
-    def __init__(self, client, jobs):
-        self._client, self._jobs = client, jobs
+    Where they are not kept, jobs stand in the place of futures.
+    """
+
+    def __init__(self, client, jobs, keep):
+        self._client, self._jobs, self._keep = client, jobs, keep
         self._check()
         self._shards = dict(enumerate(self._build(range(len(jobs)))))
 
@@ -615,6 +630,8 @@ class _Cluster:
 
     def _build(self, numbers):
         jobs = [self._jobs[k] for k in numbers]
+        if not self._keep:
+            return jobs
         return self._client.map(_build, jobs, pure=False, key="lstmcore-build")
 
     def ask(self, numbers, method, arguments):
@@ -666,11 +683,11 @@ class _Executor:
     """Shards in the processes or threads of an executor.
 
     It says nothing of who will run a task. So the job goes along, and a process keeps what it has
-    built.
+    built, if it is to.
     """
 
-    def __init__(self, executor, jobs):
-        self._executor, self._jobs = executor, jobs
+    def __init__(self, executor, jobs, keep):
+        self._executor, self._jobs, self._keep = executor, jobs, keep
         self._key = _owner(), uuid.uuid4().hex
         _open.add(self._key)
 
@@ -679,8 +696,10 @@ class _Executor:
         keys, futures = tuple(_open), []
         try:
             for k in numbers:
-                task = self._key, keys, k, self._jobs[k], method, *arguments
-                futures.append(self._submit(task))
+                task = _evaluate, self._jobs[k], method, *arguments
+                if self._keep:
+                    task = _evaluate_kept, self._key, keys, k, *task[1:]
+                futures.append(self._submit(*task))
             return [_outcome(future, k) for k, future in zip(numbers, futures, strict=True)]
         finally:
             for future in futures:  # of which some wait where an error has ended this
@@ -688,9 +707,9 @@ class _Executor:
                 if cancel is not None:
                     cancel()
 
-    def _submit(self, task):
+    def _submit(self, *task):
         try:
-            return self._executor.submit(_evaluate_kept, *task)
+            return self._executor.submit(*task)
         except Exception as error:
             raise RuntimeError(
                 f"client: expected an executor that takes tasks, got {describe(self._executor)}, "

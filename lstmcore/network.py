@@ -24,6 +24,7 @@ from ._description import as_notes, describe_network
 from ._dispatch import kernels
 from ._examples import Examples, check_weights, weigh_classes
 from ._fixed import Fixed
+from ._generation import Generation
 from ._initial import Initial
 from ._outputs import OUTPUTS
 from ._parameters import Parameters
@@ -33,7 +34,7 @@ from ._readout import cut
 from ._states import States
 from .cells import CELLS, Layer
 from .losses import LOSSES, find_loss
-from .sequences import as_outputs, make_batch, single_steps
+from .sequences import as_outputs, check_columns, make_batch, single_steps
 from .streaming import Stream
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Network(Fixed):
     ----------
     layers : sequence of Layer
         `RNN`, `LSTM`, `GRU` and `Dense` layers in any order. Each takes as many numbers as the one
-        before it gives. The first may be an `Embedding`.
+        before it gives. The first may be an `Embedding` or a `MixedEmbedding`.
     loss : str, Loss or function
         "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber", "quantile" or
         "ctc" or "mixture". It also fixes the output activation, which is, in this order, identity,
@@ -899,6 +900,135 @@ class Network(Fixed):
         parts = self._parameters, self._states, self._output
         return Stream(*parts, batch_size, check_finite, features, state)
 
+    def generate(
+        self,
+        start: npt.ArrayLike | None,
+        steps: int,
+        *,
+        rng: Seed = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        stop: int | Sequence[int] | Callable[[Any], bool] | None = None,
+        state: StateLike | None = None,
+        prime: SequencesLike | None = None,
+        features: npt.ArrayLike | None = None,
+        n: int | None = None,
+        feed: Callable[[Any, int], npt.ArrayLike] | None = None,
+        return_log_prob: bool = False,
+        return_state: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Sequences that the network makes: what its outputs stand for is its next input.
+
+        At each step the loss says what is drawn from the outputs: `cross_entropy` a class, which is
+        the next token; `binary_cross_entropy` labels 0 and 1, `poisson` counts; a loss of identity
+        outputs the outputs themselves, without chance. See `lstmcore.losses.Loss.sample`.
+
+        Parameters
+        ----------
+        start : int or (I,) array_like, or with an axis B before; or None
+            The input of the first step with a draw. None is the last step of `prime`; without that
+            it is zero, and for a network that `takes_tokens` an error.
+        steps : int
+            Draws, at most.
+        rng : None, int, numpy.random.SeedSequence or numpy.random.Generator
+            What the draws come from. None is another start at every call.
+        temperature : float
+            Of draws by `cross_entropy` and `binary_cross_entropy`: the output pre-activations are
+            divided by it. Below 1 what is likely becomes likelier. 0 takes the likeliest class; of
+            several that are as likely, that with the lowest number.
+        top_k : int, optional
+            Of classes: draw from the k likeliest only.
+        stop : int, sequence of int, or function; optional
+            A sequence ends with the first draw of such a class, which belongs to it. Or with that
+            of which the function ``stop(draw)`` is True; it gets an int or an array (D,).
+        state : tuple, optional
+            Where sequences go on, as in `step`, with or without the axis B. By default the initial
+            state.
+        prime : sequence or batch of sequences, optional
+            Inputs that come before `start`: tokens (T,) or numbers (T, I), or several such as
+            `predict` takes them, which may be a list of unequal lengths.
+        features : (F,) or (B, F) array_like, optional
+            As in `predict`: of all sequences, or of each.
+        n : int, optional
+            How many sequences to make. By default as many as `start`, `prime`, `state` and
+            `features` have, of which each has an axis B or is the same for all.
+        feed : function, optional
+            ``feed(draw, step)`` gives the input that follows a draw, the step being counted from 0;
+            of all B sequences at once, unless it is one without the axis B. By default the input is
+            the draw.
+        return_log_prob : bool
+            Also return the logarithm of the probability with which each class was drawn, of
+            `temperature` and `top_k` as they are.
+        return_state : bool
+            Also return the state after the step with a sequence's last draw, which has not been fed
+            back yet: ``start=draw`` goes on.
+        **options
+            Of the draws of a loss, by the names that its `sample` has.
+
+        Returns
+        -------
+        draws : (n, steps) array of int, or (n, steps, D) array
+            Without the axis n where neither that was given nor anything has the axis B. With
+            `stop` a list with an array for each sequence, of as many steps as it has.
+        log_prob
+            Only with `return_log_prob`, in the form of the draws.
+        state : tuple
+            Only with `return_state`. See `step`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names the argument, what was expected and what came; also if a layer reads sequences in
+            reverse, or draws cannot be inputs.
+        NotImplementedError
+            If the loss does not say how targets are drawn.
+
+        Notes
+        -----
+        The same seed draws the same. For classes, one uniform number is drawn for each sequence and
+        step before the first step, sequence by sequence, and the class is the first whose
+        cumulative probability is above it. So n sequences are those of n calls one after the other,
+        with one generator. Draws of other losses come from the generator step by step.
+
+        If draws are classes that become tokens, or the outputs themselves, all steps are one
+        compiled call, with the GIL released. With functions for `stop` or `feed`, and with draws of
+        other losses, there is some Python at each step.
+
+        Examples
+        --------
+        A network learns to count to 5, and what comes after a few numbers:
+
+        >>> import numpy as np
+        >>> import lstmcore as lc
+        >>> text = np.tile(np.arange(6), 20)
+        >>> net = lc.Network([lc.LSTM(6, 8, tokens=True), lc.Dense(8, 6)], "cross_entropy", seed=0)
+        >>> result = lc.fit(net, text[None, :-1], text[None, 1:], max_iter=40)
+        >>> net.generate(None, 8, prime=[2, 3], rng=0).tolist()
+        [4, 5, 0, 1, 2, 3, 4, 5]
+        >>> net.generate(2, 8, stop=0, n=2, rng=0)
+        [array([3, 4, 5, 0]), array([3, 4, 5, 0])]
+        """
+        generation = Generation(
+            self._parameters, self._states, self._output, self._loss, self.passes
+        )
+        return generation.run(
+            start,
+            steps,
+            rng=rng,
+            temperature=temperature,
+            top_k=top_k,
+            stop=stop,
+            state=state,
+            prime=prime,
+            features=features,
+            n=n,
+            feed=feed,
+            return_log_prob=return_log_prob,
+            return_state=return_state,
+            options=options,
+        )
+
     # ------------------------------------------------------------------------------ the loss
 
     @overload
@@ -1591,6 +1721,8 @@ class Network(Fixed):
         """Inputs that a user gives, checked, with the features of their sequences."""
         tokens = self.takes_tokens
         batch = make_batch(X, self.input_size, self.dtype, lengths, mask, check_finite, "X", tokens)
+        if self.layers[0].token_sizes:
+            batch = check_columns(batch, self.layers[0].token_sizes, "X")
         features = self._states.check_features(features, batch.size, check_finite, state)
         return batch if features is None else batch.with_features(features)
 
@@ -1612,7 +1744,7 @@ def _check_layers(layers):
             *others, last = CELLS
             kinds = f"{', '.join(others)} or {last}"
             raise TypeError(f"layers[{k}]: expected an {kinds}, got {describe(layer)}")
-        if k and layer.tokens:
+        if k and (layer.tokens or layer.token_sizes):
             raise ValueError(
                 f"layers[{k}]: expected a layer of numbers, for only layers[0] may take tokens, "
                 f"got {layer!r}"

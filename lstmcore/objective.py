@@ -10,8 +10,7 @@ from ._blas import keep_for_scipy
 from ._checks import as_real, as_threads, describe, shaped
 from ._curvature import Products, differences
 from ._examples import Examples
-from ._fixed import Fixed, read_only
-from ._free import Free
+from ._penalized import Penalized
 from ._perturbation import check_perturbation
 from .network import Network
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Objective"]
 
 
-class Objective(Fixed):
+class Objective(Penalized):
     """The objective of a network on a data set, as a function of its parameter vector θ.
 
     ::
@@ -122,7 +121,6 @@ class Objective(Fixed):
     True
     """
 
-    net: Network
     examples: Examples
     checkpoint: int | None
     n_threads: int | None
@@ -143,13 +141,7 @@ class Objective(Fixed):
         n_threads: int | None = None,
         **data: Unpack[DataWithLengths],
     ) -> None:
-        if not isinstance(net, Network):
-            raise TypeError(f"net: expected a Network, got {describe(net)}")
-        self.net = net
-        self._penalty = net.make_penalty(l2, l1)
-        self._free = None
-        if not (isinstance(frozen, (list, tuple)) and len(frozen) == 0):
-            self._free = Free(net.table, frozen, net.params, net.weight_slices)
+        super().__init__(net, l2, l1, frozen)
         self.checkpoint = net.check_checkpoint(checkpoint)
         self.n_threads = as_threads(n_threads)
         if isinstance(X, Examples):
@@ -179,54 +171,8 @@ class Objective(Fixed):
         vars(self)["_plain"] = self._make_plain()
 
     @property
-    def l2(self) -> Strength:
-        return self._penalty.as_given("l2")
-
-    @property
-    def l1(self) -> Strength:
-        return self._penalty.as_given("l1")
-
-    @property
-    def frozen(self) -> tuple[str, ...]:
-        return () if self._free is None else self._free.frozen
-
-    @property
-    def frozen_values(self) -> Array:
-        return read_only(np.empty(0) if self._free is None else self._free.kept[...])
-
-    @property
-    def size(self) -> int:
-        return self.net.table.size if self._free is None else self._free.size
-
-    @property
-    def weight_slices(self) -> tuple[slice, ...]:
-        return self.net.weight_slices if self._free is None else tuple(self._free.weight_slices)
-
-    @property
     def total(self) -> float:
         return self.examples.total
-
-    def params_of(self, theta: A) -> A:
-        """All parameters of the network, (P,), for θ: with the frozen ones, if there are any.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import scipy.optimize
-        >>> import lstmcore as lc
-        >>> x = np.random.default_rng(0).normal(size=(8, 20, 1))
-        >>> net = lc.Network([lc.LSTM(1, 4), lc.Dense(4, 1)], seed=0)
-        >>> obj = lc.Objective(net, x, np.cumsum(x, axis=1) / 5, frozen=["0.*"])
-        >>> res = scipy.optimize.minimize(obj, obj.theta_of(net.params), jac=True)
-        >>> res.x.size                                 # a dense layer of 4 weights and a bias
-        5
-        >>> net.params = obj.params_of(res.x)
-        """
-        return theta if self._free is None else self._free.params_of(theta)
-
-    def theta_of(self, params: A) -> A:
-        """θ, the parameters that are not frozen, of all parameters (P,) of the network."""
-        return params if self._free is None else self._free.theta_of(params)
 
     def __call__(self, theta: npt.ArrayLike) -> tuple[float, Vector]:
         """Value (float) and gradient (fresh float64 array like θ) at `theta`."""
@@ -577,10 +523,6 @@ class Objective(Fixed):
         self.penalty(theta, g)
         return g
 
-    def _direction_of(self, v):
-        """A direction of θ as one of all parameters."""
-        return v if self._free is None else self._free.direction_of(v)
-
     def _vector(self, value, name):
         value = shaped(as_real(value, name, np.float64), name, (self.size,))
         return np.ascontiguousarray(value)
@@ -601,19 +543,6 @@ class Objective(Fixed):
     def least_loss(self) -> float:
         """`Network.least_loss` of the examples, which no parameters bring the loss below."""
         return self.net.least_loss(self.examples)
-
-    def penalty(self, theta: npt.ArrayLike, g: Array | None = None, *, start: float = 0.0) -> float:
-        """`start` plus the penalty at `theta`; its gradient is added to `g`, if given.
-
-        A subclass with another penalty says so here.
-        """
-        if self._free is None:
-            return self._penalty(theta, g, start)
-        gradient: Any = None if g is None else self._free.direction_of(g)
-        value = self._penalty(self.params_of(theta), gradient, start)
-        if g is not None:
-            g[...] = self.theta_of(gradient)
-        return value
 
     def _evaluate(self, params, examples, gradient, plain, dropout=None, return_state=False):
         keep_for_scipy()

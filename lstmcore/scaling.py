@@ -303,7 +303,8 @@ def scale_complaint(net, examples):
     """
     inputs, found = examples.batch.input_rows(), []
     if inputs.dtype == net.dtype:  # not tokens
-        found += _complaints("X", _moments(inputs), _is_far_input)
+        n = len(net.layers[0].token_sizes)  # columns that are no quantities
+        found += _complaints("X", _moments(inputs[:, n:]), _is_far_input, n)
     if net.loss_name == SquaredError.name:
         scored, targets = examples.weights > 0, examples.targets.values
         if scored.ndim == 1:
@@ -329,7 +330,7 @@ def _is_far_target(mean, sd, deviation):
     return (sd > _LARGEST_TARGET_SD) | (np.abs(mean) > _LARGEST_TARGET_MEAN)
 
 
-def _complaints(name, moments, is_far):
+def _complaints(name, moments, is_far, first=0):
     mean, sd, low, high = moments
     deviation = np.maximum(high - mean, mean - low)
     is_small = (deviation > 0) & (deviation < _SMALLEST_DEVIATION)
@@ -337,8 +338,8 @@ def _complaints(name, moments, is_far):
     if not far.size:
         return []
     figures = [
-        f"feature {k} from {low[k]:.4g} to {high[k]:.4g}, mean {mean[k]:.4g}, standard deviation "
-        f"{sd[k]:.3g}"
+        f"feature {first + k} from {low[k]:.4g} to {high[k]:.4g}, mean {mean[k]:.4g}, standard "
+        f"deviation {sd[k]:.3g}"
         for k in far[:_NAMED]
     ]
     more = f" and {far.size - _NAMED} features more" if far.size > _NAMED else ""

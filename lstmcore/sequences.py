@@ -309,6 +309,26 @@ class Batch(Fixed, _Fields):
         return _ranges(self.offsets[:-1][indices], self.lengths[indices])
 
 
+def check_columns(batch, sizes, name):
+    """The batch with inputs of its own, whose first columns are tokens of so many kinds: checked.
+
+    Nobody else can change what kernels take for indices.
+    """
+    rows = batch.input_rows().copy()
+    for k, size in enumerate(sizes):
+        column = rows[:, k]
+        # of a NaN neither holds
+        is_token = (column >= 0) & (column < size) & (column == np.floor(column))
+        if not is_token.all():
+            row = int(np.argmin(is_token))
+            b, t = batch.place_of(row)
+            raise ValueError(
+                f"{name}: expected whole numbers from 0 to {size - 1} in column {k}, which are "
+                f"tokens, got {column[row]:g} in sequence {b} at step {t}"
+            )
+    return batch.with_inputs(read_only(rows))
+
+
 def as_outputs(value, batch, size, per_step, dtype, check_finite, name):
     """What a user gives in the form of a network's outputs, as rows (N, K), or (B, K) if read out.
 

@@ -54,7 +54,8 @@ class Stream(Fixed, Runner):
         The state in the form in which `Network.step` takes and returns it, in fresh arrays (B, H).
         Assign a state to continue from there.
     capsule : PyCapsule
-        The stream for C code: see docs/c_api.md.
+        The stream for C code: see docs/c_api.md. Where the first layer is a `MixedEmbedding`, it
+        takes the outputs of that layer.
 
     Raises
     ------
@@ -113,15 +114,22 @@ class Stream(Fixed, Runner):
         batch_size = as_integer(batch_size, "batch_size", 1, 1 << 24)
         check_finite = as_flag(check_finite, "check_finite")
         layers, read = states.parts.layers, states.parts.readout.stream_code
+        # A first layer that is no cell looks vectors up for the others, which run.
+        self._first = first = int(bool(layers[0].token_sizes))
+        if first == len(layers):
+            raise ValueError(
+                f"stream: expected a layer after the first one, which only looks vectors up, got "
+                f"{layers[0]!r} alone"
+            )
         super().__init__(
-            [layer.cell.description for layer in layers],
+            [layer.cell.description for layer in layers[first:]],
             batch_size,
             states.dtype,
             output.code,
             read,
-            states.parts.read_layer if read else -1,
+            states.parts.read_layer - first if read else -1,
             check_finite,
-            layers[0].tokens,
+            layers[0].tokens or first == 1,
         )
         self.batch_size, self.check_finite = batch_size, check_finite
         self._parameters, self._states = parameters, states
@@ -181,13 +189,14 @@ class Stream(Fixed, Runner):
         return None if features is None else features.copy()
 
     def _take_weights(self, weights):
-        pairs = zip(self._layers, weights[: len(self._layers)], strict=True)
+        running = slice(self._first, len(self._layers))
+        pairs = zip(self._layers[running], weights[running], strict=True)
         self._prepare([layer.masked(w).blocks for layer, (w,) in pairs])
         self._weights = weights
 
     def _copy_of_state(self):
         state = self._states.empty(self.batch_size)
-        for k, entry in enumerate(state):
+        for k, entry in enumerate(state[self._first :]):
             self._get_state(k, entry)
         read = self._read_entry()
         if read is not None:
@@ -195,8 +204,8 @@ class Stream(Fixed, Runner):
         return state
 
     def _set(self, state):
-        for k in range(len(self._layers)):
-            self._set_state(k, tuple(np.ascontiguousarray(values) for values in state[k]))
+        for k, entry in enumerate(state[self._first : len(self._layers)]):
+            self._set_state(k, tuple(np.ascontiguousarray(values) for values in entry))
         read = self._read_entry()
         if read is not None:
             for mine, values in zip(read, state[-1], strict=True):
@@ -210,6 +219,13 @@ class Stream(Fixed, Runner):
         H = parts.layers[parts.read_layer].output_size
         memory = self._read_memory
         return memory[: B * H].reshape(B, H), memory[B * H : B * H + B]
+
+    def _keep(self, places):
+        """Go on with some of the sequences alone: for `Generation`, whose stream is its own."""
+        state = self._copy_of_state()
+        self.__dict__["batch_size"] = len(places)
+        self._set_batch(len(places))
+        self._set(tuple(tuple(values[places] for values in entry) for entry in state))
 
     def _convert(self, x, out):
         """A step of anything that is not read as it stands."""
@@ -225,7 +241,10 @@ class Stream(Fixed, Runner):
             out = np.empty(shape, self._dtype)
         else:
             _check_out(out, shape, self._dtype)
-        self._run(np.ascontiguousarray(rows[:, 0]), out)
+        rows = rows[:, 0]
+        if self._first:
+            rows = self._layers[0].look_up(rows, *self._weights[0])
+        self._run(np.ascontiguousarray(rows), out)
         return out
 
 

@@ -11,6 +11,7 @@ from . import optimizers
 from ._checks import as_generator, as_integer, as_positive, describe
 from ._minimize import minimize
 from ._restarts import minimize_anew
+from .distributed import DistributedObjective
 from .network import Network
 from .objective import Objective
 
@@ -39,7 +40,7 @@ __all__ = ["fit"]
 
 def fit(
     net: Network,
-    X: SequencesLike | Examples,
+    X: SequencesLike | Examples | Objective | DistributedObjective,
     Y: SequencesLike | None = None,
     *,
     method: Method = "L-BFGS-B",
@@ -47,6 +48,7 @@ def fit(
     tol: float | None = None,
     validation_data: tuple[SequencesLike, SequencesLike]
     | Objective
+    | DistributedObjective
     | Callable[[Vector], float]
     | None = None,
     validation_split: float | None = None,
@@ -84,10 +86,11 @@ def fit(
     net : Network
         Trained in place, from the parameters that it has.
     X, Y, **objective
-        The data, and l2, l1, frozen, checkpoint and n_threads: see `Objective`.
-    validation_data : tuple (X, Y), Objective or callable, optional
+        The data, and l2, l1, frozen, checkpoint and n_threads: see `Objective`. Or X is, in place
+        of all of them, an `Objective` or a `DistributedObjective` of `net`.
+    validation_data : tuple (X, Y), Objective, DistributedObjective or callable, optional
         The validation loss is computed on these, without l2 and l1, at the start and after every
-        iteration or epoch. Data that need lengths or weights come as an `Objective` of the same
+        iteration or epoch. Data that need lengths or weights come as an objective of the same
         network, which is evaluated as it is. A function of all parameters of the network gives a
         validation loss of your own.
     validation_split : float, optional
@@ -113,7 +116,7 @@ def fit(
     n_jobs : int
         With `n_restarts`: how many runs go on at a time, each in a process of its own (by joblib,
         which must be installed); -1 means one for each processor. The result has the same bits for
-        any number.
+        any number. A `DistributedObjective` fills its workers with one run at a time.
     seed : None, int, numpy.random.SeedSequence or numpy.random.Generator
         The seed of the split, of the fresh parameters, and of what `minimize` draws: batches and
         noise.
@@ -182,7 +185,7 @@ def fit(
     n_restarts = as_integer(n_restarts, "n_restarts", 0)
     _refuse_unknown(objective)
     check_finite = objective.get("check_finite", True)
-    whole = Objective(net, X, Y, **objective)
+    whole = _as_objective(net, X, Y, objective)
     held = None
     if validation_split is None:
         validation = _as_validation(validation_data, whole, check_finite)
@@ -225,6 +228,11 @@ def fit(
         "checkpoint_every": checkpoint_every,
     }
     if n_restarts:
+        if as_integer(n_jobs, "n_jobs") != 1 and not isinstance(whole, Objective):
+            raise ValueError(
+                "n_jobs: expected 1 with a DistributedObjective, whose workers are one run's at a "
+                f"time, got {n_jobs}"
+            )
         if memory is not None:
             raise ValueError(f"memory: expected None with n_restarts, got {describe(memory)}")
         result = minimize_anew(whole, n_restarts, n_jobs, as_generator(seed), **arguments)
@@ -257,6 +265,11 @@ def _refuse_unknown(names):
 
 def _split(objective, share, rng):
     """The objective of some of the sequences, that of the others, and which others they are."""
+    if not isinstance(objective, Objective):
+        raise ValueError(
+            "validation_split: expected None with a DistributedObjective, whose data are on "
+            f"workers, got {describe(share)}; validation_data= may be another one, of other shards"
+        )
     share = as_positive(share, "validation_split")
     if not share < 1:
         raise ValueError(f"validation_split: expected a number > 0 and < 1, got {share}")
@@ -271,10 +284,25 @@ def _split(objective, share, rng):
     )
 
 
+def _as_objective(net, X, Y, options):
+    """The objective of the data, or the one that stands in their place."""
+    if not isinstance(X, (Objective, DistributedObjective)):
+        return Objective(net, X, Y, **options)
+    for name, value in {"Y": Y, **options}.items():
+        if value is not None:
+            raise ValueError(
+                f"{name}: expected None beside an objective, which has all of that in it, got "
+                f"{describe(value)}"
+            )
+    if X.net is not net:
+        raise ValueError("X: expected an objective of net, got another network's")
+    return X
+
+
 def _as_validation(data, objective, check_finite):
     if data is None:
         return None
-    if isinstance(data, Objective):
+    if isinstance(data, (Objective, DistributedObjective)):
         if data.net is not objective.net:
             raise ValueError("validation_data: expected an Objective of net, got another network's")
         return data

@@ -61,7 +61,7 @@ def test_states_are_the_layer_of_the_features(name):
     np.testing.assert_allclose(net.predict(**inputs(net)), net.predict(**given), rtol=1e-12)
 
 
-@zoo.cases(NETWORKS)
+@zoo.cases({name: NETWORKS[name] for name in SOME})
 def test_gradient(name, readout, dtype):
     net = network(name, readout, dtype)
     if any(map(zoo.has_bends, net.layers)):

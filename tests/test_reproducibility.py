@@ -253,6 +253,24 @@ def test_avx2_and_avx512_give_the_same_outputs():
     assert one == other
 
 
+DRAWN = """
+import numpy as np
+import lstmcore as lc
+for dtype in ("float64", "float32"):
+    for layer in (lc.LSTM(20, 33, tokens=True), lc.GRU(20, 33, tokens=True)):
+        net = lc.Network([layer, lc.Dense(33, 20)], "cross_entropy", dtype=dtype, seed=0)
+        net.params[...] *= 3
+        for options in ({}, {"temperature": 0.6}, {"top_k": 5, "temperature": 1.4}):
+            print(net.generate(0, 200, rng=0, n=3, **options).tobytes().hex())
+"""
+
+
+@pytest.mark.skipif(not {"avx2", "avx512"} <= set(builds()), reason="needs both builds")
+def test_avx2_and_avx512_draw_the_same_text():
+    one, other = (run_python(DRAWN, LSTMCORE_ISA=isa) for isa in ("avx2", "avx512"))
+    assert one == other
+
+
 @pytest.mark.parametrize("blas", kernels_of_blas())
 def test_outputs_losses_and_gradients_do_not_depend_on_blas(blas):
     code = OUTPUTS + GRADIENTS

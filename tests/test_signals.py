@@ -122,6 +122,20 @@ def test_a_call_that_is_ended_leaves_all_as_it_was(call, n_threads, B):
     run(f"{program}\ndef long():\n    {long}\n{ENDS_TWICE}", B, n_threads)
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+def test_generation_ends_between_two_steps(loss):
+    program = f"""
+layers = [lc.LSTM(50, 64, tokens={loss == "cross_entropy"}), lc.Dense(64, 50)]
+net = lc.Network(layers, "{loss}", dtype="float32", seed=0)
+start = 0 if net.takes_tokens else np.ones(50)
+expected = net.generate(start, 20, rng=0)
+for _ in range(2):
+    assert interrupted(lambda: net.generate(start, 2_000_000, rng=0))
+    assert same_bits(net.generate(start, 20, rng=0), expected)
+"""
+    run(program)
+
+
 KERNEL = """
 from lstmcore.sequences import equal_lengths
 cls, which, B, n_threads = *sys.argv[1:3], *map(int, sys.argv[3:])

@@ -11,20 +11,24 @@ from .dense import Dense
 from .embedding import Embedding
 from .gru import GRU
 from .lstm import LSTM
+from .mixed import MixedEmbedding
 from .rnn import RNN
 
 __all__ = [
     "CELLS",
     "GRU",
+    "LAYERS",
     "LSTM",
     "RNN",
     "Cell",
     "Dense",
     "Embedding",
     "Layer",
+    "MixedEmbedding",
     "Weights",
     "reorder",
 ]
 
-# What files, error messages and the like know the layers by.
+# What error messages and the like know the layers by that are a cell; and files all of them.
 CELLS = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN, "Embedding": Embedding, "Dense": Dense}
+LAYERS = CELLS | {"MixedEmbedding": MixedEmbedding}

@@ -62,6 +62,9 @@ class Layer(Fixed):
         For each direction what the names of all that belongs to it begin with.
     tokens : bool
         Whether it takes integer tokens, one-hot vectors by their index.
+    token_sizes : tuple of int
+        How many tokens there are of each kind that comes as a column of numbers, where that is so:
+        a whole number in each of the first columns.
     reads_ahead : bool
         Whether an output depends on later steps, so that whole sequences are needed.
     states : tuple of str
@@ -95,12 +98,21 @@ class Layer(Fixed):
     learns_states: bool
     is_masked: bool
 
+    token_sizes: tuple[int, ...]
+
     _instead = "make a new one from its options"
 
-    def __init__(self, options: dict[str, Any], cell: Cell, tokens: bool) -> None:
+    def __init__(
+        self,
+        options: dict[str, Any],
+        cell: Cell,
+        tokens: bool,
+        token_sizes: tuple[int, ...] = (),
+    ) -> None:
         self.options = MappingProxyType(options)
         self.cell = cell
         self.tokens = tokens
+        self.token_sizes = token_sizes
         one_way: Direction = options.get("direction") or "forward"
         self.direction = "both" if options.get("bidirectional") else one_way
         self.reads_ahead = self.direction != "forward"
@@ -195,6 +207,10 @@ class Layer(Fixed):
         if cell is None:
             cell = self._kernel_cells[dtype] = kernels.plan_cell(self.cell.description, dtype)
         return cell
+
+    def chunk_rows(self, dtype, B):
+        """Where chunks of BPTT begin: see `kernels.chunk_rows`."""
+        return kernels.chunk_rows(self.kernel_cell(dtype), B)
 
     def masked(self, w):
         """The weights that count: without what the masks exclude."""

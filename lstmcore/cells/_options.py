@@ -6,14 +6,14 @@ from .._fixed import read_only
 from .._params import STARTS
 
 # So that no product of sizes leaves 64 bits; what memory cannot hold is a MemoryError.
-_LARGEST = 1 << 24
+LARGEST = 1 << 24
 
 DIRECTIONS = ("forward", "reverse", "both")
 
 
 def as_size(value, name):
     """A number of inputs or units."""
-    return as_integer(value, name, 1, _LARGEST)
+    return as_integer(value, name, 1, LARGEST)
 
 
 def recurrent_options(

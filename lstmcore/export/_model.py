@@ -162,6 +162,12 @@ class Model:
 
 def model_of(net):
     """The `Model` of a `Network`."""
+    if net.layers[0].token_sizes:
+        raise ValueError(
+            f"net: expected a first layer that the C code has, got {net.layers[0]!r}; export the "
+            "layers after it as a network of their own, and look vectors up in the tables of "
+            "net.blocks"
+        )
     parts, last = [], len(net.layers) - 1
     for k, (layer, directions) in enumerate(zip(net.layers, net.weights, strict=True)):
         is_output = k == last and not layer.is_recurrent

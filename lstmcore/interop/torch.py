@@ -734,6 +734,11 @@ def _state_of(k, layer, weights, depth):
 
 def _refuse_unsayable(k, layer):
     """Raise where a layer has what PyTorch's modules have not."""
+    if layer.token_sizes:
+        raise ValueError(
+            f"net: expected layers that PyTorch has as one module, got layers[{k}] {layer!r}; its "
+            "blocks in net.blocks are the tables of modules Embedding, transposed"
+        )
     if not layer.is_recurrent:
         return  # activations are the model's affair
     usual = type(layer)(layer.input_size, layer.hidden_size).options

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._checks import as_generator, as_integer, as_number, describe
+from .._checks import as_generator, as_integer, describe
 from .._dispatch import choose_threads, kernels
-from ._draws import draw_classes
+from ._draws import check_temperature, draw_classes
 from ._loss import Loss, by_output, mean_target, of_each_output, weighted_sum
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class CrossEntropy(Compiled):
         """
         self._refuse_options(options, ("temperature", "top_k"))
         y = self._as_rows(y)
-        temperature = as_number(temperature, "temperature", 0)
+        temperature = check_temperature(temperature)
         if top_k is not None:
             top_k = as_integer(top_k, "top_k", 1, y.shape[1])
         uniform = as_generator(rng, "rng").random(len(y))
@@ -253,7 +253,7 @@ class BinaryCrossEntropy(Compiled):
         """
         self._refuse_options(options, ("temperature",))
         y = self._as_rows(y)
-        temperature = as_number(temperature, "temperature", 0)
+        temperature = check_temperature(temperature)
         if not ((y >= 0) & (y <= 1)).all():
             wrong = y[(y < 0) | (y > 1)][0]
             raise ValueError(f"y: expected probabilities from 0 to 1, got {wrong}")

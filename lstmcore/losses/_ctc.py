@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .._checks import as_integer, as_ndarray, as_threads, describe
+from .._checks import as_flag, as_integer, as_ndarray, as_threads, describe
 from .._dispatch import choose_threads, kernels
 from .._fixed import Fixed, read_only
 from ..sequences import make_batch
@@ -158,9 +158,9 @@ class CTC(Loss):
         if scored is None:
             scored = np.ones(batch.size, dtype=bool)
         targets = as_targets(Y, scored, n_outputs, self.blank)
+        hint = "; sample_weight 0 leaves the sequence out"
         for b, steps in enumerate(batch.lengths.tolist()):
-            if scored[b] and steps < steps_needed(targets.of(b)):
-                raise ValueError(f"Y[{b}]: {_too_long(targets.of(b), steps)}")
+            refuse_too_long(targets.of(b), steps, f"Y[{b}]", hint)
         return targets
 
     def value_and_delta(
@@ -202,6 +202,7 @@ def ctc_loss(
     lengths: npt.ArrayLike | None = None,
     *,
     blank: int = 0,
+    check_finite: bool = True,
     n_threads: int | None = None,
 ) -> Losses:
     """The CTC loss of each sequence, and its derivative, for outputs of any origin.
@@ -210,13 +211,15 @@ def ctc_loss(
     ----------
     a : (B, T, K) array_like or list of (T_b, K) array_like
         What the softmax is applied to. Logarithms of probabilities are that too, for their softmax
-        are the probabilities; of a probability 0 take a large negative number.
+        are the probabilities.
     labels : list of B sequences of int, or (B, U) array_like of int
         As targets of `CTC`.
     lengths : (B,) array_like of int, optional
         The steps of each sequence in an array; by default T.
     blank : int
         The output that stands for no label.
+    check_finite : bool
+        Refuse NaN and infinity. Without it -inf is the logarithm of a probability 0.
     n_threads : int, optional
 
     Returns
@@ -239,14 +242,14 @@ def ctc_loss(
     >>> a = np.zeros((2, 3, 4))
     >>> values, delta = lc.losses.ctc_loss(a, [[1, 1], [1]], lengths=[2, 3])
     >>> np.exp(-values)
-    array([0.      , 0.09375])
+    array([0.     , 0.09375])
     """
     form = a[0] if isinstance(a, (list, tuple)) and lengths is None and len(a) else a
     form = as_ndarray(form, "a")
     K = form.shape[-1] if form.ndim > 1 else 1
     CTC(blank).target_size(K)
     dtype = form.dtype if form.dtype == np.float32 else np.dtype(np.float64)
-    batch = make_batch(a, K, dtype, lengths, name="a")
+    batch = make_batch(a, K, dtype, lengths, None, as_flag(check_finite, "check_finite"), "a")
     targets = as_targets(labels, np.ones(batch.size, dtype=bool), K, blank, "labels")
     rows = np.array(batch.input_rows(), order="C")
     weights = np.ones(batch.size)
@@ -254,18 +257,15 @@ def ctc_loss(
     return Losses(values, batch.arrange(rows))
 
 
-def steps_needed(labels: npt.NDArray[np.intp]) -> int:
-    """How many steps a sequence of labels takes at least."""
-    return len(labels) + int((labels[1:] == labels[:-1]).sum())
-
-
-def _too_long(labels, steps):
-    needed, n = steps_needed(labels), len(labels)
-    between = f", and a blank between equal ones {needed - n} times" if needed > n else ""
-    return (
-        f"expected labels that {steps} steps have room for, got {n} labels, which take {needed} "
-        f"steps: one each{between}; sample_weight 0 leaves the sequence out"
-    )
+def refuse_too_long(labels: npt.NDArray[np.intp], steps: int, name: str, hint: str = "") -> None:
+    """Raise where so many steps have no room for the labels of a sequence."""
+    n, repeated = len(labels), int((labels[1:] == labels[:-1]).sum())
+    if steps < n + repeated:
+        between = f", and a blank between equal ones {repeated} times" if repeated else ""
+        raise ValueError(
+            f"{name}: expected labels that {steps} steps have room for, got {n} labels, which take "
+            f"{n + repeated} steps: one each{between}{hint}"
+        )
 
 
 def as_targets(

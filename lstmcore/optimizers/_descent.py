@@ -22,7 +22,8 @@ from .._checks import (
 )
 from .._dispatch import kernels
 from .._examples import put_states
-from .._run import NOT_FINITE, Stop
+from .._penalized import Penalized
+from .._run import NOT_FINITE, Stop, kind_of
 from .._run_file import Draws, plain_seed
 from ..objective import Objective
 from ._average import Average
@@ -102,7 +103,7 @@ def drive(
     for name in ("batch_size", "truncate"):
         if given[name] is not None and not isinstance(objective, Objective):
             raise TypeError(
-                f"{name}: expected None with an objective of one's own, got "
+                f"{name}: expected None with {kind_of(objective)}, got "
                 f"{describe(given[name])}; an lstmcore.Objective has batches"
             )
     if batches is not None:
@@ -125,7 +126,7 @@ def drive(
         source = Batches(run, max_iter, members, batch_size, batches, rng, noise, average)
     else:
         source = Whole(run, max_iter, noise, average)
-    is_own = not isinstance(objective, Objective)
+    is_own = not isinstance(objective, Penalized)
     weight_slices = objective.net.weight_slices if is_own else objective.weight_slices
     update = UPDATES[method](method, options, start.size, source.dtype, weight_slices)
     if memory:

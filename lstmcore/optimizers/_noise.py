@@ -8,6 +8,7 @@ import numpy as np
 from .._checks import as_number, describe
 from .._dispatch import kernels
 from .._perturbation import Perturbations, draw_key
+from .._run import kind_of
 from ..objective import Objective
 
 
@@ -37,7 +38,7 @@ class Noise:
             for name, value in of_data.items():
                 if value:
                     raise TypeError(
-                        f"{name}: expected None with an objective of one's own, got "
+                        f"{name}: expected None with {kind_of(objective)}, got "
                         f"{describe(value)}; an lstmcore.Objective has data and layers to disturb"
                     )
 

@@ -64,6 +64,7 @@ def threads():
 
 @pytest.fixture(scope="module")
 def processes():
+    """A client with two workers, processes of one thread each, of which tests may kill some."""
     with (
         LocalCluster(2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
@@ -163,9 +164,103 @@ def test_a_run_goes_on_from_its_file_on_any_engine(threads, tmp_path):
         run(threads, path, 3)
         rest = run(None, path, 8)
     assert rest.x.tobytes() == whole.x.tobytes()
-    for options in {"l2": 0.1}, {"reduction": "sum"}, {"shards": SHARDS[1:]}:
+    for options in {"l2": 0.1}, {"reduction": "sum"}, {"shards": SHARDS[1:]}, {"frozen": "1.b"}:
         with pytest.raises(ValueError, match=r"checkpoint_path: .* differ: objective"):
             run(None, path, 8, **options)
+
+
+FROZEN = "0.W", "1.b"
+
+
+def test_frozen_blocks_keep_their_values(threads):
+    net = network()
+    parts = [part(*arguments) for _, *arguments in SHARDS]
+    whole = {name: np.concatenate([data[name] for data in parts]) for name in parts[0]}
+    options = {"l2": {"0.*": 1e-2}, "l1": 1e-3, "frozen": FROZEN}
+    one = lc.Objective(net, **whole, **options)
+    obj = lc.DistributedObjective(net, SHARDS, **options)
+    assert obj.size == one.size < net.params.size
+    assert (obj.weight_slices, obj.frozen) == (one.weight_slices, FROZEN)
+    assert np.array_equal(obj.frozen_values, one.frozen_values)
+    theta, v = np.random.default_rng(2).normal(scale=0.4, size=(2, obj.size))
+    assert np.array_equal(obj.params_of(theta), one.params_of(theta))
+    assert np.isclose(obj.fun(theta), one.fun(theta), rtol=1e-12)
+    assert np.allclose(obj.grad(theta), one.grad(theta), rtol=1e-10, atol=1e-12)
+    for method in "gauss_newton", "hessp":
+        product = getattr(one, method)(theta, v)
+        atol = 1e-7 * np.abs(product).max()
+        assert np.allclose(getattr(obj, method)(theta, v), product, rtol=0, atol=atol)
+    assert np.array_equal(obj.theta_of(net.params), one.theta_of(net.params))
+    start = net.params.copy()
+    for method in "L-BFGS-B", "rprop", "hessian-free":
+        with lc.DistributedObjective(net, SHARDS, threads, **options) as obj:
+            res = lc.minimize(obj, method, target=0.5 * obj.fun(obj.theta_of(start)))
+        assert res.x.size == obj.size
+        assert all(np.array_equal(net.blocks[name], network().blocks[name]) for name in FROZEN)
+        assert not np.array_equal(net.params, start)
+        net.params = start
+    validation = lc.DistributedObjective(net, [(part, 50, 5)], frozen=FROZEN)
+    expected = validation.fun(validation.theta_of(start))
+    with pytest.warns(lc.ConvergenceWarning):
+        res = lc.minimize(one, validation=validation, max_iter=1)
+    assert res.history["validation_loss"][0] == expected
+
+
+def test_fit_takes_an_objective_in_place_of_data():
+    def run(fit, **options):
+        net = network()
+        objective = lc.DistributedObjective(net, SHARDS, l2=1e-3)
+        with pytest.warns(lc.ConvergenceWarning):
+            return net, fit(net, objective, max_iter=3, **options)
+
+    net, res = run(lc.fit)
+    with pytest.warns(lc.ConvergenceWarning):
+        again = lc.minimize(lc.DistributedObjective(network(), SHARDS, l2=1e-3), max_iter=3)
+    assert res.x.tobytes() == again.x.tobytes() == net.params.tobytes()
+    net, res = run(lc.fit, n_restarts=2, seed=0)
+    assert len(res.restarts) == 3
+    assert res.x.tobytes() == net.params.tobytes()
+    net = network()
+    validation = lc.DistributedObjective(net, [(part, 50, 5)])
+    objective = lc.Objective(net, **part(0, 9))
+    with pytest.warns(lc.ConvergenceWarning):
+        res = lc.fit(net, objective, validation_data=validation, max_iter=3)
+    assert len(res.history["validation_loss"]) == 4
+
+
+def test_fit_of_an_objective_refuses_what_it_has_in_it():
+    net = network()
+    obj = lc.DistributedObjective(net, SHARDS)
+    for options, message in [
+        ({"Y": np.zeros(3)}, "Y: expected None beside an objective"),
+        ({"l2": 0.1}, "l2: expected None beside an objective"),
+        ({"sample_weight": np.ones(3)}, "sample_weight: expected None beside an objective"),
+        ({"validation_split": 0.2}, "validation_split: expected None with a DistributedObj"),
+        ({"n_restarts": 1, "n_jobs": 2}, "n_jobs: expected 1 with a DistributedObjective"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            lc.fit(net, obj, **options)
+    for other in obj, lc.Objective(net, **part(0, 9)):
+        with pytest.raises(ValueError, match="X: expected an objective of net"):
+            lc.fit(network(), other)
+
+
+def test_data_far_from_unit_scale_are_told_of(threads):
+    def far(seed, n):
+        data = part(seed, n)
+        return data | {"X": 1e4 * data["X"]}
+
+    shards = [(far, 0, 4), (far, 1, 3)]
+    for client in None, threads:
+        with (
+            lc.DistributedObjective(network(), shards, client) as obj,
+            pytest.warns(lc.ConvergenceWarning),
+            pytest.warns(lc.ScaleWarning, match=r"shards\[0\], as each of them: X has feature 0"),
+        ):
+            lc.minimize(obj, max_iter=1)
+    with pytest.warns(lc.ConvergenceWarning) as caught:
+        lc.minimize(lc.DistributedObjective(network(), [*shards, (part, 2, 3)]), max_iter=1)
+    assert len(caught) == 1
 
 
 def test_a_function_of_each_shard(threads):
@@ -189,16 +284,24 @@ def test_bits_on_threads_of_dask(threads, expected):
     assert held_on(threads) == []
 
 
-@pytest.mark.parametrize("n_threads", [1, 2])
-def test_bits_on_processes_of_dask(processes, expected, n_threads):
-    options = {"l2": 1e-3, "l1": 1e-4, "n_threads": n_threads}
-    with lc.DistributedObjective(network(), SHARDS, processes, **options) as obj:
-        assert all_of(obj) == expected
-    with lc.DistributedObjective(
-        network(), [function(*rest) for function, *rest in SHARDS], processes, **options
-    ) as obj:
-        assert all_of(obj) == expected
-    assert held_on(processes) == []
+@pytest.mark.parametrize("threads_per_worker", [1, 2])
+def test_bits_on_processes_of_dask(expected, threads_per_worker):
+    data = [function(*rest) for function, *rest in SHARDS]
+    with (
+        LocalCluster(1, threads_per_worker=threads_per_worker, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
+        for n, n_threads, shards, keep in [
+            (1, 1, SHARDS, True),
+            (2, 2, SHARDS, True),
+            (3, 1, data, True),
+            (3, 2, SHARDS, False),
+        ]:
+            scale(client, n)
+            options = {"l2": 1e-3, "l1": 1e-4, "n_threads": n_threads, "keep": keep}
+            with lc.DistributedObjective(network(), shards, client, **options) as obj:
+                assert all_of(obj) == expected
+        assert held_on(client) == []
 
 
 def test_bits_on_a_pool(expected):
@@ -244,7 +347,8 @@ class Waiting(Future):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_bits_in_any_order(expected, seed):
-    obj = lc.DistributedObjective(network(), SHARDS, Shuffled(seed), l2=1e-3, l1=1e-4)
+    options = {"l2": 1e-3, "l1": 1e-4, "keep": seed % 2 == 0}
+    obj = lc.DistributedObjective(network(), SHARDS, Shuffled(seed), **options)
     assert all_of(obj) == expected
 
 
@@ -405,6 +509,8 @@ def test_arguments_that_are_wrong():
         ((net, SHARDS), {"reduction": "max"}, ValueError, "reduction: expected one of mean, sum"),
         ((net, SHARDS), {"retries": -1}, ValueError, "retries: expected an integer >= 0"),
         ((net, SHARDS), {"n_threads": 0}, ValueError, "n_threads: "),
+        ((net, SHARDS), {"keep": 1}, TypeError, "keep: expected True or False"),
+        ((net, SHARDS), {"frozen": "3.W"}, ValueError, "frozen: "),
     ]:
         with pytest.raises(error, match=message):
             lc.DistributedObjective(*arguments, **options)
@@ -412,8 +518,18 @@ def test_arguments_that_are_wrong():
     for call in obj, obj.fun, obj.sums, lambda x: obj.hessp(net.params, x):
         with pytest.raises(ValueError, match=r"(theta|v): expected shape \(\d+,\), got \(3,\)"):
             call(np.zeros(3))
-    with pytest.raises(TypeError, match="objective: expected it to have residuals"):
+    with pytest.raises(TypeError, match=r"have residuals.*; hessian-free and the trust-region"):
         lc.minimize(obj, "least_squares")
+    for name in "batch_size", "truncate", "dropout", "input_noise":
+        value = 4 if name in ("batch_size", "truncate") else 0.1
+        with pytest.raises(TypeError, match=f"{name}: expected None with a DistributedObjective"):
+            lc.minimize(obj, "adam", **{name: value})
+    with pytest.raises(AttributeError, match=r"jacobian: expected an Objective, got .* residuals"):
+        obj.jacobian(net.params)
+    with pytest.raises(AttributeError, match=r"on_batch: expected an Objective, .* on workers"):
+        obj.on_batch(net.params, np.arange(3))
+    with pytest.raises(AttributeError, match="a DistributedObjective has no funn"):
+        obj.funn(net.params)
     with pytest.raises(TypeError, match="cannot be copied or pickled"):
         pickle.dumps(obj)
     with pytest.raises(AttributeError, match="retries: a DistributedObjective stays as it was"):

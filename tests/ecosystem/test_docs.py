@@ -31,6 +31,7 @@ def public_names():
             yield name
     for room in (
         "datasets",
+        "decoding",
         "estimators",
         "export",
         "interop.onnx",

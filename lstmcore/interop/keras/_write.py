@@ -144,6 +144,8 @@ def _misfits(net):
             for name, (value, what) in _UNSAID.items()
             if name in layer.options and not _equals(layer.options[name], value)
         ]
+        if layer.token_sizes:
+            reasons.append("tokens of several kinds, or beside numbers")
         reasons += _activation_misfits(layer)
         reasons += _direction_misfits(net, k, layer)
         if reasons:

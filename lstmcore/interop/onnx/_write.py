@@ -16,9 +16,9 @@ import numpy as np
 
 from ..._archive import at_once
 from ..._checks import as_flag
-from ..._initial import refuse_initial
 from ..._readout import READOUTS
 from ..._version import __version__
+from ...cells import Weights
 from ._activations import OF_NODES
 from ._write_graph import FLOAT, INT32, INT64, Graph, helper
 from ._write_layers import activation_of, arranged, attributes_of, beyond_onnx
@@ -34,7 +34,6 @@ def to_onnx(
 ) -> bytes | None:
     """What `Network.to_onnx` does."""
     lengths, states = as_flag(lengths, "lengths"), as_flag(states, "states")
-    refuse_initial(net, "the graph does not compute")
     _refuse(net, states)
     data = _Writer(net, lengths, states).model().SerializeToString(deterministic=True)
     if path is None:
@@ -63,6 +62,11 @@ def _refuse(net, states):
                     f"states: expected False, for layers[{k}] {how} and needs whole sequences, "
                     "got True"
                 )
+        if net.initial is not None:
+            raise ValueError(
+                "states: expected False with a network whose initial states are a function of "
+                "features, which a graph that is given states does not compute, got True"
+            )
 
 
 def _shared(make):
@@ -79,13 +83,13 @@ def _shared(make):
 
 
 def _as_float32(array, k):
-    """Parameters of layer k as the file has them."""
+    """Parameters of layer k as the file has them; or of "initial"."""
     with np.errstate(over="ignore"):  # what does not fit becomes infinite and is refused as such
         array = np.asarray(array, np.float32)
     if not np.isfinite(array).all():
         raise ValueError(
             "net: expected parameters that are finite in float32, got NaN or infinity in "
-            f"layers[{k}]"
+            + (k if k == "initial" else f"layers[{k}]")
         )
     return array
 
@@ -114,6 +118,9 @@ class _Writer:
             graph.input("X", INT64, ["B", "T"], f"tokens 0 to {net.input_size - 1}")
         else:
             graph.input("X", FLOAT, ["B", "T", net.input_size], "sequences")
+        if net.initial is not None:
+            text = "of each sequence, for the initial states"
+            graph.input("features", FLOAT, ["B", net.feature_size], text)
         if lengths:
             text = "steps of each sequence, 0 to T; what lies after them does not count"
             graph.input("lengths", INT64, ["B"], text)
@@ -182,7 +189,9 @@ class _Writer:
         y, by_time, final, initial = "X", False, "", ""
         for k, (layer, weights) in enumerate(zip(net.layers, net.weights, strict=True)):
             graph.scope = f"{k}."
-            if not layer.is_recurrent:
+            if layer.token_sizes:
+                y = self._looked_up(layer, weights[0], y)
+            elif not layer.is_recurrent:
                 y = self._dense(k, layer, weights[0], y)
             else:
                 y, final, initial = self._recurrent(k, layer, weights, y, by_time)
@@ -228,6 +237,26 @@ class _Writer:
         op, n_parameters = OF_NODES[name]
         parameters = [("alpha", alpha), ("beta", beta)][:n_parameters]
         return graph.add(op, y, **dict(parameters))
+
+    def _looked_up(self, layer, weights, x):
+        """The vectors of the tokens in the first columns, and the numbers after them."""
+        graph, n, values = self._graph, len(layer.token_sizes), []
+        for j, W in enumerate(weights.blocks):
+            column = graph.add("Gather", x, graph.integer(j), axis=2)
+            tokens = graph.add("Cast", column, to=INT64)
+            table = self._constant(0, f"W{j}", W.T)
+            values.append(graph.add("Gather", table, tokens, axis=0))
+        if layer.input_size > n:
+            ends = graph.integers(n), graph.integers(layer.input_size), graph.integers(2)
+            values.append(graph.add("Slice", x, *ends))
+        return graph.add("Concat", *values, axis=2)
+
+    @_shared
+    def _all_initial(self):
+        """All initial states (B, S), of the features."""
+        net = self._net
+        weights = Weights((net.blocks["initial.W"], net.blocks.get("initial.b")), ())
+        return self._dense("initial", net.initial, weights, "features")
 
     def _numbers(self, tokens, W):
         """Tokens as numbers, and the weights (D, rows, features) by which they count.
@@ -289,6 +318,10 @@ class _Writer:
         """A layer's initial states (D, B, H); "" for zero."""
         graph, H = self._graph, layer.hidden_size
         values = []
+        if self._net.initial is not None:
+            for j in range(len(layer.states)):
+                values.append(self._from_features(k, layer, j))
+            return values
         for j, state in enumerate(layer.states):
             name = f"{k}.{state}"
             if layer.learns_states:  # the graph alone does not say it of a state that is zero
@@ -309,6 +342,18 @@ class _Writer:
             else:
                 values.append("")
         return values
+
+    def _from_features(self, k, layer, j):
+        """A layer's initial states j (D, B, H), of features."""
+        graph, H, n = self._graph, layer.hidden_size, len(layer.states)
+        first = sum(below.output_size * len(below.states) for below in self._net.layers[:k])
+        parts = []
+        for d in range(layer.directions):
+            at = first + (d * n + j) * H
+            ends = graph.integers(at), graph.integers(at + H), graph.integers(1)
+            part = graph.add("Slice", self._all_initial, *ends)
+            parts.append(graph.add("Unsqueeze", part, graph.integers(0)))
+        return graph.add("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
 
     def _side_by_side(self, layer, y, axis):
         """The outputs of a layer's directions, which are an axis of y, as one vector."""
