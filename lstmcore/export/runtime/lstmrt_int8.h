@@ -130,17 +130,11 @@ LSTMRT_INLINE uint32_t lstmrt_high(uint32_t a, uint32_t b)
     return (uint32_t)(((uint64_t)a * b) >> 32);
 }
 
-/* The integer nearest to v, |v| < 2^31 */
-LSTMRT_INLINE int32_t lstmrt_nearest(lstmrt_real v)
-{
-    return (int32_t)(v + LSTMRT_COPYSIGN(LSTMRT_R(0.5), v));
-}
-
 LSTMRT_INLINE int32_t lstmrt_rounded(lstmrt_real v)
 {
     v = v < LSTMRT_R(-2147483520.0) ? LSTMRT_R(-2147483520.0) : v;
     v = v < LSTMRT_R(2147483520.0) ? v : LSTMRT_R(2147483520.0); /* a NaN too */
-    return lstmrt_nearest(v);
+    return (int32_t)(v + LSTMRT_COPYSIGN(LSTMRT_R(0.5), v));
 }
 
 /* 2^n for n from -126 to 127 */
@@ -596,7 +590,7 @@ LSTMRT_INLINE const int16_t *lstmrt_quantized(const lstmrt_real *x, size_t n_ste
                 memcpy(&v, &bits, sizeof v);
                 *saturated = 1;
             }
-            out[t * n + k] = (int16_t)lstmrt_nearest(v);
+            out[t * n + k] = (int16_t)(v + (bits >> 31 ? LSTMRT_R(-0.5) : LSTMRT_R(0.5)));
         }
     return out;
 }
