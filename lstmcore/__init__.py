@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         label_error_rate,
     )
     from .distributed import DistributedObjective, split
-    from .export import export_c
+    from .export import CalibrationWarning, export_c
     from .functional import (
         gru_backward,
         gru_forward,
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from .training import fit
 
 _LAZY = {
+    "CalibrationWarning": "export",
     "ConvergenceWarning": "_minimize",
     "DistributedObjective": "distributed",
     "NGram": "decoding",
@@ -105,6 +106,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "CalibrationWarning",
     "ConvergenceWarning",
     "Dense",
     "DistributedObjective",

@@ -122,8 +122,11 @@ def test_int8_gives_the_recorded_outputs_and_states_its_error(name, tmp_path):
     net, data = export_models.network(name), export_models.sequences()
     report = export_c(net, tmp_path, "model", dtype="int8", data=data)
     run_self_test(tmp_path, "model", flags=["-O1", *WARNINGS])
-    wanted = net.predict(data)
-    assert 0 < report.error < 0.05 * max(1, np.abs(wanted).max())
+    size = max(1, np.abs(net.predict(data)).max())
+    # a cell that never forgets adds its errors up
+    integrates = name in ("no_gates", "no_squashing")
+    assert 0 < report.details["rms_error"] < (0.2 if integrates else 0.02) * size
+    assert report.error > report.details["rms_error"]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,8 @@ def test_int8_gives_the_integers_of_the_model_in_numpy(name, tmp_path):
     """Where nothing goes through float, and the outputs' own activation rounds nothing."""
     layers, _, readout = export_models.networks()[name]
     net = trained_like(*layers, readout=readout)
-    export_c(net, tmp_path, "model", dtype="int8", data=export_models.sequences())
+    data = export_models.sequences(count=50)
+    export_c(net, tmp_path, "model", dtype="int8", data=data)
     assert "largest difference 0," in run_self_test(tmp_path, "model")
 
 
@@ -409,7 +413,7 @@ def test_no_name_is_one_of_the_librarys_own_header(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::lstmcore.ConvergenceWarning")
 def test_int8_follows_a_trained_network(tmp_path):
-    years = np.arange(120)[None, :, None]
+    years = np.arange(200)[None, :, None]
     wave = np.sin(0.3 * years) * np.exp(-years / 200)
     net = lc.Network([lc.LSTM(1, 32, peepholes=True), lc.Dense(32, 1)], seed=0)
     lc.fit(net, wave[:, :-1], wave[:, 1:], max_iter=60)

@@ -94,7 +94,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::lstmcore.CalibrationWarning")
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_a_format_cannot_hold_is_refused_by_name(case, tmp_path):
     dtype, net, data, words = REFUSED[case]
@@ -125,6 +125,7 @@ def random_network(rng):
     return lc.Network(layers, seed=rng)
 
 
+@pytest.mark.filterwarnings("ignore::lstmcore.CalibrationWarning")
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
 @pytest.mark.parametrize("seed", range(40))
 def test_any_network_is_exported_in_finite_numbers_or_refused_by_name(dtype, seed, tmp_path):

@@ -4,7 +4,7 @@ A number v with n fractional bits is the integer v 2^n. Results are those of the
 bit but for activations that go through float.
 """
 
-from math import floor, log2
+from math import floor, log2, sqrt
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from .._reference import apply_activation
 
 A_BITS = 16  # LSTMRT_A_BITS: fractional bits of a pre-activation
 HEADROOM = 1.25  # of inputs and of signals without a bound, over what calibration has seen
+ENOUGH_STEPS = 200  # of calibration; of fewer the largest that was seen says less
 
 _IDENTITY, _LOGISTIC, _TANH, _RELU, _LOGISTIC_1, _LOGISTIC_2 = range(6)
 _SOFTSIGN, _HARD_SIGMOID, _SCALED_TANH = 6, 10, 11
@@ -142,6 +143,11 @@ def signal_bits(most, largest):
         return 15
     reach = min(most, HEADROOM * largest) if most > 1 else largest
     return int(np.clip(floor(log2(32767 / max(reach, 1e-9))), 0, 15))
+
+
+def headroom(steps):
+    """`HEADROOM` of inputs after so many steps of calibration."""
+    return HEADROOM * min(4.0, max(1.0, sqrt(ENOUGH_STEPS / steps)))
 
 
 def wide_bits(largest):

@@ -1,16 +1,24 @@
 """Exports in int8: a network in the integers of lstmrt_int8.h, calibrated on typical inputs."""
 
+import warnings
+
 import numpy as np
 
 from .. import _reference as twin
-from ._fixed_point import HEADROOM, in_integers
+from ._fixed_point import headroom, in_integers
 from ._format import RECORDED_STEPS, Exported, Format, Number, largest_error
 from ._int8_cells import integer_part, output_bits, signals_of
+from ._matrix import ENOUGH_ROWS
 from ._source import array, literal
 
 MOST_STEPS = 20_000  # of calibration; more would not change ranges and covariances much
 _MOST_SIGNAL = 2.0**40
 DAMPINGS = (1e-2, 1e-3, 1e-4)  # of the covariances, by their mean eigenvalue; the best is kept
+_LEAST_MOVE = 1e-3  # of a pre-activation, by inputs on which a network can be calibrated
+
+
+class CalibrationWarning(UserWarning):
+    """The data are too few or too uniform for a sound calibration of an int8 export."""
 
 
 # ------------------------------------------------------------------------------- one part
@@ -42,7 +50,7 @@ def _best_shift(part, signals, scales, h_bits, lowest):
     return min(noise, key=noise.get)
 
 
-def _calibrated(part, signals, v, lengths, scales, h_bits, input_shift):
+def _calibrated(part, signals, v, lengths, scales, h_bits, input_shift, dampings):
     """An `IntegerPart` and its outputs over integer inputs v.
 
     Calibrated first on the float signals, then on those that the integers themselves give: so the
@@ -50,7 +58,7 @@ def _calibrated(part, signals, v, lengths, scales, h_bits, input_shift):
     """
     valid = np.arange(signals.y.shape[1]) < lengths[:, None]
     scale, best, least = 1.0 if part.is_output else 2.0**-h_bits, None, np.inf
-    for damping in DAMPINGS:
+    for damping in dampings:
         rows = None
         for _ in range(2):
             integer = integer_part(part, signals, rows, scales, h_bits, input_shift, damping)
@@ -74,13 +82,16 @@ class IntegerNetwork:
         Of the inputs.
     read_scale : float
         What one unit of the last layer's outputs stands for, where they are integers.
+    dampings : list of lists of float
+        Of each part, that of the calibration that was kept. Given such a list no other is tried.
     """
 
-    def __init__(self, model, x, lengths):
-        self.model, self.parts = model, []
+    def __init__(self, model, x, lengths, dampings=None):
+        self.model, self.parts, self.dampings = model, [], []
         valid = np.arange(x.shape[1]) < lengths[:, None]
         largest = np.abs(x[valid]).max(axis=0, initial=0)
-        scales, v = np.where(largest > 0, largest, 1.0) * HEADROOM / 32767, None
+        scales = np.where(largest > 0, largest, 1.0) * headroom(lengths.sum()) / 32767
+        v = None
         for k, parts in enumerate(model.parts):
             if k == model.body:
                 x = self._read(x, lengths, np.mean)
@@ -100,11 +111,13 @@ class IntegerNetwork:
                 self.inverse_scales = _inverse(scales)
                 scales = 1 / self.inverse_scales.astype(np.float64)
                 v = self._signals(x)
+            tried = [DAMPINGS] * len(parts) if dampings is None else [[d] for d in dampings[k]]
             layer = [
-                _calibrated(part, s, v, lengths, scales, h_bits, shift)
-                for part, s, shift in zip(parts, signals, shifts, strict=True)
+                _calibrated(part, s, v, lengths, scales, h_bits, shift, some)
+                for part, s, shift, some in zip(parts, signals, shifts, tried, strict=True)
             ]
             self.parts.append([part for part, _ in layer])
+            self.dampings.append([part.damping for part, _ in layer])
             x = np.concatenate([s.y for s in signals], axis=2)
             v = np.concatenate([y for _, y in layer], axis=2)
             scales = np.full(x.shape[2], 2.0**-h_bits)
@@ -195,16 +208,10 @@ class Int8Format(Format):
                 "function of features, which have no scale in int8, got 'int8'"
             )
         sequences = _at_most(sequences, MOST_STEPS)
-        lengths = np.array([len(x) for x in sequences], dtype=np.intp)
-        padded = np.zeros((len(sequences), lengths.max(), model.inputs))
-        for row, x in zip(padded, sequences, strict=True):
-            row[: len(x)] = x
+        _check_data(model, net, sequences)
+        padded, lengths = _padded(sequences)
         integer = IntegerNetwork(model, padded, lengths)
-        got = integer.predict(padded, lengths)
-        wanted = net.predict(padded, lengths=lengths).astype(np.float64)
-        difference = got - wanted
-        if model.readout == "all":
-            difference = difference[np.arange(padded.shape[1]) < lengths[:, None]]
+        difference = _held_out_difference(model, net, sequences, integer.dampings)
 
         x = sequences[0][:RECORDED_STEPS].astype(np.float32)
         y = integer.predict(x[None].astype(np.float64), np.array([len(x)]))[0]
@@ -224,6 +231,7 @@ class Int8Format(Format):
                 "reference": net.dtype.name,
                 "rms_error": float(np.sqrt((difference**2).mean())),
                 "calibration_steps": int(lengths.sum()),
+                "calibration_sequences": len(sequences),
             },
         )
 
@@ -235,6 +243,76 @@ def _tolerance(model, y):
     """Integers agree to the bit; what goes through float may round another way at each step."""
     exact = all(in_integers(part.options) for parts in model.parts for part in parts)
     return (2e-6 if exact else 1e-3) * largest_error(model, y)
+
+
+def _padded(sequences):
+    lengths = np.array([len(x) for x in sequences], dtype=np.intp)
+    padded = np.zeros((len(sequences), lengths.max(), sequences[0].shape[1]))
+    for row, x in zip(padded, sequences, strict=True):
+        row[: len(x)] = x
+    return padded, lengths
+
+
+def _held_out_difference(model, net, sequences, dampings):
+    """By how much outputs are off on data that calibration has not seen.
+
+    A second export is calibrated on four fifths of the sequences, or of the steps of the only one,
+    and judged on the rest. The first one, which is calibrated on all, can be expected to do better.
+    """
+    if len(sequences) > 1:
+        every = min(5, len(sequences))
+        held = sequences[every - 1 :: every]
+        fitted = [x for k, x in enumerate(sequences) if k % every != every - 1]
+        first = 0
+    else:
+        held, first = sequences, len(sequences[0]) - max(1, len(sequences[0]) // 5)
+        fitted = [sequences[0][:first]]
+    integer = IntegerNetwork(model, *_padded(fitted), dampings)
+    x, lengths = _padded(held)
+    difference = integer.predict(x, lengths) - net.predict(x, lengths=lengths).astype(np.float64)
+    if model.readout != "all":
+        return difference
+    there = np.arange(x.shape[1]) < lengths[:, None]
+    there[:, :first] = False
+    return difference[there]
+
+
+def _check_data(model, net, sequences):
+    """Refuse data that say nothing, and warn of those that say little."""
+    steps = np.concatenate(sequences)
+    if len(steps) == 1:
+        raise ValueError("data: expected at least two time steps for int8, got one")
+    complaints = []
+    constant = np.flatnonzero(steps.min(axis=0) == steps.max(axis=0))
+    if len(constant) and not net.takes_tokens:
+        complaints.append(
+            f"input {constant[0]} is always {steps[0, constant[0]]:.3g}"
+            + (f", and {len(constant) - 1} more are constant" if len(constant) > 1 else "")
+            + ", so that nothing is known of its range"
+        )
+    moves = [(steps @ part.block("W").T).std(axis=0).max() for part in model.parts[0]]
+    if max(moves) < _LEAST_MOVE:
+        complaints.append(
+            f"they move no pre-activation of layer0 by more than {max(moves):.1g}: expected inputs "
+            "that differ, scaled as in training"
+        )
+    for k, parts in enumerate(model.parts):
+        rows, what = len(steps), "time steps"
+        if k >= model.body and model.readout != "all":
+            rows, what = len(sequences), "sequences"
+        columns = max(part.columns for part in parts)
+        if rows < ENOUGH_ROWS * columns:
+            complaints.append(
+                f"layer{k} has {columns} columns of weights and {rows} {what} to fit them to, "
+                f"expected at least {ENOUGH_ROWS * columns}"
+            )
+    if complaints:
+        warnings.warn(
+            "data: int8 is not soundly calibrated: " + "; ".join(complaints) + ". Give more data "
+            "as they will occur, and judge the export by its error on others",
+            CalibrationWarning,
+            stacklevel=4,
+        )
 
 
 def _at_most(sequences, steps):

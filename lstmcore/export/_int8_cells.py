@@ -152,11 +152,13 @@ class IntegerPart:
     ----------
     rows : dict of str to array
         What the matrices have met in the last `run`.
+    damping : float
+        As given.
     """
 
     def __init__(self, part, signals, rows, scales, h_bits, input_shift, damping):
         self.part, self.h_bits, self.rows = part, h_bits, rows or {}
-        self._signals, self._input_shift, self._damping = signals, input_shift, damping
+        self._signals, self._input_shift, self.damping = signals, input_shift, damping
         self._units = {"x": scales, "h": 2.0**-h_bits, "rh": 2.0**-h_bits}
         self.h0 = self._start("h0", h_bits, 32767)
         self._quantize()
@@ -206,7 +208,7 @@ class IntegerPart:
             return np.zeros((B, self.part.units), np.int64)
         return np.tile(start, (B, 1))
 
-    def _matrix(self, b, blocks, *, bits=A_BITS, what=""):
+    def _matrix(self, b, blocks, *, bits=A_BITS, least_bits=None, what=""):
         """Quantize blocks of columns, each named by the rows that it meets."""
         seen, units = self._signals.rows, self._units
         rows = [self.rows.get(key, seen[key] / units[key]) for key in blocks]
@@ -220,7 +222,8 @@ class IntegerPart:
             inputs=blocks["x"].shape[1] if mixed else columns.shape[1],
             input_shift=self._input_shift if mixed else 0,
             bits=bits,
-            damping=self._damping,
+            least_bits=least_bits,
+            damping=self.damping,
             what=self.part.name + what,
         )
 
@@ -280,12 +283,14 @@ class IntegerDense(IntegerPart):
         return {}
 
     def _quantize(self):
-        b, columns, bits = self.part.block("b"), {"x": self.part.block("W")}, A_BITS
+        b, columns = self.part.block("b"), {"x": self.part.block("W")}
         if self.part.is_output:
             reach = 32767 * np.abs(columns["x"] * self._units["x"]).sum(axis=1) + np.abs(b)
             bits = 29 - floor(log2(np.clip(reach.max(), 1e-9, 2.0**60)) + 0.1)
-            bits = self.h_bits = int(np.clip(bits, 0, 28))
-        self.matrix = self._matrix(b, columns, bits=bits)
+            self.matrix = self._matrix(b, columns, bits=int(np.clip(bits, 0, 28)), least_bits=0)
+            self.h_bits = self.matrix.bits
+        else:
+            self.matrix = self._matrix(b, columns)
 
     def _initial(self, B):
         return ()

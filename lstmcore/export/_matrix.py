@@ -12,6 +12,10 @@ from math import floor, log2
 
 import numpy as np
 
+# Rows of signals for each of their columns, of which a fit to fewer would not hold for others.
+ENOUGH_ROWS = 5
+_OUTLIER = 100  # times as large as the others
+
 
 @dataclass
 class Matrix:
@@ -23,6 +27,7 @@ class Matrix:
     multipliers: np.ndarray
     input_shift: int
     shift: int
+    bits: int
 
     def __call__(self, x, h=None):
         """Pre-activations of integer signals."""
@@ -55,17 +60,19 @@ class Matrix:
         )
 
 
-def quantized(W, b, signals, target, *, inputs, input_shift, bits, damping, what):
+def quantized(W, b, signals, target, *, inputs, input_shift, bits, damping, what, least_bits=None):
     """A `Matrix` of rows W (G, n) that multiply integer signals (steps, n), with biases b (G,).
 
     The results are to come near `target` (steps, G). Columns below `inputs` count 2^input_shift
-    times; the results have `bits` fractional bits. `damping` is that of the signals' covariance, by
-    its mean eigenvalue; `what` names the matrix in an error.
+    times; the results have `bits` fractional bits, or fewer, down to `least_bits`, where what the
+    signals' errors add to the weights would overflow. `damping` is that of the signals' covariance,
+    by its mean eigenvalue, and more where there are few signals; `what` names the matrix in an
+    error.
     """
     limit = 2.0 ** (30 - bits)
     reach = 32768 * np.abs(W).sum(axis=1) + np.abs(b)
     if not (reach < 2.0**30 * limit).all():  # so far off that what follows would overflow
-        raise _out_of_reach(what, reach, limit)
+        raise _out_of_reach(what, reach, limit, signals[:, :inputs])
     unit = np.ones(W.shape[1])
     unit[:inputs] = 2.0**input_shift
     V, U = W / unit, signals * unit
@@ -73,9 +80,24 @@ def quantized(W, b, signals, target, *, inputs, input_shift, bits, damping, what
     centred, covariance = U - mean, (U - mean).T @ (U - mean) / len(U)
     # what the signals' own errors have put in is taken out as far as weights can
     missing = target - U @ V.T - b
+    damping = damping * max(1.0, ENOUGH_ROWS * len(mean) / len(U)) ** 2
     ridge = covariance + damping * (np.trace(covariance) / len(mean) or 1.0) * np.eye(len(mean))
     V = V + np.linalg.solve(ridge, centred.T @ missing / len(U)).T
     b = target.mean(axis=0) - V @ mean
+    least_bits = bits if least_bits is None else least_bits
+    while True:
+        matrix, reach = _in_bits(V, b, mean, ridge, inputs, input_shift, bits)
+        if (reach < 2.0 ** (30 - bits)).all():
+            return matrix
+        if bits == least_bits:
+            raise _out_of_reach(what, reach, 2.0 ** (30 - bits), signals[:, :inputs])
+        bits -= 1
+
+
+def _in_bits(V, b, mean, ridge, inputs, input_shift, bits):
+    """A `Matrix` whose results have so many fractional bits, and how large they can become."""
+    unit = np.ones(V.shape[1])
+    unit[:inputs] = 2.0**input_shift
     scale = np.maximum(np.abs(V).max(axis=1) / 127, np.abs(b) / 2**28)
     # no row is 2^15 times as fine as another, and none finer than what can be told from zero
     scale = np.maximum(scale, max(scale.max() / 2**15, 2.0 ** -(bits + 30)))
@@ -89,15 +111,22 @@ def quantized(W, b, signals, target, *, inputs, input_shift, bits, damping, what
         if (reach < 2**31 - 1).all():
             break
         scale = np.where(reach < 2**31 - 1, scale, scale * 1.1)
-    if (reach * step * 2.0**bits >= 2**30).any():
-        raise _out_of_reach(what, reach * step, limit)
-    return Matrix(q, inputs, biases, multipliers, input_shift, shift)
+    return Matrix(q, inputs, biases, multipliers, input_shift, shift, bits), reach * step
 
 
-def _out_of_reach(what, reach, limit):
+def _out_of_reach(what, reach, limit, inputs):
+    size = np.sort(np.abs(inputs), axis=0)
+    usual = np.sqrt((size[:-1] ** 2).mean(axis=0)) if len(size) > 1 else size[-1]
+    ratio = np.divide(size[-1], usual, out=np.zeros(len(usual)), where=usual > 0)
+    way_out = "scale the inputs to about 1"
+    if ratio.max() > _OUTLIER:
+        way_out = (
+            f"input {ratio.argmax()} of it is {ratio.max():.0f} times as large at one step as at "
+            "the others: leave that out of the data"
+        )
     return ValueError(
         f"net: {what} can reach pre-activations of {reach.max():.3g}, expected less than "
-        f"{limit:.3g} for int8; scale the inputs to about 1"
+        f"{limit:.3g} for int8; {way_out}"
     )
 
 

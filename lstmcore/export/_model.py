@@ -74,6 +74,11 @@ class Part:
         return len(self.block("b")) - self.units
 
     @property
+    def columns(self):
+        """Of the matrix that its inputs, and its outputs of the step before, meet."""
+        return self.cell.inputs + (self.units if self.cell.states else 0)
+
+    @property
     def c_name(self):
         """As the macros of lstmrt_model.h name the cell."""
         return self.kind.upper() if self.block("Q") is None else "FGR_LSTM"

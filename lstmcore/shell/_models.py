@@ -25,7 +25,7 @@ are const (flash), and each sequence that is under way has its state in a struct
 
   {program} export model.npz build/ --name vowels --self-test
 
-writes build/vowels.h, build/vowels.c, the runtime lstmrt_*.h and the test program
+writes build/vowels.h, build/vowels.c, the runtime lstmrt_*.h and the self-test
 vowels_selftest.c. A program uses it so:
 
   #include "vowels.h"                     cc -std=c99 -O2 program.c vowels.c
@@ -36,12 +36,12 @@ vowels_selftest.c. A program uses it so:
 vowels_sequence(&state, x, n_steps, y) does many steps; with a bidirectional layer it is the only
 way and also takes a buffer of VOWELS_BUFFER(n_steps) numbers. vowels.h says it all.
 
-To prove a port, compile vowels_selftest.c and vowels.c for the device: recorded inputs must give
-the recorded outputs (exit code 0). --self-test does this on the machine you are at.
+To prove a port, compile vowels_selftest.c, too, and call vowels_selftest() on the device: 0 says
+that recorded inputs give the recorded outputs. --self-test does this on the machine you are at.
 
 --dtype int8 makes weights a quarter as large. It needs --data, typical inputs as the network was
 trained on: the ranges of all numbers and the rounding of the weights come from them, and the
-report says how far the outputs then are from the float network's.
+report says how far the outputs then are from the float network's on data left out.
 """
 
 DATA = """\

@@ -2,8 +2,9 @@
 
 Everything is emulated, so no hardware is needed. Debian packages: gcc-arm-none-eabi
 libnewlib-arm-none-eabi qemu-system-arm (Cortex-M); gcc-aarch64-linux-gnu libc6-dev-arm64-cross,
-gcc-arm-linux-gnueabihf libc6-dev-armhf-cross, gcc-riscv64-linux-gnu libc6-dev-riscv64-cross and
-qemu-user-static (Linux); clang.
+gcc-arm-linux-gnueabihf libc6-dev-armhf-cross, gcc-riscv64-linux-gnu libc6-dev-riscv64-cross,
+gcc-powerpc-linux-gnu libc6-dev-powerpc-cross and qemu-user-static (Linux); gcc-avr avr-libc simavr
+(AVR); gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf (bare RISC-V); clang, clang-19.
 """
 
 import shutil
@@ -106,6 +107,8 @@ CORTEX_M4F = _cortex_m(
     "cortex-m4f", "mps2-an386", ("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
 )
 CORTEX_M3 = _cortex_m("cortex-m3", "mps2-an385", ("-mcpu=cortex-m3", "-mfloat-abi=soft"))
+CORTEX_M0 = _cortex_m("cortex-m0plus", "mps2-an385", ("-mcpu=cortex-m0plus", "-mfloat-abi=soft"))
+POWERPC = Target("powerpc", "powerpc-linux-gnu-gcc", (), ("qemu-ppc-static",))  # big-endian
 TARGETS = [
     CORTEX_M4F,
     CORTEX_M3,

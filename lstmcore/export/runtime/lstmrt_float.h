@@ -352,6 +352,7 @@ LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const lstmrt_real *x
 #define LSTMRT_TAKE(s, x, n_steps) (x)
 #define LSTMRT_TAKE_ONE(s, token, room) NULL
 #define LSTMRT_SATURATED
+#define lstmrt_copy(to, from, n) memcpy(to, from, (n) * sizeof *(to))
 #define LSTMRT_READ_SCALE 1
 #define lstmrt_output_dense lstmrt_dense_step
 #define lstmrt_output_copy(in, scale, y, n) memcpy(y, in, (n) * sizeof *(y))
@@ -363,15 +364,16 @@ LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const lstmrt_real *x
 #define LSTMRT_ROUNDED
 #endif
 
-/* sum += h; what its rounding has lost goes into `lost`, so that millions of steps lose nothing
- * (D. E. Knuth, The Art of Computer Programming 2, section 4.2.2, theorem B). */
+/* sum += h; what its rounding has lost is added at the next step, so that the error does not grow
+ * with their number (W. Kahan, Communications of the ACM 8, 1965, p. 40). */
 LSTMRT_INLINE void lstmrt_add(lstmrt_real *sum, lstmrt_real *lost, const lstmrt_real *h, size_t n)
 {
     size_t j;
     for (j = 0; j < n; j++) {
-        const LSTMRT_ROUNDED lstmrt_real total = sum[j] + h[j], added = total - sum[j];
-        const LSTMRT_ROUNDED lstmrt_real rest = total - added, missed = h[j] - added;
-        lost[j] += (sum[j] - rest) + missed;
+        const lstmrt_real next = h[j] + lost[j];
+        const LSTMRT_ROUNDED lstmrt_real total = sum[j] + next, added = total - sum[j];
+        const lstmrt_real missed = next - added;
+        lost[j] = missed - missed == 0 ? missed : LSTMRT_R(0.0); /* of an infinite sum nothing is */
         sum[j] = total;
     }
 }
@@ -386,16 +388,14 @@ LSTMRT_INLINE void lstmrt_largest(lstmrt_real *largest, const lstmrt_real *h, in
             largest[j] = h[j];
 }
 
-/* mean (n) of what was added in so many steps; 0 of none. Of an infinite sum `lost` is NaN. */
+/* mean (n) of what was added in so many steps; 0 of none */
 LSTMRT_INLINE void lstmrt_mean(const lstmrt_real *sum, const lstmrt_real *lost, uint64_t steps,
                                lstmrt_real *mean, size_t n)
 {
     const lstmrt_real count = lstmrt_count(steps);
     size_t j;
-    for (j = 0; j < n; j++) {
-        const lstmrt_real total = sum[j] + lost[j];
-        mean[j] = steps ? (total == total ? total : sum[j]) / count : LSTMRT_R(0.0);
-    }
+    for (j = 0; j < n; j++)
+        mean[j] = steps ? (sum[j] + lost[j]) / count : LSTMRT_R(0.0);
 }
 #define LSTMRT_TAKE_MEAN(s, n) lstmrt_mean((s)->sum, (s)->lost, (s)->steps, (s)->read, n)
 

@@ -130,17 +130,11 @@ LSTMRT_INLINE uint32_t lstmrt_high(uint32_t a, uint32_t b)
     return (uint32_t)(((uint64_t)a * b) >> 32);
 }
 
-/* The integer nearest to v, |v| < 2^31 */
-LSTMRT_INLINE int32_t lstmrt_nearest(lstmrt_real v)
-{
-    return (int32_t)(v + LSTMRT_COPYSIGN(LSTMRT_R(0.5), v));
-}
-
 LSTMRT_INLINE int32_t lstmrt_rounded(lstmrt_real v)
 {
     v = v < LSTMRT_R(-2147483520.0) ? LSTMRT_R(-2147483520.0) : v;
     v = v < LSTMRT_R(2147483520.0) ? v : LSTMRT_R(2147483520.0); /* a NaN too */
-    return lstmrt_nearest(v);
+    return (int32_t)(v + LSTMRT_COPYSIGN(LSTMRT_R(0.5), v));
 }
 
 /* 2^n for n from -126 to 127 */
@@ -391,10 +385,26 @@ LSTMRT_INLINE void lstmrt_affine(const lstmrt_matrix *m, const int16_t *x, const
 
 /* ---- layers --------------------------------------------------------------------------------- */
 
+/* Signals from one place to another. Where nothing may be read but at multiples of its size, which
+ * -mno-unaligned-access says, the library's memcpy is not to be trusted with them: it was compiled
+ * without that option. */
+LSTMRT_INLINE void lstmrt_copy(int16_t *to, const int16_t *from, size_t n)
+{
+#if defined(__GNUC__) && defined(__arm__) && !defined(__ARM_FEATURE_UNALIGNED)
+    size_t j;
+    for (j = 0; j < n; j++) {
+        to[j] = from[j];
+        __asm__ volatile(""); /* or GCC makes a memcpy of the loop */
+    }
+#else
+    memcpy(to, from, n * sizeof *to);
+#endif
+}
+
 LSTMRT_INLINE void lstmrt_start(int16_t *h, const int16_t *start, size_t n)
 {
     if (start)
-        memcpy(h, start, n * sizeof *h);
+        lstmrt_copy(h, start, n);
     else
         memset(h, 0, n * sizeof *h);
 }
@@ -601,7 +611,7 @@ LSTMRT_INLINE const int16_t *lstmrt_quantized(const lstmrt_real *x, size_t n_ste
                 memcpy(&v, &bits, sizeof v);
                 *saturated = 1;
             }
-            out[t * n + k] = (int16_t)lstmrt_nearest(v);
+            out[t * n + k] = (int16_t)(v + (bits >> 31 ? LSTMRT_R(-0.5) : LSTMRT_R(0.5)));
         }
     return out;
 }

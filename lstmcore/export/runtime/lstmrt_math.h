@@ -48,10 +48,11 @@
 
 /* GCC compiles what follows, to the end of lstmrt_model.h, as with -O2 where the command line says
  * -O0 or -Os: without optimization the functions that should vanish into their callers fill flash
- * and stack, and -Os does not keep sums in registers. Integers without vectors do so at every
- * level, as -O3 unrolls loops that are better left alone. */
+ * and stack, and -Os does not keep sums in registers. Of integers without vectors it does so at
+ * every level, as -O3 unrolls loops that are better left alone. */
 #if defined(__GNUC__) && !defined(__clang__) && !defined(LSTMRT_KEEP_OPTIMIZATION) &&              \
-    (!defined(__OPTIMIZE__) || defined(__OPTIMIZE_SIZE__) || (LSTMRT_INTEGERS && !LSTMRT_WIDE))
+    (!defined(__OPTIMIZE__) || defined(__OPTIMIZE_SIZE__) ||                                       \
+     (LSTMRT_INTEGERS && !LSTMRT_WIDE && !defined(__ARM_FEATURE_MVE)))
 #define LSTMRT_OPTIMIZE 1
 #pragma GCC push_options
 #pragma GCC optimize("O2")

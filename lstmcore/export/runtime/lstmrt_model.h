@@ -93,7 +93,7 @@ static inline void lstmrt_run(lstmrt_state *s, lstmrt_step step, int reverse, si
     size_t t;
     for (t = 0; t < n_steps; t++) {
         const size_t at = reverse ? n_steps - 1 - t : t;
-        memcpy(to + at * width, step(s, from + at * inputs), units * sizeof *to);
+        lstmrt_copy(to + at * width, step(s, from + at * inputs), units);
     }
 }
 
@@ -198,9 +198,8 @@ static inline const lstmrt_signal *lstmrt_read(lstmrt_state *s)
 #elif LSTMRT_READOUT == LSTMRT_MAX
     return s->read;
 #elif LSTMRT_READ_BOTH
-    memcpy(s->read, s->LSTMRT_READ_LAYER.forward.h, sizeof s->LSTMRT_READ_LAYER.forward.h);
-    memcpy(s->read + LSTMRT_READ / 2, s->LSTMRT_READ_LAYER.backward.h,
-           sizeof s->LSTMRT_READ_LAYER.backward.h);
+    lstmrt_copy(s->read, s->LSTMRT_READ_LAYER.forward.h, LSTMRT_READ / 2);
+    lstmrt_copy(s->read + LSTMRT_READ / 2, s->LSTMRT_READ_LAYER.backward.h, LSTMRT_READ / 2);
     return s->read;
 #else
     return s->LSTMRT_READ_LAYER.h;
