@@ -4,7 +4,7 @@
     LSTMCORE_ISA=avx2 python bench/bits.py --against before.txt
 
 A line is "name digest", one for each array: outputs, states, losses and gradients of every layer,
-variant, dtype, readout and loss; unequal lengths, tokens, checkpoints, streams, threads; the
+variant, dtype, readout and loss; unequal lengths, tokens, checkpoints, streams, threads; texts; the
 numbers of the exports and what the exported C computes, where there is a compiler. `--against`
 names the lines that differ or are missing and then exits with 1; lines that only the new code has
 are listed. Digests compare on one machine, with one NumPy and one C compiler.
@@ -309,6 +309,23 @@ def of_counts_and_gaps(digests):
                     digests.add(f"{case}/stream", steps)
 
 
+def of_unsegmented_sequences(digests):
+    """CTC, and what decoding makes of its outputs."""
+    B, T, K = len(LENGTHS), max(LENGTHS), 5
+    rng = generator("unsegmented")
+    X = rng.standard_normal((B, T, INPUTS))
+    Y = [rng.integers(1, K, n // 2) for n in LENGTHS]
+    for dtype in DTYPES:
+        layers = [lc.LSTM(INPUTS, 5, peepholes=True, bidirectional=True), lc.Dense(10, K)]
+        net = make_network("unsegmented", layers, "ctc", "all", dtype)
+        case = f"unsegmented/{dtype}"
+        digests.add(f"{case}/loss_and_grad", net.loss_and_grad(X, Y, LENGTHS))
+        found = lc.decode(net, X, LENGTHS, width=4)
+        digests.add(f"{case}/decode", [result.score for result in found])
+        found = lc.alignment(net, X, Y, LENGTHS)
+        digests.add(f"{case}/alignment", np.concatenate([result.path for result in found]))
+
+
 def steps_and_streams(digests, case, net, X, tokens):
     token, of_tokens = int(tokens[0, 0]), taking_tokens(net)
     y, state = net.step(X[:, 0])
@@ -431,6 +448,24 @@ def of_long_sequences(digests):
                         for t in range(12):
                             y = stream(X[:, t])
                         digests.add(f"{case}/stream", (y, stream.state))
+
+
+def of_generation(digests):
+    """Drawn texts, and numbers that are fed back."""
+    V = 40
+    for cell in (lc.LSTM, lc.GRU, lc.RNN):
+        for dtype in DTYPES:
+            layers = [cell(V, 33, tokens=True), lc.Dense(33, V)]
+            net = make_network(f"{cell.__name__}, text", layers, "cross_entropy", "all", dtype)
+            case = f"generate/{cell.__name__}/{dtype}"
+            for options in ({}, {"temperature": 0.7, "top_k": 9}, {"temperature": 0}, {"stop": 3}):
+                drawn = net.generate(0, 100, rng=0, n=3, return_log_prob=True, **options)
+                digests.add(f"{case}/{options}", [np.concatenate(part) for part in drawn])
+            layers = [cell(INPUTS, 20), lc.Dense(20, INPUTS)]
+            for loss in ("squared_error", "binary_cross_entropy"):
+                net = make_network(f"{cell.__name__}, numbers", layers, loss, "all", dtype)
+                drawn, state = net.generate(None, 50, rng=0, n=3, return_state=True)
+                digests.add(f"{case}/{loss}", (drawn, state))
 
 
 def of_activations(digests):
@@ -601,9 +636,11 @@ def compute():
         of_networks,
         of_choices,
         of_counts_and_gaps,
+        of_unsegmented_sequences,
         of_functions,
         of_long_sequences,
         of_activations,
+        of_generation,
         of_training,
         of_exports,
     ):
