@@ -4,7 +4,7 @@
     LSTMCORE_ISA=avx2 python bench/bits.py --against before.txt
 
 A line is "name digest", one for each array: outputs, states, losses and gradients of every layer,
-variant, dtype, readout and loss; unequal lengths, tokens, checkpoints, streams, threads; the
+variant, dtype, readout and loss; unequal lengths, tokens, checkpoints, streams, threads; texts; the
 numbers of the exports and what the exported C computes, where there is a compiler. `--against`
 names the lines that differ or are missing and then exits with 1; lines that only the new code has
 are listed. Digests compare on one machine, with one NumPy and one C compiler.
@@ -450,6 +450,24 @@ def of_long_sequences(digests):
                         digests.add(f"{case}/stream", (y, stream.state))
 
 
+def of_generation(digests):
+    """Drawn texts, and numbers that are fed back."""
+    V = 40
+    for cell in (lc.LSTM, lc.GRU, lc.RNN):
+        for dtype in DTYPES:
+            layers = [cell(V, 33, tokens=True), lc.Dense(33, V)]
+            net = make_network(f"{cell.__name__}, text", layers, "cross_entropy", "all", dtype)
+            case = f"generate/{cell.__name__}/{dtype}"
+            for options in ({}, {"temperature": 0.7, "top_k": 9}, {"temperature": 0}, {"stop": 3}):
+                drawn = net.generate(0, 100, rng=0, n=3, return_log_prob=True, **options)
+                digests.add(f"{case}/{options}", [np.concatenate(part) for part in drawn])
+            layers = [cell(INPUTS, 20), lc.Dense(20, INPUTS)]
+            for loss in ("squared_error", "binary_cross_entropy"):
+                net = make_network(f"{cell.__name__}, numbers", layers, loss, "all", dtype)
+                drawn, state = net.generate(None, 50, rng=0, n=3, return_state=True)
+                digests.add(f"{case}/{loss}", (drawn, state))
+
+
 def of_activations(digests):
     """Every activation from the smallest numbers to the largest that do not overflow."""
     positive = np.geomspace(1e-30, 1e4, 4001)
@@ -622,6 +640,7 @@ def compute():
         of_functions,
         of_long_sequences,
         of_activations,
+        of_generation,
         of_training,
         of_exports,
     ):

@@ -89,6 +89,47 @@ int main(void)
     return REPORT;
 }
 """
+# Of a network of tokens: a step of a one-hot vector, one of a token, and a generated token.
+TOKENS_PROGRAM = """\
+#include <stdio.h>
+#include "model.h"
+#define SYSTICK ((volatile uint32_t *)0xE000E010u)
+enum { STEPS = 200 };
+static model_state state;
+static float x[MODEL_INPUTS], y[MODEL_OUTPUTS];
+
+int main(void)
+{
+    uint64_t seed = 1;
+    size_t token = 0;
+    int k, way;
+    for (way = 0; way < 3; way++) {
+        uint32_t ticks;
+        SYSTICK[1] = 0xFFFFFF;
+        SYSTICK[2] = 0;
+        SYSTICK[0] = 5;
+        while (SYSTICK[2] == 0) {
+        }
+        model_reset(&state);
+        ticks = SYSTICK[2];
+        for (k = 0; k < STEPS; k++) {
+            token = (size_t)(k * 7 % MODEL_INPUTS);
+            if (way == 0) {
+                x[token] = 1.0f;
+                model_step(&state, x, y);
+                x[token] = 0.0f;
+            } else if (way == 1) {
+                model_step_token(&state, token, y);
+            } else {
+                token = model_generate(&state, token, 0.8f, model_uniform(&seed), y);
+            }
+        }
+        ticks = (ticks - SYSTICK[2]) & 0xFFFFFF;
+        printf("%lu ", (unsigned long)ticks * 40 / STEPS);
+    }
+    return 0;
+}
+"""
 HOST_PROGRAM = """\
 #define _POSIX_C_SOURCE 199309L
 #include <stdio.h>
@@ -205,6 +246,23 @@ def cortex_m_table(target, sizes):
             )
 
 
+def tokens_table(target, sizes, tokens=64):
+    print(f"\n{target.name}, LSTM({tokens}, H, tokens=True) and Dense(H, {tokens}): instructions")
+    print(f"{'':34}{'H':>4} {'one-hot step':>13} {'step_token':>11} {'generate':>9}")
+    data = np.random.default_rng(0).integers(0, tokens, (2, 100))
+    for dtype, hidden in product(("float32", "int8"), sizes):
+        layers = [lc.LSTM(tokens, hidden, tokens=True), lc.Dense(hidden, tokens)]
+        net = lc.Network(layers, "cross_entropy", seed=0)
+        with tempfile.TemporaryDirectory() as directory:
+            export_c(net, directory, "model", dtype=dtype, data=data)
+            run_self_test(directory, "model")
+            main, program = Path(directory, "main.c"), Path(directory, "main.elf")
+            main.write_text(TOKENS_PROGRAM)
+            target.build([main, Path(directory, "model.c")], program)
+            step, token, generate = map(int, target.run(program).split())
+        print(f"{f'lstmcore {dtype}':34}{hidden:4} {step:13,} {token:11,} {generate:9,}")
+
+
 def peers_table():
     print("\nPublished of others (same shapes, same processor, same way of counting)")
     print(f"{'':34}{'H = 8':>10} {'32':>9} {'64':>9} {'RAM, 32':>9} {'flash, 32':>10}")
@@ -243,6 +301,7 @@ def main():
             print(f"{target.name} left out: {', '.join(target.missing())} not installed")
         elif arguments.sizes:
             cortex_m_table(target, arguments.sizes)
+            tokens_table(target, arguments.sizes)
     peers_table()
     host_table(arguments.host_sizes)
 

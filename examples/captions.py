@@ -115,16 +115,8 @@ def train(vocabulary, features, phrases, l2, seed):
 
 def write(net, vocabulary, features, longest=12):
     """The phrase for each row of features, word by word the most probable one."""
-    stream = net.stream(len(features), features=features)
-    words, written = np.zeros(len(features), int), []
-    for _ in range(longest):
-        words = stream(words).argmax(axis=1)
-        written.append(words)
-    phrases = []
-    for numbers in np.array(written).T:
-        end = int(np.argmin(numbers)) if (numbers == 0).any() else longest
-        phrases.append([vocabulary.words[number] for number in numbers[:end]])
-    return phrases
+    drawn = net.generate(0, longest, temperature=0, stop=0, features=features)
+    return [[vocabulary.words[number] for number in numbers if number] for numbers in drawn]
 
 
 def exact(phrases, others):

@@ -15,12 +15,17 @@ from ._outputs import OUTPUTS
 from ._stream import not_a_number
 from .losses import CrossEntropy, Loss
 from .losses._draws import check_temperature
-from .sequences import as_tokens, check_tokens, make_batch
+from .sequences import as_tokens, check_columns, check_tokens, make_batch
 from .streaming import Stream
 
 _MOST_SEQUENCES = 1 << 24
 _STRETCH = 1024  # steps of a prime whose outputs are in memory at a time
 _FEED = "; feed= takes a function that makes inputs of draws"
+
+
+def draws_classes(loss):
+    """Whether a draw is a class by its probability among softmax outputs, and nothing else."""
+    return loss.output == "softmax" and type(loss).sample is CrossEntropy.sample
 
 
 class Generation:
@@ -41,11 +46,11 @@ class Generation:
         self._loss, self._passes = loss, passes
         layers = states.parts.layers
         self._I, self._K = layers[0].input_size, layers[-1].output_size
-        self._takes_tokens, self._dtype = layers[0].tokens, states.dtype
-        sample = type(loss).sample
+        self._takes_tokens, self._token_sizes = layers[0].tokens, layers[0].token_sizes
+        self._dtype = states.dtype
         # Classes that the stream draws, and outputs that are their own draws.
-        self._draws_classes = output.name == "softmax" and sample is CrossEntropy.sample
-        self._gives_outputs = output.name == "identity" and sample is Loss.sample
+        self._draws_classes = draws_classes(loss)
+        self._gives_outputs = loss.output == "identity" and type(loss).sample is Loss.sample
 
     def run(
         self,
@@ -103,7 +108,7 @@ class Generation:
             else:
                 self._one_by_one(x, draws, ends, feed, made, alone)
             drawn, p = draws.drawn, draws.p
-        elif self._gives_outputs and feed is None and ends is None:
+        elif self._gives_outputs and not self._token_sizes and feed is None and ends is None:
             y = np.empty((steps, len(x), self._K), self._dtype)
             stream._feed_back(x, y)
             made.end_all(steps)
@@ -238,6 +243,8 @@ class Generation:
             prime = prime[None]
         tokens = self._takes_tokens
         batch = make_batch(prime, self._I, self._dtype, name="prime", tokens=tokens)
+        if self._token_sizes:
+            batch = check_columns(batch, self._token_sizes, "prime")
         rows = batch.input_rows()
         return [rows[a:b] for a, b in pairwise(batch.offsets.tolist())], alone
 
@@ -322,6 +329,7 @@ class _Classes:
             x, tokens = None, x.copy()
         else:
             tokens = np.empty(len(x), np.intp)
+            x = self._stream._look_up(x)
         self._steps(1, x, tokens, rows, None, t)
         return tokens
 

@@ -305,6 +305,9 @@ def scale_complaint(net, examples):
     if inputs.dtype == net.dtype:  # not tokens
         n = len(net.layers[0].token_sizes)  # columns that are no quantities
         found += _complaints("X", _moments(inputs[:, n:]), _is_far_input, n)
+    if examples.batch.features is not None:
+        moments = _moments(examples.batch.features)
+        found += _complaints("features (B, F)", moments, _is_far_input)
     if net.loss_name == SquaredError.name:
         scored, targets = examples.weights > 0, examples.targets.values
         if scored.ndim == 1:

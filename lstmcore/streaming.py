@@ -241,11 +241,14 @@ class Stream(Fixed, Runner):
             out = np.empty(shape, self._dtype)
         else:
             _check_out(out, shape, self._dtype)
-        rows = rows[:, 0]
+        self._run(self._look_up(rows[:, 0]), out)
+        return out
+
+    def _look_up(self, rows):
+        """What the running layers read, without gaps, of checked rows of inputs or tokens."""
         if self._first:
             rows = self._layers[0].look_up(rows, *self._weights[0])
-        self._run(np.ascontiguousarray(rows), out)
-        return out
+        return np.ascontiguousarray(rows)
 
 
 def _check_out(out, shape, dtype):

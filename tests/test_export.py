@@ -535,3 +535,45 @@ def test_command_line_exports_and_tests(tmp_path, capsys):
     assert "overwrite" in capsys.readouterr().err
     assert main(["info", str(tmp_path / "wave.npz")]) == 0
     assert "LSTM(2, 4)" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------- features of a sequence
+
+
+FEATURED = {
+    "stack": lambda: [lc.LSTM(3, 5, peepholes=True), lc.GRU(5, 4), lc.Dense(4, 2)],
+    "gate recurrence": lambda: [lc.LSTM(3, 4, gate_recurrence=True), lc.Dense(4, 2)],
+    "both directions": lambda: [lc.LSTM(3, 4, bidirectional=True), lc.RNN(8, 3)],
+}
+
+
+@pytest.mark.parametrize("readout", ["all", "last", "mean"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", FEATURED)
+def test_initial_states_from_features(name, dtype, readout, tmp_path):
+    layers = FEATURED[name]()
+    states = sum(layer.output_size * len(layer.states) for layer in layers)
+    initial = lc.Dense(2, states, activation="tanh", bias=name == "stack")
+    net = trained_like(*layers, readout=readout, initial=initial)
+    net.params += np.random.default_rng(1).standard_normal(net.params.size) * 0.2
+    features, x = np.array([[0.4, -1.3]]), export_models.sequences()[:1]
+    export_c(net, tmp_path, "model", dtype=dtype, data=x, features=features)
+    run_self_test(tmp_path, "model", flags=["-O1", *WARNINGS])
+    (tmp_path / "again").mkdir()
+    export_c(net, tmp_path / "again", "model", dtype=dtype, self_test=True)  # of noise
+    source = (tmp_path / "model.h").read_text()
+    assert "#define MODEL_FEATURES 2" in source and "void model_reset(" not in source
+
+
+def test_features_that_an_export_cannot_have(tmp_path):
+    plain, net = (trained_like(lc.LSTM(3, 4), initial=initial) for initial in (None, 2))
+    with pytest.raises(ValueError, match="dtype: expected 'float32' or 'float64' with a network"):
+        export_c(net, tmp_path, dtype="int8", data=export_models.sequences())
+    with pytest.raises(ValueError, match=r"features: expected shape \(n, 2\), got \(1, 3\)"):
+        export_c(net, tmp_path, features=np.ones((1, 3)))
+    with pytest.raises(ValueError, match="features: expected None with a network"):
+        export_c(plain, tmp_path, features=np.ones((1, 2)))
+    mixed = lc.Network([lc.MixedEmbedding([3], [2], n_numbers=2), lc.LSTM(4, 3)], seed=0)
+    with pytest.raises(ValueError, match="net: expected a first layer that the C code has"):
+        export_c(mixed, tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -269,6 +269,14 @@ def test_fit_validates_and_splits():
         lc.fit(net, **given, validation_data=(given["X"], given["Y"]), max_iter=3)
 
 
+@pytest.mark.filterwarnings("ignore::lstmcore.ConvergenceWarning")
+def test_features_far_from_unit_scale_are_named():
+    net = network()
+    given = data(net) | {"features": FEATURES * [1.0, 1000.0, 1.0]}
+    with pytest.warns(lc.ScaleWarning, match=r"features \(B, F\) has feature 1 from"):
+        lc.fit(net, **given, max_iter=1)
+
+
 def test_only_the_function_is_trained():
     net = network()
     frozen = [block.name for block in net.table if not block.name.startswith("initial.")]

@@ -350,6 +350,31 @@ def test_a_function_makes_inputs_of_draws():
         assert 3 not in text[:-1]
 
 
+def test_tokens_come_beside_numbers():
+    layers = [lc.MixedEmbedding([5], [4], n_numbers=1), lc.GRU(5, 6), lc.Dense(6, 5)]
+    net = lc.Network(layers, "cross_entropy", seed=0)
+    hours = np.arange(20) / 20
+    prime = np.column_stack([[3, 1, 4], hours[:3]])
+    drawn, log_prob = net.generate(
+        None, 9, rng=0, prime=prime, feed=lambda draw, t: [draw, hours[t + 3]], return_log_prob=True
+    )
+    inputs = np.vstack([prime, np.column_stack([drawn[:-1], hours[3:11]])])
+    assert -log_prob.sum() == pytest.approx(
+        net.loss(inputs[None], [[0, 0, *drawn]], step_weight=[[0, 0] + [1] * 9], reduction="sum")
+    )
+    both = net.generate(
+        None,
+        9,
+        rng=0,
+        n=2,
+        prime=prime,
+        feed=lambda draw, t: np.column_stack([draw, [hours[t + 3]] * 2]),
+    )
+    assert (both[0] == drawn).all()
+    with pytest.raises(ValueError, match="prime: expected"):
+        net.generate(None, 9, prime=[[7, 0.5]], feed=lambda draw, t: [draw, 0.5])
+
+
 # ------------------------------------------------------------------------------------- promises
 
 

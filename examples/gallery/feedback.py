@@ -53,31 +53,21 @@ def train(input_noise):
     return net
 
 
-def forecast(net, known, n_steps):
-    """Read what is known; from there on read the forecasts."""
-    stream = net.stream()
-    for value in known:
-        y = stream([value])
-    values = np.empty(n_steps)
-    for t in range(n_steps):
-        values[t] = y[0]
-        y = stream(y)
-    return values
-
-
 # %%
-# Each network forecasts 100 steps from 40 places in the part that it has not seen.
+# Each network forecasts 100 steps from 40 places in the part that it has not seen. It reads the 100
+# steps before, and from there on its own forecasts.
 
 AHEAD = 100
 places = LEARNT + 100 + 20 * np.arange(40)
 truth = np.array([series[place : place + AHEAD] for place in places])
+known = np.array([series[place - 100 : place] for place in places])[:, :, np.newaxis]
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(10, 4), width_ratios=(1.4, 1), layout="constrained"
 )
 left.plot(np.arange(-50, AHEAD), series[places[0] - 50 : places[0] + AHEAD], "k", label="truth")
 for noise, color in ((None, "C1"), (0.03, "C0")):
     net = train(noise)
-    said = np.array([forecast(net, series[p - 100 : p], AHEAD) for p in places])
+    said = net.generate(None, AHEAD, prime=known)[:, :, 0]
     name = f"noise {noise} on inputs" if noise else "no noise"
     left.plot(np.arange(AHEAD), said[0], color=color, label=name)
     right.plot(np.sqrt(np.mean((said - truth) ** 2, axis=0)), color=color, label=name)

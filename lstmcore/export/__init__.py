@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._checks import as_choice, as_flag, describe
-from .._initial import refuse_initial
+from .._checks import as_choice, as_flag, as_real, describe, refuse_nonfinite, shaped
 from ..network import Network
 from ..sequences import make_batch
 from . import _source
@@ -98,6 +97,7 @@ def export_c(
     dtype: Literal["float32", "float64", "int8"] = "float32",
     data: npt.ArrayLike | None = None,
     lengths: npt.ArrayLike | None = None,
+    features: npt.ArrayLike | None = None,
     overwrite: bool = False,
     self_test: bool = False,
 ) -> ExportReport:
@@ -119,6 +119,9 @@ def export_c(
         the rounding of the weights and the error in the report come from them.
     lengths : (B,) array_like of int, optional
         As in `Network.predict`.
+    features : (B, F) array_like, optional
+        Typical ones, where the network's initial states are a function of some; the self-test
+        records the first. Without them it records noise.
     overwrite : bool
         Replace files that are there already.
     self_test : bool
@@ -151,6 +154,19 @@ def export_c(
         NAME_sequence(&state, x, n_steps, y);  many
         NAME_selftest();                       0 if passed, in NAME_selftest.c
 
+    Where initial states are a function of features, there is
+    ``NAME_reset_from(&state, features)`` in place of ``NAME_reset``; int8 has no such function.
+
+    A network that takes tokens has in addition a step of a token, which costs no product with a
+    one-hot vector; and one whose outputs are probabilities of tokens draws the next one::
+
+        NAME_step_token(&state, token, y);
+        token = NAME_generate(&state, token, temperature, uniform, y);
+        uniform = NAME_uniform(&seed);         from 0 to 1, of a small generator
+
+    From the same uniform numbers these are the tokens of `Network.generate`, unless a number falls
+    between two tokens as closely as roundings of the outputs reach.
+
     With a readout the output is that of the sequence so far. A layer that reads from the
     sequence's end needs whole sequences: then there is no ``NAME_step``, and ``NAME_sequence``
     takes a buffer of ``NAME_BUFFER(n_steps)`` numbers.
@@ -180,7 +196,6 @@ def export_c(
     number_format = _FORMATS[as_choice(dtype, "dtype", tuple(_FORMATS))]
     overwrite = as_flag(overwrite, "overwrite")
     self_test = as_flag(self_test, "self_test")
-    refuse_initial(net, "the C code does not compute")
     if not np.isfinite(net.params).all():
         raise ValueError("net: expected finite parameters, got NaN or infinity")
     if data is None:
@@ -198,14 +213,18 @@ def export_c(
         raise ValueError(f"data: expected numbers that {real} holds, got {largest:.3g}")
 
     model = model_of(net)
+    features = _features(features, net)
     with np.errstate(over="ignore", invalid="ignore"):  # refused by name wherever it matters
-        exported = number_format.export(model, net, sequences)
+        exported = number_format.export(model, net, sequences, features)
     if not np.isfinite(exported.y).all():
         raise ValueError(
             f"net: expected outputs that {real} holds on the recorded inputs, got NaN or infinity"
         )
     texts = _texts(model, exported, name, number_format, repr(net))
-    files = _write(Path(directory), name, texts, number_format.runtime, overwrite)
+    runtime = [*number_format.runtime, "lstmrt_model.h"]
+    if _reads_tokens(model):
+        runtime.append("lstmrt_tokens.h")
+    files = _write(Path(directory), name, texts, runtime, overwrite)
     report = ExportReport(
         files=tuple(files),
         dtype=dtype,
@@ -259,6 +278,25 @@ def run_self_test(
                     f"self-test: {' '.join(command)} failed:\n{done.stdout}{done.stderr}"
                 )
     return done.stdout.strip()
+
+
+def _features(features, net):
+    """Typical features (n, F), or None where the network has none."""
+    if net.initial is None:
+        if features is not None:
+            raise ValueError(
+                "features: expected None with a network whose initial states are no function of "
+                f"features, got {describe(features)}"
+            )
+        return None
+    if features is None:
+        return np.random.default_rng(0).standard_normal((1, net.feature_size))
+    features = as_real(features, "features", np.dtype(float))
+    shaped(features, "features", ("n", net.feature_size))
+    refuse_nonfinite(features, "features")
+    if not len(features):
+        raise ValueError("features: expected those of at least one sequence, got none")
+    return features
 
 
 def _sequences(data, lengths, net):
@@ -382,9 +420,12 @@ def _texts(model, exported, name, number_format, network):
         "outputs": model.outputs,
         "rows": "n_steps, " if per_step else "",
         "whole": int(model.whole),
+        "features": model.features,
         "license": _source.LICENSE,
     }
     functions = _source.SEQUENCE if model.whole else _source.STREAM
+    if _reads_tokens(model):
+        functions += _source.TOKENS + _source.DRAWS * model.draws
     header = _source.HEADER.format(
         **common,
         layers=_source.comment_lines(network),
@@ -396,13 +437,19 @@ def _texts(model, exported, name, number_format, network):
             if buffer
             else ""
         ),
+        reset=(_source.RESET_FROM if model.initial else _source.RESET).format(**common),
+        first=f"{name}_reset{'_from' if model.initial else ''}",
         functions=functions.format(
             **common,
+            begins="the state of reset_from" if model.initial else "the initial state",
             so_far="" if per_step else ", as if the sequence ended here",
             indent=" " * len(f"void {name}_sequence("),
+            generate_indent=" " * len(f"size_t {name}_generate("),
         ),
     )
     settings = [*exported.settings]
+    if model.initial:
+        settings.append(f"#define LSTMRT_INITIAL(DO) {model.initial_list()}")
     last = len(model.parts) - 1
     if model.parts[last][0].is_output:
         settings.append(f"#define LSTMRT_OUTPUT_LAYER layer{last}")
@@ -412,6 +459,10 @@ def _texts(model, exported, name, number_format, network):
         settings.append(f"#define LSTMRT_READ_BOTH {int(model.reads_both)}")
     if model.whole:
         settings.append(f"#define LSTMRT_HALF {half}")
+    if _reads_tokens(model):
+        settings.append(f"#define LSTMRT_FIRST(DO) {model.layer_list(0, 1)}")
+        settings.append(f"#define LSTMRT_REST(DO) {model.layer_list(1, model.body)}")
+        settings.append(f"#define LSTMRT_DRAWS {int(model.draws)}")
     source = _source.SOURCE.format(
         **common,
         double=int(number_format.real.c_type == "double"),
@@ -422,8 +473,12 @@ def _texts(model, exported, name, number_format, network):
         readout=READOUTS[model.readout],
         read=model.read,
         settings="\n".join(settings),
+        tokens='#include "lstmrt_tokens.h"\n' if _reads_tokens(model) else "",
     )
     steps = len(exported.x)
+    recorded = {"x": exported.x, "y": exported.y}
+    if model.initial:
+        recorded["features"] = exported.features
     selftest = _source.SELFTEST.format(
         **common,
         all=int(per_step),
@@ -434,15 +489,20 @@ def _texts(model, exported, name, number_format, network):
             if buffer
             else ""
         ),
-        data=f"{array('lstmrt_x', exported.x)}\n\n{array('lstmrt_y', exported.y)}",
+        data="\n\n".join(array(f"lstmrt_{key}", value) for key, value in recorded.items()),
     )
     return {f"{name}.h": header, f"{name}.c": source, f"{name}_selftest.c": selftest}
+
+
+def _reads_tokens(model):
+    """Whether there is a step of tokens; a text that must be whole has none."""
+    return model.tokens and not model.whole
 
 
 def _write(directory, name, texts, runtime, overwrite):
     directory.mkdir(parents=True, exist_ok=True)
     contents = {file: text.encode() for file, text in texts.items()}
-    for file in [*runtime, "lstmrt_model.h", "lstmrt_selftest.h", "lstmrt_license.txt"]:
+    for file in [*runtime, "lstmrt_selftest.h", "lstmrt_license.txt"]:
         contents[file] = (RUNTIME / file).read_bytes()
     for file, content in contents.items():
         path = directory / file

@@ -72,23 +72,26 @@ class FloatFormat(Format):
         self.runtime = ("lstmrt_math.h", "lstmrt_float.h")
         self._tolerance = tolerance
 
-    def export(self, model, net, sequences):
-        texts, sizes = zip(
-            *(self._text(part) for parts in model.parts for part in parts), strict=True
-        )
+    def export(self, model, net, sequences, features):
+        parts = [part for layer in model.parts for part in layer]
+        parts += [part for part, _ in model.initial]
+        texts, sizes = zip(*map(self._text, parts), strict=True)
         x = sequences[0][:RECORDED_STEPS].astype(self.name)
         same = net
         if net.dtype != self.name:
             same = Network._of(net.options | {"dtype": self.name}, net.params)
-        y = same.predict(x[None])[0]
+        if features is not None:
+            features = features[:1].astype(self.name)
+        y = same.predict(x[None], features=features)[0]
         return Exported(
             data="\n\n".join(texts),
             constant_bytes=sum(sizes),
             x=x,
             y=y,
-            error=float(np.abs(y - net.predict(x[None])[0]).max()),
+            error=float(np.abs(y - net.predict(x[None], features=features)[0]).max()),
             tolerance=self._tolerance * largest_error(model, y),
             details={"reference": net.dtype.name},
+            features=features,
         )
 
     def _text(self, part):

@@ -39,6 +39,8 @@ class Exported:
     y : (T, K) or (K,) array
         its outputs.
     error, tolerance : float
+    features : (1, F) array or None
+        Those of the self-test's sequence.
     details : dict
         Of the report.
     """
@@ -51,6 +53,7 @@ class Exported:
     tolerance: float
     settings: list[str] = field(default_factory=list)
     input_ranges: np.ndarray | None = None
+    features: np.ndarray | None = None
     details: dict[str, object] = field(default_factory=dict)
 
 
@@ -90,9 +93,10 @@ class Format:
     needs_data = False
     converts_inputs = False
 
-    def export(self, model, net, sequences):
+    def export(self, model, net, sequences, features):
         """The `Model` of a `Network` in these numbers, an `Exported`.
 
-        `sequences` are typical inputs, a list of (T_b, I) float64 arrays.
+        `sequences` are typical inputs, a list of (T_b, I) float64 arrays; `features` are some (n,
+        F), or None where initial states are no function of any.
         """
         raise NotImplementedError

@@ -187,7 +187,12 @@ class Int8Format(Format):
     needs_data = True
     converts_inputs = True
 
-    def export(self, model, net, sequences):
+    def export(self, model, net, sequences, features):
+        if model.initial:
+            raise ValueError(
+                "dtype: expected 'float32' or 'float64' with a network whose initial states are a "
+                "function of features, which have no scale in int8, got 'int8'"
+            )
         sequences = _at_most(sequences, MOST_STEPS)
         lengths = np.array([len(x) for x in sequences], dtype=np.intp)
         padded = np.zeros((len(sequences), lengths.max(), model.inputs))

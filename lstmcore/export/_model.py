@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..cells import Cell, Weights, reorder
+from .._generation import draws_classes
+from ..cells import Cell, Dense, Weights, reorder
 
 # Where the runtime has the rows of W, R and b in another order than the cell: gates side by side.
 _ROWS = {"LSTM": "ifog"}
@@ -96,6 +97,13 @@ class Model:
     readout : str
     output : str
         The output activation.
+    tokens : bool
+        Whether the first layer may read tokens.
+    draws : bool
+        Whether the loss draws such tokens from the outputs.
+    initial : list of (Part, str)
+        Where initial states are a function of features: a dense layer for each array of a state,
+        and the member of the state that the array is.
     """
 
     parts: list[list[Part]]
@@ -103,6 +111,18 @@ class Model:
     body: int
     readout: str
     output: str
+    tokens: bool
+    draws: bool
+    initial: list[tuple[Part, str]]
+
+    @property
+    def features(self):
+        """How many there are of a sequence."""
+        return self.initial[0][0].cell.inputs if self.initial else 0
+
+    def initial_list(self):
+        """The dense layers of initial states as LSTMRT_INITIAL has them."""
+        return " ".join(f"DO({part.name}, {member})" for part, member in self.initial)
 
     @property
     def inputs(self):
@@ -176,7 +196,29 @@ def model_of(net):
             ]
         )
     directions = [layer.direction for layer in net.layers]
-    return Model(parts, directions, net.body.stop, net.readout, net.output_units)
+    tokens = net.takes_tokens
+    draws = tokens and draws_classes(net._loss) and net.output_size <= net.input_size
+    initial = [] if net.initial is None else _initial(net, parts)
+    options = net.body.stop, net.readout, net.output_units, tokens, draws, initial
+    return Model(parts, directions, *options)
+
+
+def _initial(net, parts):
+    """The function of features, a part for each array of a state."""
+    W, b = net.blocks["initial.W"].astype(np.float64), net.blocks.get("initial.b")
+    b = np.zeros(len(W)) if b is None else b.astype(np.float64)
+    found, n = [], 0
+    for part in (part for layer in parts for part in layer):
+        for state in part.cell.states:
+            options = net.initial.options | {"output_size": part.units}
+            cell, rows = Dense(**options).cell, slice(n, n + part.units)
+            n += part.units
+            values = Weights((W[rows], b[rows]), ())
+            weights = {"W": W[rows], "b": b[rows]}
+            name = f"initial_{part.name}_{state}"
+            member = f"{part.name.replace('_', '.')}.{state}"
+            found.append((Part(name, cell, values, weights, False, False), member))
+    return found
 
 
 def _part(name, layer, values, reverse, is_output):

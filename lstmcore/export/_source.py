@@ -137,9 +137,9 @@ HEADER = """\
  * The network:
 {layers}
  *
- * The caller owns all memory: a state for each sequence that is under way, {name}_reset before its
- * first step. Nothing is allocated, and no function has memory of its own, so any number of states
- * may be stepped at once. x and y may be the same array.{note}
+ * The caller owns all memory: a state for each sequence that is under way,
+ * {first} before its first step. Nothing is allocated, and no function has memory
+ * of its own, so any number of states may be stepped at once. x and y may be the same array.{note}
  */
 #ifndef {upper}_H
 #define {upper}_H
@@ -158,9 +158,7 @@ typedef struct {name}_state {{
 {members}
 }} {name}_state;
 
-/* The initial state. */
-void {name}_reset({name}_state *state);
-{functions}
+{reset}{functions}
 /* In {name}_selftest.c: 0 if recorded inputs give the recorded outputs, else 1. */
 int {name}_selftest(void);
 
@@ -169,6 +167,18 @@ int {name}_selftest(void);
 #endif
 
 #endif
+"""
+
+RESET = """\
+/* The initial state. */
+void {name}_reset({name}_state *state);
+"""
+
+RESET_FROM = """\
+#define {upper}_FEATURES {features}
+
+/* The initial state of a sequence with these features ({features}). */
+void {name}_reset_from({name}_state *state, const {real} *features);
 """
 
 STREAM = """
@@ -180,8 +190,29 @@ void {name}_step({name}_state *state, const {real} *x, {real} *y);
 void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real} *y);
 """
 
+TOKENS = """
+/* The same of a token, 0 ... {upper}_INPUTS - 1, which stands for its one-hot vector and costs no
+ * product. y may be NULL. */
+void {name}_step_token({name}_state *state, size_t token, {real} *y);
+"""
+
+DRAWS = """
+/* The next token of a text: a step of `token`, then a draw from its outputs, given a uniform number
+ * from 0 (included) to 1 (excluded). Output pre-activations are divided by the temperature: below 1
+ * what is likely becomes likelier, 0 takes the likeliest, whatever the number is. OUT y
+ * ({outputs}): the probabilities that were drawn from; at temperature 0, those at 1. */
+size_t {name}_generate({name}_state *state, size_t token, {real} temperature, {real} uniform,
+{generate_indent}{real} *y);
+
+/* The first token whose cumulative probability is above the uniform number: y ({outputs}) >= 0. */
+size_t {name}_draw(const {real} *y, {real} uniform);
+
+/* A uniform number (SplitMix64); the seed is any number, and changes. */
+{real} {name}_uniform(uint64_t *seed);
+"""
+
 SEQUENCE = """
-/* A whole sequence from the initial state: x (n_steps, {inputs}), y ({rows}{outputs}). A layer
+/* A whole sequence from {begins}: x (n_steps, {inputs}), y ({rows}{outputs}). A layer
  * reads it from its end, so there is no single step. What the buffer holds does not matter. */
 void {name}_sequence({name}_state *state, const {real} *x, size_t n_steps, {real} *y,
 {indent}{signal} *buffer);
@@ -210,7 +241,7 @@ SOURCE = """\
 #define LSTMRT_WHOLE {whole}
 {settings}
 #include "lstmrt_model.h"
-"""
+{tokens}"""
 
 SELFTEST = """\
 /* Self-test of {name}: recorded inputs and the outputs that belong to them.
@@ -226,6 +257,7 @@ typedef {real} lstmrt_real;
 #define LSTMRT_OUTPUTS {outputs}
 #define LSTMRT_READOUT_ALL {all}
 #define LSTMRT_WHOLE {whole}
+#define LSTMRT_FEATURES {features}
 #define LSTMRT_TOLERANCE {tolerance}
 #define LSTMRT_STEPS {steps}
 {buffer}

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._checks import as_flag, as_integer, as_ndarray, as_threads, describe
 from .._dispatch import choose_threads, kernels
-from .._fixed import Fixed, read_only
+from .._fixed import Fixed, read_only, remade
 from ..sequences import make_batch
 from ._compiled import CrossEntropy
 from ._loss import Loss
@@ -60,7 +60,8 @@ class LabelTargets(Fixed, Targets):
         self.steps = read_only(steps)
 
     def __reduce__(self):
-        return LabelTargets, (self.labels, self.begin, self.steps)  # copies are read-only again
+        # copies are read-only again
+        return remade, (LabelTargets, self.labels, self.begin, self.steps)
 
     def __len__(self) -> int:
         return len(self.begin) - 1

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .._version import __version__
-from . import _check, _formats, _models, _predict, _train
+from . import _check, _formats, _generate, _models, _predict, _train
 
 __all__ = ["main"]
 
@@ -24,6 +24,7 @@ Train small recurrent networks, look at them, convert them and deploy them.
   {program} export model.npz build/              C99 without dependencies
   {program} train data.csv model.npz --label kind  a model and how good it is
   {program} predict model.npz data.csv             what it says of other data
+  {program} generate model.npz                     a text that it writes
   {program} check                                does this installation compute what it should?
 
 {program} COMMAND --help says more, with examples.
@@ -117,7 +118,7 @@ def _parser(program):
     )
     parser.add_argument("--version", action="version", version=f"lstmcore {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (_train, _predict, _models, _formats, _check):
+    for module in (_train, _predict, _generate, _models, _formats, _check):
         for name, (summary, text, add_arguments, run) in module.COMMANDS.items():
             command = commands.add_parser(
                 name, help=summary, description=text.format(program=program), **layout

@@ -1,7 +1,8 @@
 """The notes that ``train`` leaves in a model's file, and ``predict`` looks for there.
 
 ``inputs``: the columns; ``sequence``: the column of sequences; ``classes`` or ``targets``: the
-outputs; ``horizon``: how many steps later a forecast is for.
+outputs; ``horizon``: how many steps later a forecast is for. ``vocabulary``: the tokens, letters or
+words, which whoever saves a network of text may leave there for ``generate``.
 """
 
 from __future__ import annotations

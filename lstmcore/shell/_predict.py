@@ -66,6 +66,11 @@ def _predict(arguments):
         )
     if arguments.width is not None and not arguments.labels:
         raise ValueError(f"--width: expected --labels with it, got {describe(arguments.width)}")
+    if net.initial is not None:
+        raise ValueError(
+            "MODEL: expected a network whose initial states are no function of features, for which "
+            f"DATA has no place, got initial={net.initial!r}; Network.predict takes features"
+        )
     data = read_inputs(arguments.data, net, arguments)
     names = _names(net)
     outputs = net.predict(data.X)

@@ -192,7 +192,39 @@ LSTMRT_INLINE void lstmrt_affine(size_t rows, const lstmrt_real *start,
 #endif
 }
 
-/* ---- layers --------------------------------------------------------------------------------- */
+/* a (G) = b + the token's column of W + R h: what the one-hot vector of the token gives as x, with
+ * the same bits. */
+LSTMRT_INLINE void lstmrt_affine_token(size_t rows, const lstmrt_real *w, size_t inputs,
+                                       size_t token, const lstmrt_real *h, size_t n_h,
+                                       lstmrt_real *a)
+{
+    while (rows) {
+        const size_t width = rows < LSTMRT_PANEL ? rows : LSTMRT_PANEL;
+        const lstmrt_real *const biases = w, *const column = w + (1 + token) * width;
+        size_t j;
+        for (j = 0; j < width; j++)
+            a[j] = biases[j] + column[j];
+        w += (1 + inputs) * width;
+        lstmrt_panel(width, a, w, h, 0, h, n_h, a);
+        w += n_h * width;
+        a += width;
+        rows -= width;
+    }
+}
+
+/* a (G) = b + W x + R h; of a layer that reads a token, in place of x, if `token` is not NULL. It
+ * is or is not in the code of a call, so that the other way takes no flash. */
+LSTMRT_INLINE void lstmrt_affine_first(size_t rows, const lstmrt_real *w, const lstmrt_real *x,
+                                       size_t n_x, const size_t *token, const lstmrt_real *h,
+                                       size_t n_h, lstmrt_real *a)
+{
+    if (token == NULL)
+        lstmrt_affine(rows, NULL, w, x, n_x, h, n_h, a);
+    else
+        lstmrt_affine_token(rows, w, n_x, *token, h, n_h, a);
+}
+
+/* ---- layers: x is not read where there is a token -------------------------------------------- */
 
 /* h(0) or c(0) */
 LSTMRT_INLINE void lstmrt_start(lstmrt_real *v, const lstmrt_real *start, size_t n)
@@ -205,17 +237,18 @@ LSTMRT_INLINE void lstmrt_start(lstmrt_real *v, const lstmrt_real *start, size_t
 
 /* y (K) = f(W x + b), (3.32) */
 LSTMRT_INLINE void lstmrt_dense_step(const lstmrt_dense *layer, const lstmrt_real *x,
-                                     lstmrt_real *y)
+                                     const size_t *token, lstmrt_real *y)
 {
-    lstmrt_affine(layer->units, NULL, layer->weights, x, layer->inputs, x, 0, y);
+    lstmrt_affine_first(layer->units, layer->weights, x, layer->inputs, token, x, 0, y);
     lstmrt_activate(layer->output, y, layer->units);
 }
 
 /* h (H) is read and overwritten; a (H) is scratch. (3.30), (3.31) */
 LSTMRT_INLINE void lstmrt_rnn_step(const lstmrt_rnn *layer, const lstmrt_real *x,
-                                   lstmrt_real *h, lstmrt_real *a)
+                                   const size_t *token, lstmrt_real *h, lstmrt_real *a)
 {
-    lstmrt_affine(layer->units, NULL, layer->weights, x, layer->inputs, h, layer->units, a);
+    const size_t H = layer->units;
+    lstmrt_affine_first(H, layer->weights, x, layer->inputs, token, h, H, a);
     lstmrt_activate(layer->output, a, layer->units);
     memcpy(h, a, layer->units * sizeof *h);
 }
@@ -239,8 +272,8 @@ LSTMRT_INLINE void lstmrt_peephole(lstmrt_real *gate, const lstmrt_real *p,
 /* h (H), c (H) and, with gate recurrence, gates (own gates) are read and overwritten; a (G) is
  * scratch: the pre-activations, each overwritten by its activation. */
 LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const lstmrt_real *x,
-                                    lstmrt_real *h, lstmrt_real *c, lstmrt_real *gates,
-                                    lstmrt_real *a)
+                                    const size_t *token, lstmrt_real *h, lstmrt_real *c,
+                                    lstmrt_real *gates, lstmrt_real *a)
 {
     const size_t H = layer->units, C = layer->block_size, blocks = H / C;
     const size_t before_f = layer->input_gate ? blocks : 0;
@@ -252,7 +285,7 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const lstmrt_real 
     const int early_o = !layer->peepholes || layer->output_peephole != LSTMRT_PEEP_NOW;
     size_t j;
 
-    lstmrt_affine(n_gates + H, NULL, layer->weights, x, layer->inputs, h, H, a);
+    lstmrt_affine_first(n_gates + H, layer->weights, x, layer->inputs, token, h, H, a);
     if (layer->gate_recurrence)
         lstmrt_affine(n_gates, a, layer->gate_recurrence, gates, n_gates, gates, 0, a);
     if (layer->peepholes && layer->input_gate)
@@ -290,24 +323,24 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const lstmrt_real 
 
 /* h (H) is read and overwritten; a (4 H) is scratch: r, z, n and what n takes from h. Equations
  * (G1) to (G5) of lstmcore's docs/equations.md. */
-LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const lstmrt_real *x, lstmrt_real *h,
-                                   lstmrt_real *a)
+LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const lstmrt_real *x,
+                                   const size_t *token, lstmrt_real *h, lstmrt_real *a)
 {
     const size_t I = layer->inputs, H = layer->units;
     lstmrt_real *const r = a, *const z = a + H, *const n = a + 2 * H, *const m = a + 3 * H;
     size_t j;
 
-    lstmrt_affine(2 * H, NULL, layer->weights, x, I, h, H, a);
+    lstmrt_affine_first(2 * H, layer->weights, x, I, token, h, H, a);
     lstmrt_activate(layer->gate, a, 2 * H);                                       /* (G1), (G2) */
     if (layer->recurrence) {
-        lstmrt_affine(H, NULL, layer->candidate, x, I, x, 0, n);
+        lstmrt_affine_first(H, layer->candidate, x, I, token, h, 0, n);
         lstmrt_affine(H, NULL, layer->recurrence, h, H, h, 0, m);
         for (j = 0; j < H; j++)                                                   /* (G3) */
             n[j] = LSTMRT_FMA(r[j], m[j], n[j]);
     } else {
         for (j = 0; j < H; j++)
             m[j] = r[j] * h[j];
-        lstmrt_affine(H, NULL, layer->candidate, x, I, m, H, n);                  /* (G4) */
+        lstmrt_affine_first(H, layer->candidate, x, I, token, m, H, n);           /* (G4) */
     }
     lstmrt_activate(layer->cell, n, H);
     for (j = 0; j < H; j++)                                                       /* (G5) */
@@ -317,6 +350,7 @@ LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const lstmrt_real *x
 /* ---- inputs, outputs, readouts --------------------------------------------------------------- */
 
 #define LSTMRT_TAKE(s, x, n_steps) (x)
+#define LSTMRT_TAKE_ONE(s, token, room) NULL
 #define LSTMRT_SATURATED
 #define LSTMRT_READ_SCALE 1
 #define lstmrt_output_dense lstmrt_dense_step

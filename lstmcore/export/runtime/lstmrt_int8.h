@@ -326,15 +326,33 @@ LSTMRT_INLINE const int8_t *lstmrt_columns(int tile, const int8_t *w, const int1
     return w;
 }
 
+/* sums += x times column `token` of W, in the place of n columns; returns where the next begin */
+LSTMRT_INLINE const int8_t *lstmrt_column(int tile, const int8_t *w, int16_t x, size_t token,
+                                          size_t n, lstmrt_sums *sums)
+{
+    const size_t place = token % 4 == 1 ? 2 : token % 4 == 2 ? 1 : token % 4;
+    const int in_four = token < n / 4 * 4;
+    const size_t next = in_four ? 4 : 1; /* from a row to the next */
+    const size_t at = (size_t)tile * (in_four ? token - token % 4 : token) + (in_four ? place : 0);
+    sums->s0 += w[at] * x;
+    if (tile == 4) {
+        sums->s1 += w[at + next] * x;
+        sums->s2 += w[at + 2 * next] * x;
+        sums->s3 += w[at + 3 * next] * x;
+    }
+    return w + (size_t)tile * n;
+}
+
 /* a[0 ... tile-1] = the pre-activations of the rows from `row` on, or added to what is there */
 LSTMRT_INLINE const int8_t *lstmrt_rows(const lstmrt_matrix *m, int tile, size_t row,
-                                        const int8_t *w, const int16_t *x, const int16_t *h,
-                                        int add, int32_t *a)
+                                        const int8_t *w, const int16_t *x, const size_t *token,
+                                        const int16_t *h, int add, int32_t *a)
 {
     const int32_t unit = (int32_t)1 << m->input_shift, *b = m->biases + row;
     const uint16_t *multiplier = m->multipliers + row;
     lstmrt_sums s = {0, 0, 0, 0};
-    w = lstmrt_columns(tile, w, x, m->inputs, &s);
+    w = token == NULL ? lstmrt_columns(tile, w, x, m->inputs, &s)
+                      : lstmrt_column(tile, w, *x, *token, m->inputs, &s);
 #define LSTMRT_START(k, sum) sum = sum * unit + b[k]
     LSTMRT_START(0, s.s0);
     if (tile == 4) {
@@ -356,17 +374,19 @@ LSTMRT_INLINE const int8_t *lstmrt_rows(const lstmrt_matrix *m, int tile, size_t
     return w;
 }
 
-/* a (G) = W x + R h + b, or added to a */
-LSTMRT_INLINE void lstmrt_affine(const lstmrt_matrix *m, const int16_t *x, const int16_t *h,
-                                 int add, int32_t *a)
+/* a (G) = W x + R h + b, or added to a. With a token, x is the one signal of its one-hot vector
+ * that is not 0. Whether there is a token is in the code of a call, so that the other way takes no
+ * flash. */
+LSTMRT_INLINE void lstmrt_affine(const lstmrt_matrix *m, const int16_t *x, const size_t *token,
+                                 const int16_t *h, int add, int32_t *a)
 {
     const size_t fours = m->rows / 4 * 4;
     const int8_t *w = m->weights;
     size_t row;
     for (row = 0; row != fours; row += 4)
-        w = lstmrt_rows(m, 4, row, w, x, h, add, a + row);
+        w = lstmrt_rows(m, 4, row, w, x, token, h, add, a + row);
     for (; row != m->rows; row++)
-        w = lstmrt_rows(m, 1, row, w, x, h, add, a + row);
+        w = lstmrt_rows(m, 1, row, w, x, token, h, add, a + row);
 }
 
 /* ---- layers --------------------------------------------------------------------------------- */
@@ -388,8 +408,8 @@ LSTMRT_INLINE void lstmrt_start_cells(int32_t *c, const int32_t *start, size_t n
 }
 
 /* h (K) = f(W x + b), (3.32), a tile of rows at a time */
-LSTMRT_INLINE void lstmrt_dense_step(const lstmrt_dense *layer, const int16_t *x, int16_t *h,
-                                     uint8_t *saturated)
+LSTMRT_INLINE void lstmrt_dense_step(const lstmrt_dense *layer, const int16_t *x,
+                                     const size_t *token, int16_t *h, uint8_t *saturated)
 {
     const lstmrt_matrix *m = &layer->matrix;
     const int8_t *w = m->weights;
@@ -397,8 +417,8 @@ LSTMRT_INLINE void lstmrt_dense_step(const lstmrt_dense *layer, const int16_t *x
     for (row = 0; row < m->rows; row += tile) {
         int32_t a[4];
         tile = m->rows - row < 4 ? 1 : 4;
-        w = tile == 4 ? lstmrt_rows(m, 4, row, w, x, x, 0, a)
-                      : lstmrt_rows(m, 1, row, w, x, x, 0, a);
+        w = tile == 4 ? lstmrt_rows(m, 4, row, w, x, token, x, 0, a)
+                      : lstmrt_rows(m, 1, row, w, x, token, x, 0, a);
         lstmrt_activate_int(layer->output, a, tile);
         for (j = 0; j < tile; j++)
             h[row + j] = lstmrt_int16(a[j], layer->output.bits - layer->h_bits);
@@ -409,7 +429,7 @@ LSTMRT_INLINE void lstmrt_dense_step(const lstmrt_dense *layer, const int16_t *x
 
 /* The network's last layer: y (K) in float */
 LSTMRT_INLINE void lstmrt_output_dense(const lstmrt_dense *layer, const int16_t *x,
-                                       lstmrt_real *y)
+                                       const size_t *token, lstmrt_real *y)
 {
     const lstmrt_matrix *m = &layer->matrix;
     const int8_t *w = m->weights;
@@ -417,8 +437,8 @@ LSTMRT_INLINE void lstmrt_output_dense(const lstmrt_dense *layer, const int16_t 
     for (row = 0; row < m->rows; row += tile) {
         int32_t a[4];
         tile = m->rows - row < 4 ? 1 : 4;
-        w = tile == 4 ? lstmrt_rows(m, 4, row, w, x, x, 0, a)
-                      : lstmrt_rows(m, 1, row, w, x, x, 0, a);
+        w = tile == 4 ? lstmrt_rows(m, 4, row, w, x, token, x, 0, a)
+                      : lstmrt_rows(m, 1, row, w, x, token, x, 0, a);
         for (j = 0; j < tile; j++)
             y[row + j] = lstmrt_activated(layer->output.function,
                                           (lstmrt_real)a[j] * lstmrt_power(-layer->h_bits));
@@ -426,11 +446,12 @@ LSTMRT_INLINE void lstmrt_output_dense(const lstmrt_dense *layer, const int16_t 
 }
 
 /* h (H) is read and overwritten; a (H) is scratch. (3.30), (3.31) */
-LSTMRT_INLINE void lstmrt_rnn_step(const lstmrt_rnn *layer, const int16_t *x, int16_t *h,
-                                   int32_t *a, uint8_t *saturated)
+LSTMRT_INLINE void lstmrt_rnn_step(const lstmrt_rnn *layer, const int16_t *x,
+                                   const size_t *token, int16_t *h, int32_t *a,
+                                   uint8_t *saturated)
 {
     size_t j;
-    lstmrt_affine(&layer->matrix, x, h, 0, a);
+    lstmrt_affine(&layer->matrix, x, token, h, 0, a);
     lstmrt_activate_int(layer->output, a, layer->units);
     for (j = 0; j < layer->units; j++)
         h[j] = lstmrt_int16(a[j], layer->output.bits - layer->h_bits);
@@ -463,9 +484,9 @@ LSTMRT_INLINE void lstmrt_peephole(const lstmrt_lstm *layer, int32_t *gate, cons
 
 /* h (H), c (H) and, with gate recurrence, gates (own gates) are read and overwritten; a (G) is
  * scratch: the pre-activations, each overwritten by its activation. */
-LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const int16_t *x, int16_t *h,
-                                    int32_t *c, int16_t *gates, int32_t *a,
-                                    uint8_t *saturated)
+LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const int16_t *x,
+                                    const size_t *token, int16_t *h, int32_t *c, int16_t *gates,
+                                    int32_t *a, uint8_t *saturated)
 {
     const size_t H = layer->units, C = layer->block_size, blocks = H / C;
     const size_t before_f = layer->input_gate ? blocks : 0;
@@ -480,9 +501,9 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const int16_t *x, 
     int32_t bits = 0; /* of all cell states, but for their signs */
     size_t j;
 
-    lstmrt_affine(&layer->matrix, x, h, 0, a);
+    lstmrt_affine(&layer->matrix, x, token, h, 0, a);
     if (layer->gate_recurrence.rows)
-        lstmrt_affine(&layer->gate_recurrence, gates, gates, 1, a);
+        lstmrt_affine(&layer->gate_recurrence, gates, NULL, gates, 1, a);
     if (layer->peepholes && layer->input_gate)
         lstmrt_peephole(layer, i, layer->peepholes, c);                                /* (4.2) */
     if (layer->peepholes && layer->forget_gate)
@@ -522,8 +543,8 @@ LSTMRT_INLINE void lstmrt_lstm_step(const lstmrt_lstm *layer, const int16_t *x, 
 
 /* h (H) is read and overwritten; a (4 H) is scratch: r, z, n and what n takes from h. Equations
  * (G1) to (G5) of lstmcore's docs/equations.md. */
-LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const int16_t *x, int16_t *h,
-                                   int32_t *a, uint8_t *saturated)
+LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const int16_t *x, const size_t *token,
+                                   int16_t *h, int32_t *a, uint8_t *saturated)
 {
     const size_t H = layer->units;
     const int gate_bits = layer->gate.bits, n_bits = layer->cell.bits, h_bits = layer->h_bits;
@@ -531,11 +552,11 @@ LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const int16_t *x, in
     const int reset_after = layer->recurrence.rows != 0;
     size_t j;
 
-    lstmrt_affine(&layer->matrix, x, h, 0, a);
+    lstmrt_affine(&layer->matrix, x, token, h, 0, a);
     lstmrt_activate_int(layer->gate, a, 2 * H);                                   /* (G1), (G2) */
     if (reset_after) {
-        lstmrt_affine(&layer->candidate, x, x, 0, n);
-        lstmrt_affine(&layer->recurrence, h, h, 0, m);
+        lstmrt_affine(&layer->candidate, x, token, x, 0, n);
+        lstmrt_affine(&layer->recurrence, h, NULL, h, 0, m);
         for (j = 0; j < H; j++) {                                                 /* (G3) */
             n[j] = lstmrt_below_30(lstmrt_int32(n[j] + (((int64_t)r[j] * m[j]) >> gate_bits)));
             m[j] = h[j];
@@ -545,7 +566,7 @@ LSTMRT_INLINE void lstmrt_gru_step(const lstmrt_gru *layer, const int16_t *x, in
             m[j] = h[j];
             h[j] = lstmrt_int16_product(r[j], m[j], gate_bits);
         }
-        lstmrt_affine(&layer->candidate, x, h, 0, n);                             /* (G4) */
+        lstmrt_affine(&layer->candidate, x, token, h, 0, n);                      /* (G4) */
     }
     lstmrt_activate_int(layer->cell, n, H);
     for (j = 0; j < H; j++) {                                                     /* (G5) */
@@ -588,6 +609,9 @@ LSTMRT_INLINE const int16_t *lstmrt_quantized(const lstmrt_real *x, size_t n_ste
 #define LSTMRT_TAKE(s, x, n_steps)                                                                 \
     lstmrt_quantized(x, n_steps, lstmrt_inverse_scales, LSTMRT_INPUTS, LSTMRT_SIGNALS(s),          \
                      &(s)->saturated)
+/* The one signal that is not 0 of a token's one-hot vector */
+#define LSTMRT_TAKE_ONE(s, token, room)                                                            \
+    lstmrt_quantized(&lstmrt_one, 1, lstmrt_inverse_scales + (token), 1, room, &(s)->saturated)
 #define LSTMRT_SATURATED , &s->saturated
 
 LSTMRT_INLINE void lstmrt_output_copy(const int16_t *in, lstmrt_real scale, lstmrt_real *y,

@@ -21,6 +21,8 @@
  *     LSTMRT_READ_BOTH       1 if that one reads both ways
  *     LSTMRT_READ_SCALE      what one unit of these numbers stands for, in int8
  *     LSTMRT_WHOLE           1 if a layer reads sequences from their end: they must be whole then
+ *     LSTMRT_INITIAL(DO)     where initial states are a function of features, for each of their
+ *                            arrays DO(dense, member): the layer, and the array in the state
  *     LSTMRT_HALF            numbers a time step takes in the first half of the buffer, if so
  *
  * The state has, for every layer k, a member `layer<k>` with the arrays h, c and gates as far as
@@ -39,26 +41,29 @@ typedef LSTMRT_NAME(state) lstmrt_state;
 
 /* ---- the cells ------------------------------------------------------------------------------- */
 
-/* START: the initial state; STEP: one time step from `in` to the array h. `layer` is the
- * description, `part` the member of the state s. */
+/* START: the initial state; STEP: one time step from `in`, or from `token` where that is not NULL,
+ * to the array h. `layer` is the description, `part` the member of the state s. */
 #define LSTMRT_START_DENSE(layer, part)
-#define LSTMRT_STEP_DENSE(layer, part) lstmrt_dense_step(&layer, in, part.h LSTMRT_SATURATED)
+#define LSTMRT_STEP_DENSE(layer, part)                                                             \
+    lstmrt_dense_step(&layer, in, token, part.h LSTMRT_SATURATED)
 
 #define LSTMRT_START_RNN(layer, part) lstmrt_start(part.h, layer.h0, layer.units)
-#define LSTMRT_STEP_RNN(layer, part) lstmrt_rnn_step(&layer, in, part.h, s->work LSTMRT_SATURATED)
+#define LSTMRT_STEP_RNN(layer, part)                                                               \
+    lstmrt_rnn_step(&layer, in, token, part.h, s->work LSTMRT_SATURATED)
 
 #define LSTMRT_START_LSTM(layer, part) lstmrt_lstm_start(&layer, part.h, part.c)
 #define LSTMRT_STEP_LSTM(layer, part)                                                              \
-    lstmrt_lstm_step(&layer, in, part.h, part.c, NULL, s->work LSTMRT_SATURATED)
+    lstmrt_lstm_step(&layer, in, token, part.h, part.c, NULL, s->work LSTMRT_SATURATED)
 
 #define LSTMRT_START_GRU(layer, part) lstmrt_start(part.h, layer.h0, layer.units)
-#define LSTMRT_STEP_GRU(layer, part) lstmrt_gru_step(&layer, in, part.h, s->work LSTMRT_SATURATED)
+#define LSTMRT_STEP_GRU(layer, part)                                                               \
+    lstmrt_gru_step(&layer, in, token, part.h, s->work LSTMRT_SATURATED)
 
 /* The LSTM with gate recurrence, which has the gates' activations in its state. */
 #define LSTMRT_START_FGR_LSTM(layer, part)                                                         \
     LSTMRT_START_LSTM(layer, part), memset(part.gates, 0, sizeof part.gates)
 #define LSTMRT_STEP_FGR_LSTM(layer, part)                                                          \
-    lstmrt_lstm_step(&layer, in, part.h, part.c, part.gates, s->work LSTMRT_SATURATED)
+    lstmrt_lstm_step(&layer, in, token, part.h, part.c, part.gates, s->work LSTMRT_SATURATED)
 
 /* ---- every layer k: the functions NAME_layer<k>_start, _step and _run ------------------------ */
 
@@ -73,6 +78,7 @@ typedef const lstmrt_signal *(*lstmrt_step)(lstmrt_state *s, const lstmrt_signal
     static inline const lstmrt_signal *LSTMRT_NAME(layer##_step)(lstmrt_state *s,                  \
                                                                  const lstmrt_signal *in)          \
     {                                                                                              \
+        const size_t *const token = NULL;                                                          \
         LSTMRT_STEP_##CELL(layer, s->part);                                                        \
         return s->part.h;                                                                          \
     }
@@ -132,6 +138,9 @@ LSTMRT_HEAD(LSTMRT_DEFINE)
 
 /* ---- the initial state ----------------------------------------------------------------------- */
 
+#ifdef LSTMRT_INITIAL
+static /* a part of reset_from */
+#endif
 void LSTMRT_NAME(reset)(lstmrt_state *s)
 {
     LSTMRT_BODY(LSTMRT_START)
@@ -151,6 +160,16 @@ void LSTMRT_NAME(reset)(lstmrt_state *s)
 #endif
     (void)s;
 }
+
+#ifdef LSTMRT_INITIAL
+#define LSTMRT_BEGIN(dense, member) lstmrt_dense_step(&dense, features, NULL, s->member);
+
+void LSTMRT_NAME(reset_from)(lstmrt_state *s, const lstmrt_real *features)
+{
+    LSTMRT_NAME(reset)(s);
+    LSTMRT_INITIAL(LSTMRT_BEGIN)
+}
+#endif
 
 /* ---- the readout ----------------------------------------------------------------------------- */
 
@@ -188,17 +207,25 @@ static inline const lstmrt_signal *lstmrt_read(lstmrt_state *s)
 }
 #endif
 
-/* From what the head reads to the outputs. */
-static void lstmrt_output(lstmrt_state *s, const lstmrt_signal *in, lstmrt_real *y)
+/* From what the head reads to the output pre-activations. */
+static inline void lstmrt_scores(lstmrt_state *s, const lstmrt_signal *in, const size_t *token,
+                                 lstmrt_real *y)
 {
     LSTMRT_HEAD(LSTMRT_STEP)
 #ifdef LSTMRT_OUTPUT_LAYER
-    lstmrt_output_dense(&LSTMRT_OUTPUT_LAYER, in, y);
+    lstmrt_output_dense(&LSTMRT_OUTPUT_LAYER, in, token, y);
 #else
     lstmrt_output_copy(in, LSTMRT_READ_SCALE, y, LSTMRT_OUTPUTS);
 #endif
-    lstmrt_output_units(LSTMRT_OUTPUT, y, LSTMRT_OUTPUTS);
     (void)s;
+    (void)token;
+}
+
+/* From what the head reads to the outputs. */
+static void lstmrt_output(lstmrt_state *s, const lstmrt_signal *in, lstmrt_real *y)
+{
+    lstmrt_scores(s, in, NULL, y);
+    lstmrt_output_units(LSTMRT_OUTPUT, y, LSTMRT_OUTPUTS);
 }
 
 #if !LSTMRT_WHOLE
@@ -250,7 +277,9 @@ void LSTMRT_NAME(sequence)(lstmrt_state *s, const lstmrt_real *x, size_t n_steps
     const lstmrt_signal *from;
     size_t t;
 
+#ifndef LSTMRT_INITIAL
     LSTMRT_NAME(reset)(s);
+#endif
     from = LSTMRT_TAKE(s, x, n_steps);
     LSTMRT_BODY(LSTMRT_RUN)
     (void)to;

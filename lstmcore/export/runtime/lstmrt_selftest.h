@@ -10,6 +10,12 @@
  * difference and exits with what the function returns; with LSTMRT_NO_PRINTF it prints nothing.
  */
 
+#if LSTMRT_FEATURES
+#define LSTMRT_RESET(s) LSTMRT_NAME(reset_from)(s, lstmrt_features)
+#else
+#define LSTMRT_RESET(s) LSTMRT_NAME(reset)(s)
+#endif
+
 static LSTMRT_NAME(state) lstmrt_states[2];
 static lstmrt_real lstmrt_outputs[LSTMRT_READOUT_ALL ? LSTMRT_STEPS * LSTMRT_OUTPUTS
                                                            : LSTMRT_OUTPUTS];
@@ -41,6 +47,7 @@ static lstmrt_real lstmrt_worst(int *same_bits)
     int k;
     *same_bits = 1;
     for (k = 0; k < 2; k++) { /* the second time over what the first has left in the memory */
+        LSTMRT_RESET(s);
         LSTMRT_NAME(sequence)(s, lstmrt_x, LSTMRT_STEPS, lstmrt_outputs, lstmrt_buffer);
         worst = lstmrt_compare(worst, lstmrt_outputs, 0, n);
     }
@@ -48,12 +55,12 @@ static lstmrt_real lstmrt_worst(int *same_bits)
     lstmrt_real y[LSTMRT_OUTPUTS];
     size_t t, j;
     *same_bits = 1;
-    LSTMRT_NAME(reset)(s);
+    LSTMRT_RESET(s);
     LSTMRT_NAME(sequence)(s, lstmrt_x, LSTMRT_STEPS, lstmrt_outputs);
     worst = lstmrt_compare(worst, lstmrt_outputs, 0, n);
 
     /* step by step, in a second state, the same bits must come */
-    LSTMRT_NAME(reset)(&lstmrt_states[1]);
+    LSTMRT_RESET(&lstmrt_states[1]);
     for (t = 0; t < LSTMRT_STEPS; t++) {
         const lstmrt_real *wanted = lstmrt_outputs + n - LSTMRT_OUTPUTS;
         LSTMRT_NAME(step)(&lstmrt_states[1], lstmrt_x + t * LSTMRT_INPUTS, y);
