@@ -309,6 +309,23 @@ def of_counts_and_gaps(digests):
                     digests.add(f"{case}/stream", steps)
 
 
+def of_unsegmented_sequences(digests):
+    """CTC, and what decoding makes of its outputs."""
+    B, T, K = len(LENGTHS), max(LENGTHS), 5
+    rng = generator("unsegmented")
+    X = rng.standard_normal((B, T, INPUTS))
+    Y = [rng.integers(1, K, n // 2) for n in LENGTHS]
+    for dtype in DTYPES:
+        layers = [lc.LSTM(INPUTS, 5, peepholes=True, bidirectional=True), lc.Dense(10, K)]
+        net = make_network("unsegmented", layers, "ctc", "all", dtype)
+        case = f"unsegmented/{dtype}"
+        digests.add(f"{case}/loss_and_grad", net.loss_and_grad(X, Y, LENGTHS))
+        found = lc.decode(net, X, LENGTHS, width=4)
+        digests.add(f"{case}/decode", [result.score for result in found])
+        found = lc.alignment(net, X, Y, LENGTHS)
+        digests.add(f"{case}/alignment", np.concatenate([result.path for result in found]))
+
+
 def steps_and_streams(digests, case, net, X, tokens):
     token, of_tokens = int(tokens[0, 0]), taking_tokens(net)
     y, state = net.step(X[:, 0])
@@ -619,6 +636,7 @@ def compute():
         of_networks,
         of_choices,
         of_counts_and_gaps,
+        of_unsegmented_sequences,
         of_functions,
         of_long_sequences,
         of_activations,

@@ -10,9 +10,9 @@ The first 90 % of the text are learnt from. The last 10 % are held out: the figu
 character of them, read in 32 pieces side by side, each from the initial state. An LSTM is trained
 by truncated BPTT for so many CPU seconds, and once more for half of them. With --torch,
 torch.nn.LSTM and Adam are trained for as long; what PyTorch does once in a process is off its
-clock. Each side has settings of its own, the best of as many trials (docs/text.md). The runs go on
-side by side, each in a process of its own. Beside them stand interpolated Kneser-Ney models of the
-last two and the last four characters.
+clock. Each run has settings of its own, the best of the same trials (--tune). The runs go on side
+by side, each in a process of its own; with --seeds there are several of each kind. Beside them
+stand interpolated Kneser-Ney models of the last two and the last four characters.
 
 The network writes a sample of text, in Python and as a C program, and with --board on an emulated
 Cortex-M4F too (gcc-arm-none-eabi, libnewlib-arm-none-eabi, qemu-system-arm).
@@ -68,9 +68,9 @@ TRIALS = [
 ]
 # Of each run: its side, its share of the seconds that there are, and what was best in the trials.
 SETTINGS = {
-    ("lstmcore", 1.0): Settings(256, 8, 32, 4e-3),
+    ("lstmcore", 1.0): Settings(256, 8, 32, 8e-3),
     ("lstmcore", 0.5): Settings(128, 8, 32, 16e-3),
-    ("torch", 1.0): Settings(128, 8, 32, 8e-3),
+    ("torch", 1.0): Settings(128, 8, 32, 16e-3),
 }
 
 
@@ -158,7 +158,9 @@ class ByTorch:
     """The same model of PyTorch, from a start of the same distribution."""
 
     def __init__(self, symbols, settings, seed):
+        sys.path.insert(0, str(ROOT / "bench" / "learning"))
         import torch
+        from torch_peer import begin_linear, begin_lstm
 
         self.torch, self.settings = torch, settings
         torch.set_num_threads(int(os.environ[THREADS[0]]))
@@ -166,15 +168,10 @@ class ByTorch:
         self._one_hot = torch.eye(symbols)
         self._lstm = torch.nn.LSTM(symbols, settings.units, batch_first=True)
         self._linear = torch.nn.Linear(settings.units, symbols)
+        begin_lstm(self._lstm)
+        begin_linear(self._linear)
         with torch.no_grad():
-            for weight in self._lstm.weight_ih_l0.chunk(4):
-                torch.nn.init.xavier_uniform_(weight).mul_(INPUT_SCALE)
-            for weight in self._lstm.weight_hh_l0.chunk(4):
-                torch.nn.init.orthogonal_(weight)
-            self._lstm.bias_ih_l0.zero_().chunk(4)[1].fill_(1.0)  # the forget gate's
-            self._lstm.bias_hh_l0.zero_().requires_grad_(False)  # a second bias, which is redundant
-            torch.nn.init.xavier_uniform_(self._linear.weight)
-            self._linear.bias.zero_()
+            self._lstm.weight_ih_l0 *= INPUT_SCALE
         layers = (self._lstm, self._linear)
         self._parameters = [p for m in layers for p in m.parameters() if p.requires_grad]
         self._adam = torch.optim.Adam(self._parameters, fused=True)
@@ -218,7 +215,7 @@ class Run:
     model: object  # what `net` of the model is; None of PyTorch's
 
 
-def train(path, side, settings, seconds, seed, for_trials=False):
+def train(path, side, settings, seconds, seed=0, for_trials=False):
     """A `Run`. The held-out text is evaluated off the clock, and decides nothing."""
     text = Text(path, for_trials)
     points = 1 if for_trials else POINTS
@@ -251,11 +248,12 @@ def n_gram_bits(text, order):
     Ney, Essen & Kneser 1994; the discount is n1 / (n1 + 2 n2) of the counts of counts, and the
     lowest order is mixed with the uniform distribution.
     """
-    return float(-np.log2(n_gram(text, order)).mean())
+    p = n_gram(text, order)
+    return float(-np.log2(p[np.arange(len(p)), text.held_out]).mean())
 
 
 def n_gram(text, order):
-    """Probability of each held-out character after the `order` - 1 characters before it."""
+    """Distribution (N, K) of each held-out character after the `order` - 1 before it."""
     K = len(text.symbols)
     keys = as_keys(text.learn, order, K)
     tables = []
@@ -268,8 +266,7 @@ def n_gram(text, order):
     p = np.full((len(contexts), K), 1.0 / K)
     for k, (grams, counts) in enumerate(reversed(tables)):
         p = interpolated(p, grams, counts, contexts % K**k)
-    assert np.allclose(p.sum(axis=1), 1.0)
-    return p[np.arange(len(p)), text.held_out]
+    return p
 
 
 def as_keys(codes, order, K):
@@ -303,7 +300,7 @@ def first(symbols):
 
 
 def in_c(net, symbols, length, directory, board):
-    """What the exported network writes on this machine and, on demand, on a Cortex-M4F."""
+    """What the exported network writes, and where: on this machine, on demand on a Cortex-M4F."""
     lc.export_c(net, directory, "model", overwrite=True)
     names = ", ".join('"' + "".join(f"\\{b:03o}" for b in s.encode()) + '"' for s in symbols)
     (directory / "symbols.h").write_text(
@@ -315,26 +312,27 @@ def in_c(net, symbols, length, directory, board):
     compiler = os.environ.get("CC", "cc").split()
     flags = ["-std=c99", "-O2", "-I", str(directory), "-o", program]
     subprocess.run([*compiler, *sources, *flags], check=True)
-    written = {"this machine": subprocess.check_output([program], text=True, encoding="utf-8")}
+    written = {subprocess.check_output([program], text=True, encoding="utf-8"): ["this machine"]}
     if board:
         sys.path.insert(0, str(ROOT / "tests" / "embedded"))
         from targets import CORTEX_M4F
 
         CORTEX_M4F.build(sources, program + ".elf", ["-I", str(directory)])
-        written["the Cortex-M4F"] = CORTEX_M4F.run(program + ".elf")
+        written.setdefault(CORTEX_M4F.run(program + ".elf"), []).append("the Cortex-M4F")
     return written
 
 
 def save_curves(path, runs):
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(["side", "budget", "seconds", "characters", "bits"])
-        for run in runs:
-            rows.writerows([run.side, run.seconds, *point] for point in run.curve)
+        rows.writerow(["side", "budget", "seed", "seconds", "characters", "bits"])
+        for of_seeds in runs:
+            for seed, run in enumerate(of_seeds):
+                rows.writerows([run.side, run.seconds, seed, *point] for point in run.curve)
 
 
 def draw(path, runs, n_grams):
-    """Held-out bits a character against CPU seconds."""
+    """Held-out bits a character against CPU seconds, a curve for each seed."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -342,15 +340,19 @@ def draw(path, runs, n_grams):
 
     colors = {"lstmcore": "tab:blue", "torch": "tab:orange"}
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    for run in runs:
-        seconds, _, bits = zip(*run.curve, strict=True)
-        style = "--" if run.seconds < max(r.seconds for r in runs) else "-"
-        label = f"{run.side}, {run.seconds:g} s: {bits[-1]:.3f}"
-        axes.plot(seconds, bits, style, marker=".", color=colors[run.side], label=label)
+    longest = max(of_seeds[0].seconds for of_seeds in runs)
+    for of_seeds in runs:
+        mean = np.mean([run.curve[-1][2] for run in of_seeds])
+        label = f"{of_seeds[0].side}, {of_seeds[0].seconds:g} s: {mean:.3f}"
+        for run in of_seeds:
+            seconds, _, bits = zip(*run.curve, strict=True)
+            style = "-" if run.seconds == longest else "--"
+            axes.plot(seconds, bits, style, color=colors[run.side], linewidth=1, label=label)
+            label = None  # the legend has a line for all seeds
     for name, bits in n_grams.items():
         axes.axhline(bits, color="gray", linewidth=1)
         axes.annotate(name, (1, bits), xycoords=("axes fraction", "data"), ha="right", va="bottom")
-    lowest = min(bits for run in runs for *_, bits in run.curve)
+    lowest = min(bits for of_seeds in runs for run in of_seeds for *_, bits in run.curve)
     axes.set(
         xlabel="CPU seconds",
         ylabel="bits a character, held out",
@@ -363,15 +365,21 @@ def draw(path, runs, n_grams):
 
 
 def report(runs, n_grams):
-    print(f"\n{'':34}{'bits':>7} {'CPU s':>7} {'M characters':>13} {'thousand a s':>13}")
+    """Means over the seeds, with the least and the most bits."""
+    print(
+        f"\n{'':34}{'bits':>7} {'least':>7} {'most':>7} {'CPU s':>7} {'M characters':>13} "
+        f"{'thousand a s':>13}"
+    )
     for name, bits in n_grams.items():
         print(f"{name:34}{bits:7.3f}")
-    for run in runs:
-        seconds, characters, bits = run.curve[-1]
+    for of_seeds in runs:
+        run = of_seeds[0]
+        ends = np.array([run.curve[-1] for run in of_seeds])
+        seconds, characters, bits = ends.mean(axis=0)
         name = f"{run.side}, {run.seconds:g} s, {run.settings.units} units"
         print(
-            f"{name:34}{bits:7.3f} {seconds:7.1f} {characters / 1e6:13.2f} "
-            f"{characters / seconds / 1e3:13.1f}"
+            f"{name:34}{bits:7.3f} {ends[:, 2].min():7.3f} {ends[:, 2].max():7.3f} {seconds:7.1f} "
+            f"{characters / 1e6:13.2f} {characters / seconds / 1e3:13.1f}"
         )
 
 
@@ -401,7 +409,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs side by side")
     parser.add_argument("--tune", action="store_true", help="choose the settings by trials first")
     parser.add_argument("--board", action="store_true", help="write text on a Cortex-M4F, too")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each kind")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
 
@@ -409,26 +417,25 @@ def main():
     plan = [run for run in SETTINGS if arguments.torch or run[0] != "torch"]
     with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
 
-        def start(side, share, settings, for_trials=False):
+        def start(side, share, settings, seed=0, for_trials=False):
             seconds = share * arguments.seconds
-            return pool.submit(
-                train, arguments.text, side, settings, seconds, arguments.seed, for_trials
-            )
+            return pool.submit(train, arguments.text, side, settings, seconds, seed, for_trials)
 
         settings = tuned(start, plan) if arguments.tune else SETTINGS
-        jobs = [start(*run, settings[run]) for run in plan]
+        seeds = range(arguments.seeds)
+        jobs = {run: [start(*run, settings[run], seed) for seed in seeds] for run in plan}
         text = Text(arguments.text)
         n_grams = {f"{n}-gram, Kneser-Ney": n_gram_bits(text, n) for n in (3, 5)}
-        runs = [job.result() for job in jobs]
+        runs = [[job.result() for job in of_seeds] for of_seeds in jobs.values()]
     report(runs, n_grams)
-    net = runs[0].model
+    net = runs[0][0].model
     net.save(arguments.output / "model.npz")
     save_curves(arguments.output / "curves.csv", runs)
     draw(arguments.output / "text.png", runs, n_grams)
 
-    print(f"\nWritten by the network:\n\n{write(net, text.symbols, 400, 0.5, arguments.seed)}")
-    for where, written in in_c(net, text.symbols, 400, arguments.output, arguments.board).items():
-        print(f"\nWritten by the C program on {where}:\n\n{written}")
+    print(f"\nWritten by the network:\n\n{write(net, text.symbols, 400, 0.5, seed=0)}")
+    for written, where in in_c(net, text.symbols, 400, arguments.output, arguments.board).items():
+        print(f"\nWritten by the C program on {' and on '.join(where)}:\n\n{written}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from ._checks import (
     format_shape,
     refuse_nonfinite,
 )
-from ._fixed import Fixed, read_only
+from ._fixed import Fixed, read_only, remade
 from .sequences import refuse_nonfinite_rows
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Examples(Fixed):
     def __reduce__(self):
         # copies are read-only again
         options = self.terms, self.weights, self.reduction, self.form, self.state
-        return Examples, (self.batch, self.targets, *options)
+        return remade, (Examples, self.batch, self.targets, *options)
 
     def summed(self) -> Examples:
         """The same examples, whose loss is the sum and not the mean."""

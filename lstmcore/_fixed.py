@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 
 class Fixed:
     """Attributes are set once, while an object is made; what setting one again raises says why not.
@@ -43,3 +45,18 @@ def read_only(array):
     """An array that nobody else has, made read-only."""
     array.setflags(write=False)
     return array
+
+
+def remade(kind, *parts):
+    """What was pickled, made of its parts again.
+
+    Memory that somebody hands to pickle for arrays may begin at any byte, as that of files of Dask
+    does; kernels read numbers at their own boundaries.
+    """
+    return kind(*map(_aligned, parts))
+
+
+def _aligned(part):
+    if isinstance(part, tuple):
+        return tuple(map(_aligned, part))
+    return part.copy() if isinstance(part, np.ndarray) and not part.flags.aligned else part

@@ -188,8 +188,11 @@ def alignment(
     blank = _blank_of(net)
     rows = _log_outputs(net, X, lengths, mask, n_threads)
     scored = np.ones(len(rows), dtype=bool)
-    targets = as_targets(labels, scored, net.output_size, blank, "labels")
-    return [_align(ln_y, targets.of(b), blank, f"labels[{b}]") for b, ln_y in enumerate(rows)]
+    checked = as_targets(labels, scored, net.output_size, blank, "labels")
+    return [
+        _align(ln_y, of_one, blank, f"labels[{b}]")
+        for b, (ln_y, of_one) in enumerate(zip(rows, checked, strict=True))
+    ]
 
 
 def _blank_of(net):
@@ -579,9 +582,9 @@ class NGram:
         self._n = as_integer(order, "order", 1)
         self._blank = as_integer(blank, "blank", 0, self._K - 1)
         self._counts: dict[tuple[int, ...], Counter[int]] = {}
-        targets = as_targets(labels, np.ones(len(labels), dtype=bool), self._K, blank, "labels")
-        for b in range(len(targets)):
-            sequence = (*targets.of(b).tolist(), self._blank)
+        scored = np.ones(len(labels), dtype=bool)
+        for of_one in as_targets(labels, scored, self._K, blank, "labels"):
+            sequence = (*of_one.tolist(), self._blank)
             for end, label in enumerate(sequence):
                 for begin in range(max(0, end - self._n + 1), end + 1):
                     self._counts.setdefault(sequence[begin:end], Counter())[label] += 1

@@ -189,7 +189,8 @@ class DistributedObjective(Penalized):
         self.retries = as_integer(retries, "retries", 0)
         self.keep = as_flag(keep, "keep")
         options = {"n_threads": self.n_threads, "checkpoint": self.checkpoint}
-        jobs = [_Job(net, function, rest, options) for function, rest in _recipes(shards)]
+        maker = _Maker(net, options)
+        jobs = [_Job(maker, function, rest) for function, rest in _recipes(shards)]
         self.n_shards = len(jobs)
         self._engine: _Cluster | _Executor
         if _is_of_dask(client):
@@ -484,13 +485,38 @@ def _the_same(data):
     return data
 
 
+# Of this process: the network of each objective's shards.
+_networks: weakref.WeakValueDictionary[str, Network] = weakref.WeakValueDictionary()
+
+
+class _Maker:
+    """Makes the objectives of shards. In a process all have one network, whose memory they share.
+
+    Each network keeps the memory of its calls for the next ones.
+    """
+
+    def __init__(self, net, options):
+        # Parameters come with every evaluation.
+        self._net, self._size = net.__getstate__() | {"params": None}, net.table.size
+        self._options, self._key = options, uuid.uuid4().hex
+
+    def network(self):
+        net = _networks.get(self._key)
+        if net is None:
+            net = Network.__new__(Network)
+            net.__setstate__(self._net | {"params": np.zeros(self._size, self._net["dtype"])})
+            net = _networks.setdefault(self._key, net)
+        return net
+
+    def objective(self, examples):
+        return Objective(self.network(), examples, **self._options)
+
+
 class _Job:
     """How a worker builds the `Objective` of a shard. Engines look at nothing of what is in it."""
 
-    def __init__(self, net, function, arguments, options):
-        # Parameters come with every evaluation.
-        self._net, self._size = net.__getstate__() | {"params": None}, net.table.size
-        self._function, self._arguments, self._options = function, arguments, options
+    def __init__(self, maker, function, arguments):
+        self.maker, self._function, self._arguments = maker, function, arguments
 
     def build(self):
         """The objective, or what has stood against it."""
@@ -501,10 +527,8 @@ class _Job:
             if not isinstance(data, Mapping):
                 data = dict(zip(("X", "Y"), data, strict=True))
             _refuse_what_is_of_all(data)
-            net = Network.__new__(Network)
-            net.__setstate__(self._net | {"params": np.zeros(self._size, self._net["dtype"])})
-            examples = net.prepare(**data, reduction="sum")
-            return Objective(net, examples, **self._options)
+            net = self.maker.network()  # kept until the objective has it
+            return self.maker.objective(net.prepare(**data, reduction="sum"))
         except Exception as error:
             return _Failed(error)
 
@@ -663,20 +687,30 @@ class _Cluster:
 
 def _build(job):
     shard = job.build()
-    return shard if isinstance(shard, _Failed) else _Held(shard)
+    return shard if isinstance(shard, _Failed) else _Held(job.maker, shard)
 
 
 class _Held:
-    """A shard's objective with its size: Dask moves to idle workers what it takes for small."""
+    """A shard's objective with its size: Dask moves to idle workers what it takes for small.
 
-    def __init__(self, objective):
-        self.objective = objective
+    Where Dask moves it, or has written it to disk, it has the network of its new neighbours.
+    """
+
+    def __init__(self, maker, objective):
+        self._maker, self.objective = maker, objective
         buffers = []
         rest = pickle.dumps(objective.examples, protocol=5, buffer_callback=buffers.append)
         self._n_bytes = len(rest) + sum(buffer.raw().nbytes for buffer in buffers)
 
+    def __reduce__(self):
+        return _held, (self._maker, self.objective.examples)
+
     def __sizeof__(self):
         return self._n_bytes
+
+
+def _held(maker, examples):
+    return _Held(maker, maker.objective(examples))
 
 
 class _Executor:

@@ -27,7 +27,7 @@ from ._checks import (
     rows_contiguous,
     shaped,
 )
-from ._fixed import Fixed, read_only
+from ._fixed import Fixed, read_only, remade
 
 _INDEX = np.dtype(np.intp)
 
@@ -174,24 +174,27 @@ class Batch(Fixed, _Fields):
         return self
 
     def __reduce__(self):
-        # copies are read-only again
+        return remade, (Batch, *self._parts())  # copies are read-only again
+
+    def _parts(self):
+        """What the constructor makes the same batch of."""
         lengths = None
         if self.is_padded or self.begins is not None:
             lengths = self.lengths.copy()
         copies = [None if array is None else array.copy() for array in (self.mask, self.begins)]
         options = *copies, self.order, self.first_row, self.is_list, self.features
-        return Batch, (self.x.values, lengths, self.T, *options)
+        return self.x.values, lengths, self.T, *options
 
     def astype(self, dtype):
         """The same sequences with inputs of another dtype; tokens stay as they are."""
-        x, *others, features = self.__reduce__()[1]
+        x, *others, features = self._parts()
         if features is not None:
             features = features.astype(dtype)
         return Batch(x if x.dtype == _INDEX else x.astype(dtype), *others, features)
 
     def with_features(self, features):
         """The same sequences with static features (B, F), which stay where they are."""
-        *others, _ = self.__reduce__()[1]
+        *others, _ = self._parts()
         return Batch(*others, features)
 
     @property

@@ -428,6 +428,29 @@ def test_validation_split_keeps_sequences_whole():
     assert len(result.history["validation_loss"]) >= 2
 
 
+def test_the_best_constants_are_below_others():
+    loss, examples = CTC(), network().prepare(X, LABELS, sample_weight=WEIGHTS)
+    targets, weights = examples.targets, examples.weights
+
+    def value(constants):
+        a = np.tile(constants, (sum(STEPS), 1))
+        return loss.value_and_delta(a, targets, weights, np.array(STEPS))[0]
+
+    best = loss.best_constant(targets, weights, 4)
+    rng = np.random.default_rng(0)
+    for scale in (1e-3, 0.1, 1.0):
+        assert value(best) < value(best + scale * rng.normal(size=4)) + 1e-4
+    assert value(best) < value(np.zeros(4))
+
+
+def test_a_network_that_has_stayed_with_constant_outputs_is_warned_of():
+    net = network()
+    net.params[...] = 0
+    frozen = [np.zeros((len(x), 2)) for x in X]  # there is nothing to be seen
+    with pytest.warns(lc.ConvergenceWarning, match="no better than constant outputs"):
+        lc.fit(net, frozen, LABELS, tol=1e-10, max_iter=300)
+
+
 def test_gauss_newton_is_never_negative_and_above_the_hessian():
     net = network()
     obj = lc.Objective(net, X, LABELS, sample_weight=WEIGHTS)
@@ -442,6 +465,22 @@ def test_gauss_newton_is_never_negative_and_above_the_hessian():
         assert np.vdot(v, product(v)) > max(np.vdot(v, exact(v)), 0)
     v = rng.normal(size=net.params.size)
     assert v @ obj.gauss_newton(net.params, v) > 0
+
+
+def test_targets_are_not_drawn():
+    with pytest.raises(NotImplementedError, match=r"labels of whole sequences; lstmcore\.decode"):
+        CTC().sample(np.ones((1, 3)) / 3, 0)
+
+
+def test_exported_programs_are_those_of_cross_entropy(tmp_path):
+    """What predicts is the softmax, which has tests of its own in every format."""
+    layers = [lc.LSTM(2, 4), lc.Dense(4, 4)]
+    programs = []
+    for loss in ("ctc", "cross_entropy"):
+        net = lc.Network(layers, loss, seed=0)
+        lc.export_c(net, tmp_path / loss, "reader")
+        programs.append((tmp_path / loss / "reader.c").read_text())
+    assert programs[0] == programs[1]
 
 
 def test_a_stream_gives_probabilities_of_an_unsegmented_sequence():

@@ -109,6 +109,27 @@ def test_forecasts_come_from_the_past_alone(sunspots):
         assert same[until].all() and not same[~until].any()
 
 
+def test_handwriting_reading_learns_from_made_up_digits(monkeypatch, tmp_path, capsys):
+    """Two forms alone; and in one of the files the line that some copies begin with."""
+    pytest.importorskip("matplotlib")
+    module, rng = script("examples/handwriting_reading.py"), np.random.default_rng(0)
+    for name, value in {"HIDDEN": 8, "COPIES": 2, "BATCH": 4}.items():
+        monkeypatch.setattr(module, name, value)
+    forms = rng.integers(0, 101, (2, 16))
+    for name, n, head in (("tra", 150, ""), ("tes", 40, " 0,1,2,3,4,5,6,7,8,9\n")):
+        digits = rng.integers(0, 2, n)
+        rows = np.column_stack([forms[digits], digits])
+        text = "\n".join(",".join(map(str, row)) for row in rows)
+        (tmp_path / name).write_text(head + text + "\n")
+    files = tmp_path / "tra", tmp_path / "tes"
+    run(module, monkeypatch, *files, "--epochs", 30, "--output", tmp_path / "new")
+    assert_picture(tmp_path / "new" / "handwriting_reading.png")
+    table = capsys.readouterr().out.splitlines()
+    assert "of 40 digits of other writers" in table[0]
+    best, beam, right = map(float, table[3].split()[-3:])
+    assert best < 20 and beam < 20 and right > 50
+
+
 def test_the_quality_benchmark_runs_the_examples_recipes(vowels, sunspots, monkeypatch, capsys):
     monkeypatch.syspath_prepend(ROOT / "examples")
     quality = script("bench/quality.py")

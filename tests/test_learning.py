@@ -155,23 +155,6 @@ def test_spikes_are_as_far_apart_as_the_targets_say(rng):
     assert np.allclose(wave[10:], wave[:-10]) and wave.max() == 1
 
 
-def test_stretches_of_a_text_go_on_where_they_ended(rng, tmp_path):
-    import shakespeare
-
-    path = tmp_path / "text"
-    path.write_text("".join(rng.choice(list("abcdef\n"), 2000)), encoding="utf-8")
-    text = shakespeare.Text(path)
-    assert len(text.learn) == 1800 and len(text.test) == 200
-    stretches = text.stretches(rng)
-    x, y = next(stretches)
-    assert x.shape == y.shape == (32, 64) and np.array_equal(x[:, 1:], y[:, :-1])
-    x_next, _ = next(stretches)
-    assert np.array_equal(x_next[:, 0], y[:, -1])
-    x, y = text.test_pieces()
-    assert x.shape == y.shape == (32, 5) and np.array_equal(x[:, 1:], y[:, :-1])
-    assert np.array_equal(np.column_stack([x, y[:, -1]]).ravel(), text.test[:192])
-
-
 def test_every_task_has_what_the_commands_need():
     import all
     import runs

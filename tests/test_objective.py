@@ -1,5 +1,6 @@
 """`Objective`: what scipy.optimize asks of it, whatever the method, and no trace in the network."""
 
+import pickle
 import threading
 import warnings
 
@@ -290,3 +291,50 @@ def test_bad_arguments_are_named(case):
 def test_a_theta_of_another_network_is_refused(theta, error):
     with pytest.raises(error, match="params: expected"):
         problem()[1](theta)
+
+
+def through_memory_that_begins_anywhere(value):
+    """A pickle and back, the arrays at odd addresses, as from files of Dask."""
+    buffers = []
+    text = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    odd = []
+    for buffer in buffers:
+        room = np.zeros(buffer.raw().nbytes + 1, np.uint8)
+        start = 1 - room.ctypes.data % 2
+        room = room[start : start + buffer.raw().nbytes]
+        room[:] = np.frombuffer(buffer.raw(), np.uint8)
+        odd.append(room.data)
+    return pickle.loads(text, buffers=odd)
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+@pytest.mark.parametrize("kind", ["numbers", "tokens", "ctc", "features"])
+def test_data_from_memory_that_begins_anywhere(kind, is_list):
+    rng = np.random.default_rng(0)
+    first, loss, K = [lc.LSTM(3, 4)], "squared_error", 1
+    options = {"sample_weight": rng.uniform(1, 2, 5)}
+    x, y = rng.normal(size=(5, 9, 3)), rng.normal(size=(5, 9, 1))
+    if kind == "tokens":
+        x, y = rng.integers(7, size=(2, 5, 9))
+        first, loss, K = [lc.Embedding(7, 3), *first], "cross_entropy", 7
+    elif kind == "ctc":
+        y, loss, K = [[1, 2], [3], [1, 3], [2], [1]], "ctc", 4
+        options = {}
+    elif kind == "features":
+        options = {"features": rng.normal(size=(5, 2))}
+    net = lc.Network(
+        [*first, lc.Dense(4, K)], loss=loss, initial=2 if kind == "features" else None, seed=0
+    )
+    if is_list:
+        lengths = [9, 4, 6, 9, 5]
+        x = [row[:n] for row, n in zip(x, lengths, strict=True)]
+        y = y if kind == "ctc" else [row[:n] for row, n in zip(y, lengths, strict=True)]
+    objective = lc.Objective(net, x, y, l2=1e-3, **options)
+    f, g = objective(net.params)
+    for again in (
+        through_memory_that_begins_anywhere(objective),
+        lc.Objective(net, through_memory_that_begins_anywhere(objective.examples), l2=1e-3),
+    ):
+        f_again, g_again = again(net.params)
+        assert f_again == f
+        assert np.array_equal(g_again, g)

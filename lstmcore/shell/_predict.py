@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from .._archive import at_once
+from .._checks import describe
+from ..decoding import decode
+from ..losses import CTC
 from ._data import read_inputs
 from ._formats import read_model
 from ._notes import names_noted, text_noted
@@ -21,11 +24,14 @@ Apply a network to the sequences in a file, and print its outputs as a table (.c
   {program} predict model.npz words.csv said.csv        to a file
   {program} predict model.onnx words.npz said.csv       of whatever convert reads
   {program} predict model.npz trials.csv --sequence trial --features left,right
+  {program} predict model.npz lines.csv --labels                 what the loss ctc reads
 
 A row is a sequence, or a step of one where the network says something at each step. Its columns are
 the sequence's name (that of a table, or the number of an array's), the step, which counts from 0,
 and the outputs; of a network that tells classes the most probable one, and p(...), the probability
-of each. A forecast of "level" three steps later is the column level+3.
+of each. A forecast of "level" three steps later is the column level+3. With --labels a row is a
+sequence: the labels that a network with the loss ctc reads in it, with spaces between them, and the
+logarithm of their probability.
 
 DATA is a table (.csv) as train reads it, with or without the columns to be learned; or a .npz file
 with an array X (sequences, steps, inputs) and perhaps lengths, or a .npy file that is such an X.
@@ -45,6 +51,8 @@ def _add_predict(command):
     add("out", metavar="OUT", nargs="?", help="the .csv file that is written")
     add("--sequence", metavar="COLUMN", help="whose step a row is (default: as in training)")
     add("--features", metavar="COLUMNS", help="the inputs (default: as in training)")
+    add("--labels", action="store_true", help="labels of sequences, by a network with the loss ctc")
+    add("--width", type=int, metavar="N", help="of the beam that finds them (default: 1, no beam)")
     add("--overwrite", action="store_true", help="replace a file that is there")
 
 
@@ -52,6 +60,12 @@ def _predict(arguments):
     if arguments.out is not None:
         _check_out(arguments)
     net = read_model(arguments.model)
+    if arguments.labels and not isinstance(net.options["loss"], CTC):
+        raise ValueError(
+            f"--labels: expected a network with the loss 'ctc', got one with {net.loss_name!r}"
+        )
+    if arguments.width is not None and not arguments.labels:
+        raise ValueError(f"--width: expected --labels with it, got {describe(arguments.width)}")
     if net.initial is not None:
         raise ValueError(
             "MODEL: expected a network whose initial states are no function of features, for which "
@@ -65,16 +79,22 @@ def _predict(arguments):
             f"MODEL: expected a network with finite outputs, got NaN or infinity from "
             f"{arguments.model}; info says whether its parameters are finite"
         )
-    header = [data.sequence] + ["step"] * (net.readout == "all")
-    if net.output_units == "softmax":
+    header = [data.sequence] + ["step"] * (net.readout == "all" and not arguments.labels)
+    if arguments.labels:
+        header += ["labels", "ln p"]
+        width = 1 if arguments.width is None else arguments.width
+        rows = _labels(data.ids, decode(net, data.X, width=width), names)
+    elif net.output_units == "softmax":
         header += ["class", *(f"p({name})" for name in names)]
     else:
         header += names
+    if not arguments.labels:
+        rows = _rows(net, data.ids, outputs, names)
 
     def write(file):
         table = csv.writer(file, lineterminator="\n")
         table.writerow(header)
-        table.writerows(_rows(net, data.ids, outputs, names))
+        table.writerows(rows)
 
     if arguments.out is None:
         write(sys.stdout)
@@ -113,6 +133,12 @@ def _rows(net, ids, outputs, names):
             if net.output_units == "softmax":
                 cells.append(names[int(row.argmax())])
             yield cells + [str(value) for value in row]
+
+
+def _labels(ids, results, names):
+    for one, result in zip(ids, results, strict=True):
+        labels = " ".join(names[label] for label in result.labels)
+        yield [one, labels, str(result.log_probability)]
 
 
 def _as_text(file, write):

@@ -176,6 +176,33 @@ def test_a_model_of_another_library(tmp_path, capsys):
 # ---------------------------------------------------------------------------------------- the files
 
 
+@pytest.mark.parametrize("options", [[], ["--width", "6"]], ids=["best path", "beam"])
+def test_labels_that_a_network_reads(tmp_path, capsys, options):
+    net = lc.Network([lc.LSTM(2, 4, bidirectional=True), lc.Dense(8, 4)], "ctc", seed=3)
+    path = saved(tmp_path / "m.npz", net, classes=["-", "one", "two", "three"])
+    X = 3 * rng.normal(size=(3, 9, 2))
+    np.savez(tmp_path / "d.npz", X=X, lengths=[9, 0, 4])
+    header, rows = table(capsys, path, tmp_path / "d.npz", "--labels", *options)
+    assert header == ["sequence", "labels", "ln p"]
+    results = lc.decode(net, X, [9, 0, 4], width=int(options[1]) if options else 1)
+    assert any(result.labels for result in results)
+    names = ["-", "one", "two", "three"]
+    for b, (row, result) in enumerate(zip(rows, results, strict=True)):
+        labels = " ".join(names[label] for label in result.labels)
+        assert row == [str(b), labels, str(result.log_probability)]
+    header, rows = table(capsys, path, tmp_path / "d.npz")
+    assert header[1:4] == ["step", "class", "p(-)"]
+    assert len(rows) == 13
+
+
+def test_labels_of_other_networks_are_refused(tmp_path, capsys):
+    path = classifier(tmp_path / "m.npz")
+    np.save(tmp_path / "X.npy", np.zeros((1, 3, 2)))
+    message = "--labels: expected a network with the loss 'ctc', got one with 'cross_entropy'\n"
+    assert failing(capsys, path, tmp_path / "X.npy", "--labels") == message
+    assert failing(capsys, path, tmp_path / "X.npy", "--width", "3").startswith("--width: expected")
+
+
 def test_it_writes_a_file_and_replaces_none(model, tmp_path, capsys):
     data, *_ = table_of_classes(tmp_path / "d.csv")
     classifier(model, classes=["a", "ä", "c"])

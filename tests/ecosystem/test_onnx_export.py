@@ -76,6 +76,10 @@ def test_the_graph_ends_in_the_output_units(loss, readout):
     assert_same(zoo.network("stack", readout=readout, loss=loss))
 
 
+def test_the_graph_of_a_network_that_reads_unsegmented_sequences_gives_probabilities():
+    assert_same(zoo.network("stack", readout="all", loss="ctc"))
+
+
 @pytest.mark.parametrize("activation", zoo.ACTIVATIONS, ids=zoo.activation_label)
 @pytest.mark.parametrize("entry, role", zoo.ROLES)
 def test_every_activation_is_written_in_every_role(entry, role, activation):
