@@ -81,9 +81,10 @@ def without_annotation(function):
 # What rooms behind the public ones ask of these classes.
 FOR_ROOMS = {
     "Network": "exact check_checkpoint check_truncate check_state",
-    "Layer": "places weights kernel_cell masked pack initial forward state_arrays "
+    "Layer": "places weights kernel_cell chunk_rows masked pack initial forward state_arrays "
     "gradient_buffers backward unpack threads",
 }
+FOR_ROOMS["MixedEmbedding"] = FOR_ROOMS["Layer"]
 
 
 @pytest.mark.parametrize(
