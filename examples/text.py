@@ -10,9 +10,9 @@ The first 90 % of the text are learnt from. The last 10 % are held out: the figu
 character of them, read in 32 pieces side by side, each from the initial state. An LSTM is trained
 by truncated BPTT for so many CPU seconds, and once more for half of them. With --torch,
 torch.nn.LSTM and Adam are trained for as long; what PyTorch does once in a process is off its
-clock. Each run has settings of its own, the best of the same trials (--tune). The runs go on side
-by side, each in a process of its own; with --seeds there are several of each kind. Beside them
-stand interpolated Kneser-Ney models of the last two and the last four characters.
+clock. With --tune each run has the settings that were best for it in the same trials. The runs go
+on side by side, each in a process of its own; with --seeds there are several of each kind. Beside
+them stand interpolated Kneser-Ney models of the last two and the last four characters.
 
 The network writes a sample of text, in Python and as a C program, and with --board on an emulated
 Cortex-M4F too (gcc-arm-none-eabi, libnewlib-arm-none-eabi, qemu-system-arm).
@@ -66,7 +66,7 @@ TRIALS = [
     for batch_size in (4, 8, 16, 32)
     for rate in rates
 ]
-# Of each run: its side, its share of the seconds that there are, and what was best in the trials.
+# Of each run: its side, its share of the seconds that there are, and its settings without --tune.
 SETTINGS = {
     ("lstmcore", 1.0): Settings(256, 8, 32, 8e-3),
     ("lstmcore", 0.5): Settings(128, 8, 32, 16e-3),
