@@ -148,7 +148,7 @@ def test_predictions_are_of_one_of_the_shapes(shape):
 @pytest.mark.parametrize("shape", [(2, 12), (4, 3, 2), (2, 3, 4)])
 def test_an_array_of_another_shape_is_not_read_as_it_stands(shape):
     net, X = lc.Network([lc.LSTM(2, 3)], seed=0), np.zeros((2, 6, 2))
-    plain = net._parameters.packed().plain_pass(0)
+    plain = net._parameters.packed().plain_pass(net._output)
     order, lengths = np.arange(2), np.full(2, 6)
     assert plain.shape_of(X) == (2, 6)
     assert plain(X, order, lengths, [1], np.empty).shape == (2, 6, 3)

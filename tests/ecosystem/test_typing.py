@@ -15,7 +15,7 @@ import typed_program
 
 import lstmcore as lc
 from lstmcore import _minimize, _readout, _types
-from lstmcore._outputs import OUTPUTS
+from lstmcore._outputs import UNITS
 from lstmcore.cells._options import DIRECTIONS
 from lstmcore.cells.lstm import OUTPUT_PEEPHOLES
 from lstmcore.optimizers import _descent
@@ -117,7 +117,7 @@ def test_checkers_see_what_is_imported_when_it_is_first_used():
     [
         (_types.Method, _minimize._DRIVERS),
         (_types.Readout, _readout.READOUTS),
-        (_types.OutputUnits, OUTPUTS),
+        (_types.OutputUnits, UNITS),
         (_types.Direction, DIRECTIONS),
     ],
     ids=["methods", "readouts", "output units", "directions"],
