@@ -70,7 +70,7 @@ TRIALS = [
 SETTINGS = {
     ("lstmcore", 1.0): Settings(256, 8, 32, 8e-3),
     ("lstmcore", 0.5): Settings(128, 8, 32, 16e-3),
-    ("torch", 1.0): Settings(128, 8, 32, 16e-3),
+    ("torch", 1.0): Settings(256, 8, 32, 8e-3),
 }
 
 

@@ -93,6 +93,7 @@ def decode(
     length_bonus: float = 0.0,
     scorer: Scorer | None = None,
     scorer_weight: float = 1.0,
+    features: npt.ArrayLike | None = None,
     n_threads: int | None = None,
 ) -> list[Any]:
     """What a network with the loss `ctc` reads in each sequence.
@@ -100,7 +101,7 @@ def decode(
     Parameters
     ----------
     net : Network
-    X, lengths, mask, n_threads
+    X, lengths, mask, features, n_threads
         As in `Network.predict`.
     width, n_best, length_bonus, scorer, scorer_weight
         As in `decode_rows`.
@@ -138,7 +139,7 @@ def decode(
         "scorer_weight": scorer_weight,
     }
     blank = _blank_of(net)
-    rows = _log_outputs(net, X, lengths, mask, n_threads)
+    rows = _log_outputs(net, X, lengths, mask, features, n_threads)
     return [_decode(ln_y, blank, **options) for ln_y in rows]
 
 
@@ -149,6 +150,7 @@ def alignment(
     lengths: npt.ArrayLike | None = None,
     *,
     mask: npt.ArrayLike | None = None,
+    features: npt.ArrayLike | None = None,
     n_threads: int | None = None,
 ) -> list[Alignment]:
     """Where labels lie in sequences, by a network with the loss `ctc`.
@@ -156,7 +158,7 @@ def alignment(
     Parameters
     ----------
     net : Network
-    X, lengths, mask, n_threads
+    X, lengths, mask, features, n_threads
         As in `Network.predict`.
     labels : list of B sequences of int, or (B, U) array_like of int
         As targets of the loss: see `losses.CTC`.
@@ -186,7 +188,7 @@ def alignment(
     [1, 3, 3, 3, 3]
     """
     blank = _blank_of(net)
-    rows = _log_outputs(net, X, lengths, mask, n_threads)
+    rows = _log_outputs(net, X, lengths, mask, features, n_threads)
     scored = np.ones(len(rows), dtype=bool)
     checked = as_targets(labels, scored, net.output_size, blank, "labels")
     return [
@@ -207,12 +209,12 @@ def _blank_of(net):
     return loss.blank
 
 
-def _log_outputs(net, X, lengths, mask, n_threads):
+def _log_outputs(net, X, lengths, mask, features, n_threads):
     """ln y of each sequence's steps, (T_b, K) in float64.
 
     An output that was rounded to zero is taken for the smallest number: no path is impossible.
     """
-    y = net.predict(X, lengths, mask=mask, n_threads=n_threads)
+    y = net.predict(X, lengths, mask=mask, features=features, n_threads=n_threads)
     if isinstance(y, np.ndarray) and mask is not None:
         y = [rows[there] for rows, there in zip(y, np.asarray(mask, dtype=bool), strict=True)]
     elif isinstance(y, np.ndarray) and lengths is not None:

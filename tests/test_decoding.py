@@ -185,6 +185,22 @@ def test_arrays_with_lengths_or_a_mask_are_lists():
         assert [entry.path.tolist() for entry in found] == paths
 
 
+def test_initial_states_from_features_are_those_of_predict():
+    layers = [lc.LSTM(2, 5), lc.Dense(5, 4)]
+    net = lc.Network(layers, "ctc", initial=3, seed=0)
+    rng = np.random.default_rng(0)
+    net.params[...] = rng.normal(size=net.params.size)
+    features = rng.normal(size=(len(X), 3))
+    rows = net.predict(X, features=features)
+    results = lc.decode(net, X, width=3, features=features)
+    assert [result.labels for result in results] == [
+        lc.decode_rows(y, width=3).labels for y in rows
+    ]
+    found = lc.alignment(net, X, LABELS, features=features)
+    for entry, y, labels in zip(found, rows, LABELS, strict=True):
+        np.testing.assert_array_equal(entry.path, lc.align_rows(y, labels).path)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_outputs_that_round_to_zero_can_still_be_aligned(dtype):
     net = network(dtype)

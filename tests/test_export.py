@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import export_models
 import numpy as np
@@ -581,3 +582,16 @@ def test_features_that_an_export_cannot_have(tmp_path):
     with pytest.raises(ValueError, match="net: expected a first layer that the C code has"):
         export_c(mixed, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_every_file_names_its_licence_whose_text_is_beside_it(dtype, tmp_path):
+    net = lc.Network([lc.LSTM(1, 3), lc.Dense(3, 1)], seed=0)
+    data = np.random.default_rng(0).normal(size=(4, 50, 1))
+    report = export_c(net, tmp_path, dtype=dtype, data=data)
+    licence = (Path(__file__).parents[1] / "LICENSE").read_text(encoding="utf-8")
+    texts = {path.name: path.read_text(encoding="utf-8") for path in report.files}
+    assert texts.pop("lstmrt_license.txt") == licence
+    for name, text in texts.items():
+        assert "SPDX-License-Identifier: BSD-3-Clause" in text, name
+        assert "SPDX-FileCopyrightText: 2026 the lstmcore developers" in text, name
