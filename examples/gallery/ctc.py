@@ -72,11 +72,12 @@ for ax, x, labels, found in zip(
 plt.show()
 
 # %%
-# From step to step most outputs are blank; the labels are spikes.
+# What the second of these is read from: most outputs are blank, and the labels are spikes.
 
-plt.figure(figsize=(9, 3))
+plt.figure(figsize=(9, 3), layout="constrained")
 for k, name in enumerate(["blank", "1", "2", "3"]):
-    plt.plot(net.predict(X[250:251])[0][:, k], label=name, color=["0.7", *colors][k])
-plt.legend()
+    plt.plot(net.predict(X[251:252])[0][:, k], label=name, color=["0.7", *colors][k])
+plt.legend(loc="upper left", bbox_to_anchor=(1, 1))
 plt.xlabel("step")
+plt.ylabel("output")
 plt.show()
