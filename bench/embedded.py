@@ -249,7 +249,7 @@ def cortex_m_table(target, sizes):
 def tokens_table(target, sizes, tokens=64):
     print(f"\n{target.name}, LSTM({tokens}, H, tokens=True) and Dense(H, {tokens}): instructions")
     print(f"{'':34}{'H':>4} {'one-hot step':>13} {'step_token':>11} {'generate':>9}")
-    data = np.random.default_rng(0).integers(0, tokens, (2, 100))
+    data = np.random.default_rng(0).integers(0, tokens, (10, 100))
     for dtype, hidden in product(("float32", "int8"), sizes):
         layers = [lc.LSTM(tokens, hidden, tokens=True), lc.Dense(hidden, tokens)]
         net = lc.Network(layers, "cross_entropy", seed=0)
