@@ -121,7 +121,7 @@ def log_densities(net, moves, digits):
 def write(net, digits, bias, rng):
     """Digits written by a network, as points (n, 8, 2)."""
     features = None if net.initial is None else one_hot(digits)
-    moves = net.generate(None, 8, rng=rng, features=features, n=len(digits), bias=bias)
+    moves = net.generate(steps=8, rng=rng, features=features, n=len(digits), bias=bias)
     return points_of(moves)
 
 

@@ -908,8 +908,8 @@ class Network(Fixed):
 
     def generate(
         self,
-        start: npt.ArrayLike | None,
-        steps: int,
+        start: npt.ArrayLike | None = None,
+        steps: int | None = None,
         *,
         rng: Seed = None,
         temperature: float = 1.0,
@@ -936,7 +936,7 @@ class Network(Fixed):
             The input of the first step with a draw. None is the last step of `prime`; without that
             it is zero, and for a network that `takes_tokens` an error.
         steps : int
-            Draws, at most.
+            Draws, at most. It has to be given.
         rng : None, int, numpy.random.SeedSequence or numpy.random.Generator
             What the draws come from. None is another start at every call.
         temperature : float
@@ -1010,7 +1010,7 @@ class Network(Fixed):
         >>> text = np.tile(np.arange(6), 20)
         >>> net = lc.Network([lc.LSTM(6, 8, tokens=True), lc.Dense(8, 6)], "cross_entropy", seed=0)
         >>> result = lc.fit(net, text[None, :-1], text[None, 1:], max_iter=40)
-        >>> net.generate(None, 8, prime=[2, 3], rng=0).tolist()
+        >>> net.generate(steps=8, prime=[2, 3], rng=0).tolist()
         [4, 5, 0, 1, 2, 3, 4, 5]
         >>> net.generate(2, 8, stop=0, n=2, rng=0)
         [array([3, 4, 5, 0]), array([3, 4, 5, 0])]

@@ -67,7 +67,7 @@ figure, (left, right) = plt.subplots(
 left.plot(np.arange(-50, AHEAD), series[places[0] - 50 : places[0] + AHEAD], "k", label="truth")
 for noise, color in ((None, "C1"), (0.03, "C0")):
     net = train(noise)
-    said = net.generate(None, AHEAD, prime=known)[:, :, 0]
+    said = net.generate(steps=AHEAD, prime=known)[:, :, 0]
     name = f"noise {noise} on inputs" if noise else "no noise"
     left.plot(np.arange(AHEAD), said[0], color=color, label=name)
     right.plot(np.sqrt(np.mean((said - truth) ** 2, axis=0)), color=color, label=name)

@@ -26,6 +26,7 @@ OF_TOKENS = {
     "half a class": ({"top_k": 1.5}, TypeError, "top_k: expected an integer"),
     "steps below 0": ({"steps": -1}, ValueError, "steps: expected an integer >= 0"),
     "a fraction of steps": ({"steps": 2.5}, TypeError, "steps: expected an integer"),
+    "no steps": ({"steps": None}, TypeError, "steps: expected an integer, got None"),
     "n of none": ({"n": 0}, ValueError, "n: expected an integer >= 1"),
     "no seed": ({"rng": "x"}, TypeError, "rng: expected None, an integer"),
     "no beginning": ({"start": None}, ValueError, "start: expected the token .* or prime="),
