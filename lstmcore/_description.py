@@ -8,6 +8,7 @@ as 0 and 1. Notes, if there are any, are what whoever saved it says of it.
 import inspect
 import reprlib
 from collections.abc import Mapping
+from itertools import chain
 from types import MappingProxyType
 
 import numpy as np
@@ -88,10 +89,8 @@ def network_of(header, arrays):
     if params is None:
         raise ValueError("no entry params.npy")
     layers, expected = [], 0
-    named = list(enumerate(specs))
-    if _INITIAL in header:
-        named.append((_INITIAL, header[_INITIAL]))
-    for k, spec in named:
+    last = [(_INITIAL, header[_INITIAL])] if _INITIAL in header else []
+    for k, spec in chain(enumerate(specs), last):  # a list of them could be far larger than a file
         layers.append(_layer(arrays, k, spec))
         expected += sum(block.size for block in layers[-1].blocks())
         if expected > params.size:  # at once: a description takes much more than the words for it
