@@ -98,6 +98,11 @@ def as_real(value, name, dtype):
         return array.astype(dtype)
 
 
+def float_dtype(value):
+    """float32 where `value` is an array of that, else float64: for calls that take both."""
+    return np.dtype(np.float32 if getattr(value, "dtype", None) == np.float32 else np.float64)
+
+
 def rows_contiguous(array):
     """`array` itself if its last axis has unit stride, which is all that kernels ask; or a copy."""
     if array.strides[-1] == array.itemsize:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._checks import as_real, describe, shaped
+from ._checks import as_real, describe, float_dtype, shaped
 from ._fixed import Fixed
 
 
@@ -52,7 +52,7 @@ class Free(Fixed):
 
     def params_of(self, theta):
         """All parameters, fresh, in the dtype of θ if it is float32, else in float64."""
-        dtype = np.float32 if getattr(theta, "dtype", None) == np.float32 else np.float64
+        dtype = float_dtype(theta)
         theta = shaped(as_real(theta, "theta", dtype), "theta", (self.size,))
         params = np.empty(self._is_free.size, dtype)
         params[~self._is_free] = self.kept

@@ -25,6 +25,7 @@ from ._checks import (
     as_real,
     as_threads,
     describe,
+    float_dtype,
     not_real,
     shaped,
 )
@@ -340,8 +341,7 @@ class DistributedObjective(Penalized):
 
     def _vector(self, value, name):
         """A vector of parameters that nobody else has: a task may outlive the call."""
-        dtype = np.float32 if getattr(value, "dtype", None) == np.float32 else np.float64
-        return shaped(as_real(value, name, dtype), name, (self.size,)).copy()
+        return shaped(as_real(value, name, float_dtype(value)), name, (self.size,)).copy()
 
     def _of_shards(self, method, *arguments):
         """What a method of each shard's `Objective` gives, in the order of the shards."""

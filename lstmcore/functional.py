@@ -15,6 +15,7 @@ from ._checks import (
     as_real,
     as_threads,
     describe,
+    float_dtype,
     refuse_nonfinite,
     rows_contiguous,
     shaped,
@@ -578,7 +579,7 @@ def _forward(cls, options, x, blocks, states, tokens, lengths, save, check_finit
     tokens, lengths, save, check_finite, n_threads
         As they came.
     """
-    dtype = np.dtype(np.float32 if getattr(blocks["W"], "dtype", None) == np.float32 else float)
+    dtype = float_dtype(blocks["W"])
     check_finite = as_flag(check_finite, "check_finite")
     blocks = _real_blocks(dtype, check_finite, blocks)
     layer, shapes = _layer(cls, blocks, options)

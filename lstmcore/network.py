@@ -77,7 +77,7 @@ class Network(Fixed):
         `RNN`, `LSTM`, `GRU` and `Dense` layers in any order. Each takes as many numbers as the one
         before it gives. The first may be an `Embedding` or a `MixedEmbedding`.
     loss : str, Loss or function
-        "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber", "quantile" or
+        "squared_error", "cross_entropy", "binary_cross_entropy", "poisson", "huber", "quantile",
         "ctc" or "mixture". It also fixes the output activation, which is, in this order, identity,
         softmax (of two outputs or more), logistic, exponential, identity, identity, softmax, and of
         a mixture the several units of its parameters. A loss with options is an object of its class

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._checks import as_ndarray, as_real, describe, refuse_nonfinite, shaped
+from ._checks import as_ndarray, as_real, describe, float_dtype, refuse_nonfinite, shaped
 from .losses import SquaredError
 from .sequences import make_batch
 
@@ -204,7 +204,7 @@ class Scaler:
 
     def _map_array(self, X, name, function):
         array, D = as_ndarray(X, name), self.n_features_in_
-        dtype = _dtype_of(array)
+        dtype = float_dtype(array)
         # in float64, for beside a large mean float32 has few digits left
         values = as_real(array, name, np.float64)
         if D > 1 and values.shape == (0,):
@@ -214,10 +214,6 @@ class Scaler:
                 f"{name}: expected {D} features on the last axis, got {describe(array)}"
             )
         return function(values).astype(dtype, copy=False)
-
-
-def _dtype_of(array):
-    return np.float32 if array.dtype == np.float32 else np.float64
 
 
 def _is_list(X):
@@ -245,7 +241,7 @@ def _as_sequences(X, lengths, mask):
                 raise ValueError(
                     f"X[{b}]: expected numbers of shape (T, D) or (T,), got {describe(x)}"
                 )
-        dtype = np.result_type(*map(_dtype_of, arrays))
+        dtype = np.result_type(*map(float_dtype, arrays))
         # an empty list is a sequence of any number of features
         return [x[:, None] if x.ndim == 1 and x.size else x for x in arrays], dtype
     array = as_ndarray(X, "X")
@@ -263,7 +259,7 @@ def _as_sequences(X, lengths, mask):
                 )
     if array.ndim == 1:
         array = array[:, None]
-    return array[None] if array.ndim == 2 else array, _dtype_of(array)
+    return array[None] if array.ndim == 2 else array, float_dtype(array)
 
 
 # ----------------------------------------------------------------------------- far from unit scale

@@ -41,14 +41,14 @@ class Compiled:
         path = compile_c(
             [directory / "model.c"], directory / "model.so", "-shared", "-fPIC", *flags
         )
-        self.library = ctypes.CDLL(str(path))
+        self.code = ctypes.CDLL(str(path))
         self.real = np.dtype("float64" if dtype == "float64" else "float32")
         self.state = self.new_state()
 
     def new_state(self):
         # guarded on both sides
         memory = np.full(self.report.state_bytes + 256, 0x5A, dtype=np.uint8)
-        self.library.model_reset(self._state(memory))
+        self.code.model_reset(self._state(memory))
         return memory
 
     def _state(self, memory):
@@ -57,7 +57,7 @@ class Compiled:
     def step(self, x, state=None):
         x, y = np.array(x, self.real), np.empty(self.net.output_size, self.real)
         state = self.state if state is None else state
-        self.library.model_step(self._state(state), *_pointers(x, y))
+        self.code.model_step(self._state(state), *_pointers(x, y))
         return y
 
     def sequence(self, x, *, state=None):
@@ -67,7 +67,7 @@ class Compiled:
         buffer = np.empty(max(1, len(x) * self.report.buffer_bytes_per_step), dtype=np.uint8)
         x_pointer, y_pointer, buffer_pointer = _pointers(x, y, buffer)
         state = self.state if state is None else state
-        self.library.model_sequence(
+        self.code.model_sequence(
             self._state(state), x_pointer, ctypes.c_size_t(len(x)), y_pointer, buffer_pointer
         )
         assert (state[:128] == 0x5A).all()
@@ -203,7 +203,7 @@ def test_x_and_y_may_be_the_same_array(tmp_path):
     compiled = Compiled(net, tmp_path, "float32")
     both = np.array([0.1, 0.2, 0.3], np.float32)
     wanted = compiled.step(both)
-    compiled.library.model_step(compiled._state(compiled.new_state()), *_pointers(both, both))
+    compiled.code.model_step(compiled._state(compiled.new_state()), *_pointers(both, both))
     assert (both == wanted).all()
 
 

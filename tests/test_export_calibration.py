@@ -37,7 +37,7 @@ def outputs(net, folder, data, X):
     compiled = Compiled(net, folder, "int8", data)
     y = []
     for x in X:
-        compiled.library.model_reset(compiled._state(compiled.state))
+        compiled.code.model_reset(compiled._state(compiled.state))
         y.append(compiled.sequence(x))
     return np.array(y), compiled.report
 
@@ -67,7 +67,7 @@ def test_the_error_is_that_on_data_not_calibrated_with(steps, tmp_path):
     compiled = Compiled(net, tmp_path / "c", "int8", data)
     difference = []
     for x in others:
-        compiled.library.model_reset(compiled._state(compiled.state))
+        compiled.code.model_reset(compiled._state(compiled.state))
         difference.append(compiled.sequence(x) - net.predict(x[None])[0])
     rms = np.sqrt(np.mean(np.square(difference)))
     assert 0.5 < report.details["rms_error"] / rms < 2
@@ -154,13 +154,13 @@ def test_inputs_out_of_range_show_until_the_reset(value, tmp_path):
     for x in WAVE[-1]:
         compiled.step(x)
     assert compiled.saturated == 0
-    compiled.library.model_reset(compiled._state(compiled.state))
+    compiled.code.model_reset(compiled._state(compiled.state))
     y = compiled.step([value])
     assert compiled.saturated == 1
     nearest = 0 if np.isnan(value) else np.copysign(compiled.range(0), value)
     compiled.step([0.1])
     assert compiled.saturated == 1
-    compiled.library.model_reset(compiled._state(compiled.state))
+    compiled.code.model_reset(compiled._state(compiled.state))
     assert compiled.saturated == 0
     assert y == compiled.step([nearest])
     assert compiled.saturated == 0

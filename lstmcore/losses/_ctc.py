@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .._checks import as_flag, as_integer, as_ndarray, as_threads, describe
+from .._checks import as_flag, as_integer, as_ndarray, as_threads, describe, float_dtype
 from .._dispatch import choose_threads, kernels
 from .._fixed import Fixed, read_only, remade
 from ..sequences import make_batch
@@ -189,7 +189,8 @@ class CTC(Loss):
     def curvature(
         self, a: Array, targets: Any, weights: Vector, lengths: npt.NDArray[np.intp] | None = None
     ) -> Callable[[Vector], Vector]:
-        return CrossEntropy().curvature(a, targets, _of_rows(weights, lengths))
+        of_steps = np.repeat(weights, lengths)  # type: ignore[arg-type]  # terms are sequences
+        return CrossEntropy().curvature(a, targets, of_steps)
 
     def best_constant(self, targets: Any, weights: Vector, n_outputs: int) -> Vector | None:
         """As of any loss. By expectation maximization, each step of which is another evaluation.
@@ -280,8 +281,9 @@ def ctc_loss(
     form = as_ndarray(form, "a")
     K = form.shape[-1] if form.ndim > 1 else 1
     CTC(blank).target_size(K)
-    dtype = form.dtype if form.dtype == np.float32 else np.dtype(np.float64)
-    batch = make_batch(a, K, dtype, lengths, None, as_flag(check_finite, "check_finite"), "a")
+    batch = make_batch(
+        a, K, float_dtype(form), lengths, None, as_flag(check_finite, "check_finite"), "a"
+    )
     targets = join_labels(
         as_targets(labels, np.ones(batch.size, dtype=bool), K, blank, "labels"), batch.lengths
     )
@@ -386,19 +388,20 @@ def as_labels(
 
 def join_labels(labels: list[npt.NDArray[np.intp]], steps: npt.NDArray[np.intp]) -> LabelTargets:
     """Targets of labels that have been checked, of sequences of so many steps."""
-    begin = np.zeros(len(labels) + 1, _INDEX)
-    np.cumsum([len(y) for y in labels], out=begin[1:])
+    begin = _begins([len(y) for y in labels])
     return LabelTargets(np.concatenate([np.zeros(0, _INDEX), *labels]), begin, steps)
 
 
-def _of_rows(weights, lengths):
-    return np.repeat(weights, lengths)
+def _begins(lengths):
+    """Where parts of these lengths, one after the other, begin; and where the last one ends."""
+    begin = np.zeros(len(lengths) + 1, _INDEX)
+    np.cumsum(lengths, out=begin[1:])
+    return begin
 
 
 def _score(a, targets, weights, lengths, blank, n_threads):
     """The loss of each sequence; delta takes the place of a."""
-    first = np.zeros(len(lengths) + 1, _INDEX)
-    np.cumsum(lengths, out=first[1:])
+    first = _begins(lengths)
     K, labels = a.shape[1], np.diff(targets.begin)
     most = int(np.max(lengths, initial=0)), int(labels.max(initial=0))
     work = _WORK_OF_PLACE * int(lengths @ (labels + 1)) + _WORK_OF_OUTPUT * a.size

@@ -12,6 +12,7 @@ from .._checks import (
     as_integer,
     as_number,
     as_real,
+    float_dtype,
 )
 from ._compiled import Compiled
 
@@ -207,7 +208,7 @@ class Mixture(Compiled):
         >>> found.end.tolist()
         0.1
         """
-        y = as_real(y, "y", np.float64 if getattr(y, "dtype", None) != np.float32 else np.float32)
+        y = as_real(y, "y", float_dtype(y))
         if y.ndim == 0:
             raise ValueError("y: expected outputs (..., K), got a number")
         M, D = self.components_of(y.shape[-1]), self.n_dims

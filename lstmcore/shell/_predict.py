@@ -79,6 +79,7 @@ def _predict(arguments):
             f"MODEL: expected a network with finite outputs, got NaN or infinity from "
             f"{arguments.model}; info says whether its parameters are finite"
         )
+    rows = _rows(net, data.ids, outputs, names)
     header = [data.sequence] + ["step"] * (net.readout == "all" and not arguments.labels)
     if arguments.labels:
         header += ["labels", "ln p"]
@@ -88,8 +89,6 @@ def _predict(arguments):
         header += ["class", *(f"p({name})" for name in names)]
     else:
         header += names
-    if not arguments.labels:
-        rows = _rows(net, data.ids, outputs, names)
 
     def write(file):
         table = csv.writer(file, lineterminator="\n")

@@ -53,16 +53,16 @@ class Texts(Compiled):
         y = np.empty(self.net.output_size, self.real) if with_outputs else None
         state = self.state if state is None else state
         pointer = None if y is None else ctypes.c_void_p(y.ctypes.data)
-        self.library.model_step_token(self._state(state), ctypes.c_size_t(token), pointer)
+        self.code.model_step_token(self._state(state), ctypes.c_size_t(token), pointer)
         return y
 
     def generate(self, token, uniform, temperature=1.0, y=None):
         c_real = ctypes.c_double if self.real == np.float64 else ctypes.c_float
         y = np.empty(self.net.output_size, self.real) if y is None else y
-        self.library.model_generate.restype = ctypes.c_size_t
+        self.code.model_generate.restype = ctypes.c_size_t
         drawn, state = [], self.new_state()
         for u in uniform:
-            token = self.library.model_generate(
+            token = self.code.model_generate(
                 self._state(state),
                 ctypes.c_size_t(token),
                 c_real(temperature),
@@ -154,12 +154,12 @@ def test_temperature_0_leaves_the_probabilities(tmp_path):
 def test_a_class_of_no_probability_is_never_drawn(dtype, tmp_path):
     compiled = Texts(text_network("RNN"), tmp_path, dtype)
     c_real = ctypes.c_double if dtype == "float64" else ctypes.c_float
-    compiled.library.model_draw.restype = ctypes.c_size_t
+    compiled.code.model_draw.restype = ctypes.c_size_t
     y = np.array([0, 0.25, 0, 1, 0.5, 0, 0.25, 0, 0, 0], dtype)
     pointer = ctypes.c_void_p(y.ctypes.data)
     last = 1 - 2.0**-24
     drawn = [
-        compiled.library.model_draw(pointer, c_real(u))
+        compiled.code.model_draw(pointer, c_real(u))
         for u in (0, 0.124, 0.125, 0.62, 0.625, 0.87, 0.875, last)
     ]
     assert drawn == [1, 1, 3, 3, 4, 4, 6, 6]
@@ -179,7 +179,7 @@ def split_mix(seed):
 def test_uniform_numbers_are_those_of_split_mix(dtype, bits, tmp_path):
     net = text_network("RNN")
     compiled = Texts(net, tmp_path, dtype, data=text(net))
-    draw = compiled.library.model_uniform
+    draw = compiled.code.model_uniform
     draw.restype = ctypes.c_double if dtype == "float64" else ctypes.c_float
     seed, numbers = ctypes.c_uint64(0), split_mix(0)
     first = next(numbers)
